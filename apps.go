@@ -1,0 +1,63 @@
+package herokubuild
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// AppsService looks up apps.
+type AppsService struct{ client *Client }
+
+// Ref names another resource by its id and, where the API gives it, its name.
+// The zero Ref stands for null: a pending build has no slug yet, and its Slug
+// is the zero Ref whether the platform said null or {"id": null}.
+type Ref struct {
+	ID   string `json:"id"`
+	Name string `json:"name,omitzero"`
+}
+
+// User is the account that did something.
+type User struct {
+	ID    string `json:"id"`
+	Email string `json:"email"`
+}
+
+// App is what this package needs to know of an app. Source: the schema's app;
+// the fields that have to do neither with builds nor with releases are left
+// out.
+type App struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	// Stack is what the app runs on, BuildStack what new builds are for.
+	Stack      Ref `json:"stack"`
+	BuildStack Ref `json:"build_stack"`
+	// Generation is "cedar" (slugs) or "fir" (OCI images).
+	Generation Ref `json:"generation,omitzero"`
+	Region     Ref `json:"region,omitzero"`
+	Space      Ref `json:"space,omitzero"`
+	Team       Ref `json:"team,omitzero"`
+	// BuildpackProvidedDescription is what the last build's buildpack called
+	// itself, such as "Go".
+	BuildpackProvidedDescription string `json:"buildpack_provided_description,omitzero"`
+	Maintenance                  bool   `json:"maintenance"`
+	// SlugSize is the current slug's size in bytes, 0 if there is none.
+	SlugSize  int64     `json:"slug_size,omitzero"`
+	WebURL    string    `json:"web_url,omitzero"`
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
+	// ReleasedAt is zero until the first release.
+	ReleasedAt time.Time `json:"released_at,omitzero"`
+}
+
+// Get returns the app with this name or id.
+//
+// Endpoint: GET /apps/{app} (schema: app, Info). Errors: [*ArgumentError],
+// [*APIError] (matching [ErrNotFound] for an app that does not exist or that
+// the credential may not see), [*RequestError], [*AnswerError].
+func (s AppsService) Get(ctx context.Context, app string) (*App, error) {
+	if err := checkApp("app", app); err != nil {
+		return nil, err
+	}
+	return fetch[App](ctx, s.client, apiCall{method: http.MethodGet, path: apiPath("apps", app)})
+}

@@ -1,0 +1,149 @@
+package herokubuild
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/git-lfs/go-netrc/netrc"
+)
+
+// TokenSource supplies the API key. Token is called once for each API call
+// (not for each attempt), maybe by several goroutines at once; a source that
+// has to ask somebody should cache what it got. An error of it ends the call
+// and is wrapped in the call's error.
+type TokenSource interface {
+	Token(ctx context.Context) (string, error)
+}
+
+// TokenSourceFunc makes a [TokenSource] of a function.
+type TokenSourceFunc func(ctx context.Context) (string, error)
+
+// Token calls the function.
+func (f TokenSourceFunc) Token(ctx context.Context) (string, error) { return f(ctx) }
+
+// staticToken keeps the key in a closure: fmt prints the unexported fields of a
+// struct without asking them, and a client's would be among them.
+func staticToken(token string) TokenSource {
+	return TokenSourceFunc(func(context.Context) (string, error) { return token, nil })
+}
+
+// WithToken sets the API key, instead of HEROKU_API_KEY and the netrc file.
+func WithToken(token string) Option {
+	return func(c *config) error {
+		if err := checkToken("WithToken", token); err != nil {
+			return err
+		}
+		c.token = staticToken(token)
+		return nil
+	}
+}
+
+// WithTokenSource sets where each call gets the API key from, for keys that
+// change while the program runs.
+func WithTokenSource(source TokenSource) Option {
+	return func(c *config) error {
+		if source == nil {
+			return &ArgumentError{Name: "WithTokenSource", Reason: "the source is nil"}
+		}
+		c.token = source
+		return nil
+	}
+}
+
+// tokenFromEnvironment looks where the Heroku CLI and "curl -n" look:
+// HEROKU_API_KEY, then the entry of the API's host in the netrc file.
+func tokenFromEnvironment(host string) (TokenSource, error) {
+	if token := os.Getenv("HEROKU_API_KEY"); token != "" {
+		if err := checkToken("HEROKU_API_KEY", token); err != nil {
+			return nil, err
+		}
+		return staticToken(token), nil
+	}
+	path, err := netrcPath()
+	if err != nil {
+		return nil, &ArgumentError{Name: "credential", Reason: "HEROKU_API_KEY is not set and there is no home directory to look for a netrc file in", Err: ErrNoCredential}
+	}
+	token, err := tokenFromNetrc(path, host)
+	if err != nil {
+		return nil, err
+	}
+	return staticToken(token), nil
+}
+
+func netrcPath() (string, error) {
+	if path := os.Getenv("NETRC"); path != "" {
+		return path, nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", err
+	}
+	name := ".netrc"
+	if runtime.GOOS == "windows" {
+		name = "_netrc"
+	}
+	return filepath.Join(home, name), nil
+}
+
+// maxNetrc is far more than any real file has.
+const maxNetrc = 1 << 20
+
+func tokenFromNetrc(path, host string) (string, error) {
+	content, err := readSmallFile(path, maxNetrc)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", &ArgumentError{Name: "credential", Reason: "HEROKU_API_KEY is not set and there is no netrc file at " + path, Err: ErrNoCredential}
+	case err != nil:
+		return "", &ArgumentError{Name: "netrc", Reason: "cannot read " + path, Err: err}
+	}
+	password, err := netrcPassword(content, host)
+	switch {
+	case err != nil:
+		return "", &ArgumentError{Name: "netrc", Reason: path + " is not a netrc file", Err: err}
+	case password == "":
+		return "", &ArgumentError{Name: "credential", Reason: "HEROKU_API_KEY is not set and " + path + " has no password for " + host, Err: ErrNoCredential}
+	}
+	if err := checkToken("netrc ("+path+")", password); err != nil {
+		return "", err
+	}
+	return password, nil
+}
+
+// netrcPassword returns the password of the host's entry, or of the default
+// entry, as curl does; "" if there is neither.
+func netrcPassword(content []byte, host string) (string, error) {
+	file, err := netrc.Parse(bytes.NewReader(content))
+	if err != nil {
+		// The parser's text may quote what it stumbled over: a password.
+		var pe *netrc.Error
+		if errors.As(err, &pe) {
+			return "", fmt.Errorf("line %d cannot be read", pe.LineNum)
+		}
+		return "", errors.New("it cannot be read")
+	}
+	machine := file.FindMachine(host, "")
+	if machine == nil {
+		return "", nil
+	}
+	return machine.Password, nil
+}
+
+func readSmallFile(path string, most int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	b, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(b)) > most {
+		err = fmt.Errorf("it is larger than %d bytes", most)
+	}
+	return b, err
+}

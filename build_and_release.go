@@ -1,0 +1,694 @@
+package herokubuild
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+)
+
+// BuildAndReleaseOptions says what [Client.BuildAndRelease] does. BuildApp and
+// one of Dir, Archive and SourceURL are needed; everything else has a default.
+type BuildAndReleaseOptions struct {
+	// BuildApp is the name or id of the app that builds. A build that
+	// succeeds is released on it by the platform.
+	BuildApp string
+
+	// Dir is a directory to pack, as [ArchiveDir] does, and upload.
+	Dir string
+	// Archive is a packed source to upload; see [ArchiveFile]. It is not
+	// closed.
+	Archive *Archive
+	// SourceURL is an https address of a gzipped tar archive that the platform
+	// can reach; nothing is uploaded.
+	SourceURL SecretURL
+	// SourceChecksum is "SHA256:" and the hex SHA-256 of what SourceURL points
+	// to; optional, and for SourceURL only: that of an upload is known.
+	SourceChecksum string
+
+	// Version says which source this is; a commit, for example. Default: the
+	// hex SHA-256 of the archive, so that the same source has the same
+	// version; with SourceURL, none.
+	Version string
+	// VersionDescription describes the version for people.
+	VersionDescription string
+	// Buildpacks to use instead of the app's own, in order. Cedar only.
+	Buildpacks []Buildpack
+
+	// ReleaseTo are further apps, by name or id, that get the slug once it
+	// runs on BuildApp.
+	ReleaseTo []string
+	// ReleaseDescription stands in the history of the apps of ReleaseTo.
+	// Default: "Deploy", the version and the build's id.
+	ReleaseDescription string
+
+	// Output gets the build's output while the build runs, byte for byte
+	// without heartbeats. An error of it ends the deploy. Default: none.
+	Output io.Writer
+	// OnEvent is told of the progress. Calls never overlap. It should return
+	// soon: the deploy waits for it. An error ends the deploy.
+	OnEvent func(ctx context.Context, e Event) error
+
+	// Timeout bounds the whole; the error then matches [ErrWaitTimeout].
+	// 0 is no bound but the context's.
+	Timeout time.Duration
+	// IdleTimeout is [StreamOptions].IdleTimeout for all output streams.
+	IdleTimeout time.Duration
+	// KeepBuildOnCancel leaves the build running on the platform when the
+	// context ends, or the deploy is given up, before the build does. By
+	// default it is cancelled.
+	KeepBuildOnCancel bool
+}
+
+func (o *BuildAndReleaseOptions) check() error {
+	if err := checkApp("BuildApp", o.BuildApp); err != nil {
+		return err
+	}
+	given := 0
+	for _, set := range []bool{o.Dir != "", o.Archive != nil, o.SourceURL != ""} {
+		if set {
+			given++
+		}
+	}
+	if given != 1 {
+		return &ArgumentError{Name: "BuildAndReleaseOptions", Reason: fmt.Sprintf("exactly one of Dir, Archive and SourceURL is needed, %d are set", given)}
+	}
+	if err := o.checkSource(); err != nil {
+		return err
+	}
+	if err := checkBuildpacks(o.Buildpacks); err != nil {
+		return err
+	}
+	seen := map[string]bool{o.BuildApp: true}
+	for _, app := range o.ReleaseTo {
+		if err := checkApp("ReleaseTo", app); err != nil {
+			return err
+		}
+		if seen[app] {
+			return twice(app, app, o.BuildApp)
+		}
+		seen[app] = true
+	}
+	if o.Timeout < 0 {
+		return &ArgumentError{Name: "Timeout", Reason: "is negative"}
+	}
+	_, err := o.streamOptions().withDefaults()
+	return err
+}
+
+func (o *BuildAndReleaseOptions) checkSource() error {
+	switch {
+	case o.Dir != "":
+		if err := checkDir("Dir", o.Dir); err != nil {
+			return err
+		}
+	case o.Archive != nil:
+		if err := o.Archive.check(); err != nil {
+			return err
+		}
+	default:
+		if _, err := checkWebURL("SourceURL", o.SourceURL.Reveal()); err != nil {
+			return err
+		}
+		return checkChecksum("SourceChecksum", o.SourceChecksum)
+	}
+	if o.SourceChecksum != "" {
+		return &ArgumentError{Name: "SourceChecksum", Reason: "is for SourceURL only: that of an upload is computed"}
+	}
+	return nil
+}
+
+// twice is the error for an app that would get two releases.
+func twice(app, same, buildApp string) error {
+	reason := quote(app) + " is named twice"
+	switch {
+	case same == buildApp || app == buildApp:
+		reason = quote(app) + " is the app that builds: the platform releases to it by itself"
+	case app != same:
+		reason = quote(app) + " and " + quote(same) + " are the same app"
+	}
+	return &ArgumentError{Name: "ReleaseTo", Reason: reason}
+}
+
+func (o *BuildAndReleaseOptions) streamOptions() *StreamOptions {
+	return &StreamOptions{IdleTimeout: o.IdleTimeout}
+}
+
+// Phase is a part of a deploy.
+type Phase string
+
+// The phases of a deploy, in order.
+const (
+	// PhaseCheck looks up every app, so that a wrong name or key is found out
+	// before anything is packed.
+	PhaseCheck Phase = "check"
+	// PhasePack packs the directory.
+	PhasePack Phase = "pack"
+	// PhaseUpload uploads the archive.
+	PhaseUpload Phase = "upload"
+	// PhaseBuild starts the build and follows it to its final status.
+	PhaseBuild Phase = "build"
+	// PhaseRelease waits for the build app's own release and then releases
+	// to the other apps.
+	PhaseRelease Phase = "release"
+)
+
+// EventKind says what an [Event] is about.
+type EventKind string
+
+// The kinds of events, in the order in which they first come.
+const (
+	// EventPhase: a phase begins; Phase says which.
+	EventPhase EventKind = "phase"
+	// EventPacked: the archive is ready; Total is its size, Archive itself.
+	EventPacked EventKind = "packed"
+	// EventUpload: Done of Total bytes are uploaded.
+	EventUpload EventKind = "upload"
+	// EventBuildCreated: the platform has taken the build on; see Build.
+	EventBuildCreated EventKind = "build_created"
+	// EventOutputLost: the output of the build or release cannot be followed
+	// any further, because of Err. The outcome is still waited for.
+	EventOutputLost EventKind = "output_lost"
+	// EventBuildDone: the build has ended; see Build.
+	EventBuildDone EventKind = "build_done"
+	// EventReleaseCreated: App has a new release; see Release.
+	EventReleaseCreated EventKind = "release_created"
+	// EventReleaseOutput: App's release phase printed Line.
+	EventReleaseOutput EventKind = "release_output"
+	// EventReleaseDone: App's release has ended; see Release, and Err if it
+	// did not succeed.
+	EventReleaseDone EventKind = "release_done"
+	// EventBuildCanceled: the deploy was given up and the build cancelled, or
+	// not, because of Err.
+	EventBuildCanceled EventKind = "build_canceled"
+)
+
+// Event is one step of a deploy. Which fields are set depends on its Kind.
+type Event struct {
+	Kind  EventKind
+	Time  time.Time
+	Phase Phase
+	// App is the app that the event is about, as the caller named it.
+	App         string
+	Archive     *Archive
+	Done, Total int64
+	Build       *Build
+	Release     *Release
+	Line        string
+	Err         error
+}
+
+// Result is what a deploy has done.
+type Result struct {
+	// Build is the build in its last known state.
+	Build *Build
+	// Slug is the id of what was released; empty until the build succeeded.
+	Slug string
+	// Version and Checksum are those of the source.
+	Version, Checksum string
+	// Releases has one outcome an app: BuildApp first, then ReleaseTo in
+	// their order. It is empty until the build succeeded.
+	Releases []AppRelease
+}
+
+// AppRelease is one app's outcome.
+type AppRelease struct {
+	// App is the app, as the caller named it.
+	App string
+	// Release is the app's new release in its last known state; nil if there
+	// is none.
+	Release *Release
+	// Err is nil if the release succeeded; a [*ReleaseError] if it did not;
+	// it matches [ErrSkipped] if it was not attempted.
+	Err error
+}
+
+// DeployError is the error of [Client.BuildAndRelease], but for wrong
+// arguments. It wraps the cause.
+type DeployError struct {
+	// Phase is where it went wrong.
+	Phase Phase
+	// App is the app that builds.
+	App string
+	// Result is what had been done by then; never nil. Result.Build names the
+	// build, if there is one.
+	Result *Result
+	// Canceled says that the build was still running when the deploy was
+	// given up and that it has been cancelled on the platform. CancelErr is
+	// why that failed, if it did.
+	Canceled  bool
+	CancelErr error
+	// Err is the cause.
+	Err error
+}
+
+// Error implements error.
+func (e *DeployError) Error() string {
+	text := fmt.Sprintf("herokubuild: deploy of %s, %s: %s", e.App, e.Phase, strings.TrimPrefix(e.Err.Error(), "herokubuild: "))
+	switch {
+	case e.Canceled:
+		text += " (build " + e.Result.Build.ID + " was cancelled)"
+	case e.CancelErr != nil:
+		text += " (build " + e.Result.Build.ID + " may still be running: cancelling it: " + e.CancelErr.Error() + ")"
+	}
+	return text
+}
+
+// Unwrap returns the cause.
+func (e *DeployError) Unwrap() error { return e.Err }
+
+const (
+	// fleetLimit is how many apps are asked about or released to at once.
+	fleetLimit = 8
+	// cancelTimeout bounds the cancelling of a build that was given up.
+	cancelTimeout = 10 * time.Second
+	// ownReleaseTimeout bounds the wait for the release that the platform
+	// makes of a successful build to be named.
+	ownReleaseTimeout = time.Minute
+)
+
+// BuildAndRelease deploys: it packs and uploads the source, has BuildApp build
+// it, follows the output, waits for the build and for the release that the
+// platform makes of it on BuildApp, and then releases the slug to the apps of
+// ReleaseTo, each awaited to its final status. It returns nil as error only if
+// every one of these succeeded.
+//
+// Every app is looked up first: with a wrong name or key nothing is packed or
+// sent. Nothing is released to further apps unless BuildApp's own release
+// succeeded.
+//
+// When the context ends while the build runs, the build is cancelled on the
+// platform, within 10 s, unless KeepBuildOnCancel.
+//
+// Errors: an [*ArgumentError] before anything is sent; otherwise a
+// [*DeployError], which wraps the cause: a [*BuildError] with the end of the
+// build's output, a [*ReleaseError] for each app whose release failed (joined),
+// or an error of the calls that it makes ([AppsService.Get], [ArchiveDir],
+// [SourcesService.Upload], [BuildsService.Create], [BuildsService.Wait],
+// [ReleasesService.Create], [ReleasesService.Wait]).
+func (c *Client) BuildAndRelease(ctx context.Context, opts BuildAndReleaseOptions) (*Result, error) {
+	if c == nil || c.base == nil {
+		return nil, &ArgumentError{Name: "Client", Reason: errNoClient.Error()}
+	}
+	if err := opts.check(); err != nil {
+		return nil, err
+	}
+	if opts.Timeout > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeoutCause(ctx, opts.Timeout, fmt.Errorf("%w (%v)", ErrWaitTimeout, opts.Timeout))
+		defer stop()
+	}
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	d := &deploy{client: c, opts: opts, result: new(Result), giveUp: giveUp}
+	err := d.run(ctx)
+	if err == nil {
+		// A failing OnEvent may have come too late to stop anything.
+		err = d.eventErr
+	}
+	if err == nil {
+		return d.result, nil
+	}
+	failure := &DeployError{Phase: d.phase, App: opts.BuildApp, Result: d.result, Err: err}
+	d.cancelBuild(ctx, failure)
+	return nil, failure
+}
+
+// deploy is one run of BuildAndRelease.
+type deploy struct {
+	client *Client
+	opts   BuildAndReleaseOptions
+	phase  Phase
+	result *Result
+	// giveUp ends the deploy's context.
+	giveUp context.CancelCauseFunc
+
+	// mu serialises OnEvent.
+	mu       sync.Mutex
+	eventErr error
+}
+
+func (d *deploy) run(ctx context.Context) error {
+	d.begin(ctx, PhaseCheck)
+	if err := d.checkApps(ctx); err != nil {
+		return err
+	}
+	source, err := d.source(ctx)
+	if err != nil {
+		return err
+	}
+	d.begin(ctx, PhaseBuild)
+	if err := d.build(ctx, source); err != nil {
+		return err
+	}
+	d.begin(ctx, PhaseRelease)
+	return d.release(ctx)
+}
+
+func (d *deploy) begin(ctx context.Context, p Phase) {
+	d.phase = p
+	d.emit(ctx, Event{Kind: EventPhase, Phase: p, App: d.opts.BuildApp})
+}
+
+// emit hands an event to the caller. An error of the caller's ends the deploy's
+// context, which is what everything listens to.
+func (d *deploy) emit(ctx context.Context, e Event) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.opts.OnEvent == nil || d.eventErr != nil {
+		return
+	}
+	e.Time = time.Now()
+	if err := d.opts.OnEvent(ctx, e); err != nil {
+		d.eventErr = fmt.Errorf("OnEvent: %w", err)
+		d.giveUp(d.eventErr)
+	}
+}
+
+// checkApps asks for every app, so that a wrong key or name costs one request
+// and not a build.
+func (d *deploy) checkApps(ctx context.Context) error {
+	first, err := d.client.Apps.Get(ctx, d.opts.BuildApp)
+	if err != nil {
+		return err
+	}
+	apps := make([]*App, len(d.opts.ReleaseTo))
+	errs := make([]error, len(d.opts.ReleaseTo))
+	parallel(len(apps), func(i int) {
+		apps[i], errs[i] = d.client.Apps.Get(ctx, d.opts.ReleaseTo[i])
+	})
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	// The same app by name and by id would get two releases.
+	names := map[string]string{first.ID: d.opts.BuildApp}
+	for i, app := range apps {
+		if same, ok := names[app.ID]; ok {
+			return twice(d.opts.ReleaseTo[i], same, d.opts.BuildApp)
+		}
+		names[app.ID] = d.opts.ReleaseTo[i]
+	}
+	return nil
+}
+
+// parallel calls f for 0 to n-1, at most fleetLimit at a time, and returns when
+// all have returned.
+func parallel(n int, f func(i int)) {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, fleetLimit)
+	for i := range n {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			f(i)
+		})
+	}
+	wg.Wait()
+}
+
+// source packs and uploads what is to be built, unless it is somewhere already.
+func (d *deploy) source(ctx context.Context) (SourceBlob, error) {
+	blob := SourceBlob{
+		URL: d.opts.SourceURL, Checksum: d.opts.SourceChecksum,
+		Version: d.opts.Version, VersionDescription: d.opts.VersionDescription,
+	}
+	if blob.URL == "" {
+		archive := d.opts.Archive
+		if archive == nil {
+			d.begin(ctx, PhasePack)
+			var err error
+			if archive, err = ArchiveDir(ctx, d.opts.Dir, nil); err != nil {
+				return blob, err
+			}
+			defer func() { _ = archive.Close() }()
+		}
+		d.emit(ctx, Event{Kind: EventPacked, Archive: archive, Total: archive.Size})
+		blob.Checksum = archive.Checksum()
+		if blob.Version == "" {
+			blob.Version = strings.TrimPrefix(blob.Checksum, "SHA256:")
+		}
+		d.begin(ctx, PhaseUpload)
+		source, err := d.client.Sources.Upload(ctx, archive, &UploadOptions{Progress: d.progress(ctx)})
+		if err != nil {
+			return blob, err
+		}
+		blob.URL = source.SourceBlob.GetURL
+	}
+	d.result.Version, d.result.Checksum = blob.Version, blob.Checksum
+	return blob, nil
+}
+
+// progress emits about a hundred events an upload, not one a read.
+func (d *deploy) progress(ctx context.Context) func(done, total int64) {
+	var last int64
+	return func(done, total int64) {
+		if done < last {
+			last = 0
+		}
+		if done == total || done-last >= total/100 {
+			last = done
+			d.emit(ctx, Event{Kind: EventUpload, Done: done, Total: total})
+		}
+	}
+}
+
+// build starts the build and follows it to its final status.
+func (d *deploy) build(ctx context.Context, source SourceBlob) error {
+	b, err := d.client.Builds.Create(ctx, d.opts.BuildApp, BuildCreateOptions{SourceBlob: source, Buildpacks: d.opts.Buildpacks})
+	if err != nil {
+		return err
+	}
+	d.result.Build = b
+	d.emit(ctx, Event{Kind: EventBuildCreated, App: d.opts.BuildApp, Build: b})
+
+	out := &outputWriter{w: d.opts.Output}
+	stream, err := d.client.Builds.Output(ctx, b, d.opts.streamOptions())
+	if err == nil {
+		_, err = stream.WriteTo(out)
+		_ = stream.Close()
+	}
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("following build %s: %w", b.ID, contextError(ctx))
+	case out.err != nil:
+		return fmt.Errorf("writing the build's output: %w", out.err)
+	case err != nil:
+		d.emit(ctx, Event{Kind: EventOutputLost, App: d.opts.BuildApp, Build: b, Err: err})
+	}
+
+	// The end of the output is not the outcome.
+	_, err = d.client.Builds.Wait(ctx, d.opts.BuildApp, b.ID, &WaitOptions[Build]{
+		OnUpdate: func(b *Build) { d.result.Build = b },
+	})
+	var failed *BuildError
+	if errors.As(err, &failed) {
+		failed.Tail = out.tail.String()
+	}
+	if err != nil && failed == nil {
+		return err
+	}
+	d.emit(ctx, Event{Kind: EventBuildDone, App: d.opts.BuildApp, Build: d.result.Build, Err: err})
+	return err
+}
+
+// release waits for the build app's own release and gives the slug to the
+// others.
+func (d *deploy) release(ctx context.Context) error {
+	d.result.Slug = d.result.Build.Slug.ID
+	d.result.Releases = make([]AppRelease, 1+len(d.opts.ReleaseTo))
+	d.result.Releases[0].App = d.opts.BuildApp
+	for i, app := range d.opts.ReleaseTo {
+		d.result.Releases[i+1] = AppRelease{App: app, Err: ErrSkipped}
+	}
+
+	own := &d.result.Releases[0]
+	if own.Release, own.Err = d.ownRelease(ctx); own.Err == nil {
+		own.Err = d.awaitRelease(ctx, own)
+	}
+	if own.Err != nil {
+		return own.Err
+	}
+	others := d.result.Releases[1:]
+	if len(others) == 0 {
+		return nil
+	}
+	if d.result.Slug == "" {
+		return fmt.Errorf("build %s: %w to release to other apps", d.result.Build.ID, ErrNoSlug)
+	}
+	parallel(len(others), func(i int) { others[i].Err = d.releaseTo(ctx, &others[i]) })
+	errs := make([]error, len(others))
+	for i, r := range others {
+		errs[i] = r.Err
+	}
+	return errors.Join(errs...)
+}
+
+// ownRelease returns the release that the platform made of the build. The
+// build names it, at the latest soon after it has succeeded.
+func (d *deploy) ownRelease(ctx context.Context) (*Release, error) {
+	b := d.result.Build
+	if b.Release.ID == "" {
+		named, err := waitFinal(ctx, &WaitOptions[Build]{Timeout: ownReleaseTimeout}, d.client.poll,
+			func(ctx context.Context) (*Build, error) { return d.client.Builds.Get(ctx, d.opts.BuildApp, b.ID) },
+			func(b *Build) Status {
+				if b.Release.ID == "" {
+					return StatusPending
+				}
+				return StatusSucceeded
+			})
+		if err != nil {
+			return nil, fmt.Errorf("waiting for the release of build %s: %w", b.ID, err)
+		}
+		b = named
+		d.result.Build = named
+	}
+	r, err := d.client.Releases.Get(ctx, d.opts.BuildApp, b.Release.ID)
+	if err != nil {
+		return nil, err
+	}
+	d.emit(ctx, Event{Kind: EventReleaseCreated, App: d.opts.BuildApp, Release: r})
+	return r, nil
+}
+
+func (d *deploy) releaseTo(ctx context.Context, out *AppRelease) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w: %w", out.App, ErrSkipped, contextError(ctx))
+	}
+	r, err := d.client.Releases.Create(ctx, out.App, ReleaseCreateOptions{Slug: d.result.Slug, Description: d.description()})
+	if err != nil {
+		return err
+	}
+	out.Release = r
+	d.emit(ctx, Event{Kind: EventReleaseCreated, App: out.App, Release: r})
+	return d.awaitRelease(ctx, out)
+}
+
+func (d *deploy) description() string {
+	if d.opts.ReleaseDescription != "" {
+		return d.opts.ReleaseDescription
+	}
+	version := d.result.Version
+	if len(version) > 12 {
+		version = version[:12]
+	}
+	return strings.Join(strings.Fields("Deploy "+version), " ") + " (build " + d.result.Build.ID + ")"
+}
+
+// awaitRelease follows a release phase, if there is one, and waits for the
+// release's final status.
+func (d *deploy) awaitRelease(ctx context.Context, out *AppRelease) error {
+	var tail logTail
+	if out.Release.OutputStreamURL != "" && !out.Release.Status.Final() {
+		if err := d.followRelease(ctx, out, &tail); err != nil && ctx.Err() == nil {
+			d.emit(ctx, Event{Kind: EventOutputLost, App: out.App, Release: out.Release, Err: err})
+		}
+	}
+	err := d.releaseOutcome(ctx, out)
+	var failed *ReleaseError
+	if errors.As(err, &failed) {
+		failed.Tail = tail.String()
+	}
+	if out.Release.Status.Final() {
+		d.emit(ctx, Event{Kind: EventReleaseDone, App: out.App, Release: out.Release, Err: err})
+	}
+	return err
+}
+
+func (d *deploy) followRelease(ctx context.Context, out *AppRelease, tail *logTail) error {
+	stream, err := d.client.Releases.Output(ctx, out.Release, d.opts.streamOptions())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = stream.Close() }()
+	for line, err := range stream.Lines() {
+		if err != nil {
+			return err
+		}
+		tail.add([]byte(line + "\n"))
+		d.emit(ctx, Event{Kind: EventReleaseOutput, App: out.App, Release: out.Release, Line: line})
+	}
+	return nil
+}
+
+func (d *deploy) releaseOutcome(ctx context.Context, out *AppRelease) error {
+	if out.Release.Status == StatusSucceeded {
+		return nil
+	}
+	_, err := d.client.Releases.Wait(ctx, out.App, out.Release.ID, &WaitOptions[Release]{
+		OnUpdate: func(r *Release) { out.Release = r },
+	})
+	return err
+}
+
+// cancelBuild cancels the build of a deploy that was given up while it ran.
+func (d *deploy) cancelBuild(ctx context.Context, failure *DeployError) {
+	b := d.result.Build
+	if d.opts.KeepBuildOnCancel || b == nil || b.Status != StatusPending {
+		return
+	}
+	// The caller's context is what has ended.
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
+	defer stop()
+	canceled, err := d.client.Builds.Cancel(ctx, d.opts.BuildApp, b.ID)
+	if err == nil {
+		d.result.Build, failure.Canceled = canceled, true
+	} else if latest, lookErr := d.client.Builds.Get(ctx, d.opts.BuildApp, b.ID); lookErr == nil && latest.Status.Final() {
+		// It ended by itself in the meantime.
+		d.result.Build, err = latest, nil
+	}
+	failure.CancelErr = err
+	d.emit(ctx, Event{Kind: EventBuildCanceled, App: d.opts.BuildApp, Build: d.result.Build, Err: err})
+}
+
+// outputWriter hands output to the caller's writer, keeps its end, and
+// remembers the writer's error: the stream's own is another matter.
+type outputWriter struct {
+	w    io.Writer
+	tail logTail
+	err  error
+}
+
+func (o *outputWriter) Write(p []byte) (int, error) {
+	o.tail.add(p)
+	if o.w == nil {
+		return len(p), nil
+	}
+	n, err := o.w.Write(p)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	o.err = err
+	return n, err
+}
+
+// logTail keeps the end of a log.
+type logTail struct{ text []byte }
+
+const (
+	tailLines = 20
+	tailBytes = 8 << 10
+)
+
+func (t *logTail) add(p []byte) {
+	t.text = append(t.text, p[max(len(p)-tailBytes, 0):]...)
+	// Trimming at every write would copy the whole for each byte.
+	if over := len(t.text) - tailBytes; over > tailBytes {
+		t.text = append(t.text[:0], t.text[over:]...)
+	}
+}
+
+// String returns the last lines.
+func (t *logTail) String() string {
+	text := strings.TrimRight(string(t.text), "\n")
+	start := max(len(text)-tailBytes, 0)
+	lines := strings.Split(text[start:], "\n")
+	if start > 0 && len(lines) > 1 {
+		// The first is cut.
+		lines = lines[1:]
+	}
+	lines = lines[max(len(lines)-tailLines, 0):]
+	return strings.ToValidUTF8(strings.Join(lines, "\n"), "\uFFFD")
+}

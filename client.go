@@ -1,0 +1,511 @@
+package herokubuild
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/go-querystring/query"
+	"github.com/hashicorp/go-retryablehttp"
+)
+
+// Version is this package's version, as its User-Agent names it.
+const Version = "0.1.0"
+
+// DefaultBaseURL is where Heroku serves its Platform API.
+const DefaultBaseURL = "https://api.heroku.com"
+
+// Client talks to the Platform API. Make one with [NewClient] and share it: it
+// is safe for use by any number of goroutines.
+//
+// The services are its resources. A call on the services of a zero Client
+// returns an error that matches [ErrInvalid].
+type Client struct {
+	Apps     AppsService
+	Builds   BuildsService
+	Sources  SourcesService
+	Slugs    SlugsService
+	Releases ReleasesService
+
+	base      *url.URL
+	token     TokenSource
+	userAgent string
+	log       *slog.Logger
+	retry     RetryOptions
+	poll      Backoff
+	// api sends requests with the API key; storage never does.
+	api, storage *http.Client
+}
+
+// Option sets something about a [Client]; see the With functions. A nil Option
+// is skipped.
+type Option func(*config) error
+
+type config struct {
+	token      TokenSource
+	baseURL    string
+	baseField  string
+	httpClient *http.Client
+	userAgent  string
+	log        *slog.Logger
+	retry      RetryOptions
+	poll       Backoff
+}
+
+// WithBaseURL sets where the API is, instead of the variable HEROKU_API_URL or
+// [DefaultBaseURL]. It must be https, or http on a loopback address, and has
+// no query.
+func WithBaseURL(rawURL string) Option {
+	return func(c *config) error {
+		c.baseURL, c.baseField = rawURL, "WithBaseURL"
+		return nil
+	}
+}
+
+// WithHTTPClient sets the HTTP client whose Transport (and, for the API,
+// cookie jar) is used. The client is copied, never changed. Its CheckRedirect is
+// not used: redirects of the API are refused and those of storage and stream
+// hosts followed, without credentials. Its Timeout bounds an attempt of an API
+// call, as the default of a minute does; uploads, downloads and streams have no
+// total limit.
+func WithHTTPClient(hc *http.Client) Option {
+	return func(c *config) error {
+		if hc == nil {
+			return &ArgumentError{Name: "WithHTTPClient", Reason: "the client is nil"}
+		}
+		c.httpClient = hc
+		return nil
+	}
+}
+
+// WithUserAgent puts a product, such as "shop-ci/1.4", before the package's own
+// in the User-Agent header.
+func WithUserAgent(product string) Option {
+	return func(c *config) error {
+		if product == "" || strings.ContainsFunc(product, func(r rune) bool { return r < ' ' || r > '~' }) {
+			return &ArgumentError{Name: "WithUserAgent", Reason: quote(product) + " is empty or has characters that a header cannot carry"}
+		}
+		c.userAgent = product
+		return nil
+	}
+}
+
+// WithLogger sets where the package logs: one line an attempt of a request at
+// level debug. The API key and the queries of signed URLs are never logged.
+// Default: nothing is logged.
+func WithLogger(log *slog.Logger) Option {
+	return func(c *config) error {
+		if log == nil {
+			return &ArgumentError{Name: "WithLogger", Reason: "the logger is nil"}
+		}
+		c.log = log
+		return nil
+	}
+}
+
+// WithRetry sets how often and after what waits a failed request is sent
+// again. What may be sent again is not an option: see the package
+// documentation.
+func WithRetry(opts RetryOptions) Option {
+	return func(c *config) error {
+		if err := opts.check(); err != nil {
+			return err
+		}
+		c.retry = opts
+		return nil
+	}
+}
+
+// WithPollBackoff sets the waits between two looks at a pending build or
+// release. Default: [DefaultPollBackoff].
+func WithPollBackoff(poll Backoff) Option {
+	return func(c *config) error {
+		if poll == nil {
+			return &ArgumentError{Name: "WithPollBackoff", Reason: "the function is nil"}
+		}
+		c.poll = poll
+		return nil
+	}
+}
+
+// NewClient returns a client of the Platform API. With no options it is the one
+// that the Heroku CLI would be: the API key from HEROKU_API_KEY or the netrc
+// file, the base URL from HEROKU_API_URL or [DefaultBaseURL].
+//
+// It checks what it is given and reads the environment and the netrc file; it
+// sends nothing. The error is an [*ArgumentError], or matches
+// [ErrNoCredential] where there is no API key.
+func NewClient(opts ...Option) (*Client, error) {
+	cfg := config{log: slog.New(slog.DiscardHandler), poll: DefaultPollBackoff}
+	for _, opt := range opts {
+		if opt == nil {
+			continue
+		}
+		if err := opt(&cfg); err != nil {
+			return nil, err
+		}
+	}
+	if cfg.baseField == "" {
+		cfg.baseURL, cfg.baseField = DefaultBaseURL, "base URL"
+		if v := os.Getenv("HEROKU_API_URL"); v != "" {
+			cfg.baseURL, cfg.baseField = v, "HEROKU_API_URL"
+		}
+	}
+	base, err := checkBaseURL(cfg.baseField, cfg.baseURL)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.token == nil {
+		if cfg.token, err = tokenFromEnvironment(base.Hostname()); err != nil {
+			return nil, err
+		}
+	}
+
+	c := &Client{
+		base: base, token: cfg.token, log: cfg.log, poll: cfg.poll,
+		retry:     cfg.retry.withDefaults(),
+		userAgent: strings.TrimLeft(cfg.userAgent+" herokubuild/"+Version+" ("+runtime.Version()+"; "+runtime.GOOS+"/"+runtime.GOARCH+")", " "),
+	}
+	c.api, c.storage = newHTTPClients(cfg.httpClient)
+	c.Apps, c.Builds, c.Sources = AppsService{c}, BuildsService{c}, SourcesService{c}
+	c.Slugs, c.Releases = SlugsService{c}, ReleasesService{c}
+	return c, nil
+}
+
+func checkBaseURL(field, raw string) (*url.URL, error) {
+	u, err := checkWebURL(field, raw)
+	if err != nil {
+		return nil, err
+	}
+	if u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return nil, &ArgumentError{Name: field, Reason: quote(redactURL(raw)) + " must have neither user, query nor fragment"}
+	}
+	base := *u
+	base.Path, base.RawPath = strings.TrimRight(u.Path, "/"), strings.TrimRight(u.RawPath, "/")
+	return &base, nil
+}
+
+const (
+	// attemptTimeout bounds one attempt of an API call, headers and body. The
+	// platform's router gives up after 30 s.
+	attemptTimeout = time.Minute
+	// maxAnswer bounds an answer of the API. A page of 1,000 builds is about
+	// a megabyte.
+	maxAnswer = 32 << 20
+)
+
+// newHTTPClients makes the two clients that everything goes through. They
+// share connections, not rules.
+func newHTTPClients(given *http.Client) (api, storage *http.Client) {
+	var transport http.RoundTripper
+	limit := attemptTimeout
+	var jar http.CookieJar
+	if given != nil {
+		transport, jar = given.Transport, given.Jar
+		if given.Timeout > 0 {
+			limit = given.Timeout
+		}
+	}
+	if transport == nil {
+		transport = newTransport()
+	}
+	api = &http.Client{
+		Transport:     &answerTransport{next: transport, limit: limit},
+		Jar:           jar,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	storage = &http.Client{
+		Transport:     keepIdle{transport},
+		CheckRedirect: checkStorageRedirect,
+	}
+	return api, storage
+}
+
+// newTransport is the default transport, with as many kept connections as a
+// release to a fleet has calls under way, and with headers bounded.
+func newTransport() http.RoundTripper {
+	t, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		// Somebody has replaced it on purpose: to trace, or to forbid.
+		return http.DefaultTransport
+	}
+	t = t.Clone()
+	t.MaxIdleConnsPerHost = 32
+	t.ResponseHeaderTimeout = attemptTimeout
+	t.MaxResponseHeaderBytes = 256 << 10
+	return t
+}
+
+// answerTransport reads the whole of an answer within the attempt, so that one
+// that breaks off in its middle is a failed attempt like any other, and bounds
+// it in size and time.
+type answerTransport struct {
+	next  http.RoundTripper
+	limit time.Duration
+}
+
+var errAttemptTimeout = errors.New("no answer within the time limit of one attempt")
+
+func (t *answerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithTimeoutCause(req.Context(), t.limit, errAttemptTimeout)
+	defer cancel()
+	resp, err := t.next.RoundTrip(req.WithContext(ctx))
+	if err == nil {
+		var body []byte
+		body, err = readBody(resp.Body, maxAnswer, t.limit)
+		resp.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	if err != nil {
+		if req.Context().Err() == nil && ctx.Err() != nil {
+			err = fmt.Errorf("%w (%v)", errAttemptTimeout, t.limit)
+		}
+		return nil, err
+	}
+	return resp, nil
+}
+
+// keepIdle hides the transport's CloseIdleConnections, which go-retryablehttp
+// calls whenever a call fails: one refusal would cost all others their
+// connections.
+type keepIdle struct{ http.RoundTripper }
+
+var errRedirect = errors.New("redirect refused")
+
+// checkStorageRedirect lets a storage or stream host send us on, but not from
+// https to anything weaker.
+func checkStorageRedirect(req *http.Request, via []*http.Request) error {
+	first := via[0]
+	switch {
+	case len(via) >= 5:
+		return fmt.Errorf("%w: more than %d in a row", errRedirect, len(via))
+	case req.Method != first.Method:
+		return fmt.Errorf("%w: it turns a %s into a %s", errRedirect, first.Method, req.Method)
+	case req.URL.Scheme == "https" || req.URL.Scheme == "http" && first.URL.Scheme == "http" && isLoopback(req.URL.Hostname()):
+	default:
+		return fmt.Errorf("%w: from %s to %s", errRedirect, first.URL.Scheme, req.URL.Scheme)
+	}
+	// The signed URL that we came from is nobody else's business.
+	req.Header.Del("Referer")
+	return nil
+}
+
+// apiCall is one request to the API.
+type apiCall struct {
+	method string
+	// path starts with a slash; its segments are escaped.
+	path  string
+	query string
+	// variant is appended to the version in the Accept header.
+	variant string
+	header  http.Header
+	// body is sent as JSON unless it is nil.
+	body any
+	// mayBeEmpty says that an answer without a body is one, too.
+	mayBeEmpty bool
+}
+
+// call sends an apiCall and decodes the answer's body into out unless out is
+// nil. It is the one place that builds a request to the API, and the only one
+// that attaches the key.
+func (c *Client) call(ctx context.Context, a apiCall, out any) (http.Header, error) {
+	if c == nil || c.base == nil {
+		return nil, &ArgumentError{Name: "Client", Reason: "the client was not made by NewClient"}
+	}
+	var body any
+	if a.body != nil {
+		b, err := encodeJSON(a.body)
+		if err != nil {
+			return nil, &ArgumentError{Name: "body", Reason: "cannot be encoded as JSON", Err: err}
+		}
+		body = b
+	}
+	u := c.base.String() + a.path
+	if a.query != "" {
+		u += "?" + a.query
+	}
+	req, err := retryablehttp.NewRequestWithContext(ctx, a.method, u, body)
+	if err != nil {
+		return nil, &ArgumentError{Name: "request", Reason: "the method or path cannot be sent"}
+	}
+	token, err := c.token.Token(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("herokubuild: getting the API key: %w", err)
+	}
+	if err := checkToken("token", token); err != nil {
+		return nil, err
+	}
+	maps.Copy(req.Header, a.header)
+	req.Header.Set("Accept", "application/vnd.heroku+json; version=3"+a.variant)
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("User-Agent", c.userAgent)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+
+	r := retrier{
+		opts: c.retry, log: c.log, method: a.method, url: c.base.String() + a.path,
+		idempotent: slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete}, a.method),
+	}
+	r.answered = func(status int, header http.Header, body []byte) error {
+		e := newAPIError(a.method, a.path, status, header, body)
+		e.Attempts = r.attempts
+		e.maybeApplied = !r.idempotent && status >= 500
+		return e
+	}
+	resp, err := r.do(ctx, c.api, req)
+	if errors.Is(err, errTooLarge) {
+		return nil, &AnswerError{Method: a.method, Path: a.path, StatusCode: http.StatusOK, Err: errTooLarge, maybeApplied: !r.idempotent}
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if out == nil {
+		return resp.Header, nil
+	}
+	content, err := io.ReadAll(resp.Body)
+	if err == nil {
+		err = decodeJSON(content, out, a.mayBeEmpty)
+	}
+	if err != nil {
+		return nil, &AnswerError{
+			Method: a.method, Path: a.path, StatusCode: resp.StatusCode,
+			RequestID: clip(resp.Header.Get("Request-Id"), maxHeaderText), Err: err, maybeApplied: !r.idempotent,
+		}
+	}
+	return resp.Header, nil
+}
+
+// encodeJSON leaves "&" alone: it is in every signed URL, and escaping it has
+// been seen to break on the other side.
+func encodeJSON(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimRight(b.Bytes(), "\n"), nil
+}
+
+var errEmptyAnswer = errors.New("the answer has no body")
+
+func decodeJSON(content []byte, out any, mayBeEmpty bool) error {
+	trimmed := bytes.TrimSpace(content)
+	switch {
+	case len(trimmed) == 0 && mayBeEmpty:
+		return nil
+	case len(trimmed) == 0:
+		return errEmptyAnswer
+	case bytes.Equal(trimmed, []byte("null")):
+		return errors.New("the answer is null")
+	}
+	return json.Unmarshal(content, out)
+}
+
+// fetch is call for endpoints that answer with a T.
+func fetch[T any](ctx context.Context, c *Client, a apiCall) (*T, error) {
+	out := new(T)
+	if _, err := c.call(ctx, a, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// apiPath escapes and joins the segments of a path.
+func apiPath(segments ...string) string {
+	var b strings.Builder
+	for _, s := range segments {
+		b.WriteByte('/')
+		b.WriteString(url.PathEscape(s))
+	}
+	return b.String()
+}
+
+// Do calls any endpoint of the API, for those that have no method of their own
+// in this package. Authentication, retries, limits and errors are the same.
+//
+// The path starts with a slash and is sent as it is: escape what you put into
+// it with [url.PathEscape]. query is nil, a [url.Values], or a struct that
+// [go-querystring] encodes by its `url` tags. body is nil or anything that
+// encoding/json encodes. The answer is decoded into out, unless out is nil or
+// the answer empty.
+//
+// Errors: [*ArgumentError], [*APIError], [*RequestError], [*AnswerError].
+//
+// [go-querystring]: https://pkg.go.dev/github.com/google/go-querystring/query
+func (c *Client) Do(ctx context.Context, method, path string, query, body, out any) error {
+	if err := checkPath(path); err != nil {
+		return err
+	}
+	if method == "" {
+		return &ArgumentError{Name: "method", Reason: "a method such as GET is needed"}
+	}
+	encoded, err := encodeQuery(query)
+	if err != nil {
+		return err
+	}
+	_, err = c.call(ctx, apiCall{method: method, path: path, query: encoded, body: body, mayBeEmpty: true}, out)
+	return err
+}
+
+// checkPath refuses a path that would leave the API's host or climb out of the
+// base URL's path.
+func checkPath(path string) error {
+	bad := func(reason string) error {
+		return &ArgumentError{Name: "path", Reason: quote(redactURL(path)) + " " + reason}
+	}
+	switch {
+	case !strings.HasPrefix(path, "/"):
+		return bad("does not start with a slash")
+	case strings.HasPrefix(path, "//"):
+		return bad("starts with two slashes")
+	case strings.ContainsAny(path, "?#\\"):
+		return bad("has a query, fragment or backslash: the query is an argument of its own")
+	}
+	u, err := url.Parse(path)
+	if err != nil {
+		return bad("is not a path")
+	}
+	for _, s := range strings.Split(u.Path, "/") {
+		if s == "." || s == ".." {
+			return bad("contains the segment " + quote(s))
+		}
+	}
+	return nil
+}
+
+func encodeQuery(q any) (string, error) {
+	switch q := q.(type) {
+	case nil:
+		return "", nil
+	case url.Values:
+		return q.Encode(), nil
+	}
+	values, err := query.Values(q)
+	if err != nil {
+		return "", &ArgumentError{Name: "query", Reason: "is neither a url.Values nor a struct", Err: err}
+	}
+	return values.Encode(), nil
+}
+
+// cleanURLError takes the URL out of an error of net/http.
+func cleanURLError(err error) error {
+	var ue *url.Error
+	if errors.As(err, &ue) && ue.Err != nil {
+		return ue.Err
+	}
+	return err
+}

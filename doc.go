@@ -1,0 +1,91 @@
+// Package herokubuild builds and releases source code on Heroku through its
+// Platform API: it uploads a source archive, starts a build, follows the
+// build's output live, and releases the resulting slug to one app or to many.
+//
+// The short way is [Client.BuildAndRelease]:
+//
+//	client, err := herokubuild.NewClient()
+//	if err != nil {
+//		return err
+//	}
+//	result, err := client.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{
+//		BuildApp:  "example-app",
+//		Dir:       ".",
+//		ReleaseTo: []string{"other-app"},
+//		Output:    os.Stdout,
+//	})
+//
+// It returns without an error only if the build succeeded and every release
+// did, release phases included. The steps that it is made of are the methods of
+// the services, [BuildsService], [SourcesService], [SlugsService] and
+// [ReleasesService], one resource of the API each; [Client.Do] reaches any
+// other endpoint.
+//
+// # Authentication
+//
+// The API key is, in this order: what [WithToken] or [WithTokenSource] gave,
+// the variable HEROKU_API_KEY, or the password of the API host's entry in the
+// netrc file (~/.netrc, _netrc on Windows, or the file that the variable NETRC
+// names), which "heroku login" writes and "curl -n" reads. It is sent to the
+// API's host only: never to the storage hosts that archives are uploaded to,
+// never to the hosts that output is streamed from, and never along a redirect.
+//
+// # Retries
+//
+// A request is sent again, after a jittered exponential wait that the context
+// cuts short, in these cases:
+//
+//	                      GET, HEAD, PUT, DELETE    POST, PATCH
+//	cannot connect        yes                       yes
+//	connection lost       yes                       no
+//	no answer in a minute yes                       no
+//	429                   yes                       yes
+//	5xx, but for 501      yes                       no
+//	any other answer      no                        no
+//
+// The uploads and downloads of archives follow the first column. By default a
+// request is sent 5 times at the most, with waits of 0.5 s doubling to 30 s;
+// [WithRetry] changes that. A Retry-After header (seconds, a date, or an epoch
+// second) lengthens the wait, to at most 2 minutes; if the context's deadline
+// comes before it, the call fails at once with the answer that it has.
+//
+// A POST is not repeated where the platform may have acted on it, since a
+// second one could start a second build. Its error then matches
+// [ErrMaybeApplied].
+//
+// These rules may become finer in later versions; what they promise stays: no
+// request that changes something is sent twice unless the first cannot have
+// had an effect.
+//
+// # Streaming
+//
+// An [OutputStream] delivers the output of a build or of a release phase as it
+// is written, byte for byte, without the NUL bytes that the platform sends as
+// heartbeats. It starts at the beginning of the output whenever it is opened.
+// Its end is the end of the output, not the outcome: that is the status of the
+// build or release, which may follow a little later; see [BuildsService.Wait]
+// and [ReleasesService.Wait].
+//
+// A build that succeeded is not yet an app that runs: the platform releases the
+// slug, and a release phase may fail. [Client.BuildAndRelease] waits for both.
+//
+// # Errors
+//
+// Every error is of a type that can be told with errors.As, and matches the
+// sentinels that it stands for with errors.Is:
+//
+//   - [*ArgumentError]: wrong input, found before anything is sent ([ErrInvalid])
+//   - [*APIError]: the API refused ([ErrNotFound], [ErrUnauthorized],
+//     [ErrForbidden], [ErrRateLimited]), with its id, message and Request-Id
+//   - [*RequestError]: no answer; wraps the cause
+//   - [*AnswerError]: an answer that cannot be understood ([ErrUnexpectedAnswer])
+//   - [*UploadError]: a storage host refused
+//   - [*StreamError]: output that cannot be followed ([ErrStreamStalled])
+//   - [*BuildError] ([ErrBuildFailed]) and [*ReleaseError] ([ErrReleaseFailed]):
+//     the platform did its work, and the code did not pass
+//   - [*DeployError]: where [Client.BuildAndRelease] stopped, and what it had
+//     done by then
+//
+// No error, log line or printed value of this package contains the API key or
+// the query of a signed URL ([SecretURL]).
+package herokubuild

@@ -1,0 +1,420 @@
+package herokubuild
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The sentinels to test for with errors.Is. The error that is returned is
+// always a typed one that says more; a sentinel is its category.
+var (
+	// ErrInvalid is matched by every [*ArgumentError]: the call was refused
+	// before anything was sent.
+	ErrInvalid = errors.New("invalid argument")
+	// ErrNoCredential is matched where no API key was found at all.
+	ErrNoCredential = errors.New("no API key found")
+
+	// ErrUnauthorized is matched by an [*APIError] with status 401.
+	ErrUnauthorized = errors.New("unauthorized")
+	// ErrForbidden is matched by an [*APIError] with status 403.
+	ErrForbidden = errors.New("forbidden")
+	// ErrNotFound is matched by an [*APIError] with status 404.
+	ErrNotFound = errors.New("not found")
+	// ErrRateLimited is matched by an [*APIError] with status 429.
+	ErrRateLimited = errors.New("rate limited")
+
+	// ErrMaybeApplied is matched where a request that changes something was
+	// sent and its outcome is not known: the connection was lost, or the
+	// answer was a 5xx. The platform may or may not have acted on it.
+	ErrMaybeApplied = errors.New("the platform may have acted on this request")
+	// ErrUnexpectedAnswer is matched by every [*AnswerError].
+	ErrUnexpectedAnswer = errors.New("unexpected answer")
+	// ErrUnknownStatus is matched where a build or release reports a status
+	// that this version of the package does not know. It is never taken for
+	// success or failure.
+	ErrUnknownStatus = errors.New("unknown status")
+
+	// ErrBuildFailed is matched by every [*BuildError].
+	ErrBuildFailed = errors.New("build failed")
+	// ErrReleaseFailed is matched by every [*ReleaseError].
+	ErrReleaseFailed = errors.New("release failed")
+	// ErrSkipped is matched by the outcome of an app that got no release
+	// because an earlier one failed.
+	ErrSkipped = errors.New("not attempted")
+	// ErrNoSlug is matched where a build succeeded without a slug, as builds
+	// of Fir-generation apps do.
+	ErrNoSlug = errors.New("the build has no slug")
+	// ErrNoOutput is matched where a build or release has no output stream,
+	// as a release without a release phase.
+	ErrNoOutput = errors.New("no output stream")
+
+	// ErrStreamStalled is matched where an output stream delivered neither
+	// output nor heartbeat for longer than its idle timeout.
+	ErrStreamStalled = errors.New("output stream stalled")
+	// ErrWaitTimeout is matched where a time limit that the caller set on
+	// waiting (WaitOptions.Timeout, BuildAndReleaseOptions.Timeout) ran out.
+	ErrWaitTimeout = errors.New("timed out waiting")
+	// ErrArchiveChanged is matched where a file changed its size while it was
+	// packed or uploaded.
+	ErrArchiveChanged = errors.New("changed while it was read")
+)
+
+// ArgumentError says which argument of a call is wrong and why. It is returned
+// before any request is sent and matches [ErrInvalid].
+type ArgumentError struct {
+	// Name is the argument, option, variable or field that is wrong.
+	Name string
+	// Reason says what is wrong with it. It never contains a secret.
+	Reason string
+	// Err is the cause, where there is one (a file that cannot be opened).
+	Err error
+}
+
+// Error implements error.
+func (e *ArgumentError) Error() string {
+	return "herokubuild: " + e.Name + ": " + e.Reason
+}
+
+// Is makes errors.Is(err, ErrInvalid) true.
+func (e *ArgumentError) Is(target error) bool { return target == ErrInvalid }
+
+// Unwrap returns the cause.
+func (e *ArgumentError) Unwrap() error { return e.Err }
+
+// APIError is an answer of the Platform API other than 2xx. It matches
+// [ErrUnauthorized], [ErrForbidden], [ErrNotFound] or [ErrRateLimited] by its
+// status, and [ErrMaybeApplied] where the failed request may have changed
+// something all the same.
+type APIError struct {
+	// Method and Path are those of the request; Path has no query.
+	Method, Path string
+	// StatusCode is the HTTP status.
+	StatusCode int
+	// ID is the platform's name for the error, such as "not_found" or
+	// "invalid_params"; empty where the body was not the platform's JSON.
+	// New ids appear without notice.
+	ID string
+	// Message is the platform's explanation, for people.
+	Message string
+	// URL is a page that explains more; often empty.
+	URL string
+	// Resource is the kind of thing that was not found ("app", "build"), on
+	// some errors.
+	Resource string
+	// Body is the start of an answer that was not the platform's JSON (an
+	// HTML page of a router, say); empty otherwise.
+	Body string
+	// RequestID is the Request-Id header: what Heroku's support asks for. It
+	// may be a comma-separated list and is opaque.
+	RequestID string
+	// RetryAfter is the wait that the answer asked for, 0 if it did not.
+	RetryAfter time.Duration
+	// Attempts is how often the request was sent.
+	Attempts int
+
+	maybeApplied bool
+}
+
+// Error implements error.
+func (e *APIError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "herokubuild: %s %s: %d", e.Method, e.Path, e.StatusCode)
+	switch {
+	case e.ID != "":
+		b.WriteString(" " + e.ID)
+	case http.StatusText(e.StatusCode) != "":
+		b.WriteString(" " + http.StatusText(e.StatusCode))
+	}
+	if text := e.text(); text != "" {
+		b.WriteString(": " + text)
+	}
+	if e.URL != "" {
+		b.WriteString(" (see " + e.URL + ")")
+	}
+	if e.Attempts > 1 {
+		fmt.Fprintf(&b, " [%d attempts]", e.Attempts)
+	}
+	if e.RequestID != "" {
+		b.WriteString(" [Request-Id " + e.RequestID + "]")
+	}
+	return b.String()
+}
+
+func (e *APIError) text() string {
+	if e.Message != "" {
+		return e.Message
+	}
+	return firstLine(e.Body)
+}
+
+// Is matches the sentinel of the status.
+func (e *APIError) Is(target error) bool {
+	switch target {
+	case ErrUnauthorized:
+		return e.StatusCode == http.StatusUnauthorized
+	case ErrForbidden:
+		return e.StatusCode == http.StatusForbidden
+	case ErrNotFound:
+		return e.StatusCode == http.StatusNotFound
+	case ErrRateLimited:
+		return e.StatusCode == http.StatusTooManyRequests
+	case ErrMaybeApplied:
+		return e.maybeApplied
+	}
+	return false
+}
+
+// newAPIError reads an error answer. The body is what was kept of it.
+func newAPIError(method, path string, status int, header http.Header, body []byte) *APIError {
+	e := &APIError{
+		Method: method, Path: path, StatusCode: status,
+		RequestID: clip(header.Get("Request-Id"), maxHeaderText),
+	}
+	e.RetryAfter, _ = parseRetryAfter(header.Get("Retry-After"), time.Now())
+	var doc struct {
+		ID       lenientString `json:"id"`
+		Message  lenientString `json:"message"`
+		URL      lenientString `json:"url"`
+		Resource lenientString `json:"resource"`
+	}
+	if json.Unmarshal(body, &doc) == nil && (doc.ID != "" || doc.Message != "") {
+		e.ID, e.Message = clip(string(doc.ID), maxHeaderText), redactText(clip(string(doc.Message), maxErrorText))
+		e.URL, e.Resource = redactURL(clip(string(doc.URL), maxHeaderText)), clip(string(doc.Resource), maxHeaderText)
+		return e
+	}
+	e.Body = redactText(clip(string(body), maxErrorText))
+	if status >= 300 && status < 400 {
+		e.Message = "redirects of the API are not followed; its base URL may be wrong (Location: " + redactURL(clip(header.Get("Location"), maxHeaderText)) + ")"
+	}
+	return e
+}
+
+// lenientString takes a string and ignores anything else, so that one field of
+// an unexpected type does not hide the others.
+type lenientString string
+
+func (s *lenientString) UnmarshalJSON(b []byte) error {
+	var text string
+	if json.Unmarshal(b, &text) == nil {
+		*s = lenientString(text)
+	}
+	return nil
+}
+
+// RequestError is a request that got no answer: the network failed or the
+// context ended. It wraps the cause, so that errors.Is finds context.Canceled
+// and errors.As finds *net.OpError; it never contains the query of a signed
+// URL. It matches [ErrMaybeApplied] where the request would have changed
+// something and may have reached the platform.
+type RequestError struct {
+	// Method is the request's.
+	Method string
+	// URL is the request's URL, its secrets removed.
+	URL string
+	// Attempts is how often the request was sent.
+	Attempts int
+	// Err is the cause of the last attempt's failure.
+	Err error
+	// Last is what the attempt before failed with when the context ended
+	// during the wait for the next; nil otherwise.
+	Last error
+
+	maybeApplied bool
+}
+
+// Error implements error.
+func (e *RequestError) Error() string {
+	text := "herokubuild: " + e.Method + " " + e.URL + ": " + redactText(e.Err.Error())
+	if e.Attempts > 1 {
+		text += " [" + strconv.Itoa(e.Attempts) + " attempts]"
+	}
+	if e.Last != nil {
+		text += " (last answer: " + e.Last.Error() + ")"
+	}
+	return text
+}
+
+// Is matches ErrMaybeApplied where that is so.
+func (e *RequestError) Is(target error) bool {
+	return target == ErrMaybeApplied && e.maybeApplied
+}
+
+// Unwrap returns the causes.
+func (e *RequestError) Unwrap() []error {
+	if e.Last != nil {
+		return []error{e.Err, e.Last}
+	}
+	return []error{e.Err}
+}
+
+// AnswerError is an answer with a status of success whose content cannot be
+// used: not JSON, of another type, larger than the package accepts, or empty.
+// It matches [ErrUnexpectedAnswer], and [ErrMaybeApplied] where the request
+// changed something.
+type AnswerError struct {
+	// Method and Path are those of the request; Path has no query.
+	Method, Path string
+	// StatusCode is the HTTP status.
+	StatusCode int
+	// RequestID is the Request-Id header.
+	RequestID string
+	// Err says what is wrong with the answer.
+	Err error
+
+	maybeApplied bool
+}
+
+// Error implements error.
+func (e *AnswerError) Error() string {
+	text := fmt.Sprintf("herokubuild: %s %s: unexpected answer (status %d): %v", e.Method, e.Path, e.StatusCode, e.Err)
+	if e.RequestID != "" {
+		text += " [Request-Id " + e.RequestID + "]"
+	}
+	return text
+}
+
+// Is matches ErrUnexpectedAnswer and, where that is so, ErrMaybeApplied.
+func (e *AnswerError) Is(target error) bool {
+	return target == ErrUnexpectedAnswer || target == ErrMaybeApplied && e.maybeApplied
+}
+
+// Unwrap returns the cause.
+func (e *AnswerError) Unwrap() error { return e.Err }
+
+// UploadError is a refusal of a storage host: the answer to an upload to, or a
+// download from, a signed URL.
+type UploadError struct {
+	// Method is the request's.
+	Method string
+	// URL is the signed URL; it prints without its signature.
+	URL SecretURL
+	// StatusCode is the HTTP status.
+	StatusCode int
+	// Code and Message are the storage host's, from its XML:
+	// "SignatureDoesNotMatch", "AccessDenied" (an expired URL is that too),
+	// "MissingContentLength". Empty where the body was something else.
+	Code, Message string
+	// Body is the start of an answer that was not the storage's XML.
+	Body string
+	// Attempts is how often the request was sent.
+	Attempts int
+}
+
+// Error implements error.
+func (e *UploadError) Error() string {
+	text := fmt.Sprintf("herokubuild: %s %s: %d", e.Method, e.URL, e.StatusCode)
+	if e.Code != "" {
+		text += " " + e.Code
+	} else if status := http.StatusText(e.StatusCode); status != "" {
+		text += " " + status
+	}
+	if e.Message != "" {
+		text += ": " + e.Message
+	} else if line := firstLine(e.Body); line != "" {
+		text += ": " + line
+	}
+	if e.Attempts > 1 {
+		text += " [" + strconv.Itoa(e.Attempts) + " attempts]"
+	}
+	return text
+}
+
+// Is matches ErrForbidden and ErrNotFound by the status.
+func (e *UploadError) Is(target error) bool {
+	switch target {
+	case ErrForbidden:
+		return e.StatusCode == http.StatusForbidden
+	case ErrNotFound:
+		return e.StatusCode == http.StatusNotFound
+	}
+	return false
+}
+
+// StreamError is an output stream that could not be read on. It wraps the cause
+// and says nothing about the build or release, which go on without it.
+type StreamError struct {
+	// URL is the stream's address without its signature.
+	URL string
+	// StatusCode is the stream host's answer, 0 if there was none.
+	StatusCode int
+	// Offset is how many bytes of output had been read.
+	Offset int64
+	// Err is the cause.
+	Err error
+}
+
+// Error implements error.
+func (e *StreamError) Error() string {
+	return fmt.Sprintf("herokubuild: output stream %s, after %d bytes: %s", e.URL, e.Offset, redactText(e.Err.Error()))
+}
+
+// Unwrap returns the cause.
+func (e *StreamError) Unwrap() error { return e.Err }
+
+// BuildError is a build whose final status is not success. It matches
+// [ErrBuildFailed].
+type BuildError struct {
+	// App is the app that was built, as the caller named it.
+	App string
+	// Build is the build as the platform last described it.
+	Build *Build
+	// Tail is the end of the build's output, at most some 20 lines; empty
+	// where the output was not followed.
+	Tail string
+}
+
+// Error implements error. It does not contain the tail, which is for a
+// program's last words on a screen, not for a log line.
+func (e *BuildError) Error() string {
+	return fmt.Sprintf("herokubuild: build %s of %s failed (status %s)", e.Build.ID, e.App, e.Build.Status)
+}
+
+// Is matches ErrBuildFailed.
+func (e *BuildError) Is(target error) bool { return target == ErrBuildFailed }
+
+// ReleaseError is a release whose final status is not success: its release
+// phase failed, or it has expired. It matches [ErrReleaseFailed].
+type ReleaseError struct {
+	// App is the app that was released to, as the caller named it.
+	App string
+	// Release is the release as the platform last described it.
+	Release *Release
+	// Tail is the end of the release phase's output; empty where it was not
+	// followed.
+	Tail string
+}
+
+// Error implements error.
+func (e *ReleaseError) Error() string {
+	return fmt.Sprintf("herokubuild: release v%d of %s failed (status %s)", e.Release.Version, e.App, e.Release.Status)
+}
+
+// Is matches ErrReleaseFailed.
+func (e *ReleaseError) Is(target error) bool { return target == ErrReleaseFailed }
+
+// Limits on the text that an error carries: enough to read, too little to
+// bloat a log.
+const (
+	maxErrorText  = 4 << 10
+	maxHeaderText = 512
+)
+
+func clip(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
+
+func firstLine(s string) string {
+	s = strings.TrimSpace(s)
+	if i := strings.IndexByte(s, '\n'); i >= 0 {
+		s = strings.TrimSpace(s[:i])
+	}
+	return clip(s, 200)
+}

@@ -1,0 +1,72 @@
+package herokubuild
+
+import (
+	"context"
+	"net/http"
+)
+
+// SourcesService makes room for source archives and uploads them.
+type SourcesService struct{ client *Client }
+
+// Source is a place for one source archive: an address to put it to and one to
+// build it from. Both are signed and expire after an hour. Source: the
+// schema's source.
+type Source struct {
+	SourceBlob struct {
+		// GetURL is for [SourceBlob].URL.
+		GetURL SecretURL `json:"get_url"`
+		// PutURL is where the archive is uploaded to.
+		PutURL SecretURL `json:"put_url"`
+	} `json:"source_blob"`
+}
+
+// Create makes room for a source archive.
+//
+// Endpoint: POST /sources (schema: source, Create). Errors: [*APIError],
+// [*RequestError], [*AnswerError].
+func (s SourcesService) Create(ctx context.Context) (*Source, error) {
+	return fetch[Source](ctx, s.client, apiCall{method: http.MethodPost, path: apiPath("sources")})
+}
+
+// CreateForApp makes room for a source archive by the older endpoint, which
+// Heroku's article "Building and Releasing Using the Platform API" shows and
+// its schema calls deprecated. Prefer [SourcesService.Create].
+//
+// Endpoint: POST /apps/{app}/sources (schema: source, Create - Deprecated).
+// Errors: [*ArgumentError], [*APIError], [*RequestError], [*AnswerError].
+func (s SourcesService) CreateForApp(ctx context.Context, app string) (*Source, error) {
+	if err := checkApp("app", app); err != nil {
+		return nil, err
+	}
+	return fetch[Source](ctx, s.client, apiCall{method: http.MethodPost, path: apiPath("apps", app, "sources")})
+}
+
+// Put uploads an archive to a source. The archive is opened anew for every
+// attempt and streamed, whatever its size.
+//
+// The request goes to the storage host, without the API key, with the exact
+// length and without a Content-Type, as the signature demands. Errors:
+// [*ArgumentError], [*UploadError], [*RequestError]; one that matches
+// [ErrArchiveChanged] if the archive is no longer as long as it was.
+func (s SourcesService) Put(ctx context.Context, source *Source, archive *Archive, opts *UploadOptions) error {
+	if source == nil {
+		return &ArgumentError{Name: "source", Reason: "is nil"}
+	}
+	return s.client.putArchive(ctx, http.MethodPut, source.SourceBlob.PutURL, archive, opts)
+}
+
+// Upload makes room for an archive and puts it there:
+// [SourcesService.Create] and [SourcesService.Put]. Errors: those of the two.
+func (s SourcesService) Upload(ctx context.Context, archive *Archive, opts *UploadOptions) (*Source, error) {
+	if err := archive.check(); err != nil {
+		return nil, err
+	}
+	source, err := s.Create(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Put(ctx, source, archive, opts); err != nil {
+		return nil, err
+	}
+	return source, nil
+}

@@ -1,0 +1,182 @@
+package herokubuild
+
+import (
+	"context"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+
+	"github.com/hashicorp/go-retryablehttp"
+)
+
+// UploadOptions sets how an archive is uploaded. nil is the default.
+type UploadOptions struct {
+	// Progress is called while the archive is sent, with the bytes handed to
+	// the network so far and those in all. An attempt that has to be repeated
+	// starts again at 0. It must not block.
+	Progress func(done, total int64)
+}
+
+// storageCall makes the retrier of a request to a signed URL. Nothing here ever
+// sees the API key.
+func (c *Client) storageCall(method string, signed SecretURL) *retrier {
+	r := &retrier{
+		opts: c.retry, log: c.log, method: method, url: signed.String(),
+		// Putting the same bytes to the same address twice is putting them
+		// once.
+		idempotent: true,
+	}
+	r.answered = func(status int, _ http.Header, body []byte) error {
+		e := newUploadError(method, signed, status, body)
+		e.Attempts = r.attempts
+		return e
+	}
+	return r
+}
+
+func (c *Client) storageRequest(ctx context.Context, method string, signed SecretURL, body any) (*retryablehttp.Request, error) {
+	if c == nil || c.storage == nil {
+		return nil, &ArgumentError{Name: "Client", Reason: errNoClient.Error()}
+	}
+	if _, err := checkWebURL("URL", signed.Reveal()); err != nil {
+		return nil, err
+	}
+	req, err := retryablehttp.NewRequestWithContext(ctx, method, signed.Reveal(), body)
+	if err != nil {
+		// The text of err may quote the URL.
+		return nil, &ArgumentError{Name: "URL", Reason: quote(signed.String()) + " cannot be requested"}
+	}
+	req.Header.Set("User-Agent", c.userAgent)
+	return req, nil
+}
+
+// putArchive sends an archive to a signed URL.
+func (c *Client) putArchive(ctx context.Context, method string, signed SecretURL, archive *Archive, opts *UploadOptions) error {
+	if err := archive.check(); err != nil {
+		return err
+	}
+	var progress progressGate
+	if opts != nil {
+		progress.report = opts.Progress
+	}
+	// The network library may still be reading when an early refusal has been
+	// answered: the caller must not hear of that.
+	defer progress.shut()
+	body := retryablehttp.ReaderFunc(func() (io.Reader, error) {
+		src, err := archive.Open()
+		if err != nil {
+			return nil, &ArgumentError{Name: "archive", Reason: "cannot be opened", Err: err}
+		}
+		return &exactReader{src: src, size: archive.Size, progress: &progress}, nil
+	})
+	req, err := c.storageRequest(ctx, method, signed, body)
+	if err != nil {
+		return err
+	}
+	// Without it the body goes out chunked, which the storage refuses.
+	req.ContentLength = archive.Size
+
+	resp, err := c.storageCall(method, signed).do(ctx, c.storage, req)
+	if err != nil {
+		return err
+	}
+	_, _ = readBody(resp.Body, maxErrorBody, errorBodyTimeout)
+	return nil
+}
+
+// openBlob opens what a signed URL points to.
+func (c *Client) openBlob(ctx context.Context, signed SecretURL) (io.ReadCloser, error) {
+	req, err := c.storageRequest(ctx, http.MethodGet, signed, nil)
+	if err != nil {
+		return nil, err
+	}
+	// The archive is wanted as it is stored, not as the transport unpacks it.
+	req.Header.Set("Accept-Encoding", "identity")
+	resp, err := c.storageCall(http.MethodGet, signed).do(ctx, c.storage, req)
+	if err != nil {
+		return nil, err
+	}
+	return &blobBody{body: resp.Body, url: signed.String()}, nil
+}
+
+// blobBody gives the errors of a download the package's own type.
+type blobBody struct {
+	body io.ReadCloser
+	url  string
+}
+
+func (b *blobBody) Read(p []byte) (int, error) {
+	n, err := b.body.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = &RequestError{Method: http.MethodGet, URL: b.url, Attempts: 1, Err: cleanURLError(err)}
+	}
+	return n, err
+}
+
+func (b *blobBody) Close() error { return b.body.Close() }
+
+// exactReader reads exactly size bytes of src and fails if there are fewer or
+// more: the network library would notice too, in words that quote the URL.
+type exactReader struct {
+	src      io.ReadCloser
+	size     int64
+	done     int64
+	progress *progressGate
+}
+
+// progressGate passes reports on until it is shut.
+type progressGate struct {
+	mu     sync.Mutex
+	report func(done, total int64)
+}
+
+func (g *progressGate) tell(done, total int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.report != nil {
+		g.report(done, total)
+	}
+}
+
+func (g *progressGate) shut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.report = nil
+}
+
+func (r *exactReader) Read(p []byte) (int, error) {
+	n, err := r.src.Read(p)
+	r.done += int64(n)
+	switch {
+	case r.done > r.size:
+		return 0, fmt.Errorf("the archive is longer than its %d bytes: %w", r.size, ErrArchiveChanged)
+	case errors.Is(err, io.EOF) && r.done < r.size:
+		return n, fmt.Errorf("the archive ended after %d of its %d bytes: %w", r.done, r.size, ErrArchiveChanged)
+	}
+	if n > 0 {
+		r.progress.tell(r.done, r.size)
+	}
+	return n, err
+}
+
+func (r *exactReader) Close() error { return r.src.Close() }
+
+// newUploadError reads a refusal of a storage host. Of its XML only Code and
+// Message are kept: the rest can carry the signature's own ingredients.
+func newUploadError(method string, signed SecretURL, status int, body []byte) *UploadError {
+	e := &UploadError{Method: method, URL: signed, StatusCode: status}
+	var doc struct {
+		XMLName xml.Name `xml:"Error"`
+		Code    string   `xml:"Code"`
+		Message string   `xml:"Message"`
+	}
+	if xml.Unmarshal(body, &doc) == nil && (doc.Code != "" || doc.Message != "") {
+		e.Code, e.Message = clip(doc.Code, maxHeaderText), redactText(clip(doc.Message, maxErrorText))
+		return e
+	}
+	e.Body = redactText(clip(string(body), maxErrorText))
+	return e
+}

@@ -1,0 +1,112 @@
+package herokubuild
+
+import (
+	"net"
+	"net/url"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+)
+
+// The patterns are the schema's own (app name, UUID, process type).
+const (
+	uuidPattern        = `[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}`
+	appNamePattern     = `[a-z][a-z0-9-]{1,28}[a-z0-9]`
+	processTypePattern = `[-\w]{1,128}`
+	checksumPattern    = `SHA256:[0-9a-f]{64}`
+)
+
+// These are compiled once and never changed.
+var (
+	uuidRE        = regexp.MustCompile(`^` + uuidPattern + `$`)
+	appRE         = regexp.MustCompile(`^(?:` + appNamePattern + `|` + uuidPattern + `)$`)
+	processTypeRE = regexp.MustCompile(`^` + processTypePattern + `$`)
+	checksumRE    = regexp.MustCompile(`^` + checksumPattern + `$`)
+)
+
+func checkApp(field, app string) error {
+	switch {
+	case app == "":
+		return &ArgumentError{Name: field, Reason: "an app's name or id is needed"}
+	case !appRE.MatchString(app):
+		return &ArgumentError{Name: field, Reason: quote(app) + " is neither an app name (a-z, 0-9 and dashes, 3 to 30 characters, a letter first, no dash last) nor a UUID"}
+	}
+	return nil
+}
+
+func checkUUID(field, id string) error {
+	switch {
+	case id == "":
+		return &ArgumentError{Name: field, Reason: "an id is needed"}
+	case !uuidRE.MatchString(id):
+		return &ArgumentError{Name: field, Reason: quote(id) + " is not a UUID"}
+	}
+	return nil
+}
+
+// checkToken refuses what cannot stand in a header. It never quotes the token.
+func checkToken(field, token string) error {
+	if token == "" {
+		return &ArgumentError{Name: field, Reason: "the API key is empty"}
+	}
+	for _, r := range token {
+		if r <= ' ' || r > '~' {
+			return &ArgumentError{Name: field, Reason: "the API key contains a space, a line break or another character that no API key has"}
+		}
+	}
+	return nil
+}
+
+// checkWebURL accepts https everywhere and plain http on loopback only, where
+// tests and the embedded platform live.
+func checkWebURL(field, raw string) (*url.URL, error) {
+	if raw == "" {
+		return nil, &ArgumentError{Name: field, Reason: "a URL is needed"}
+	}
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil:
+		// The parser's error quotes the URL, secrets included.
+		return nil, &ArgumentError{Name: field, Reason: "not a URL"}
+	case u.Host == "" || u.Hostname() == "":
+		return nil, &ArgumentError{Name: field, Reason: quote(redactURL(raw)) + " has no host: a URL such as https://example.com/ is needed"}
+	case u.Scheme == "https":
+	case u.Scheme == "http" && isLoopback(u.Hostname()):
+	default:
+		return nil, &ArgumentError{Name: field, Reason: quote(redactURL(raw)) + " is not https (plain http is for loopback addresses only)"}
+	}
+	return u, nil
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+func checkChecksum(field, sum string) error {
+	if sum != "" && !checksumRE.MatchString(sum) {
+		return &ArgumentError{Name: field, Reason: quote(sum) + ` is not of the form "SHA256:" and 64 lower-case hex digits`}
+	}
+	return nil
+}
+
+// quote shows a caller's own value in an error, cut to a readable length.
+func quote(s string) string {
+	const most = 80
+	if len(s) > most {
+		cut := most
+		for cut > 0 && !utf8.RuneStart(s[cut]) {
+			cut--
+		}
+		s = s[:cut] + "…"
+	}
+	return `"` + strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, s) + `"`
+}
