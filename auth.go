@@ -52,7 +52,8 @@ func WithTokenSource(source TokenSource) Option {
 		if source == nil {
 			return &ArgumentError{Name: "WithTokenSource", Reason: "the source is nil"}
 		}
-		c.token = source
+		// A method value hides the source's fields from fmt, as above.
+		c.token = TokenSourceFunc(source.Token)
 		return nil
 	}
 }

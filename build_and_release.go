@@ -581,7 +581,7 @@ func (d *deploy) description() string {
 // release's final status.
 func (d *deploy) awaitRelease(ctx context.Context, out *AppRelease) error {
 	var tail logTail
-	if out.Release.OutputStreamURL != "" && !out.Release.Status.Final() {
+	if out.Release.OutputStreamURL != "" {
 		if err := d.followRelease(ctx, out, &tail); err != nil && ctx.Err() == nil {
 			d.emit(ctx, Event{Kind: EventOutputLost, App: out.App, Release: out.Release, Err: err})
 		}

@@ -262,7 +262,13 @@ func (t *answerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithTimeoutCause(req.Context(), t.limit, errAttemptTimeout)
 	defer cancel()
 	resp, err := t.next.RoundTrip(req.WithContext(ctx))
-	if err == nil {
+	switch {
+	case err == nil && resp == nil:
+		err = errors.New("the transport returned neither an answer nor an error")
+	case err == nil && resp.Body == nil:
+		// The standard library forgives a transport this, too.
+		resp.Body = http.NoBody
+	case err == nil:
 		var body []byte
 		body, err = readBody(resp.Body, maxAnswer, t.limit)
 		resp.Body = io.NopCloser(bytes.NewReader(body))

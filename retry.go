@@ -96,6 +96,9 @@ type retrier struct {
 	wait     time.Duration
 	// last is what the latest attempt failed with, where that was an answer.
 	last error
+	// unsure says that the latest attempt changes something and may have
+	// reached the platform without an answer.
+	unsure bool
 	// gone is the error that ends the call before its attempts are used up.
 	gone error
 }
@@ -138,13 +141,17 @@ func closeBody(resp *http.Response) {
 func (r *retrier) check(ctx context.Context, resp *http.Response, err error) (bool, error) {
 	r.attempts++
 	r.logAttempt(ctx, resp, err)
-	if err != nil && ctx.Err() != nil {
-		return false, nil
-	}
 	if err != nil {
-		r.last = nil
-		return r.again(ctx, r.mayRepeatError(ctx, err), 0), nil
+		// go-retryablehttp keeps the error; what it is told here is only
+		// whether to go on.
+		r.unsure = !r.idempotent && !neverSent(err)
+		may := ctx.Err() == nil && r.mayRepeatError(ctx, err)
+		if ctx.Err() == nil {
+			r.last = nil
+		}
+		return r.again(ctx, may, 0), nil
 	}
+	r.unsure = false
 	if resp.StatusCode < 300 {
 		r.last = nil
 		return false, nil
@@ -213,9 +220,8 @@ func neverSent(err error) bool {
 func (r *retrier) requestError(ctx context.Context, err error) error {
 	e := &RequestError{
 		Method: r.method, URL: r.url, Attempts: r.attempts,
-		Err:          cleanURLError(err),
-		Last:         r.last,
-		maybeApplied: !r.idempotent && r.attempts > 0 && r.last == nil && !neverSent(err),
+		Err: cleanURLError(err), Last: r.last,
+		maybeApplied: r.unsure,
 	}
 	if ctx.Err() != nil {
 		// Both are wanted: context.Canceled or DeadlineExceeded to test for,

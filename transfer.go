@@ -1,12 +1,14 @@
 package herokubuild
 
 import (
+	"bytes"
 	"context"
 	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 
 	"github.com/hashicorp/go-retryablehttp"
@@ -173,10 +175,15 @@ func newUploadError(method string, signed SecretURL, status int, body []byte) *U
 		Code    string   `xml:"Code"`
 		Message string   `xml:"Message"`
 	}
-	if xml.Unmarshal(body, &doc) == nil && (doc.Code != "" || doc.Message != "") {
+	dec := xml.NewDecoder(bytes.NewReader(body))
+	// The two elements that are kept are ASCII in every encoding seen.
+	dec.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
+	if dec.Decode(&doc) == nil && (doc.Code != "" || doc.Message != "") {
 		e.Code, e.Message = clip(doc.Code, maxHeaderText), redactText(clip(doc.Message, maxErrorText))
 		return e
 	}
-	e.Body = redactText(clip(string(body), maxErrorText))
+	if text := string(body); !strings.Contains(text, "<Error") && !strings.HasPrefix(text, "<?xml") {
+		e.Body = redactText(clip(text, maxErrorText))
+	}
 	return e
 }

@@ -1,0 +1,467 @@
+package herokubuild_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/herokubuild/herokubuild"
+	"github.com/herokubuild/herokubuild/internal/platform"
+)
+
+// startPlatform serves the embedded platform without its delays and returns a
+// client of it.
+func startPlatform(t *testing.T, opts platform.Options, clientOpts ...herokubuild.Option) (*platform.Platform, *herokubuild.Client) {
+	t.Helper()
+	if opts.StatusLag == 0 {
+		opts.StatusLag = 20 * time.Millisecond
+	}
+	if opts.ReleaseStreamDelay == 0 {
+		opts.ReleaseStreamDelay = -1
+	}
+	p, err := platform.Start(opts)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, p.Close()) })
+	clientOpts = append([]herokubuild.Option{
+		herokubuild.WithBaseURL(p.URL()), herokubuild.WithToken(p.Token()),
+		herokubuild.WithPollBackoff(func(int) time.Duration { return 5 * time.Millisecond }),
+	}, clientOpts...)
+	client, err := herokubuild.NewClient(clientOpts...)
+	require.NoError(t, err)
+	return p, client
+}
+
+// printing is a builder that prints and is done.
+func printing(text string) platform.Builder {
+	return platform.BuilderFunc(func(_ context.Context, j *platform.Job) error {
+		_, err := fmt.Fprint(j.Output, text)
+		return err
+	})
+}
+
+// sourceDir is a directory with the given files.
+func sourceDir(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(content), 0o644))
+	}
+	return dir
+}
+
+// releasesOf counts an app's releases beyond the two that every app is born
+// with.
+func releasesOf(p *platform.Platform, app string) int { return len(p.Releases(app)) - 2 }
+
+// eventLog records the kinds of events, without the repeats of a kind.
+type eventLog struct {
+	mu     sync.Mutex
+	events []herokubuild.Event
+}
+
+func (l *eventLog) on(_ context.Context, e herokubuild.Event) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.events = append(l.events, e)
+	return nil
+}
+
+func (l *eventLog) kinds() []string {
+	var kinds []string
+	for _, e := range l.events {
+		kind := string(e.Kind)
+		if e.Kind == herokubuild.EventPhase {
+			kind += " " + string(e.Phase)
+		}
+		if len(kinds) == 0 || kinds[len(kinds)-1] != kind {
+			kinds = append(kinds, kind)
+		}
+	}
+	return kinds
+}
+
+func TestBuildAndReleaseDeploysADirectoryToSeveralApps(t *testing.T) {
+	t.Parallel()
+	const text = "-----> Compiling\n\xff not UTF-8 \r progress\n  no line end"
+	p, client := startPlatform(t, platform.Options{
+		Apps: []string{"shop-build", "shop-eu", "shop-us"}, Builder: printing(text), Heartbeat: time.Millisecond,
+	})
+	dir := sourceDir(t, map[string]string{"index.html": "hi", "Procfile": "web: serve\nrelease: echo migrating $HEROKU_APP_NAME\n"})
+
+	var output bytes.Buffer
+	var log eventLog
+	result, err := client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
+		BuildApp: "shop-build", Dir: dir, ReleaseTo: []string{"shop-eu", "shop-us"},
+		Version: "v1.4.0", VersionDescription: "summer sale",
+		Output: &output, OnEvent: log.on,
+	})
+	require.NoError(t, err)
+
+	require.Len(t, p.Builds("shop-build"), 1)
+	build := p.Builds("shop-build")[0]
+	assert.Equal(t, build.ID, result.Build.ID)
+	assert.Equal(t, herokubuild.StatusSucceeded, result.Build.Status)
+	assert.Equal(t, "v1.4.0", build.SourceVersion)
+	assert.Equal(t, result.Checksum, build.Checksum)
+	assert.Equal(t, build.SlugID, result.Slug)
+
+	whole, err := p.Output(build.ID)
+	require.NoError(t, err)
+	assert.Equal(t, string(whole), output.String(), "the output is to arrive byte for byte")
+	assert.Contains(t, output.String(), text)
+
+	require.Len(t, result.Releases, 3)
+	for i, app := range []string{"shop-build", "shop-eu", "shop-us"} {
+		assert.Equal(t, app, result.Releases[i].App)
+		require.NoError(t, result.Releases[i].Err)
+		assert.Equal(t, herokubuild.StatusSucceeded, result.Releases[i].Release.Status)
+		assert.Equal(t, result.Slug, result.Releases[i].Release.Slug.ID)
+		assert.Equal(t, 1, releasesOf(p, app), app)
+	}
+	assert.Equal(t, fmt.Sprintf("Deploy v1.4.0 (build %s)", build.ID), result.Releases[1].Release.Description)
+
+	kinds := log.kinds()
+	assert.Equal(t, []string{
+		"phase check", "phase pack", "packed", "phase upload", "upload", "phase build", "build_created",
+		"build_done", "phase release", "release_created", "release_output", "release_done",
+	}, kinds[:12])
+	lines := map[string]string{}
+	for _, e := range log.events {
+		if e.Kind == herokubuild.EventReleaseOutput {
+			lines[e.App] += e.Line
+		}
+	}
+	assert.Equal(t, map[string]string{"shop-build": "migrating shop-build", "shop-eu": "migrating shop-eu", "shop-us": "migrating shop-us"}, lines)
+
+	hosts := map[string]bool{}
+	for _, r := range p.Requests() {
+		hosts[r.Host] = true
+		if r.Host != "api" {
+			assert.Empty(t, r.Header.Get("Authorization"), "the key goes to the API only: %s %s", r.Method, r.Path)
+		}
+		if r.Method == "PUT" {
+			assert.NotContains(t, r.Header, "Content-Type")
+			assert.Empty(t, r.TransferEncoding)
+		}
+	}
+	assert.Len(t, hosts, 3)
+}
+
+func TestBuildAndReleaseWithTheDefaultsOfVersionAndDescription(t *testing.T) {
+	t.Parallel()
+	p, client := startPlatform(t, platform.Options{Builder: printing("")})
+	result, err := client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
+		BuildApp: "example-app", Dir: sourceDir(t, map[string]string{"a": "b"}), ReleaseTo: []string{"other-app"},
+	})
+	require.NoError(t, err)
+	assert.Equal(t, "SHA256:"+result.Version, result.Checksum)
+	assert.Equal(t, "Deploy "+result.Version[:12]+" (build "+result.Build.ID+")", p.Releases("other-app")[2].Description)
+}
+
+func TestBuildAndReleaseOfAnArchiveAndOfAURL(t *testing.T) {
+	t.Parallel()
+	p, client := startPlatform(t, platform.Options{Builder: printing("ok\n")})
+	archive, err := herokubuild.ArchiveDir(t.Context(), sourceDir(t, map[string]string{"a": "b"}), nil)
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, archive.Close()) }()
+	_, err = client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Archive: archive})
+	require.NoError(t, err)
+
+	source, err := client.Sources.Upload(t.Context(), archive, nil)
+	require.NoError(t, err)
+	uploads := countRequests(p, "PUT")
+	result, err := client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
+		BuildApp: "example-app", SourceURL: source.SourceBlob.GetURL, SourceChecksum: archive.Checksum(),
+	})
+	require.NoError(t, err)
+	assert.Equal(t, uploads, countRequests(p, "PUT"), "a URL is not uploaded")
+	assert.Equal(t, source.SourceBlob.GetURL, result.Build.SourceBlob.URL)
+	assert.Empty(t, result.Version)
+
+	_, err = client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
+		BuildApp: "example-app", SourceURL: source.SourceBlob.GetURL, SourceChecksum: "SHA256:" + strings.Repeat("0", 64),
+	})
+	require.ErrorIs(t, err, herokubuild.ErrBuildFailed, "the platform checks the checksum that it is given")
+}
+
+func countRequests(p *platform.Platform, method string) int {
+	n := 0
+	for _, r := range p.Requests() {
+		if r.Method == method {
+			n++
+		}
+	}
+	return n
+}
+
+func TestBuildAndReleaseFailedBuild(t *testing.T) {
+	t.Parallel()
+	p, client := startPlatform(t, platform.Options{Builder: platform.BuilderFunc(func(_ context.Context, j *platform.Job) error {
+		for i := range 100 {
+			_, _ = fmt.Fprintf(j.Output, "line %d\n", i)
+		}
+		return errors.New("no")
+	})})
+	result, err := client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
+		BuildApp: "example-app", Dir: sourceDir(t, map[string]string{"a": "b"}), ReleaseTo: []string{"other-app"},
+	})
+	assert.Nil(t, result)
+	require.ErrorIs(t, err, herokubuild.ErrBuildFailed)
+	var build *herokubuild.BuildError
+	require.ErrorAs(t, err, &build)
+	assert.Equal(t, "example-app", build.App)
+	assert.Contains(t, build.Tail, "line 99")
+	assert.NotContains(t, build.Tail, "line 50\n")
+	var deploy *herokubuild.DeployError
+	require.ErrorAs(t, err, &deploy)
+	assert.Equal(t, herokubuild.PhaseBuild, deploy.Phase)
+	assert.Equal(t, p.Builds("example-app")[0].ID, deploy.Result.Build.ID)
+	assert.Empty(t, deploy.Result.Releases)
+	assert.False(t, deploy.Canceled)
+	assert.Contains(t, err.Error(), build.Build.ID)
+	assert.Zero(t, releasesOf(p, "example-app"))
+	assert.Zero(t, releasesOf(p, "other-app"))
+}
+
+func TestBuildAndReleaseFailedReleasePhaseOfTheBuildApp(t *testing.T) {
+	t.Parallel()
+	p, client := startPlatform(t, platform.Options{Builder: printing("ok\n")})
+	_, err := client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
+		BuildApp: "example-app", ReleaseTo: []string{"other-app"},
+		Dir: sourceDir(t, map[string]string{"Procfile": "release: echo cannot migrate; exit 3\n"}),
+	})
+	require.ErrorIs(t, err, herokubuild.ErrReleaseFailed)
+	require.NotErrorIs(t, err, herokubuild.ErrBuildFailed)
+	var release *herokubuild.ReleaseError
+	require.ErrorAs(t, err, &release)
+	assert.Equal(t, "example-app", release.App)
+	assert.Equal(t, 3, release.Release.Version)
+	assert.Equal(t, herokubuild.StatusFailed, release.Release.Status)
+	assert.Contains(t, release.Tail, "cannot migrate")
+	assert.Contains(t, err.Error(), "release v3 of example-app failed")
+	var deploy *herokubuild.DeployError
+	require.ErrorAs(t, err, &deploy)
+	require.Len(t, deploy.Result.Releases, 2)
+	require.ErrorIs(t, deploy.Result.Releases[1].Err, herokubuild.ErrSkipped)
+	assert.Zero(t, releasesOf(p, "other-app"), "what does not run on one app is not given to the others")
+}
+
+func TestBuildAndReleaseFailedReleaseOfOneOfTheOthers(t *testing.T) {
+	t.Parallel()
+	p, client := startPlatform(t, platform.Options{Apps: []string{"build-app", "bad-app", "good-app"}, Builder: printing("ok\n")})
+	require.NoError(t, p.SetConfigVars("bad-app", map[string]string{"BROKEN": "1"}))
+	_, err := client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
+		BuildApp: "build-app", ReleaseTo: []string{"bad-app", "good-app"},
+		Dir: sourceDir(t, map[string]string{"Procfile": `release: test -z "$BROKEN"` + "\n"}),
+	})
+	require.ErrorIs(t, err, herokubuild.ErrReleaseFailed)
+	var deploy *herokubuild.DeployError
+	require.ErrorAs(t, err, &deploy)
+	require.Len(t, deploy.Result.Releases, 3)
+	require.NoError(t, deploy.Result.Releases[0].Err)
+	require.ErrorIs(t, deploy.Result.Releases[1].Err, herokubuild.ErrReleaseFailed)
+	require.NoError(t, deploy.Result.Releases[2].Err)
+	assert.Equal(t, herokubuild.StatusSucceeded, deploy.Result.Releases[2].Release.Status)
+}
+
+func TestBuildAndReleaseFindsOutAboutAppsAndKeyFirst(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, app, other string
+		opts             []herokubuild.Option
+		is               error
+		message          string
+		requests         int
+	}{
+		{"unknown build app", "no-such-app", "other-app", nil, herokubuild.ErrNotFound, "Couldn't find that app", 1},
+		{"unknown other app", "example-app", "no-such-app", nil, herokubuild.ErrNotFound, "Couldn't find that app", 2},
+		{"bad key", "example-app", "other-app", []herokubuild.Option{herokubuild.WithToken("wrong")}, herokubuild.ErrUnauthorized, "Invalid credentials", 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p, client := startPlatform(t, platform.Options{Builder: printing("")}, tt.opts...)
+			var log eventLog
+			_, err := client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
+				BuildApp: tt.app, ReleaseTo: []string{tt.other}, Dir: sourceDir(t, map[string]string{"a": "b"}), OnEvent: log.on,
+			})
+			require.ErrorIs(t, err, tt.is)
+			var api *herokubuild.APIError
+			require.ErrorAs(t, err, &api)
+			assert.NotEmpty(t, api.RequestID)
+			assert.Contains(t, err.Error(), api.RequestID)
+			assert.Contains(t, err.Error(), tt.message)
+			assert.Equal(t, 1, api.Attempts)
+			assert.Len(t, p.Requests(), tt.requests)
+			assert.Equal(t, []string{"phase check"}, log.kinds())
+		})
+	}
+}
+
+func TestBuildAndReleaseRefusesTheSameAppByNameAndID(t *testing.T) {
+	t.Parallel()
+	p, client := startPlatform(t, platform.Options{Builder: printing("")})
+	app, err := client.Apps.Get(t.Context(), "other-app")
+	require.NoError(t, err)
+	_, err = client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
+		BuildApp: "example-app", ReleaseTo: []string{"other-app", app.ID}, Dir: sourceDir(t, map[string]string{"a": "b"}),
+	})
+	require.ErrorIs(t, err, herokubuild.ErrInvalid)
+	assert.Contains(t, err.Error(), "the same app")
+	assert.Zero(t, countRequests(p, "POST"))
+}
+
+// when is an OnEvent that calls f at the first event of a kind.
+func when(kind herokubuild.EventKind, f func()) func(context.Context, herokubuild.Event) error {
+	return func(_ context.Context, e herokubuild.Event) error {
+		if e.Kind == kind {
+			f()
+		}
+		return nil
+	}
+}
+
+// blocking is a builder that says that it has started and then waits for its
+// end.
+func blocking(started chan<- struct{}) platform.Builder {
+	return platform.BuilderFunc(func(ctx context.Context, j *platform.Job) error {
+		_, _ = fmt.Fprintln(j.Output, "compiling")
+		close(started)
+		<-ctx.Done()
+		return ctx.Err()
+	})
+}
+
+func TestBuildAndReleaseCancelsTheBuildWithItsContext(t *testing.T) {
+	t.Parallel()
+	started := make(chan struct{})
+	p, client := startPlatform(t, platform.Options{Builder: blocking(started)})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	reason := errors.New("the user has had enough")
+	_, err := client.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{
+		BuildApp: "example-app", Dir: sourceDir(t, map[string]string{"a": "b"}),
+		OnEvent: when(herokubuild.EventBuildCreated, func() {
+			<-started
+			cancel(reason)
+		}),
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorIs(t, err, reason)
+	var deploy *herokubuild.DeployError
+	require.ErrorAs(t, err, &deploy)
+	assert.True(t, deploy.Canceled)
+	require.NoError(t, deploy.CancelErr)
+	build := p.Builds("example-app")[0]
+	assert.Equal(t, build.ID, deploy.Result.Build.ID)
+	assert.Equal(t, "failed", build.Status)
+	assert.Contains(t, err.Error(), build.ID)
+}
+
+func TestBuildAndReleaseLeavesTheBuildWhenAsked(t *testing.T) {
+	t.Parallel()
+	started := make(chan struct{})
+	p, client := startPlatform(t, platform.Options{Builder: blocking(started)})
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := client.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{
+		BuildApp: "example-app", Dir: sourceDir(t, map[string]string{"a": "b"}), KeepBuildOnCancel: true,
+		OnEvent: when(herokubuild.EventBuildCreated, func() {
+			<-started
+			cancel()
+		}),
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	assert.Equal(t, "pending", p.Builds("example-app")[0].Status)
+	assert.Zero(t, countRequests(p, "DELETE"))
+}
+
+func TestBuildAndReleaseTimeout(t *testing.T) {
+	t.Parallel()
+	p, client := startPlatform(t, platform.Options{Builder: blocking(make(chan struct{}))})
+	_, err := client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
+		BuildApp: "example-app", Dir: sourceDir(t, map[string]string{"a": "b"}), Timeout: 300 * time.Millisecond,
+	})
+	require.ErrorIs(t, err, herokubuild.ErrWaitTimeout)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	for _, b := range p.Builds("example-app") {
+		assert.Equal(t, "failed", b.Status)
+	}
+}
+
+type failingWriter struct{ err error }
+
+func (w failingWriter) Write([]byte) (int, error) { return 0, w.err }
+
+func TestBuildAndReleaseEndsWithTheCallersOwnErrors(t *testing.T) {
+	t.Parallel()
+	mine := errors.New("disk full")
+	onBuild := func(_ context.Context, e herokubuild.Event) error {
+		if e.Kind == herokubuild.EventBuildCreated {
+			return mine
+		}
+		return nil
+	}
+	for name, opts := range map[string]herokubuild.BuildAndReleaseOptions{
+		"of OnEvent": {OnEvent: onBuild},
+		"of Output":  {Output: failingWriter{mine}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, client := startPlatform(t, platform.Options{Builder: blocking(make(chan struct{}))})
+			opts.BuildApp, opts.Dir = "example-app", sourceDir(t, map[string]string{"a": "b"})
+			_, err := client.BuildAndRelease(t.Context(), opts)
+			require.ErrorIs(t, err, mine)
+			require.Len(t, p.Builds("example-app"), 1)
+			assert.Equal(t, "failed", p.Builds("example-app")[0].Status, "a build that nobody follows is cancelled")
+		})
+	}
+}
+
+func TestBuildAndReleaseRefusesBadInputBeforeAnyRequest(t *testing.T) {
+	t.Parallel()
+	p, client := startPlatform(t, platform.Options{})
+	dir := sourceDir(t, map[string]string{"a": "b"})
+	file := filepath.Join(dir, "a")
+	for name, opts := range map[string]herokubuild.BuildAndReleaseOptions{
+		"BuildApp: an app's name":   {Dir: dir},
+		"BuildApp: \"Example_App\"": {BuildApp: "Example_App", Dir: dir},
+		"exactly one of Dir":        {BuildApp: "example-app"},
+		"2 are set":                 {BuildApp: "example-app", Dir: dir, SourceURL: "https://example.com/a.tgz"},
+		"does not exist":            {BuildApp: "example-app", Dir: filepath.Join(dir, "missing")},
+		"is not a directory":        {BuildApp: "example-app", Dir: file},
+		"is not https":              {BuildApp: "example-app", SourceURL: "http://example.com/a.tgz?token=geheim"},
+		"has no host":               {BuildApp: "example-app", SourceURL: "./app.tgz"},
+		"SourceChecksum":            {BuildApp: "example-app", SourceURL: "https://example.com/a.tgz", SourceChecksum: "md5:1"},
+		"is for SourceURL only":     {BuildApp: "example-app", Dir: dir, SourceChecksum: "SHA256:" + strings.Repeat("0", 64)},
+		"archive: is empty":         {BuildApp: "example-app", Archive: &herokubuild.Archive{}},
+		"is the app that builds":    {BuildApp: "example-app", Dir: dir, ReleaseTo: []string{"example-app"}},
+		"is named twice":            {BuildApp: "example-app", Dir: dir, ReleaseTo: []string{"other-app", "other-app"}},
+		"ReleaseTo: an app's name":  {BuildApp: "example-app", Dir: dir, ReleaseTo: []string{""}},
+		"Buildpacks":                {BuildApp: "example-app", Dir: dir, Buildpacks: []herokubuild.Buildpack{{}}},
+		"Timeout: is negative":      {BuildApp: "example-app", Dir: dir, Timeout: -1},
+		"IdleTimeout: is negative":  {BuildApp: "example-app", Dir: dir, IdleTimeout: -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := client.BuildAndRelease(t.Context(), opts)
+			require.ErrorIs(t, err, herokubuild.ErrInvalid)
+			var argument *herokubuild.ArgumentError
+			require.ErrorAs(t, err, &argument)
+			assert.Contains(t, err.Error(), name)
+			assert.NotContains(t, err.Error(), "geheim")
+		})
+	}
+	_, err := client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Dir: t.TempDir()})
+	require.ErrorIs(t, err, herokubuild.ErrInvalid)
+	assert.Contains(t, err.Error(), "no files to build")
+	assert.Zero(t, countRequests(p, "POST"))
+}

@@ -1,0 +1,229 @@
+// Command deploy builds a directory of source code and releases it to one app or
+// to several: on Heroku, or on an embedded look-alike that needs no account.
+//
+//	go run ./examples/deploy                      # the sample app, on this machine
+//	go run ./examples/deploy -local DIR           # a directory of yours, on this machine
+//	go run ./examples/deploy -app my-app DIR      # on Heroku
+//
+// Standard output carries the build's output, byte for byte, and nothing else;
+// what happens besides is told on standard error.
+//
+// The exit status is 0 if every app runs the release, 1 if something failed, 2
+// for a wrong command line, and 130 if it was interrupted (the build is then
+// cancelled).
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/herokubuild/herokubuild"
+	"github.com/herokubuild/herokubuild/internal/platform"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A second interrupt ends the program at once.
+	context.AfterFunc(ctx, stop)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
+// settings is the command line.
+type settings struct {
+	app         string
+	releaseTo   []string
+	version     string
+	timeout     time.Duration
+	idleTimeout time.Duration
+	local       bool
+	verbose     bool
+	dir         string
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	s, err := parse(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case err != nil:
+		return exitUsage
+	}
+	err = s.deploy(ctx, stdout, stderr)
+	switch {
+	case err == nil:
+		return exitOK
+	case ctx.Err() != nil:
+		fmt.Fprintln(stderr, "Interrupted.")
+		explain(stderr, err)
+		return exitInterrupted
+	}
+	explain(stderr, err)
+	if errors.Is(err, herokubuild.ErrInvalid) && !errors.Is(err, herokubuild.ErrNoCredential) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func parse(args []string, stderr io.Writer) (*settings, error) {
+	s := new(settings)
+	var releaseTo string
+	flags := flag.NewFlagSet("deploy", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&s.app, "app", "", "the `app` that builds")
+	flags.StringVar(&releaseTo, "release-to", "", "further `apps` that get the slug, separated by commas")
+	flags.StringVar(&s.version, "version", "", "source `version` (default: the git commit of DIR, else the archive's SHA-256)")
+	flags.DurationVar(&s.timeout, "timeout", time.Hour, "bound on the whole run")
+	flags.DurationVar(&s.idleTimeout, "idle-timeout", time.Minute, "silence after which the output stream is given up for dead")
+	flags.BoolVar(&s.local, "local", false, "deploy to the embedded platform, not to Heroku")
+	flags.BoolVar(&s.verbose, "v", false, "log every request")
+	flags.Usage = func() {
+		fmt.Fprint(stderr, "Usage: deploy [flags] [DIR]\n\n"+
+			"Builds DIR (default: a sample app) and releases it. Without -app, on an embedded\n"+
+			"platform that needs no account; with it, on Heroku, with the API key from\n"+
+			"HEROKU_API_KEY or ~/.netrc and the base URL from HEROKU_API_URL.\n\n")
+		flags.PrintDefaults()
+	}
+	if err := flags.Parse(args); err != nil {
+		return nil, err
+	}
+	wrong := func(text string) (*settings, error) {
+		fmt.Fprintln(stderr, "deploy: "+text)
+		flags.Usage()
+		return nil, errors.New(text)
+	}
+	if releaseTo != "" {
+		s.releaseTo = strings.Split(releaseTo, ",")
+	}
+	switch {
+	case flags.NArg() > 1:
+		return wrong("more than one directory")
+	case flags.NArg() == 1:
+		s.dir = flags.Arg(0)
+	}
+	switch {
+	case s.app == "" && !s.local && os.Getenv("HEROKU_API_URL") != "":
+		return wrong("HEROKU_API_URL is set: name the app to build with -app, or say -local")
+	case s.app == "":
+		s.local = true
+		s.app = "example-app"
+		if releaseTo == "" {
+			s.releaseTo = []string{"other-app"}
+		}
+	}
+	return s, nil
+}
+
+// deploy is what the program is about: a client, and one call of it.
+func (s *settings) deploy(ctx context.Context, stdout, stderr io.Writer) (err error) {
+	if s.dir == "" {
+		if s.dir, err = sampleDir(); err != nil {
+			return err
+		}
+	}
+	var opts []herokubuild.Option
+	if s.verbose {
+		opts = append(opts, herokubuild.WithLogger(slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+	}
+	if s.local {
+		p, err := platform.Start(platform.Options{})
+		if err != nil {
+			return fmt.Errorf("starting the embedded platform: %w", err)
+		}
+		defer func() { _ = p.Close() }()
+		for _, app := range append([]string{s.app}, s.releaseTo...) {
+			// A name that no app can have is the library's to refuse.
+			_ = p.AddApp(app)
+		}
+		fmt.Fprintln(stderr, "Deploying to an embedded platform on this machine (with -app, to Heroku).")
+		opts = append(opts, herokubuild.WithBaseURL(p.URL()), herokubuild.WithToken(p.Token()))
+	}
+	client, err := herokubuild.NewClient(opts...)
+	if err != nil {
+		return err
+	}
+	if s.version == "" {
+		s.version = gitVersion(ctx, s.dir)
+	}
+
+	view := newView(stderr, s)
+	result, err := client.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{
+		BuildApp:    s.app,
+		Dir:         s.dir,
+		Version:     s.version,
+		ReleaseTo:   s.releaseTo,
+		Output:      stdout,
+		OnEvent:     view.event,
+		Timeout:     s.timeout,
+		IdleTimeout: s.idleTimeout,
+	})
+	view.close()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(stderr, summary(result))
+	return nil
+}
+
+func summary(r *herokubuild.Result) string {
+	var apps []string
+	for _, rel := range r.Releases {
+		apps = append(apps, fmt.Sprintf("%s v%d", rel.App, rel.Release.Version))
+	}
+	return "Released: " + strings.Join(apps, ", ")
+}
+
+// explain says what failed, where, and with which last words.
+func explain(w io.Writer, err error) {
+	var build *herokubuild.BuildError
+	if errors.As(err, &build) && build.Tail != "" {
+		fmt.Fprintf(w, "\nThe build's output ended with:\n%s\n\n", indent(build.Tail))
+	}
+	var deploy *herokubuild.DeployError
+	if errors.As(err, &deploy) {
+		for _, r := range deploy.Result.Releases {
+			var release *herokubuild.ReleaseError
+			if errors.As(r.Err, &release) && release.Tail != "" {
+				fmt.Fprintf(w, "\nThe release phase of %s ended with:\n%s\n\n", r.App, indent(release.Tail))
+			}
+		}
+	}
+	fmt.Fprintln(w, "Error: "+strings.TrimPrefix(err.Error(), "herokubuild: "))
+	if errors.Is(err, herokubuild.ErrNoCredential) {
+		fmt.Fprintln(w, "Set HEROKU_API_KEY, or run `heroku login`, which writes ~/.netrc. Without -app, no account is needed.")
+	}
+}
+
+func indent(text string) string { return "    " + strings.ReplaceAll(text, "\n", "\n    ") }
+
+// sampleDir is where the sample app is: beside this file, which is there
+// whenever the program is run from a clone.
+func sampleDir() (string, error) {
+	_, file, _, ok := runtime.Caller(0)
+	if ok {
+		dir := filepath.Join(filepath.Dir(file), "testdata", "app")
+		if info, err := os.Stat(dir); err == nil && info.IsDir() {
+			return dir, nil
+		}
+	}
+	return "", errors.New("the sample app is not where this program was compiled: name a directory")
+}

@@ -1,0 +1,54 @@
+// Command platform serves an embedded look-alike of Heroku's Platform API on
+// loopback until it is interrupted, for trying out programs and curl commands
+// without an account. It really builds (apps with a bin/compile, Go modules)
+// and really runs release phases, on this machine and as this user: give it
+// only code that you trust.
+//
+// It prints the two variables that point a client at it:
+//
+//	go run ./examples/platform
+//
+// and serves the apps that -apps names; any other name is a 404, as on Heroku.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/herokubuild/herokubuild/internal/platform"
+)
+
+func main() {
+	addr := flag.String("addr", "127.0.0.1:5000", "`address` of the API; the storage and stream hosts get ports of their own")
+	apps := flag.String("apps", "example-app,other-app", "`names` of the apps that exist, separated by commas")
+	token := flag.String("token", "", "API `key` to accept (default: a random one)")
+	verbose := flag.Bool("v", false, "log every request")
+	flag.Parse()
+	if err := serve(*addr, *apps, *token, *verbose); err != nil {
+		fmt.Fprintln(os.Stderr, "platform:", err)
+		os.Exit(1)
+	}
+}
+
+func serve(addr, apps, token string, verbose bool) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	opts := platform.Options{Addr: addr, Apps: strings.Split(apps, ","), Token: token}
+	if verbose {
+		opts.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	p, err := platform.Start(opts)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("export HEROKU_API_URL=%s\nexport HEROKU_API_KEY=%s\n", p.URL(), p.Token())
+	fmt.Fprintf(os.Stderr, "# serving the apps %s; interrupt to stop\n", strings.Join(p.AppNames(), ", "))
+	<-ctx.Done()
+	return p.Close()
+}

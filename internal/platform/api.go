@@ -1,0 +1,285 @@
+package platform
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// maxBody bounds the body of an API request.
+const maxBody = 1 << 20
+
+// apiError is an answer of the API that says no.
+type apiError struct {
+	status   int
+	ID       string `json:"id"`
+	Message  string `json:"message"`
+	Resource string `json:"resource,omitempty"`
+	URL      string `json:"url,omitempty"`
+}
+
+func (e *apiError) Error() string { return e.ID + ": " + e.Message }
+
+func notFound(resource string) *apiError {
+	return &apiError{status: http.StatusNotFound, ID: "not_found", Message: "Couldn't find that " + resource + ".", Resource: resource}
+}
+
+func badRequest(message string) *apiError {
+	return &apiError{status: http.StatusBadRequest, ID: "bad_request", Message: message}
+}
+
+func invalid(message string) *apiError {
+	return &apiError{status: http.StatusUnprocessableEntity, ID: "invalid_params", Message: message}
+}
+
+// apiFunc answers a request, or says with an *apiError why not.
+type apiFunc func(w http.ResponseWriter, r *http.Request) error
+
+func (p *Platform) apiHandler() http.Handler {
+	mux := http.NewServeMux()
+	for pattern, f := range map[string]apiFunc{
+		"GET /account":             p.getAccount,
+		"GET /account/rate-limits": p.getRateLimits,
+		"GET /stacks":              p.listStacks,
+		"GET /stacks/{stack}":      p.getStack,
+
+		"GET /apps":                     p.listApps,
+		"GET /apps/{app}":               p.getApp,
+		"GET /apps/{app}/config-vars":   p.getConfigVars,
+		"PATCH /apps/{app}/config-vars": p.patchConfigVars,
+
+		"POST /sources":            p.createSource,
+		"POST /apps/{app}/sources": p.createAppSource,
+
+		"POST /apps/{app}/builds":           p.createBuild,
+		"GET /apps/{app}/builds":            p.listBuilds,
+		"GET /apps/{app}/builds/{build}":    p.getBuild,
+		"DELETE /apps/{app}/builds/{build}": p.cancelBuild,
+		"DELETE /apps/{app}/build-cache":    p.deleteBuildCache,
+
+		"POST /apps/{app}/slugs":       p.createSlug,
+		"GET /apps/{app}/slugs/{slug}": p.getSlug,
+
+		"POST /apps/{app}/releases":                      p.createRelease,
+		"GET /apps/{app}/releases":                       p.listReleases,
+		"GET /apps/{app}/releases/{release}":             p.getRelease,
+		"GET /apps/{app}/releases/{release}/config-vars": p.getReleaseConfigVars,
+	} {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			p.answer(w, r, f(w, r))
+		})
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Request-Id", requestID(r.Header.Get("Request-Id")))
+		h.Set("Vary", "Accept-Encoding")
+		h.Set("Cache-Control", "private, no-cache")
+		h.Set("RateLimit-Remaining", strconv.Itoa(p.limiter.remaining()))
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		if err := p.admit(w, r, mux); err != nil {
+			p.answer(w, r, err)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// requestID is opaque to clients. One that they send comes first.
+func requestID(sent string) string {
+	id := newUUID()
+	if sent == "" || len(sent) > 1<<10 {
+		return id
+	}
+	return sent + "," + id
+}
+
+// admit checks what is the same for all endpoints.
+func (p *Platform) admit(w http.ResponseWriter, r *http.Request, mux *http.ServeMux) error {
+	if !accepted(r.Header.Values("Accept")) {
+		return &apiError{status: http.StatusNotAcceptable, ID: "not_acceptable", Message: "The requested API version was not specified or is not available. Please specify `application/vnd.heroku+json; version=3` in the `Accept` header.", URL: "https://devcenter.heroku.com/articles/platform-api-reference#clients"}
+	}
+	if !p.authorized(r) {
+		return &apiError{status: http.StatusUnauthorized, ID: "unauthorized", Message: "Invalid credentials provided."}
+	}
+	if r.URL.Path != "/account/rate-limits" {
+		ok := p.limiter.take()
+		w.Header().Set("RateLimit-Remaining", strconv.Itoa(p.limiter.remaining()))
+		if !ok {
+			return &apiError{status: http.StatusTooManyRequests, ID: "rate_limit", Message: "Your account reached the API rate limit. Please wait a few minutes before making new requests", URL: "https://devcenter.heroku.com/articles/platform-api-reference#rate-limits"}
+		}
+	}
+	// The mux would redirect an unclean path, which the API does not.
+	if path.Clean(r.URL.Path) == r.URL.Path {
+		if _, pattern := mux.Handler(r); pattern != "" {
+			return nil
+		}
+		if allow := allowedMethods(mux, r); len(allow) > 0 {
+			w.Header().Set("Allow", strings.Join(allow, ", "))
+			return &apiError{status: http.StatusMethodNotAllowed, ID: "method_not_allowed", Message: "The requested API endpoint does not answer to this HTTP verb."}
+		}
+	}
+	return &apiError{status: http.StatusNotFound, ID: "not_found", Message: "The requested API endpoint was not found. Are you using the right HTTP verb (i.e. `GET` vs. `POST`), and did you specify your intended version with the `Accept` header?"}
+}
+
+func allowedMethods(mux *http.ServeMux, r *http.Request) []string {
+	var allow []string
+	for _, m := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+		try := r.Clone(r.Context())
+		try.Method = m
+		if _, pattern := mux.Handler(try); pattern != "" {
+			allow = append(allow, m)
+		}
+	}
+	return allow
+}
+
+// accepted looks for version 3 of the API, or a variant of it such as
+// 3.cancel-build.
+func accepted(accept []string) bool {
+	for _, part := range strings.Split(strings.Join(accept, ","), ",") {
+		media, params, err := mime.ParseMediaType(part)
+		if err != nil || media != "application/vnd.heroku+json" {
+			continue
+		}
+		version, variant, dotted := strings.Cut(params["version"], ".")
+		if version == "3" && (variant != "" || !dotted) {
+			return true
+		}
+	}
+	return false
+}
+
+// authorized takes the token as a bearer, or as the password of any user.
+func (p *Platform) authorized(r *http.Request) bool {
+	_, token, basic := r.BasicAuth()
+	if !basic {
+		var scheme string
+		scheme, token, _ = strings.Cut(r.Header.Get("Authorization"), " ")
+		if !strings.EqualFold(scheme, "Bearer") {
+			return false
+		}
+		token = strings.TrimSpace(token)
+	}
+	return subtle.ConstantTimeCompare([]byte(token), []byte(p.opts.Token)) == 1
+}
+
+func (p *Platform) answer(w http.ResponseWriter, r *http.Request, err error) {
+	if err == nil {
+		return
+	}
+	var e *apiError
+	if !errors.As(err, &e) {
+		p.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+		e = &apiError{status: http.StatusInternalServerError, ID: "internal_server_error", Message: "Internal server error."}
+	}
+	if err := reply(w, r, e.status, e); err != nil {
+		p.log.Debug("answer lost", "method", r.Method, "path", r.URL.Path, "error", err)
+	}
+}
+
+// reply sends v as JSON, unless the client has it already.
+func reply(w http.ResponseWriter, r *http.Request, status int, v any) error {
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false) // signed URLs are full of ampersands
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	if r.Method == http.MethodGet && status == http.StatusOK {
+		sum := sha256.Sum256(body.Bytes())
+		etag := `"` + hex.EncodeToString(sum[:16]) + `"`
+		h.Set("ETag", etag)
+		if matches(r.Header.Values("If-None-Match"), etag) {
+			h.Del("Content-Type")
+			w.WriteHeader(http.StatusNotModified)
+			return nil
+		}
+	}
+	if acceptsGzip(r.Header.Values("Accept-Encoding")) {
+		var packed bytes.Buffer
+		zw := gzip.NewWriter(&packed)
+		if _, err := zw.Write(body.Bytes()); err != nil {
+			return err
+		}
+		if err := zw.Close(); err != nil {
+			return err
+		}
+		body = packed
+		h.Set("Content-Encoding", "gzip")
+	}
+	h.Set("Content-Length", strconv.Itoa(body.Len()))
+	w.WriteHeader(status)
+	_, err := w.Write(body.Bytes())
+	return err
+}
+
+func matches(ifNoneMatch []string, etag string) bool {
+	return slices.ContainsFunc(strings.Split(strings.Join(ifNoneMatch, ","), ","), func(s string) bool {
+		s = strings.TrimSpace(s)
+		return s == "*" || strings.TrimPrefix(s, "W/") == etag
+	})
+}
+
+func acceptsGzip(accept []string) bool {
+	for _, part := range strings.Split(strings.Join(accept, ","), ",") {
+		coding, params, _ := strings.Cut(part, ";")
+		if !strings.EqualFold(strings.TrimSpace(coding), "gzip") {
+			continue
+		}
+		q, ok := strings.CutPrefix(strings.TrimSpace(params), "q=")
+		weight, err := strconv.ParseFloat(q, 64)
+		return !ok || err != nil || weight > 0
+	}
+	return false
+}
+
+// decode reads a JSON object. No body at all counts as an empty one.
+func decode(r *http.Request, into any) error {
+	body, err := io.ReadAll(r.Body)
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return &apiError{status: http.StatusRequestEntityTooLarge, ID: "bad_request", Message: "Request body is too large."}
+	case err != nil:
+		return badRequest("Unable to read the request body.")
+	}
+	body = bytes.TrimSpace(body)
+	if len(body) == 0 {
+		return nil
+	}
+	if !json.Valid(body) || body[0] != '{' {
+		return badRequest("Unable to parse the JSON request.")
+	}
+	var wrongType *json.UnmarshalTypeError
+	switch err := json.Unmarshal(body, into); {
+	case errors.As(err, &wrongType):
+		return invalid("Invalid type for " + strings.ReplaceAll(wrongType.Field, ".", ":") + ".")
+	case err != nil:
+		return badRequest("Unable to parse the JSON request.")
+	}
+	return nil
+}
+
+// stamp shows a time as the API does, in whole seconds.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
+
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

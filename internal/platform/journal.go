@@ -1,0 +1,104 @@
+package platform
+
+import (
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// maxJournal bounds the journal; beyond it the oldest entries are forgotten.
+const maxJournal = 100_000
+
+// Request is an entry of the journal: a request as it reached an origin, and
+// how it was answered.
+type Request struct {
+	Host             string      // the origin: "api", "blob" or "stream"
+	Method           string      // as sent
+	Path             string      // without the query, which may hold a signature
+	Header           http.Header // with the value of Authorization replaced by "present"
+	ContentLength    int64       // -1 when unknown
+	TransferEncoding []string    // "chunked", if it was
+	Status           int         // 0 until the answer begins
+	Time             time.Time   // of arrival
+}
+
+type journal struct {
+	mu      sync.Mutex
+	entries []*Request
+}
+
+// Requests returns the journal: every request to any origin, in order of
+// arrival.
+func (p *Platform) Requests() []Request {
+	j := p.journal
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	all := make([]Request, len(j.entries))
+	for i, e := range j.entries {
+		all[i] = *e
+		all[i].Header = e.Header.Clone()
+		all[i].TransferEncoding = slices.Clone(e.TransferEncoding)
+	}
+	return all
+}
+
+func (j *journal) record(role string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		e := &Request{
+			Host:             role,
+			Method:           r.Method,
+			Path:             r.URL.Path,
+			Header:           r.Header.Clone(),
+			ContentLength:    r.ContentLength,
+			TransferEncoding: slices.Clone(r.TransferEncoding),
+			Time:             time.Now(),
+		}
+		if len(e.Header.Values("Authorization")) > 0 {
+			e.Header.Set("Authorization", "present")
+		}
+		j.mu.Lock()
+		if len(j.entries) >= maxJournal {
+			j.entries = slices.Delete(j.entries, 0, maxJournal/10)
+		}
+		j.entries = append(j.entries, e)
+		j.mu.Unlock()
+
+		rec := &recorder{ResponseWriter: w, journal: j, entry: e}
+		next.ServeHTTP(rec, r)
+		rec.note(http.StatusOK)
+	})
+}
+
+// recorder writes the status of an answer into its journal entry.
+type recorder struct {
+	http.ResponseWriter
+	journal *journal
+	entry   *Request
+	noted   bool
+}
+
+func (r *recorder) note(status int) {
+	if r.noted {
+		return
+	}
+	r.noted = true
+	r.journal.mu.Lock()
+	r.entry.Status = status
+	r.journal.mu.Unlock()
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if status >= 200 {
+		r.note(status)
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	r.note(http.StatusOK)
+	return r.ResponseWriter.Write(p)
+}
+
+// Unwrap lets an http.ResponseController reach the connection.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

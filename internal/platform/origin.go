@@ -1,0 +1,83 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// The origins, as they are named in the journal.
+const (
+	roleAPI    = "api"
+	roleBlob   = "blob"
+	roleStream = "stream"
+)
+
+// origin is one listener with its server.
+type origin struct {
+	role   string
+	url    string
+	ln     *listener
+	srv    *http.Server
+	served chan struct{} // closed when the accept loop has ended; nil before it began
+	conns  sync.WaitGroup
+}
+
+// listener accepts the connections of an origin. It is a type of its own so
+// that there is one place where connections can be made to misbehave.
+type listener struct {
+	net.Listener
+	role string
+}
+
+func listen(ctx context.Context, role, addr string, h http.Handler, log *slog.Logger) (*origin, error) {
+	var cfg net.ListenConfig
+	ln, err := cfg.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	o := &origin{role: role, url: "http://" + ln.Addr().String(), ln: &listener{Listener: ln, role: role}}
+	o.srv = &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		// Handlers run on the goroutine of their connection, so that waiting
+		// for connections waits for handlers.
+		ConnState: func(_ net.Conn, s http.ConnState) {
+			switch s {
+			case http.StateNew:
+				o.conns.Add(1)
+			case http.StateClosed, http.StateHijacked:
+				o.conns.Done()
+			default:
+			}
+		},
+	}
+	return o, nil
+}
+
+func (o *origin) serve() {
+	o.served = make(chan struct{})
+	go func() {
+		defer close(o.served)
+		_ = o.srv.Serve(o.ln) // ends with ErrServerClosed, by close
+	}()
+}
+
+func (o *origin) close() error {
+	if o.served == nil {
+		return o.ln.Close()
+	}
+	err := o.srv.Close()
+	<-o.served
+	o.conns.Wait()
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}

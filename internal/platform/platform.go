@@ -1,0 +1,385 @@
+// Package platform is a Heroku look-alike that lives inside one process on the
+// loopback interface. It serves the build and release part of the Platform
+// API, an S3-like blob store and an output stream host, each on a port of its
+// own, and it really builds what it is given: sources are unpacked and
+// compiled, slugs are packed, release commands are run.
+//
+// It is written against the API alone and shares no code with the SDK, so
+// that tests which pass on it say something about Heroku.
+//
+// It runs the code of the sources that it is given, with the rights of the
+// process. It therefore listens on loopback addresses only and accepts one
+// secret token.
+package platform
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// Options configure a [Platform]. The zero value is ready to use.
+type Options struct {
+	// Apps are the names of the apps that exist from the start. The default is
+	// example-app and other-app.
+	Apps []string
+	// Addr is the address of the API listener, by default 127.0.0.1:0. It has
+	// to be a loopback address. The blob store and the stream host listen on
+	// free ports of the same host.
+	Addr string
+	// Token is the API key that is accepted. The default is a random one.
+	Token string
+	// Email is the address of the account, by default user@example.com.
+	Email string
+	// Heartbeat is the silence after which an output stream carries a NUL. The
+	// default is 10 s.
+	Heartbeat time.Duration
+	// StatusLag is how long the status of a build or release stays pending
+	// after its output has ended. The default is 150 ms; negative means none.
+	StatusLag time.Duration
+	// ReleaseStreamDelay is how long the output stream of a new release answers
+	// 404. The default is 300 ms; negative means none.
+	ReleaseStreamDelay time.Duration
+	// SourceTTL is the life of signed blob store URLs. The default is 1 h; with
+	// a negative one they are born expired.
+	SourceTTL time.Duration
+	// StreamTTL is the life of signed stream URLs. The default is 24 h; with a
+	// negative one they are born expired.
+	StreamTTL time.Duration
+	// RateLimit is the size of the pool of request tokens, which refills within
+	// an hour. The default is 4500.
+	RateLimit int
+	// MaxConcurrentBuilds bounds the builds that run at once. The default is
+	// 10. Builds of one app run one after another whatever the bound.
+	MaxConcurrentBuilds int
+	// Builder compiles the sources. The default is [DefaultBuilder].
+	Builder Builder
+	// BuildTimeout bounds a build. The default is 25 min.
+	BuildTimeout time.Duration
+	// ReleaseTimeout bounds a release command. The default is 1 h.
+	ReleaseTimeout time.Duration
+	// MaxSourceBytes bounds a source archive, and the size of the tree that it
+	// unpacks to. The default is 1 GiB.
+	MaxSourceBytes int64
+	// MaxSourceFiles bounds the number of entries of a source archive. The
+	// default is 200,000.
+	MaxSourceFiles int
+	// Logger receives what happens inside; nil means silence. Neither tokens
+	// nor signed URLs are logged.
+	Logger *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	if len(o.Apps) == 0 {
+		o.Apps = []string{"example-app", "other-app"}
+	}
+	if o.Addr == "" {
+		o.Addr = "127.0.0.1:0"
+	}
+	if o.Token == "" {
+		o.Token = "HRKU-" + newUUID()
+	}
+	if o.Email == "" {
+		o.Email = "user@example.com"
+	}
+	o.Heartbeat = positiveOr(o.Heartbeat, 10*time.Second)
+	o.StatusLag = lag(o.StatusLag, 150*time.Millisecond)
+	o.ReleaseStreamDelay = lag(o.ReleaseStreamDelay, 300*time.Millisecond)
+	if o.SourceTTL == 0 {
+		o.SourceTTL = time.Hour
+	}
+	if o.StreamTTL == 0 {
+		o.StreamTTL = 24 * time.Hour
+	}
+	o.RateLimit = positiveOr(o.RateLimit, 4500)
+	o.MaxConcurrentBuilds = positiveOr(o.MaxConcurrentBuilds, 10)
+	if o.Builder == nil {
+		o.Builder = DefaultBuilder()
+	}
+	o.BuildTimeout = positiveOr(o.BuildTimeout, 25*time.Minute)
+	o.ReleaseTimeout = positiveOr(o.ReleaseTimeout, time.Hour)
+	o.MaxSourceBytes = positiveOr(o.MaxSourceBytes, 1<<30)
+	o.MaxSourceFiles = positiveOr(o.MaxSourceFiles, 200_000)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+func positiveOr[T ~int | ~int64](v, def T) T {
+	if v > 0 {
+		return v
+	}
+	return def
+}
+
+func lag(v, def time.Duration) time.Duration {
+	if v == 0 {
+		return def
+	}
+	return max(v, 0)
+}
+
+// Platform is a running look-alike. Its methods are safe for concurrent use.
+type Platform struct {
+	opts Options
+	log  *slog.Logger
+	dir  string
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	tasks  sync.WaitGroup // builds and release phases
+
+	journal *journal
+	limiter *rateLimiter
+	signer  *signer
+	blobs   *blobStore
+	streams *streamHost
+	fetcher *http.Client
+	slots   chan struct{} // one for each build that may run
+
+	api, blob, stream *origin
+
+	closeOnce sync.Once
+	closeErr  error
+
+	mu      sync.Mutex
+	started time.Time
+	account userView
+	stacks  []stackView
+	region  namedRef
+	gen     namedRef
+	apps    []*app
+	slugs   map[string]*slug
+}
+
+var (
+	errClosed   = errors.New("platform closed")
+	errCanceled = errors.New("build canceled")
+	errTimeout  = errors.New("time limit exceeded")
+)
+
+// Start listens on three loopback ports and returns once they answer.
+func Start(opts Options) (*Platform, error) {
+	opts = opts.withDefaults()
+	host, _, err := net.SplitHostPort(opts.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("platform: address: %w", err)
+	}
+	if !isLoopback(host) {
+		return nil, fmt.Errorf("platform: %q is not a loopback address", opts.Addr)
+	}
+
+	dir, err := os.MkdirTemp("", "platform-")
+	if err != nil {
+		return nil, fmt.Errorf("platform: %w", err)
+	}
+	// Children are told paths below it, and some of them compare these with
+	// what getcwd says.
+	if resolved, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = resolved
+	}
+	for _, sub := range []string{"blobs", "streams", "cache", "work"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
+			return nil, errors.Join(fmt.Errorf("platform: %w", err), os.RemoveAll(dir))
+		}
+	}
+
+	now := time.Now()
+	p := &Platform{
+		opts:    opts,
+		log:     opts.Logger,
+		dir:     dir,
+		journal: &journal{},
+		limiter: newRateLimiter(opts.RateLimit, now),
+		signer:  newSigner(),
+		slots:   make(chan struct{}, opts.MaxConcurrentBuilds),
+		started: now,
+		account: userView{Email: opts.Email, ID: newUUID()},
+		region:  namedRef{ID: newUUID(), Name: "us"},
+		gen:     namedRef{ID: newUUID(), Name: "cedar"},
+		slugs:   map[string]*slug{},
+	}
+	p.ctx, p.cancel = context.WithCancelCause(context.Background())
+	p.stacks = newStacks(now)
+	p.blobs = newBlobStore(filepath.Join(dir, "blobs"), p.signer)
+	p.streams = newStreamHost(p.ctx, filepath.Join(dir, "streams"), p.signer, opts.Heartbeat)
+	p.fetcher = newFetcher()
+	for _, name := range opts.Apps {
+		if err := p.AddApp(name); err != nil {
+			return nil, errors.Join(err, p.Close())
+		}
+	}
+
+	free := net.JoinHostPort(host, "0")
+	for _, o := range []struct {
+		into    **origin
+		role    string
+		addr    string
+		handler http.Handler
+	}{
+		{&p.api, roleAPI, opts.Addr, p.apiHandler()},
+		{&p.blob, roleBlob, free, p.blobs},
+		{&p.stream, roleStream, free, p.streams},
+	} {
+		if *o.into, err = listen(p.ctx, o.role, o.addr, p.chain(o.role, o.handler), p.log); err != nil {
+			return nil, errors.Join(fmt.Errorf("platform: %w", err), p.Close())
+		}
+	}
+	// URLs of one origin appear in the answers of another, so that all three
+	// have to be known before the first request.
+	for _, o := range p.origins() {
+		o.serve()
+	}
+	p.log.Info("platform started", "api", p.api.url, "blob", p.blob.url, "stream", p.stream.url)
+	return p, nil
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// chain puts what all origins have in common around the handler of one.
+func (p *Platform) chain(role string, h http.Handler) http.Handler {
+	return p.journal.record(role, h)
+}
+
+func (p *Platform) origins() []*origin {
+	var all []*origin
+	for _, o := range []*origin{p.api, p.blob, p.stream} {
+		if o != nil {
+			all = append(all, o)
+		}
+	}
+	return all
+}
+
+// URL is the base URL of the API.
+func (p *Platform) URL() string { return p.api.url }
+
+// Token is the API key that the platform accepts.
+func (p *Platform) Token() string { return p.opts.Token }
+
+// AppNames lists the apps in the order in which they were added.
+func (p *Platform) AppNames() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	names := make([]string, len(p.apps))
+	for i, a := range p.apps {
+		names[i] = a.name
+	}
+	return names
+}
+
+// Close stops builds and release commands together with all their children,
+// closes listeners and connections, waits for the goroutines of the platform
+// and removes its files. Further calls return what the first one did.
+func (p *Platform) Close() error {
+	p.closeOnce.Do(func() {
+		p.cancel(errClosed)
+		var errs []error
+		for _, o := range p.origins() {
+			errs = append(errs, o.close())
+		}
+		p.tasks.Wait()
+		p.fetcher.CloseIdleConnections()
+		p.closeErr = errors.Join(append(errs, removeTree(p.dir))...)
+	})
+	return p.closeErr
+}
+
+// pause waits for d, or until the platform closes.
+func (p *Platform) pause(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-p.ctx.Done():
+	}
+}
+
+// AddApp creates an app, with the two releases that a fresh app on Heroku has.
+// It fails when the name is taken or not a valid one.
+func (p *Platform) AddApp(name string) error {
+	if !validAppName(name) {
+		return fmt.Errorf("platform: %q is not a valid app name", name)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.findApp(name) != nil {
+		return fmt.Errorf("platform: app %q exists", name)
+	}
+	now := time.Now()
+	a := &app{id: newUUID(), name: name, created: now, updated: now, config: map[string]string{}}
+	a.cacheDir = p.newCacheDir()
+	p.apps = append(p.apps, a)
+	p.addRelease(a, nil, "Initial release", p.account)
+	p.addRelease(a, nil, "Enable Logplex", p.account)
+	return nil
+}
+
+// SetConfigVars sets config vars of an app, next to those that it has, without
+// making a release of it.
+func (p *Platform) SetConfigVars(app string, vars map[string]string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a := p.findApp(app)
+	if a == nil {
+		return fmt.Errorf("platform: no app %q", app)
+	}
+	for k := range vars {
+		if !validVarName(k) {
+			return fmt.Errorf("platform: %q is not a valid config var name", k)
+		}
+	}
+	maps.Copy(a.config, vars)
+	return nil
+}
+
+// discard removes what a build or release command leaves behind. That it cannot
+// is no reason to fail them; Close tries again.
+func (p *Platform) discard(dir string) {
+	if err := removeTree(dir); err != nil {
+		p.log.Warn("leftovers", "error", err)
+	}
+}
+
+// removeTree is os.RemoveAll for trees in which programs of others have worked:
+// they leave directories behind that do not let go of their entries.
+func removeTree(dir string) error {
+	if os.RemoveAll(dir) == nil { //nolint:gosec // all callers name directories of the platform
+		return nil
+	}
+	//nolint:gosec // likewise
+	_ = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if d != nil && d.IsDir() {
+			_ = os.Chmod(path, 0o700) //nolint:gosec // a directory
+		}
+		return nil
+	})
+	return os.RemoveAll(dir) //nolint:gosec // likewise
+}
+
+func newUUID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

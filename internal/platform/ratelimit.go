@@ -1,0 +1,42 @@
+package platform
+
+import (
+	"sync"
+	"time"
+)
+
+// rateLimiter is a pool of tokens that refills within an hour.
+type rateLimiter struct {
+	mu     sync.Mutex
+	size   float64
+	tokens float64
+	at     time.Time
+}
+
+func newRateLimiter(size int, now time.Time) *rateLimiter {
+	return &rateLimiter{size: float64(size), tokens: float64(size), at: now}
+}
+
+func (l *rateLimiter) refill() {
+	now := time.Now()
+	l.tokens = min(l.size, l.tokens+l.size*now.Sub(l.at).Hours())
+	l.at = now
+}
+
+func (l *rateLimiter) remaining() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refill()
+	return int(l.tokens)
+}
+
+func (l *rateLimiter) take() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refill()
+	if l.tokens < 1 {
+		return false
+	}
+	l.tokens--
+	return true
+}

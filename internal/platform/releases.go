@@ -1,0 +1,383 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+const (
+	statusPending   = "pending"
+	statusSucceeded = "succeeded"
+	statusFailed    = "failed"
+)
+
+// release is guarded by Platform.mu.
+type release struct {
+	id          string
+	version     int
+	status      string
+	description string
+	created     time.Time
+	updated     time.Time
+	user        userView
+	slug        *slug
+	config      map[string]string
+	output      *stream // nil without a release command
+}
+
+type artifactView struct {
+	Type string `json:"type"`
+	ID   string `json:"id"`
+}
+
+type releaseView struct {
+	AddonPlanNames      []string       `json:"addon_plan_names"`
+	App                 namedRef       `json:"app"`
+	Artifacts           []artifactView `json:"artifacts"`
+	CreatedAt           string         `json:"created_at"`
+	Current             bool           `json:"current"`
+	Description         string         `json:"description"`
+	EligibleForRollback bool           `json:"eligible_for_rollback"`
+	ID                  string         `json:"id"`
+	OutputStreamURL     *string        `json:"output_stream_url"`
+	Slug                *ref           `json:"slug"`
+	Status              string         `json:"status"`
+	UpdatedAt           string         `json:"updated_at"`
+	User                userView       `json:"user"`
+	Version             int            `json:"version"`
+}
+
+// ReleaseInfo is a snapshot of a release.
+type ReleaseInfo struct {
+	ID          string
+	Version     int
+	Status      string // pending, succeeded or failed
+	Current     bool
+	Description string
+	SlugID      string // empty for a release without code
+	OutputBytes int64  // printed by the release command so far
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+}
+
+// Releases returns the releases of an app, by name or id, oldest first.
+func (p *Platform) Releases(app string) []ReleaseInfo {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a := p.findApp(app)
+	if a == nil {
+		return nil
+	}
+	current := a.current()
+	all := make([]ReleaseInfo, len(a.releases))
+	for i, r := range a.releases {
+		all[i] = ReleaseInfo{
+			ID:          r.id,
+			Version:     r.version,
+			Status:      r.status,
+			Current:     r == current,
+			Description: r.description,
+			CreatedAt:   r.created,
+			UpdatedAt:   r.updated,
+		}
+		if r.slug != nil {
+			all[i].SlugID = r.slug.id
+		}
+		if r.output != nil {
+			all[i].OutputBytes, _, _ = r.output.state()
+		}
+	}
+	return all
+}
+
+// current is the newest release that succeeded.
+func (a *app) current() *release {
+	for i := len(a.releases) - 1; i >= 0; i-- {
+		if a.releases[i].status == statusSucceeded {
+			return a.releases[i]
+		}
+	}
+	return nil
+}
+
+func (a *app) eligibleForRollback(r *release) bool {
+	return r.status == statusSucceeded && r.slug != nil && r != a.current()
+}
+
+func (p *Platform) viewRelease(a *app, r *release) releaseView {
+	v := releaseView{
+		AddonPlanNames:      []string{},
+		App:                 namedRef{ID: a.id, Name: a.name},
+		Artifacts:           []artifactView{},
+		CreatedAt:           stamp(r.created),
+		Current:             r == a.current(),
+		Description:         r.description,
+		EligibleForRollback: a.eligibleForRollback(r),
+		ID:                  r.id,
+		Status:              r.status,
+		UpdatedAt:           stamp(r.updated),
+		User:                r.user,
+		Version:             r.version,
+	}
+	if r.slug != nil {
+		v.Slug = &ref{ID: r.slug.id}
+		v.Artifacts = append(v.Artifacts, artifactView{Type: "slug", ID: r.slug.id})
+	}
+	if r.output != nil {
+		v.OutputStreamURL = optional(p.streamURL(a.id, r.id))
+	}
+	return v
+}
+
+// addRelease makes the next release of an app and starts its release command,
+// if it has one. The caller holds mu.
+func (p *Platform) addRelease(a *app, s *slug, description string, user userView) *release {
+	now := time.Now()
+	r := &release{
+		id:          newUUID(),
+		version:     len(a.releases) + 1,
+		status:      statusSucceeded,
+		description: description,
+		created:     now,
+		updated:     now,
+		user:        user,
+		slug:        s,
+		config:      maps.Clone(a.config),
+	}
+	a.releases = append(a.releases, r)
+	a.updated = now
+	if s == nil || s.processTypes["release"] == "" {
+		return r
+	}
+	out, err := p.streams.open(r.id, p.opts.ReleaseStreamDelay)
+	if err != nil {
+		p.log.Error("release stream", "release", r.id, "error", err)
+		r.status = statusFailed
+		return r
+	}
+	r.status, r.output = statusPending, out
+	before, done := a.lastPhase, make(chan struct{})
+	a.lastPhase = done
+	p.tasks.Go(func() {
+		defer close(done)
+		wait(p.ctx, before)
+		p.runPhase(a, r)
+	})
+	return r
+}
+
+// wait waits until ch is closed or ctx ends. A nil channel is not waited for.
+func wait(ctx context.Context, ch <-chan struct{}) {
+	if ch == nil {
+		return
+	}
+	select {
+	case <-ch:
+	case <-ctx.Done():
+	}
+}
+
+// runPhase runs the release command and settles the release by its outcome.
+func (p *Platform) runPhase(a *app, r *release) {
+	ctx, cancel := context.WithTimeoutCause(p.ctx, p.opts.ReleaseTimeout, errTimeout)
+	defer cancel()
+	err := p.runCommand(ctx, a, r)
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+	case errors.Is(context.Cause(ctx), errTimeout):
+		r.output.printf("\n !     Release command exceeded the limit of %s\n", p.opts.ReleaseTimeout)
+	case !errors.As(err, &exit) && ctx.Err() == nil:
+		r.output.printf("\n !     %v\n", err)
+	}
+	r.output.finish()
+	p.pause(p.opts.StatusLag)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r.status = statusSucceeded
+	if err != nil {
+		r.status = statusFailed
+	}
+	r.updated = time.Now()
+	a.updated = r.updated
+	p.log.Info("release settled", "app", a.name, "version", r.version, "status", r.status)
+}
+
+func (p *Platform) runCommand(ctx context.Context, a *app, r *release) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(filepath.Join(p.dir, "work"), "release-")
+	if err != nil {
+		return err
+	}
+	defer p.discard(dir)
+	root, tmp := filepath.Join(dir, "slug"), filepath.Join(dir, "tmp")
+	for _, d := range []string{root, tmp} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			return err
+		}
+	}
+	f, _, err := p.blobs.open(slugKey(r.slug.id))
+	if err != nil {
+		return err
+	}
+	err = errors.Join(unpack(ctx, f, root, p.unpackLimits()), f.Close())
+	if err != nil {
+		return fmt.Errorf("Unable to unpack the slug: %w", err) //nolint:staticcheck // a line of the output
+	}
+	home := filepath.Join(root, "app")
+	if err := os.MkdirAll(home, 0o700); err != nil {
+		return err
+	}
+	env := baseEnv(home, tmp)
+	env = append(env, "PATH="+os.Getenv("PATH")+string(os.PathListSeparator)+filepath.Join(home, "bin"))
+	for k, v := range r.config {
+		env = append(env, k+"="+v)
+	}
+	env = append(env,
+		"DYNO=release."+strconv.Itoa(1000+r.version),
+		"PORT=5000",
+		"STACK="+r.slug.stack.Name,
+		"HEROKU_APP_ID="+a.id,
+		"HEROKU_APP_NAME="+a.name,
+		"HEROKU_RELEASE_CREATED_AT="+stamp(r.created),
+		fmt.Sprintf("HEROKU_RELEASE_VERSION=v%d", r.version),
+		"HEROKU_SLUG_COMMIT="+str(r.slug.commit),
+		"HEROKU_SLUG_DESCRIPTION="+str(r.slug.commitDescription),
+	)
+	return run(ctx, home, env, r.output, "sh", "-c", r.slug.processTypes["release"])
+}
+
+func str(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+func short(s string) string { return s[:min(8, len(s))] }
+
+type releaseRequest struct {
+	Slug        *string `json:"slug"`
+	Release     *string `json:"release"`
+	Description *string `json:"description"`
+}
+
+// createRelease serves two endpoints that only their bodies tell apart:
+// releasing a slug, and rolling back.
+func (p *Platform) createRelease(w http.ResponseWriter, r *http.Request) error {
+	var body releaseRequest
+	if _, err := viewOf(p, r, func(*app) (any, error) { return nil, nil }); err != nil {
+		return err
+	}
+	if err := decode(r, &body); err != nil {
+		return err
+	}
+	if (body.Slug == nil) == (body.Release == nil) {
+		return invalid("Exactly one of slug and release is required.")
+	}
+	v, err := viewOf(p, r, func(a *app) (releaseView, error) {
+		if body.Release != nil {
+			return p.rollback(a, *body.Release)
+		}
+		s := p.slugs[*body.Slug]
+		if s == nil {
+			return releaseView{}, notFound("slug")
+		}
+		if p.slugSize(s) == nil {
+			return releaseView{}, invalid("Slug has not been uploaded.")
+		}
+		description := str(body.Description)
+		if description == "" {
+			description = deployDescription(s, s.id)
+		}
+		return p.viewRelease(a, p.addRelease(a, s, description, p.account)), nil
+	})
+	if err != nil {
+		return err
+	}
+	return reply(w, r, http.StatusCreated, v)
+}
+
+func deployDescription(s *slug, id string) string {
+	if commit := str(s.commit); commit != "" {
+		return "Deploy " + short(commit)
+	}
+	return "Deploy " + short(id)
+}
+
+// rollback brings code and config vars of an older release back.
+func (p *Platform) rollback(a *app, id string) (releaseView, error) {
+	for _, old := range a.releases {
+		if old.id != id {
+			continue
+		}
+		if !a.eligibleForRollback(old) {
+			return releaseView{}, invalid(fmt.Sprintf("Release v%d is not eligible for rollback.", old.version))
+		}
+		a.config = maps.Clone(old.config)
+		return p.viewRelease(a, p.addRelease(a, old.slug, fmt.Sprintf("Rollback to v%d", old.version), p.account)), nil
+	}
+	return releaseView{}, notFound("release")
+}
+
+// findRelease takes an id or a version.
+func (a *app) findRelease(idOrVersion string) (*release, error) {
+	for _, r := range a.releases {
+		if r.id == idOrVersion || strconv.Itoa(r.version) == idOrVersion {
+			return r, nil
+		}
+	}
+	return nil, notFound("release")
+}
+
+func (p *Platform) getRelease(w http.ResponseWriter, r *http.Request) error {
+	v, err := viewOf(p, r, func(a *app) (releaseView, error) {
+		rel, err := a.findRelease(r.PathValue("release"))
+		if err != nil {
+			return releaseView{}, err
+		}
+		return p.viewRelease(a, rel), nil
+	})
+	if err != nil {
+		return err
+	}
+	return reply(w, r, http.StatusOK, v)
+}
+
+func (p *Platform) getReleaseConfigVars(w http.ResponseWriter, r *http.Request) error {
+	v, err := viewOf(p, r, func(a *app) (map[string]string, error) {
+		rel, err := a.findRelease(r.PathValue("release"))
+		if err != nil {
+			return nil, err
+		}
+		return maps.Clone(rel.config), nil
+	})
+	if err != nil {
+		return err
+	}
+	return reply(w, r, http.StatusOK, v)
+}
+
+func (p *Platform) listReleases(w http.ResponseWriter, r *http.Request) error {
+	items, err := viewOf(p, r, func(a *app) ([]listItem, error) {
+		var items []listItem
+		for _, rel := range a.releases {
+			items = append(items, listItem{id: rel.id, keys: []string{versionKey(rel.version), rel.id, stamp(rel.created)}, view: p.viewRelease(a, rel)})
+		}
+		return items, nil
+	})
+	if err != nil {
+		return err
+	}
+	return replyList(w, r, []listAttr{versionAttr("version"), textAttr("id"), timeAttr("created_at")}, items)
+}

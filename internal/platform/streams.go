@@ -1,0 +1,246 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// stream is the output of a build or of a release command: written once, read
+// by any number of clients from any offset, for ever.
+type stream struct {
+	file    string
+	visible time.Time // before it, the stream host does not know the stream
+
+	mu      sync.Mutex
+	w       *os.File
+	size    int64
+	done    bool
+	changed chan struct{} // closed and replaced with every change
+}
+
+// Write appends to the output.
+func (s *stream) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done {
+		return 0, os.ErrClosed
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	n, err := s.w.Write(p)
+	s.size += int64(n)
+	s.notify()
+	return n, err
+}
+
+func (s *stream) printf(format string, args ...any) {
+	// Where the disk is full the build fails of itself.
+	_, _ = fmt.Fprintf(s, format, args...)
+}
+
+func (s *stream) notify() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// finish ends the output. Further calls do nothing.
+func (s *stream) finish() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done {
+		return
+	}
+	s.done = true
+	_ = s.w.Close()
+	s.notify()
+}
+
+func (s *stream) state() (size int64, done bool, changed <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.size, s.done, s.changed
+}
+
+// streamHost serves the streams under their ids.
+type streamHost struct {
+	closed    <-chan struct{}
+	dir       string
+	signer    *signer
+	heartbeat time.Duration
+
+	mu      sync.Mutex
+	streams map[string]*stream
+}
+
+func newStreamHost(ctx context.Context, dir string, s *signer, heartbeat time.Duration) *streamHost {
+	return &streamHost{closed: ctx.Done(), dir: dir, signer: s, heartbeat: heartbeat, streams: map[string]*stream{}}
+}
+
+// open registers the stream of a build or release.
+func (h *streamHost) open(id string, delay time.Duration) (*stream, error) {
+	f, err := os.Create(filepath.Join(h.dir, id))
+	if err != nil {
+		return nil, err
+	}
+	s := &stream{file: f.Name(), w: f, visible: time.Now().Add(delay), changed: make(chan struct{})}
+	h.mu.Lock()
+	h.streams[id] = s
+	h.mu.Unlock()
+	return s, nil
+}
+
+func (h *streamHost) find(id string) *stream {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.streams[id]
+}
+
+func streamPath(appID, id string) string {
+	return "/streams/" + appID[:2] + "/" + appID + "/logs/" + id[:2] + "/" + id + ".log"
+}
+
+func (p *Platform) streamURL(appID, id string) string {
+	return p.signer.streamURL(p.stream.url, streamPath(appID, id), p.opts.StreamTTL)
+}
+
+// Output returns what a build or release command has printed so far, without
+// heartbeats.
+func (p *Platform) Output(id string) ([]byte, error) {
+	s := p.streams.find(id)
+	if s == nil {
+		return nil, fmt.Errorf("platform: no output of %q", id)
+	}
+	size, _, _ := s.state()
+	f, err := os.Open(s.file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	return io.ReadAll(io.LimitReader(f, size))
+}
+
+func (h *streamHost) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "Method not allowed.", http.StatusMethodNotAllowed)
+		return
+	}
+	s := h.find(strings.TrimSuffix(path.Base(r.URL.Path), ".log"))
+	// An expired URL cannot be told from a stream that is not there, as on
+	// Heroku, where storage answers the one like the other.
+	if s == nil || time.Now().Before(s.visible) || !h.signer.streamValid(r.URL) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = io.WriteString(w, "Channel is not registered.")
+		return
+	}
+
+	offset, asked := streamOffset(r.Header)
+	size, done, _ := s.state()
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-cache")
+	status := http.StatusOK
+	switch {
+	case done && offset == size:
+		w.Header().Del("Content-Type")
+		w.WriteHeader(http.StatusNoContent)
+		return
+	case done && offset > size:
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", size))
+		w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+		return
+	case asked && done:
+		status = http.StatusPartialContent
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", offset, size-1, size))
+	case asked:
+		status = http.StatusPartialContent
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-*/*", offset))
+	}
+	w.WriteHeader(status)
+	if r.Method == http.MethodHead {
+		return
+	}
+	// A copy that ends early has lost its reader: nobody is left to be told.
+	_ = h.copy(w, r, s, offset)
+}
+
+// copy sends the output from offset on, until the stream ends.
+func (h *streamHost) copy(w http.ResponseWriter, r *http.Request, s *stream, offset int64) error {
+	f, err := os.Open(s.file)
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // only read
+
+	flush := http.NewResponseController(w).Flush
+	if err := flush(); err != nil {
+		return err
+	}
+	buf := make([]byte, 32<<10)
+	beat := time.NewTimer(h.heartbeat)
+	defer beat.Stop()
+	for {
+		size, done, changed := s.state()
+		for offset < size {
+			n, err := f.ReadAt(buf[:min(int64(len(buf)), size-offset)], offset)
+			if n == 0 {
+				return errors.Join(io.ErrUnexpectedEOF, err)
+			}
+			if _, err := w.Write(buf[:n]); err != nil {
+				return err
+			}
+			if err := flush(); err != nil {
+				return err
+			}
+			offset += int64(n)
+			beat.Reset(h.heartbeat)
+		}
+		if done {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-beat.C:
+			if _, err := w.Write([]byte{0}); err != nil {
+				return err
+			}
+			if err := flush(); err != nil {
+				return err
+			}
+			beat.Reset(h.heartbeat)
+		case <-r.Context().Done():
+			return r.Context().Err()
+		case <-h.closed:
+			return errClosed
+		}
+	}
+}
+
+// streamOffset reads where a client wants to go on. Both forms of Range are in
+// use, "bytes=100-" and the older "100-"; what is neither is ignored.
+func streamOffset(h http.Header) (offset int64, asked bool) {
+	text := h.Get("Last-Event-Id")
+	if text == "" {
+		var open bool
+		text, open = strings.CutSuffix(strings.TrimPrefix(h.Get("Range"), "bytes="), "-")
+		if !open {
+			return 0, false
+		}
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 {
+		return 0, false
+	}
+	return n, true
+}

@@ -1,0 +1,104 @@
+package herokubuild
+
+import "log/slog"
+
+// The types that hold a [SecretURL] say themselves how slog prints them: its
+// JSON handler would marshal them, and JSON carries the whole URL.
+
+// LogValue implements slog.LogValuer: what identifies the build, no secrets.
+func (b Build) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("id", b.ID), slog.String("app", b.App.ID), slog.String("status", string(b.Status)),
+		slog.String("version", b.SourceBlob.Version), slog.String("slug", b.Slug.ID), slog.String("release", b.Release.ID))
+}
+
+// LogValue implements slog.LogValuer: what identifies the release, no secrets.
+func (r Release) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("id", r.ID), slog.String("app", r.App.Name), slog.Int("version", r.Version),
+		slog.String("status", string(r.Status)), slog.String("description", r.Description), slog.String("slug", r.Slug.ID))
+}
+
+// LogValue implements slog.LogValuer: what identifies the slug, no secrets.
+func (s Slug) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("id", s.ID), slog.String("commit", s.Commit), slog.Int64("size", s.Size),
+		slog.String("checksum", s.Checksum), slog.String("stack", s.Stack.Name), slog.Any("blob", s.Blob))
+}
+
+// LogValue implements slog.LogValuer; the URL is printed without its signature.
+func (b Blob) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("method", b.Method), slog.Any("url", b.URL))
+}
+
+// LogValue implements slog.LogValuer; the URLs are printed without their
+// signatures.
+func (s Source) LogValue() slog.Value {
+	return slog.GroupValue(slog.Any("get_url", s.SourceBlob.GetURL), slog.Any("put_url", s.SourceBlob.PutURL))
+}
+
+// LogValue implements slog.LogValuer; the URL is printed without its query.
+func (s SourceBlob) LogValue() slog.Value {
+	return slog.GroupValue(slog.Any("url", s.URL), slog.String("checksum", s.Checksum), slog.String("version", s.Version))
+}
+
+// LogValue implements slog.LogValuer; the source's URL is printed without its
+// query.
+func (o BuildCreateOptions) LogValue() slog.Value {
+	return slog.GroupValue(slog.Any("source_blob", o.SourceBlob), slog.Any("buildpacks", o.Buildpacks))
+}
+
+// LogValue implements slog.LogValuer: the deploy in short, no secrets.
+func (o BuildAndReleaseOptions) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("build_app", o.BuildApp), slog.Any("release_to", o.ReleaseTo), slog.String("dir", o.Dir),
+		slog.Any("source_url", o.SourceURL), slog.String("version", o.Version))
+}
+
+// LogValue implements slog.LogValuer: what is set of the event, no secrets.
+func (e Event) LogValue() slog.Value {
+	attrs := []slog.Attr{slog.String("kind", string(e.Kind)), slog.String("app", e.App)}
+	if e.Phase != "" {
+		attrs = append(attrs, slog.String("phase", string(e.Phase)))
+	}
+	if e.Total > 0 {
+		attrs = append(attrs, slog.Int64("done", e.Done), slog.Int64("total", e.Total))
+	}
+	if e.Build != nil {
+		attrs = append(attrs, slog.Any("build", e.Build))
+	}
+	if e.Release != nil {
+		attrs = append(attrs, slog.Any("release", e.Release))
+	}
+	if e.Line != "" {
+		attrs = append(attrs, slog.String("line", e.Line))
+	}
+	if e.Err != nil {
+		attrs = append(attrs, slog.String("error", e.Err.Error()))
+	}
+	return slog.GroupValue(attrs...)
+}
+
+// LogValue implements slog.LogValuer: the outcome in short, no secrets.
+func (r Result) LogValue() slog.Value {
+	attrs := []slog.Attr{slog.String("slug", r.Slug), slog.String("version", r.Version)}
+	if r.Build != nil {
+		attrs = append(attrs, slog.Any("build", r.Build))
+	}
+	for _, rel := range r.Releases {
+		attrs = append(attrs, slog.Any(rel.App, rel))
+	}
+	return slog.GroupValue(attrs...)
+}
+
+// LogValue implements slog.LogValuer: the app's outcome, no secrets.
+func (r AppRelease) LogValue() slog.Value {
+	attrs := []slog.Attr{slog.String("app", r.App)}
+	if r.Release != nil {
+		attrs = append(attrs, slog.Any("release", r.Release))
+	}
+	if r.Err != nil {
+		attrs = append(attrs, slog.String("error", r.Err.Error()))
+	}
+	return slog.GroupValue(attrs...)
+}
