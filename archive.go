@@ -85,11 +85,16 @@ func ArchiveDir(ctx context.Context, dir string, opts *ArchiveOptions) (*Archive
 	if opts != nil {
 		o = *opts
 	}
+	// A walk does not follow a link, not even as its root.
+	root, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return nil, &ArgumentError{Name: "dir", Reason: "the directory " + quote(dir) + " cannot be read", Err: err}
+	}
 	spool, err := newSpool(o.TempDir)
 	if err != nil {
 		return nil, fmt.Errorf("herokubuild: spooling an archive: %w", err)
 	}
-	a, err := spool.pack(ctx, dir)
+	a, err := spool.pack(ctx, root)
 	if err != nil {
 		_ = spool.close()
 		return nil, err

@@ -268,6 +268,9 @@ func (t *answerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	case err == nil && resp.Body == nil:
 		// The standard library forgives a transport this, too.
 		resp.Body = http.NoBody
+	case err == nil && resp.StatusCode >= 300:
+		// The status is what counts; as much of the body as comes is enough.
+		resp.Body = io.NopCloser(bytes.NewReader(readErrorBody(resp)))
 	case err == nil:
 		var body []byte
 		body, err = readBody(resp.Body, maxAnswer, t.limit)

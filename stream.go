@@ -147,6 +147,10 @@ func (s *OutputStream) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	for s.err == nil {
+		if cause := context.Cause(s.ctx); cause != nil {
+			s.err = s.failed(cause)
+			break
+		}
 		if s.body == nil {
 			if s.err = s.connect(); s.err != nil {
 				break
@@ -208,14 +212,17 @@ const maxLine = 64 << 10
 // several parts. An error ends the iteration; it comes with an empty line.
 func (s *OutputStream) Lines() iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		r := bufio.NewReaderSize(s, maxLine)
+		r := bufio.NewReaderSize(s, maxLine+len("\r\n"))
 		for {
 			line, err := r.ReadSlice('\n')
 			if errors.Is(err, bufio.ErrBufferFull) {
 				err = nil
 			}
 			if len(line) > 0 {
-				text := bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+				text, whole := bytes.CutSuffix(line, []byte("\n"))
+				if whole {
+					text = bytes.TrimSuffix(text, []byte("\r"))
+				}
 				if !yield(string(text), nil) {
 					return
 				}

@@ -47,6 +47,10 @@ func (c *Client) storageRequest(ctx context.Context, method string, signed Secre
 		return nil, err
 	}
 	req, err := retryablehttp.NewRequestWithContext(ctx, method, signed.Reveal(), body)
+	var bad *ArgumentError
+	if errors.As(err, &bad) {
+		return nil, bad
+	}
 	if err != nil {
 		// The text of err may quote the URL.
 		return nil, &ArgumentError{Name: "URL", Reason: quote(signed.String()) + " cannot be requested"}
@@ -101,11 +105,12 @@ func (c *Client) openBlob(ctx context.Context, signed SecretURL) (io.ReadCloser,
 	if err != nil {
 		return nil, err
 	}
-	return &blobBody{body: resp.Body, url: signed.String()}, nil
+	return &blobBody{ctx: ctx, body: resp.Body, url: signed.String()}, nil
 }
 
 // blobBody gives the errors of a download the package's own type.
 type blobBody struct {
+	ctx  context.Context
 	body io.ReadCloser
 	url  string
 }
@@ -113,7 +118,11 @@ type blobBody struct {
 func (b *blobBody) Read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
-		err = &RequestError{Method: http.MethodGet, URL: b.url, Attempts: 1, Err: cleanURLError(err)}
+		err = cleanURLError(err)
+		if b.ctx.Err() != nil {
+			err = contextError(b.ctx)
+		}
+		err = &RequestError{Method: http.MethodGet, URL: b.url, Attempts: 1, Err: err}
 	}
 	return n, err
 }

@@ -1,0 +1,561 @@
+package herokubuild_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jarcoal/httpmock"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/herokubuild/herokubuild"
+)
+
+func TestNewClientRefuses(t *testing.T) {
+	t.Parallel()
+	base := func(raw string) herokubuild.Option { return herokubuild.WithBaseURL(raw) }
+	tests := map[string]struct {
+		opt  herokubuild.Option
+		name string
+	}{
+		"empty key":               {herokubuild.WithToken(""), "WithToken"},
+		"key with line break":     {herokubuild.WithToken(testToken + "\n"), "WithToken"},
+		"key with space":          {herokubuild.WithToken("a " + testToken), "WithToken"},
+		"key beyond ASCII":        {herokubuild.WithToken(testToken + "é"), "WithToken"},
+		"nil token source":        {herokubuild.WithTokenSource(nil), "WithTokenSource"},
+		"nil http client":         {herokubuild.WithHTTPClient(nil), "WithHTTPClient"},
+		"nil logger":              {herokubuild.WithLogger(nil), "WithLogger"},
+		"nil backoff":             {herokubuild.WithPollBackoff(nil), "WithPollBackoff"},
+		"empty product":           {herokubuild.WithUserAgent(""), "WithUserAgent"},
+		"product with line break": {herokubuild.WithUserAgent("a\r\nHost: b"), "WithUserAgent"},
+		"negative attempts":       {herokubuild.WithRetry(herokubuild.RetryOptions{MaxAttempts: -1}), "WithRetry"},
+		"negative wait":           {herokubuild.WithRetry(herokubuild.RetryOptions{MinWait: -1}), "WithRetry"},
+		"waits crossed":           {herokubuild.WithRetry(herokubuild.RetryOptions{MinWait: time.Hour}), "WithRetry"},
+		"empty base":              {base(""), "WithBaseURL"},
+		"base of no scheme":       {base("api.heroku.com"), "WithBaseURL"},
+		"base without host":       {base("https:///v3"), "WithBaseURL"},
+		"base not https":          {base("http://api.heroku.com"), "WithBaseURL"},
+		"base looks like local":   {base("http://127.0.0.1.example.com"), "WithBaseURL"},
+		"base of another scheme":  {base("ftp://127.0.0.1"), "WithBaseURL"},
+		"base with query":         {base("https://api.heroku.com/?Signature=fake"), "WithBaseURL"},
+		"base with bare query":    {base("https://api.heroku.com/?"), "WithBaseURL"},
+		"base with fragment":      {base("https://api.heroku.com/#Signature=fake"), "WithBaseURL"},
+		"base with user":          {base("https://:" + testToken + "@api.heroku.com"), "WithBaseURL"},
+		"base that cannot parse":  {base("https://api.heroku.com/%zz?Signature=fake"), "WithBaseURL"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), tt.opt)
+			assert.Nil(t, client)
+			requireInvalid(t, err, tt.name)
+		})
+	}
+}
+
+func TestNewClientAccepts(t *testing.T) {
+	t.Parallel()
+	for _, base := range []string{
+		"https://api.heroku.com", "https://api.example.com:8443/proxy/", "http://127.0.0.1:8080", "http://[::1]:8080",
+		"http://localhost", "http://api.localhost:1",
+	} {
+		client, err := herokubuild.NewClient(nil, herokubuild.WithToken(testToken), nil, herokubuild.WithBaseURL(base))
+		require.NoError(t, err, base)
+		assert.NotNil(t, client, base)
+	}
+}
+
+func TestBaseURLFromEnvironment(t *testing.T) {
+	t.Setenv("HEROKU_API_URL", "https://api.example.com/heroku/")
+	mock := httpmock.NewMockTransport()
+	mock.RegisterResponder("GET", "https://api.example.com/heroku/apps/example-app", reply(200, `{"id":"x"}`))
+	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithHTTPClient(&http.Client{Transport: mock}))
+	require.NoError(t, err)
+	_, err = client.Apps.Get(t.Context(), appName)
+	require.NoError(t, err)
+
+	t.Setenv("HEROKU_API_URL", "http://api.example.com")
+	_, err = herokubuild.NewClient(herokubuild.WithToken(testToken))
+	requireInvalid(t, err, "HEROKU_API_URL")
+
+	// An explicit address does not even look at the variable.
+	_, err = herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(apiURL))
+	require.NoError(t, err)
+}
+
+func TestDefaultBaseURL(t *testing.T) {
+	t.Setenv("HEROKU_API_URL", "")
+	mock := httpmock.NewMockTransport()
+	mock.RegisterResponder("GET", apiURL+"/apps/example-app", reply(200, `{"id":"x"}`))
+	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithHTTPClient(&http.Client{Transport: mock}))
+	require.NoError(t, err)
+	_, err = client.Apps.Get(t.Context(), appName)
+	require.NoError(t, err)
+}
+
+func TestUserAgent(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, herokubuild.WithUserAgent("shop-ci/1.4"))
+	a.on("GET", apiURL+"/x", reply(204, ""))
+	require.NoError(t, a.Do(t.Context(), "GET", "/x", nil, nil, nil))
+	assert.Regexp(t, `^shop-ci/1\.4 herokubuild/0\.1\.0 \(go.+; \w+/\w+\)$`, a.seen()[0].Header.Get("User-Agent"))
+}
+
+type search struct {
+	Name  string   `url:"name"`
+	Kinds []string `url:"kind"`
+	Limit int      `url:"limit,omitempty"`
+}
+
+func TestDo(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		method, path string
+		query, body  any
+		url, sent    string
+	}{
+		"plain":          {"GET", "/account", nil, nil, "/account", ""},
+		"url.Values":     {"GET", "/x", url.Values{"b": {"2"}, "a": {"1 &"}}, nil, "/x?a=1+%26&b=2", ""},
+		"struct":         {"GET", "/x", search{Name: "a/b", Kinds: []string{"p", "q"}}, nil, "/x?kind=p&kind=q&name=a%2Fb", ""},
+		"pointer":        {"GET", "/x", &search{Name: "n", Limit: 3}, nil, "/x?limit=3&name=n", ""},
+		"nil pointer":    {"GET", "/x", (*search)(nil), nil, "/x", ""},
+		"escaped slash":  {"GET", "/apps/a%2Fb/x", nil, nil, "/apps/a%2Fb/x", ""},
+		"dots in a name": {"GET", "/apps/..a/b..", nil, nil, "/apps/..a/b..", ""},
+		"body":           {"POST", "/x", nil, map[string]any{"url": "https://h/?a=1&b=<2>"}, "/x", `{"url":"https://h/?a=1&b=<2>"}`},
+		"body and query": {"PATCH", "/x", url.Values{"q": {"1"}}, []int{1}, "/x?q=1", `[1]`},
+		"empty struct":   {"PUT", "/x", nil, struct{}{}, "/x", `{}`},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAPI(t)
+			a.on(tt.method, apiURL+tt.url, reply(200, `{"email":"dev@example.com"}`))
+			var out struct{ Email string }
+			require.NoError(t, a.Do(t.Context(), tt.method, tt.path, tt.query, tt.body, &out))
+			assert.Equal(t, "dev@example.com", out.Email)
+			r := a.requireCall(t, tt.method, apiURL+tt.url, tt.sent)
+			assert.Equal(t, accept, r.Header.Get("Accept"))
+		})
+	}
+}
+
+func TestDoRefuses(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	tests := map[string]struct {
+		method, path string
+		query, body  any
+		name         string
+	}{
+		"empty path":        {"GET", "", nil, nil, "path"},
+		"no slash":          {"GET", "apps", nil, nil, "path"},
+		"another host":      {"GET", "//evil.example.com/x", nil, nil, "path"},
+		"absolute":          {"GET", "https://evil.example.com/?Signature=fake", nil, nil, "path"},
+		"up":                {"GET", "/apps/../account", nil, nil, "path"},
+		"up at the end":     {"GET", "/apps/..", nil, nil, "path"},
+		"up, escaped":       {"GET", "/apps/%2e%2E/account", nil, nil, "path"},
+		"up, half escaped":  {"GET", "/apps/.%2e/account", nil, nil, "path"},
+		"up, slash escaped": {"GET", "/apps%2f..%2fx", nil, nil, "path"},
+		"here":              {"GET", "/apps/./x", nil, nil, "path"},
+		"query":             {"GET", "/apps?Signature=fake", nil, nil, "path"},
+		"fragment":          {"GET", "/apps#x", nil, nil, "path"},
+		"backslash":         {"GET", `/\evil.example.com`, nil, nil, "path"},
+		"line break":        {"GET", "/apps\r\nHost: x", nil, nil, "path"},
+		"bad escape":        {"GET", "/apps/%zz", nil, nil, "path"},
+		"empty method":      {"", "/apps", nil, nil, "method"},
+		"bad method":        {"GE T", "/apps", nil, nil, "request"},
+		"bad query":         {"GET", "/apps", map[string]string{"a": "b"}, nil, "query"},
+		"bad body":          {"POST", "/apps", nil, func() {}, "body"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			requireInvalid(t, a.Do(t.Context(), tt.method, tt.path, tt.query, tt.body, nil), tt.name)
+			assert.Zero(t, a.mock.GetTotalCallCount())
+		})
+	}
+}
+
+func TestDoAnswers(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		status int
+		body   string
+		ok     bool
+	}{
+		"object":         {200, ` {"id":"x"} `, true},
+		"created":        {201, `{"id":"x"}`, true},
+		"unknown fields": {200, `{"id":"x","new":{"deep":[1]}}`, true},
+		"empty":          {200, "", true},
+		"no content":     {204, "", true},
+		"white space":    {202, "\n", true},
+		"null":           {200, "null", false},
+		"html":           {200, "<html>", false},
+		"cut":            {200, `{"id":"x"`, false},
+		"more after it":  {200, `{"id":"x"}{`, false},
+		"wrong type":     {200, `{"id":5}`, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAPI(t)
+			a.on("GET", apiURL+"/x", reply(tt.status, tt.body, "Request-Id", "id-1,id-2"))
+			var out struct{ ID string }
+			err := a.Do(t.Context(), "GET", "/x", nil, nil, &out)
+			if tt.ok {
+				require.NoError(t, err)
+				return
+			}
+			var odd *herokubuild.AnswerError
+			require.ErrorAs(t, err, &odd)
+			require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+			require.NotErrorIs(t, err, herokubuild.ErrMaybeApplied)
+			assert.Equal(t, tt.status, odd.StatusCode)
+			assert.Equal(t, "id-1,id-2", odd.RequestID)
+			assert.Contains(t, err.Error(), "Request-Id id-1,id-2")
+			require.Error(t, errors.Unwrap(err))
+			assert.Len(t, a.seen(), 1, "an answer that does not parse does not get better")
+		})
+	}
+}
+
+func TestAnswerToPostNotUnderstood(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	a.on("POST", apiURL+"/sources", reply(201, ""))
+	_, err := a.Sources.Create(t.Context())
+	require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+	require.ErrorIs(t, err, herokubuild.ErrMaybeApplied, "the platform said that it acted")
+}
+
+// Answers whose body is nil come from simple fakes of a transport; net/http
+// itself lets them pass.
+func TestAnswerWithNilBody(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	a.on("DELETE", apiURL+"/x", func(req *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 204, Header: http.Header{}, Request: req}, nil
+	})
+	require.NotPanics(t, func() {
+		require.NoError(t, a.Do(t.Context(), "DELETE", "/x", nil, nil, nil))
+	})
+}
+
+func TestAnswerTooLarge(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	a.on("POST", apiURL+"/x", huge(201))
+	err := a.Do(t.Context(), "POST", "/x", nil, nil, nil)
+	require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+	require.ErrorIs(t, err, herokubuild.ErrMaybeApplied)
+	assert.Len(t, a.seen(), 1)
+}
+
+// endless is a body without an end.
+type endless struct {
+	text   string
+	closed atomic.Bool
+}
+
+func (e *endless) Read(p []byte) (int, error) {
+	if e.closed.Load() {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	n := 0
+	for n < len(p) {
+		n += copy(p[n:], e.text)
+	}
+	return n, nil
+}
+
+func (e *endless) Close() error {
+	e.closed.Store(true)
+	return nil
+}
+
+func TestRedirectOfAPIIsRefused(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	a.on("GET", apiURL+"/x", reply(302, "", "Location", "https://evil.example.com/x?Signature=fake"))
+	a.on("GET", "https://evil.example.com/x", reply(200, "{}"))
+	err := a.Do(t.Context(), "GET", "/x", nil, nil, nil)
+	assert.Equal(t, 302, requireAPIError(t, err).StatusCode)
+	assert.Contains(t, err.Error(), "evil.example.com/x")
+	assertErrorClean(t, err)
+	assert.Len(t, a.seen(), 1, "the key must not travel")
+}
+
+func TestWithHTTPClientIsCopied(t *testing.T) {
+	t.Parallel()
+	mock := httpmock.NewMockTransport()
+	mock.RegisterResponder("GET", apiURL+"/x", reply(302, "", "Location", apiURL+"/y", "Set-Cookie", "a=b"))
+	jar, err := cookiejar.New(nil)
+	require.NoError(t, err)
+	given := &http.Client{
+		Transport: mock, Jar: jar, Timeout: time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return nil },
+	}
+	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(apiURL), herokubuild.WithHTTPClient(given))
+	require.NoError(t, err)
+	requireAPIError(t, client.Do(t.Context(), "GET", "/x", nil, nil, nil))
+	assert.Same(t, mock, given.Transport)
+	assert.Equal(t, time.Second, given.Timeout)
+	u, err := url.Parse(apiURL)
+	require.NoError(t, err)
+	assert.Len(t, jar.Cookies(u), 1)
+}
+
+func TestTimeoutOfHTTPClientBoundsAnAttempt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t, noRetry())
+		a.on("GET", apiURL+"/x", hang)
+		started := time.Now()
+		err := a.Do(t.Context(), "GET", "/x", nil, nil, nil)
+		var lost *herokubuild.RequestError
+		require.ErrorAs(t, err, &lost)
+		require.NotErrorIs(t, err, context.DeadlineExceeded, "the caller set no deadline")
+		assert.Equal(t, time.Minute, time.Since(started))
+
+		mine := newAPI(t, noRetry(), herokubuild.WithHTTPClient(&http.Client{Transport: a.mock, Timeout: 7 * time.Second}))
+		started = time.Now()
+		require.ErrorAs(t, mine.Do(t.Context(), "GET", "/x", nil, nil, nil), &lost)
+		assert.Equal(t, 7*time.Second, time.Since(started))
+	})
+}
+
+// A body that trickles on is within the attempt's bound, too.
+func TestTimeoutBoundsTheBody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t, noRetry())
+		body, w := live(200)
+		a.on("GET", apiURL+"/x", body.Delay(time.Second))
+		var writer sync.WaitGroup
+		defer writer.Wait()
+		writer.Go(func() {
+			for {
+				if _, err := w.Write([]byte(" ")); err != nil {
+					return
+				}
+				time.Sleep(time.Second)
+			}
+		})
+		started := time.Now()
+		err := a.Do(t.Context(), "GET", "/x", nil, nil, nil)
+		var lost *herokubuild.RequestError
+		require.ErrorAs(t, err, &lost)
+		assert.Contains(t, err.Error(), "time limit")
+		assert.LessOrEqual(t, time.Since(started), time.Minute)
+	})
+}
+
+// keySource is a TokenSource as a program would write it, its key in a field.
+type keySource struct{ key string }
+
+func (s keySource) Token(context.Context) (string, error) { return s.key, nil }
+
+func TestPrintedClientHidesTheKey(t *testing.T) {
+	t.Parallel()
+	for name, opt := range map[string]herokubuild.Option{
+		"WithToken":                  herokubuild.WithToken(testToken),
+		"WithTokenSource":            herokubuild.WithTokenSource(keySource{testToken}),
+		"WithTokenSource, a pointer": herokubuild.WithTokenSource(&keySource{testToken}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client, err := herokubuild.NewClient(opt, herokubuild.WithBaseURL(apiURL))
+			require.NoError(t, err)
+			for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x"} {
+				assertNoSecret(t, fmt.Sprintf(verb, client))
+				assertNoSecret(t, fmt.Sprintf(verb, client.Builds))
+			}
+		})
+	}
+}
+
+func TestLogHasNoSecrets(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		a := newAPI(t, herokubuild.WithLogger(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+		a.on("POST", apiURL+"/sources", reply(429, "", "Request-Id", "id-9", "RateLimit-Remaining", "0"), replyFile(t, 201, "source.json"))
+		a.on("PUT", sourceURL,
+			fail(errors.New(`Put "`+sourceURL+fakeQuery+`": broken pipe`)),
+			reply(503, golden(t, "storage_refusal.xml")),
+			reply(200, ""))
+		archive, _ := testArchive(t)
+		_, err := a.Sources.Upload(t.Context(), archive, nil)
+		require.NoError(t, err)
+
+		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+		require.Len(t, lines, 5, "a line an attempt:\n%s", log.String())
+		assertNoSecret(t, log.String())
+		assert.Contains(t, lines[0], "status=429")
+		assert.Contains(t, lines[0], "request_id=id-9")
+		assert.Contains(t, lines[0], "rate_remaining=0")
+		assert.Contains(t, lines[2], "broken pipe")
+		assert.Contains(t, lines[2], sourceURL+"?REDACTED")
+		assert.Contains(t, lines[3], "attempt=2")
+	})
+}
+
+func TestZeroClient(t *testing.T) {
+	t.Parallel()
+	archive, _ := testArchive(t)
+	build := &herokubuild.Build{OutputStreamURL: outputURL}
+	release := &herokubuild.Release{OutputStreamURL: outputURL}
+	slugPut := &herokubuild.Slug{Blob: herokubuild.Blob{Method: "put", URL: slugURL}}
+	slugGet := &herokubuild.Slug{Blob: herokubuild.Blob{Method: "GET", URL: slugURL}}
+	calls := map[string]func(context.Context, *herokubuild.Client) error{
+		"Do":       func(ctx context.Context, c *herokubuild.Client) error { return c.Do(ctx, "GET", "/x", nil, nil, nil) },
+		"Apps.Get": func(ctx context.Context, c *herokubuild.Client) error { _, err := c.Apps.Get(ctx, appName); return err },
+		"Builds.Get": func(ctx context.Context, c *herokubuild.Client) error {
+			_, err := c.Builds.Get(ctx, appName, buildID)
+			return err
+		},
+		"Builds.Wait": func(ctx context.Context, c *herokubuild.Client) error {
+			_, err := c.Builds.Wait(ctx, appName, buildID, nil)
+			return err
+		},
+		"Builds.Cancel": func(ctx context.Context, c *herokubuild.Client) error {
+			_, err := c.Builds.Cancel(ctx, appName, buildID)
+			return err
+		},
+		"Builds.DeleteCache": func(ctx context.Context, c *herokubuild.Client) error { return c.Builds.DeleteCache(ctx, appName) },
+		"Builds.Create": func(ctx context.Context, c *herokubuild.Client) error {
+			_, err := c.Builds.Create(ctx, appName, herokubuild.BuildCreateOptions{SourceBlob: herokubuild.SourceBlob{URL: sourceURL}})
+			return err
+		},
+		"Builds.List": func(ctx context.Context, c *herokubuild.Client) error {
+			for _, err := range c.Builds.List(ctx, appName, nil) {
+				return err
+			}
+			return nil
+		},
+		"Builds.ListPage": func(ctx context.Context, c *herokubuild.Client) error {
+			_, err := c.Builds.ListPage(ctx, appName, nil)
+			return err
+		},
+		"Builds.Output": func(ctx context.Context, c *herokubuild.Client) error {
+			_, err := c.Builds.Output(ctx, build, nil)
+			return err
+		},
+		"Sources.Create": func(ctx context.Context, c *herokubuild.Client) error { _, err := c.Sources.Create(ctx); return err },
+		"Sources.CreateForApp": func(ctx context.Context, c *herokubuild.Client) error {
+			_, err := c.Sources.CreateForApp(ctx, appName)
+			return err
+		},
+		"Sources.Upload": func(ctx context.Context, c *herokubuild.Client) error {
+			_, err := c.Sources.Upload(ctx, archive, nil)
+			return err
+		},
+		"Sources.Put": func(ctx context.Context, c *herokubuild.Client) error {
+			return c.Sources.Put(ctx, decodeSource(t, sourceURL), archive, nil)
+		},
+		"Slugs.Get": func(ctx context.Context, c *herokubuild.Client) error {
+			_, err := c.Slugs.Get(ctx, appName, slugID)
+			return err
+		},
+		"Slugs.Create": func(ctx context.Context, c *herokubuild.Client) error {
+			_, err := c.Slugs.Create(ctx, appName, herokubuild.SlugCreateOptions{})
+			return err
+		},
+		"Slugs.Put": func(ctx context.Context, c *herokubuild.Client) error { return c.Slugs.Put(ctx, slugPut, archive, nil) },
+		"Slugs.Download": func(ctx context.Context, c *herokubuild.Client) error {
+			_, err := c.Slugs.Download(ctx, slugGet)
+			return err
+		},
+		"Releases.Get": func(ctx context.Context, c *herokubuild.Client) error {
+			_, err := c.Releases.Get(ctx, appName, "1")
+			return err
+		},
+		"Releases.Wait": func(ctx context.Context, c *herokubuild.Client) error {
+			_, err := c.Releases.Wait(ctx, appName, "1", nil)
+			return err
+		},
+		"Releases.Current": func(ctx context.Context, c *herokubuild.Client) error {
+			_, err := c.Releases.Current(ctx, appName)
+			return err
+		},
+		"Releases.Rollback": func(ctx context.Context, c *herokubuild.Client) error {
+			_, err := c.Releases.Rollback(ctx, appName, "1")
+			return err
+		},
+		"Releases.Create": func(ctx context.Context, c *herokubuild.Client) error {
+			_, err := c.Releases.Create(ctx, appName, herokubuild.ReleaseCreateOptions{Slug: slugID})
+			return err
+		},
+		"Releases.ListPage": func(ctx context.Context, c *herokubuild.Client) error {
+			_, err := c.Releases.ListPage(ctx, appName, nil)
+			return err
+		},
+		"Releases.Output": func(ctx context.Context, c *herokubuild.Client) error {
+			_, err := c.Releases.Output(ctx, release, nil)
+			return err
+		},
+	}
+	for name, call := range calls {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			requireInvalid(t, call(t.Context(), new(herokubuild.Client)), "Client")
+		})
+	}
+}
+
+// go-retryablehttp closes the idle pool whenever a call fails, which would cost
+// every other call its connection.
+func TestFailedCallKeepsThePool(t *testing.T) {
+	t.Parallel()
+	var opened atomic.Int32
+	var both sync.WaitGroup
+	both.Add(2)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/drop":
+			drop(w)
+		case "/both":
+			both.Done()
+			both.Wait()
+		}
+	}))
+	server.Config.ConnState = countNew(&opened)
+	server.Start()
+	t.Cleanup(server.Close)
+	transport := &http.Transport{MaxIdleConnsPerHost: 4}
+	t.Cleanup(transport.CloseIdleConnections)
+	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(server.URL), noRetry(),
+		herokubuild.WithHTTPClient(&http.Client{Transport: transport}))
+	require.NoError(t, err)
+
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() { assert.NoError(t, client.Do(t.Context(), "GET", "/both", nil, nil, nil)) })
+	}
+	wg.Wait()
+	require.EqualValues(t, 2, opened.Load())
+
+	// One connection dies of this call; the other one is nobody's fault.
+	require.Error(t, client.Do(t.Context(), "POST", "/drop", nil, nil, nil))
+	require.NoError(t, client.Do(t.Context(), "GET", "/ok", nil, nil, nil))
+	assert.EqualValues(t, 2, opened.Load())
+
+	archive, _ := testArchive(t)
+	for range 5 {
+		require.Error(t, client.Sources.Put(t.Context(), decodeSource(t, unreachable(t)), archive, nil))
+		require.NoError(t, client.Do(t.Context(), "GET", "/ok", nil, nil, nil))
+	}
+	assert.EqualValues(t, 2, opened.Load())
+}

@@ -1,0 +1,265 @@
+package herokubuild_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/jarcoal/httpmock"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/herokubuild/herokubuild"
+)
+
+func TestAPIErrorSentinels(t *testing.T) {
+	t.Parallel()
+	sentinels := []error{
+		herokubuild.ErrUnauthorized, herokubuild.ErrForbidden, herokubuild.ErrNotFound, herokubuild.ErrRateLimited,
+		herokubuild.ErrMaybeApplied, herokubuild.ErrInvalid, herokubuild.ErrUnexpectedAnswer,
+	}
+	tests := map[int]error{
+		400: nil, 401: herokubuild.ErrUnauthorized, 402: nil, 403: herokubuild.ErrForbidden, 404: herokubuild.ErrNotFound,
+		409: nil, 410: nil, 422: nil, 429: herokubuild.ErrRateLimited, 503: herokubuild.ErrMaybeApplied,
+	}
+	for status, want := range tests {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			t.Parallel()
+			a := newAPI(t, noRetry())
+			a.on("POST", apiURL+"/x", reply(status, `{"id":"some_new_id","message":"Why."}`))
+			err := a.Do(t.Context(), "POST", "/x", nil, nil, nil)
+			refused := requireAPIError(t, err)
+			assert.Equal(t, status, refused.StatusCode)
+			assert.Equal(t, "some_new_id", refused.ID)
+			for _, sentinel := range sentinels {
+				assert.Equal(t, sentinel == want, errors.Is(err, sentinel), "%v", sentinel)
+			}
+		})
+	}
+}
+
+func TestAPIErrorFields(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	a.on("GET", apiURL+"/apps/example-app", reply(404, golden(t, "error_not_found.json"), "Request-Id", "id-1,id-2"))
+	_, err := a.Apps.Get(t.Context(), appName)
+	assert.Equal(t, herokubuild.APIError{
+		Method: "GET", Path: "/apps/example-app", StatusCode: 404, ID: "not_found",
+		Message: "Couldn't find that app.", Resource: "app", RequestID: "id-1,id-2", Attempts: 1,
+		URL: "https://devcenter.heroku.com/articles/platform-api-reference?REDACTED",
+	}, *requireAPIError(t, err))
+	assert.Equal(t, "herokubuild: GET /apps/example-app: 404 not_found: Couldn't find that app. "+
+		"(see https://devcenter.heroku.com/articles/platform-api-reference?REDACTED) [Request-Id id-1,id-2]", err.Error())
+}
+
+func TestAPIErrorBodies(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("é", 100_000)
+	tests := map[string]struct {
+		body string
+		want herokubuild.APIError
+		text string
+	}{
+		"html":             {"<html>\n<h1>Application error</h1>", herokubuild.APIError{Body: "<html>\n<h1>Application error</h1>"}, "422 Unprocessable Entity: <html>"},
+		"empty":            {"", herokubuild.APIError{}, "422 Unprocessable Entity"},
+		"other JSON":       {`{"error":"no"}`, herokubuild.APIError{Body: `{"error":"no"}`}, `: {"error":"no"}`},
+		"a list":           {`[1]`, herokubuild.APIError{Body: `[1]`}, ": [1]"},
+		"id only":          {`{"id":"bad_request"}`, herokubuild.APIError{ID: "bad_request"}, "422 bad_request"},
+		"message only":     {`{"message":"No."}`, herokubuild.APIError{Message: "No."}, "422 Unprocessable Entity: No."},
+		"odd types":        {`{"id":"x","message":"No.","url":5,"resource":{"a":1}}`, herokubuild.APIError{ID: "x", Message: "No."}, "422 x: No."},
+		"null url":         {`{"id":"x","message":"No.","url":null}`, herokubuild.APIError{ID: "x", Message: "No."}, "422 x: No."},
+		"signed URL":       {`{"id":"x","message":"Cannot get ` + sourceURL + fakeQuery + `, sorry."}`, herokubuild.APIError{ID: "x", Message: "Cannot get " + sourceURL + "?REDACTED sorry."}, "?REDACTED"},
+		"signed URL, text": {"Cannot get '" + sourceURL + fakeQuery + "'.", herokubuild.APIError{Body: "Cannot get '" + sourceURL + "?REDACTED'."}, "?REDACTED'"},
+		"two signed URLs":  {sourceURL + fakeQuery + " " + slugURL + fakeQuery, herokubuild.APIError{Body: sourceURL + "?REDACTED " + slugURL + "?REDACTED"}, "?REDACTED"},
+		"long message":     {`{"id":"x","message":"` + long + `"}`, herokubuild.APIError{ID: "x", Message: long[:4096] + "…"}, "é…"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAPI(t)
+			a.on("GET", apiURL+"/x", reply(422, tt.body))
+			err := a.Do(t.Context(), "GET", "/x", nil, nil, nil)
+			tt.want.Method, tt.want.Path, tt.want.StatusCode, tt.want.Attempts = "GET", "/x", 422, 1
+			assert.Equal(t, tt.want, *requireAPIError(t, err))
+			assert.Contains(t, err.Error(), tt.text)
+			assertErrorClean(t, err)
+		})
+	}
+}
+
+func FuzzAPIError(f *testing.F) {
+	for _, seed := range []string{
+		"", "null", "{}", "[]", `{"id":"x","message":"y"}`, `{"id":1,"message":["y"]}`, `{"id":"x","url":"https://h/?Signature=fake"}`,
+		"<html>", "\xff\xfe", "https://h/p?Signature=fake", "://", "a://b://c", `{"message":"\ud800"}`, strings.Repeat("x", 5000),
+	} {
+		f.Add(400, seed)
+	}
+	a := newAPI(f, noRetry())
+	f.Fuzz(func(t *testing.T, status int, body string) {
+		status = 300 + (status%300+300)%300
+		// Whatever stands around it, the query of a URL is not for people.
+		body += " https://h.example.com/p" + fakeQuery + " "
+		a.mock.RegisterResponder("GET", apiURL+"/x", reply(status, body))
+		err := a.Do(t.Context(), "GET", "/x", nil, nil, nil)
+		refused := requireAPIError(t, err)
+		assert.Equal(t, status, refused.StatusCode)
+		assert.NotContains(t, refused.Body+refused.Message+refused.Error(), "FAKEKEY")
+		assert.Less(t, len(refused.Error()), 16<<10)
+	})
+}
+
+func TestStorageErrors(t *testing.T) {
+	t.Parallel()
+	refusal := golden(t, "storage_refusal.xml")
+	code := strings.Index(refusal, "</Code>")
+	tests := map[string]struct {
+		status        int
+		body          string
+		code, message string
+		want          error
+	}{
+		"xml": {403, refusal, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided. Check your key and signing method.", herokubuild.ErrForbidden},
+		"xml with a namespace": {
+			404, `<Error xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Code>NoSuchKey</Code></Error>`, "NoSuchKey", "", herokubuild.ErrNotFound,
+		},
+		"xml cut in the middle":   {403, refusal[:len(refusal)-40], "", "", herokubuild.ErrForbidden},
+		"xml cut at its start":    {403, refusal[:code], "", "", herokubuild.ErrForbidden},
+		"xml of another encoding": {403, strings.Replace(refusal, "UTF-8", "ISO-8859-1", 1), "", "", herokubuild.ErrForbidden},
+		"message with an address": {400, "<Error><Code>X</Code><Message>at " + sourceURL + "?a=b&amp;Signature=fake</Message></Error>", "X", "at " + sourceURL + "?REDACTED", nil},
+		"text":                    {400, "bad " + sourceURL + fakeQuery, "", "", nil},
+		"nothing":                 {411, "", "", "", nil},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAPI(t)
+			a.on("PUT", sourceURL, reply(tt.status, tt.body))
+			archive, _ := testArchive(t)
+			err := a.Sources.Put(t.Context(), decodeSource(t, sourceURL+fakeQuery), archive, nil)
+			var refused *herokubuild.UploadError
+			require.ErrorAs(t, err, &refused)
+			assert.Equal(t, tt.status, refused.StatusCode)
+			assert.Equal(t, "PUT", refused.Method)
+			assert.Equal(t, 1, refused.Attempts)
+			if tt.code != "" {
+				assert.Equal(t, tt.code, refused.Code)
+				assert.Equal(t, tt.message, refused.Message)
+				assert.Empty(t, refused.Body)
+				assert.Contains(t, err.Error(), tt.code)
+			}
+			if tt.want != nil {
+				require.ErrorIs(t, err, tt.want)
+			}
+			require.NotErrorIs(t, err, herokubuild.ErrMaybeApplied)
+			assertErrorClean(t, err)
+			assertNoSecret(t, refused.Body)
+		})
+	}
+}
+
+// One of each kind, as full of secrets as it can get.
+func TestErrorsHaveNoSecrets(t *testing.T) {
+	t.Parallel()
+	signed := herokubuild.SecretURL(sourceURL + fakeQuery)
+	build := &herokubuild.Build{ID: buildID, Status: "failed", OutputStreamURL: outputURL + outputSign, SourceBlob: herokubuild.SourceBlob{URL: signed}}
+	release := &herokubuild.Release{ID: releaseID, Version: 3, Status: "expired", OutputStreamURL: outputURL + outputSign}
+	network := errors.New(`Put "` + sourceURL + fakeQuery + `": http: ContentLength=3 with Body length 2`)
+	tests := map[string]struct {
+		err  error
+		text string
+		is   error
+	}{
+		"argument": {&herokubuild.ArgumentError{Name: "app", Reason: "is odd"}, "herokubuild: app: is odd", herokubuild.ErrInvalid},
+		"request": {
+			&herokubuild.RequestError{Method: "PUT", URL: signed.String(), Attempts: 2, Err: network, Last: &herokubuild.UploadError{Method: "PUT", URL: signed, StatusCode: 503}},
+			`herokubuild: PUT https://storage.example.com/sources/1.tgz?REDACTED: Put "https://storage.example.com/sources/1.tgz?REDACTED": http: ContentLength=3 with Body length 2` +
+				` [2 attempts] (last answer: herokubuild: PUT https://storage.example.com/sources/1.tgz?REDACTED: 503 Service Unavailable)`, network,
+		},
+		"answer": {&herokubuild.AnswerError{Method: "GET", Path: "/x", StatusCode: 200, Err: io.ErrUnexpectedEOF}, "herokubuild: GET /x: unexpected answer (status 200): unexpected EOF", herokubuild.ErrUnexpectedAnswer},
+		"upload": {
+			&herokubuild.UploadError{Method: "PUT", URL: signed, StatusCode: 403, Code: "AccessDenied", Message: "Request has expired", Attempts: 3},
+			"herokubuild: PUT https://storage.example.com/sources/1.tgz?REDACTED: 403 AccessDenied: Request has expired [3 attempts]", herokubuild.ErrForbidden,
+		},
+		"stream": {
+			&herokubuild.StreamError{URL: "https://h/p", Offset: 7, Err: network},
+			`herokubuild: output stream https://h/p, after 7 bytes: Put "https://storage.example.com/sources/1.tgz?REDACTED": http: ContentLength=3 with Body length 2`, network,
+		},
+		"build":   {&herokubuild.BuildError{App: appName, Build: build, Tail: "Signature=secret"}, "herokubuild: build " + buildID + " of example-app failed (status failed)", herokubuild.ErrBuildFailed},
+		"release": {&herokubuild.ReleaseError{App: appName, Release: release}, "herokubuild: release v3 of example-app failed (status expired)", herokubuild.ErrReleaseFailed},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			assert.Equal(t, tt.text, tt.err.Error())
+			require.ErrorIs(t, tt.err, tt.is)
+			require.NotErrorIs(t, tt.err, herokubuild.ErrMaybeApplied)
+			for _, verb := range []string{"%v", "%+v", "%s", "%q"} {
+				assertNoSecret(t, fmt.Sprintf(verb, tt.err))
+			}
+			var log strings.Builder
+			slog.New(slog.NewJSONHandler(&log, nil)).Error("failed", "err", tt.err)
+			slog.New(slog.NewTextHandler(&log, nil)).Error("failed", "err", tt.err)
+			assertNoSecret(t, log.String())
+		})
+	}
+}
+
+// The network library's own errors quote the whole URL.
+func TestNetworkErrorsHaveNoSecrets(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, noRetry())
+	archive, _ := testArchive(t)
+	signed := unreachable(t)
+	real := newRealClient(t, noRetry())
+
+	_, outputErr := a.Builds.Output(t.Context(), &herokubuild.Build{OutputStreamURL: "ftp://h/" + outputSign}, nil)
+	stream, err := real.Builds.Output(t.Context(), &herokubuild.Build{OutputStreamURL: herokubuild.SecretURL(signed)}, nil)
+	require.NoError(t, err)
+	_, readErr := io.ReadAll(stream)
+	_, slugErr := real.Slugs.Download(t.Context(), &herokubuild.Slug{Blob: herokubuild.Blob{Method: "GET", URL: herokubuild.SecretURL(signed)}})
+	for name, err := range map[string]error{
+		"upload":          real.Sources.Put(t.Context(), decodeSource(t, signed), archive, nil),
+		"download":        slugErr,
+		"stream":          readErr,
+		"stream address":  outputErr,
+		"upload address":  a.Sources.Put(t.Context(), decodeSource(t, "http://storage.example.com/"+fakeQuery), archive, nil),
+		"control":         a.Sources.Put(t.Context(), decodeSource(t, "https://storage.example.com/\n"+fakeQuery), archive, nil),
+		"query of a call": real.Do(t.Context(), "GET", "/x", map[string][]string{"Signature": {"fake"}}, nil, nil),
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Error(t, err)
+			assertErrorClean(t, err)
+			for e := err; e != nil; e = errors.Unwrap(e) {
+				assertNoSecret(t, e.Error())
+			}
+		})
+	}
+}
+
+// newRealClient has a real transport and an API at an address where nobody
+// listens.
+func newRealClient(t *testing.T, opts ...herokubuild.Option) *herokubuild.Client {
+	t.Helper()
+	base, _, _ := strings.Cut(unreachable(t), "?")
+	client, err := herokubuild.NewClient(append([]herokubuild.Option{
+		herokubuild.WithToken(testToken), herokubuild.WithBaseURL(base),
+		herokubuild.WithHTTPClient(&http.Client{Transport: &http.Transport{}}),
+	}, opts...)...)
+	require.NoError(t, err)
+	return client
+}
+
+// A transport of the caller's may quote what it likes in its errors.
+func TestTransportErrorsHaveNoSecrets(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, noRetry())
+	a.mock.RegisterNoResponder(httpmock.NewErrorResponder(errors.New("proxy: no route to " + sourceURL + fakeQuery)))
+	archive, _ := testArchive(t)
+	err := a.Sources.Put(t.Context(), decodeSource(t, sourceURL+fakeQuery), archive, nil)
+	assert.Contains(t, err.Error(), "proxy: no route to "+sourceURL+"?REDACTED")
+	assertErrorClean(t, err)
+}
