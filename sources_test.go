@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -73,6 +74,13 @@ func (s *storage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// received are the bodies that arrived whole.
+func (s *storage) received() [][]byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.bodies)
+}
+
 // archives are the ways to come by one; each holds the same bytes.
 func archives(t *testing.T, content []byte) map[string]*herokubuild.Archive {
 	t.Helper()
@@ -120,8 +128,8 @@ func TestUploadToStrictStorage(t *testing.T) {
 					},
 				})
 				require.NoError(t, err)
-				require.Len(t, store.bodies, len(statuses))
-				for _, body := range store.bodies {
+				require.Len(t, store.received(), len(statuses))
+				for _, body := range store.received() {
 					assert.True(t, bytes.Equal(content, body), "every attempt sends the whole archive")
 				}
 				assert.EqualValues(t, len(content), last)
@@ -145,7 +153,7 @@ func TestUploadSurvivesADroppedConnection(t *testing.T) {
 		store.ServeHTTP(w, r)
 	})
 	require.NoError(t, client.Sources.Put(t.Context(), decodeSource(t, server.URL+"/blob"+fakeQuery), archive, nil))
-	assert.Equal(t, [][]byte{content}, store.bodies)
+	assert.Equal(t, [][]byte{content}, store.received())
 }
 
 func TestUploadRefused(t *testing.T) {
@@ -159,7 +167,7 @@ func TestUploadRefused(t *testing.T) {
 	assert.Equal(t, "SignatureDoesNotMatch", refused.Code)
 	assert.Equal(t, server.URL+"/blob?REDACTED", refused.URL.String())
 	assertErrorClean(t, err)
-	assert.Len(t, store.bodies, 1)
+	assert.Len(t, store.received(), 1)
 }
 
 // An answer that comes before the upload has ended is still the answer.
@@ -259,9 +267,28 @@ func TestUploadOfAChangedArchive(t *testing.T) {
 			var lost *herokubuild.RequestError
 			require.ErrorAs(t, err, &lost)
 			assert.Equal(t, 1, lost.Attempts)
-			assert.Empty(t, store.bodies)
+			assert.Empty(t, store.received())
 		})
 	}
+}
+
+// A storage host has what it was promised once the announced length has
+// arrived, and may say so before the client looks any further.
+func TestGrownArchiveIsNeverSentWhole(t *testing.T) {
+	t.Parallel()
+	content := packed(t, file{"data", random(1000)})
+	archive := &herokubuild.Archive{Size: int64(len(content)), Open: func() (io.ReadCloser, error) {
+		return io.NopCloser(io.MultiReader(bytes.NewReader(content), strings.NewReader("more"))), nil
+	}}
+	a := newAPI(t, herokubuild.WithHTTPClient(&http.Client{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+		if _, err := io.ReadFull(req.Body, make([]byte, req.ContentLength)); err != nil {
+			return nil, err
+		}
+		return reply(200, "")(req)
+	})}))
+	err := a.Sources.Put(t.Context(), decodeSource(t, sourceURL+fakeQuery), archive, nil)
+	require.ErrorIs(t, err, herokubuild.ErrArchiveChanged)
+	assertErrorClean(t, err)
 }
 
 func TestUploadOfAnArchiveThatIsGone(t *testing.T) {

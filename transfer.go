@@ -161,11 +161,18 @@ func (g *progressGate) shut() {
 func (r *exactReader) Read(p []byte) (int, error) {
 	n, err := r.src.Read(p)
 	r.done += int64(n)
+	if r.done == r.size && err == nil {
+		// A storage host that has the announced length has the archive: the
+		// last bytes are kept back until it is known that they are the last.
+		var more int
+		more, err = io.ReadFull(r.src, make([]byte, 1))
+		r.done += int64(more)
+	}
 	switch {
 	case r.done > r.size:
 		return 0, fmt.Errorf("the archive is longer than its %d bytes: %w", r.size, ErrArchiveChanged)
 	case errors.Is(err, io.EOF) && r.done < r.size:
-		return n, fmt.Errorf("the archive ended after %d of its %d bytes: %w", r.done, r.size, ErrArchiveChanged)
+		return 0, fmt.Errorf("the archive ended after %d of its %d bytes: %w", r.done, r.size, ErrArchiveChanged)
 	}
 	if n > 0 {
 		r.progress.tell(r.done, r.size)
