@@ -106,11 +106,14 @@ type s3Error struct {
 	status int
 }
 
-func (b *blobStore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
+func setS3Headers(h http.Header) {
 	h.Set("Server", "AmazonS3")
 	h.Set("X-Amz-Request-Id", strings.ToUpper(newUUID()[:8]))
 	h.Set("X-Amz-Id-2", newUUID())
+}
+
+func (b *blobStore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	setS3Headers(w.Header())
 	if e := b.refuse(r); e != nil {
 		writeS3Error(w, e)
 		return

@@ -104,7 +104,7 @@ func (p *Platform) Builds(app string) []BuildInfo {
 		if b.status == statusSucceeded {
 			all[i].SlugID, all[i].ReleaseID = b.slug.id, b.release.id
 		}
-		all[i].OutputBytes, _, _ = b.output.state()
+		_, all[i].OutputBytes, _, _ = b.output.state()
 	}
 	return all
 }
@@ -521,6 +521,9 @@ func (p *Platform) launch(b *build, s *slug) error {
 	return nil
 }
 
+// fetcherAgent tells the downloads of the platform from those of its clients.
+const fetcherAgent = "platform-fetcher/1.0"
+
 func newFetcher() *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
@@ -539,6 +542,7 @@ func fetch(ctx context.Context, c *http.Client, from, into string, limit int64) 
 	if err != nil {
 		return "", errors.New("invalid URL")
 	}
+	req.Header.Set("User-Agent", fetcherAgent)
 	resp, err := c.Do(req)
 	if err != nil {
 		var uerr *url.Error

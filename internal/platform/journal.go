@@ -21,6 +21,7 @@ type Request struct {
 	TransferEncoding []string    // "chunked", if it was
 	Status           int         // 0 until the answer begins
 	Time             time.Time   // of arrival
+	Fault            bool        // something went wrong with it on purpose
 }
 
 type journal struct {
@@ -85,6 +86,12 @@ func (r *recorder) note(status int) {
 	r.noted = true
 	r.journal.mu.Lock()
 	r.entry.Status = status
+	r.journal.mu.Unlock()
+}
+
+func (r *recorder) markFault() {
+	r.journal.mu.Lock()
+	r.entry.Fault = true
 	r.journal.mu.Unlock()
 }
 

@@ -21,17 +21,10 @@ const (
 type origin struct {
 	role   string
 	url    string
-	ln     *listener
+	ln     net.Listener
 	srv    *http.Server
 	served chan struct{} // closed when the accept loop has ended; nil before it began
 	conns  sync.WaitGroup
-}
-
-// listener accepts the connections of an origin. It is a type of its own so
-// that there is one place where connections can be made to misbehave.
-type listener struct {
-	net.Listener
-	role string
 }
 
 func listen(ctx context.Context, role, addr string, h http.Handler, log *slog.Logger) (*origin, error) {
@@ -40,12 +33,13 @@ func listen(ctx context.Context, role, addr string, h http.Handler, log *slog.Lo
 	if err != nil {
 		return nil, err
 	}
-	o := &origin{role: role, url: "http://" + ln.Addr().String(), ln: &listener{Listener: ln, role: role}}
+	o := &origin{role: role, url: "http://" + ln.Addr().String(), ln: ln}
 	o.srv = &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ConnContext:       withConn,
 		// Handlers run on the goroutine of their connection, so that waiting
 		// for connections waits for handlers.
 		ConnState: func(_ net.Conn, s http.ConnState) {

@@ -73,6 +73,14 @@ type Options struct {
 	// MaxSourceFiles bounds the number of entries of a source archive. The
 	// default is 200,000.
 	MaxSourceFiles int
+	// OutputLimit bounds the output of a build or release command that is kept.
+	// Beyond it the oldest half of the limit is forgotten, and offsets count
+	// from what is then the beginning; readers that are under way go on
+	// undisturbed. The default is no limit.
+	OutputLimit int64
+	// Faults says what goes wrong, until [Platform.SetFaults] says otherwise.
+	// The default is nothing.
+	Faults FaultFunc
 	// Logger receives what happens inside; nil means silence. Neither tokens
 	// nor signed URLs are logged.
 	Logger *slog.Logger
@@ -142,6 +150,7 @@ type Platform struct {
 	journal *journal
 	limiter *rateLimiter
 	signer  *signer
+	faults  *faults
 	blobs   *blobStore
 	streams *streamHost
 	fetcher *http.Client
@@ -202,6 +211,7 @@ func Start(opts Options) (*Platform, error) {
 		journal: &journal{},
 		limiter: newRateLimiter(opts.RateLimit, now),
 		signer:  newSigner(),
+		faults:  newFaults(opts.Faults),
 		slots:   make(chan struct{}, opts.MaxConcurrentBuilds),
 		started: now,
 		account: userView{Email: opts.Email, ID: newUUID()},
@@ -212,7 +222,7 @@ func Start(opts Options) (*Platform, error) {
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	p.stacks = newStacks(now)
 	p.blobs = newBlobStore(filepath.Join(dir, "blobs"), p.signer)
-	p.streams = newStreamHost(p.ctx, filepath.Join(dir, "streams"), p.signer, opts.Heartbeat)
+	p.streams = newStreamHost(p.ctx, filepath.Join(dir, "streams"), p.signer, opts.Heartbeat, opts.OutputLimit)
 	p.fetcher = newFetcher()
 	for _, name := range opts.Apps {
 		if err := p.AddApp(name); err != nil {
@@ -254,7 +264,7 @@ func isLoopback(host string) bool {
 
 // chain puts what all origins have in common around the handler of one.
 func (p *Platform) chain(role string, h http.Handler) http.Handler {
-	return p.journal.record(role, h)
+	return p.journal.record(role, p.misbehave(role, h))
 }
 
 func (p *Platform) origins() []*origin {

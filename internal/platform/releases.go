@@ -92,7 +92,7 @@ func (p *Platform) Releases(app string) []ReleaseInfo {
 			all[i].SlugID = r.slug.id
 		}
 		if r.output != nil {
-			all[i].OutputBytes, _, _ = r.output.state()
+			_, all[i].OutputBytes, _, _ = r.output.state()
 		}
 	}
 	return all
@@ -108,8 +108,10 @@ func (a *app) current() *release {
 	return nil
 }
 
-func (a *app) eligibleForRollback(r *release) bool {
-	return r.status == statusSucceeded && r.slug != nil && r != a.current()
+// eligibleForRollback holds for the current release too: clients take the second
+// one that is eligible for the previous one.
+func (r *release) eligibleForRollback() bool {
+	return r.status == statusSucceeded && r.slug != nil
 }
 
 func (p *Platform) viewRelease(a *app, r *release) releaseView {
@@ -120,7 +122,7 @@ func (p *Platform) viewRelease(a *app, r *release) releaseView {
 		CreatedAt:           stamp(r.created),
 		Current:             r == a.current(),
 		Description:         r.description,
-		EligibleForRollback: a.eligibleForRollback(r),
+		EligibleForRollback: r.eligibleForRollback(),
 		ID:                  r.id,
 		Status:              r.status,
 		UpdatedAt:           stamp(r.updated),
@@ -321,7 +323,7 @@ func (p *Platform) rollback(a *app, id string) (releaseView, error) {
 		if old.id != id {
 			continue
 		}
-		if !a.eligibleForRollback(old) {
+		if !old.eligibleForRollback() {
 			return releaseView{}, invalid(fmt.Sprintf("Release v%d is not eligible for rollback.", old.version))
 		}
 		a.config = maps.Clone(old.config)

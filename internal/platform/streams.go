@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"path"
@@ -21,9 +22,12 @@ type stream struct {
 	file    string
 	visible time.Time // before it, the stream host does not know the stream
 
+	limit int64
+
 	mu      sync.Mutex
 	w       *os.File
-	size    int64
+	begin   int64 // what lies before it is forgotten
+	size    int64 // from the very beginning
 	done    bool
 	changed chan struct{} // closed and replaced with every change
 }
@@ -40,6 +44,10 @@ func (s *stream) Write(p []byte) (int, error) {
 	}
 	n, err := s.w.Write(p)
 	s.size += int64(n)
+	// Forgotten in name only: readers that are under way still need the file.
+	for s.limit > 0 && s.size-s.begin > s.limit {
+		s.begin += max(s.limit/2, 1)
+	}
 	s.notify()
 	return n, err
 }
@@ -66,10 +74,10 @@ func (s *stream) finish() {
 	s.notify()
 }
 
-func (s *stream) state() (size int64, done bool, changed <-chan struct{}) {
+func (s *stream) state() (begin, size int64, done bool, changed <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.size, s.done, s.changed
+	return s.begin, s.size, s.done, s.changed
 }
 
 // streamHost serves the streams under their ids.
@@ -78,13 +86,14 @@ type streamHost struct {
 	dir       string
 	signer    *signer
 	heartbeat time.Duration
+	limit     int64
 
 	mu      sync.Mutex
 	streams map[string]*stream
 }
 
-func newStreamHost(ctx context.Context, dir string, s *signer, heartbeat time.Duration) *streamHost {
-	return &streamHost{closed: ctx.Done(), dir: dir, signer: s, heartbeat: heartbeat, streams: map[string]*stream{}}
+func newStreamHost(ctx context.Context, dir string, s *signer, heartbeat time.Duration, limit int64) *streamHost {
+	return &streamHost{closed: ctx.Done(), dir: dir, signer: s, heartbeat: heartbeat, limit: limit, streams: map[string]*stream{}}
 }
 
 // open registers the stream of a build or release.
@@ -93,7 +102,7 @@ func (h *streamHost) open(id string, delay time.Duration) (*stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &stream{file: f.Name(), w: f, visible: time.Now().Add(delay), changed: make(chan struct{})}
+	s := &stream{file: f.Name(), w: f, visible: time.Now().Add(delay), limit: h.limit, changed: make(chan struct{})}
 	h.mu.Lock()
 	h.streams[id] = s
 	h.mu.Unlock()
@@ -115,19 +124,19 @@ func (p *Platform) streamURL(appID, id string) string {
 }
 
 // Output returns what a build or release command has printed so far, without
-// heartbeats.
+// heartbeats and without what was forgotten because of [Options.OutputLimit].
 func (p *Platform) Output(id string) ([]byte, error) {
 	s := p.streams.find(id)
 	if s == nil {
 		return nil, fmt.Errorf("platform: no output of %q", id)
 	}
-	size, _, _ := s.state()
+	begin, size, _, _ := s.state()
 	f, err := os.Open(s.file)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close() //nolint:errcheck // only read
-	return io.ReadAll(io.LimitReader(f, size))
+	return io.ReadAll(io.NewSectionReader(f, begin, size-begin))
 }
 
 func (h *streamHost) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -140,14 +149,13 @@ func (h *streamHost) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// An expired URL cannot be told from a stream that is not there, as on
 	// Heroku, where storage answers the one like the other.
 	if s == nil || time.Now().Before(s.visible) || !h.signer.streamValid(r.URL) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		w.WriteHeader(http.StatusNotFound)
-		_, _ = io.WriteString(w, "Channel is not registered.")
+		notRegistered(w)
 		return
 	}
 
 	offset, asked := streamOffset(r.Header)
-	size, done, _ := s.state()
+	begin, size, done, _ := s.state()
+	size -= begin
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-cache")
 	status := http.StatusOK
@@ -172,10 +180,17 @@ func (h *streamHost) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// A copy that ends early has lost its reader: nobody is left to be told.
-	_ = h.copy(w, r, s, offset)
+	_ = h.copy(w, r, s, begin+min(offset, math.MaxInt64-begin))
 }
 
-// copy sends the output from offset on, until the stream ends.
+func notRegistered(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(http.StatusNotFound)
+	_, _ = io.WriteString(w, "Channel is not registered.")
+}
+
+// copy sends the output from offset on, counted from the very beginning, until
+// the stream ends.
 func (h *streamHost) copy(w http.ResponseWriter, r *http.Request, s *stream, offset int64) error {
 	f, err := os.Open(s.file)
 	if err != nil {
@@ -191,7 +206,7 @@ func (h *streamHost) copy(w http.ResponseWriter, r *http.Request, s *stream, off
 	beat := time.NewTimer(h.heartbeat)
 	defer beat.Stop()
 	for {
-		size, done, changed := s.state()
+		_, size, done, changed := s.state()
 		for offset < size {
 			n, err := f.ReadAt(buf[:min(int64(len(buf)), size-offset)], offset)
 			if n == 0 {
@@ -212,6 +227,9 @@ func (h *streamHost) copy(w http.ResponseWriter, r *http.Request, s *stream, off
 		select {
 		case <-changed:
 		case <-beat.C:
+			if fw, ok := w.(*faultWriter); ok {
+				fw.beat = true
+			}
 			if _, err := w.Write([]byte{0}); err != nil {
 				return err
 			}
