@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -45,6 +46,11 @@ type BuildAndReleaseOptions struct {
 	// Default: "Deploy", the version and the build's id.
 	ReleaseDescription string
 
+	// Checkpoint goes on with a deploy that an earlier process began: its
+	// build, if it has one, is attached to, and Dir, Archive and SourceURL may
+	// then be left out.
+	Checkpoint Checkpoint
+
 	// Output gets the build's output while the build runs, byte for byte
 	// without heartbeats. An error of it ends the deploy. Default: none.
 	Output io.Writer
@@ -73,7 +79,10 @@ func (o *BuildAndReleaseOptions) check() error {
 			given++
 		}
 	}
-	if given != 1 {
+	if err := o.Checkpoint.check(o.BuildApp); err != nil {
+		return err
+	}
+	if given != 1 && (given != 0 || o.Checkpoint.Build == "") {
 		return &ArgumentError{Name: "BuildAndReleaseOptions", Reason: fmt.Sprintf("exactly one of Dir, Archive and SourceURL is needed, %d are set", given)}
 	}
 	if err := o.checkSource(); err != nil {
@@ -109,7 +118,7 @@ func (o *BuildAndReleaseOptions) checkSource() error {
 		if err := o.Archive.check(); err != nil {
 			return err
 		}
-	default:
+	case o.SourceURL != "":
 		if _, err := checkWebURL("SourceURL", o.SourceURL.Reveal()); err != nil {
 			return err
 		}
@@ -149,7 +158,8 @@ const (
 	PhasePack Phase = "pack"
 	// PhaseUpload uploads the archive.
 	PhaseUpload Phase = "upload"
-	// PhaseBuild starts the build and follows it to its final status.
+	// PhaseBuild starts the build and follows it to its final status. With the
+	// Checkpoint of its event the build is found, whatever happens next.
 	PhaseBuild Phase = "build"
 	// PhaseRelease waits for the build app's own release and then releases
 	// to the other apps.
@@ -167,7 +177,8 @@ const (
 	EventPacked EventKind = "packed"
 	// EventUpload: Done of Total bytes are uploaded.
 	EventUpload EventKind = "upload"
-	// EventBuildCreated: the platform has taken the build on; see Build.
+	// EventBuildCreated: the platform has taken the build on; see Build. A
+	// deploy that goes on from a checkpoint has it, too.
 	EventBuildCreated EventKind = "build_created"
 	// EventOutputLost: the output of the build or release cannot be followed
 	// any further, because of Err. The outcome is still waited for.
@@ -199,6 +210,8 @@ type Event struct {
 	Release     *Release
 	Line        string
 	Err         error
+	// Checkpoint is how far the deploy has come.
+	Checkpoint Checkpoint
 }
 
 // Result is what a deploy has done.
@@ -212,6 +225,8 @@ type Result struct {
 	// Releases has one outcome an app: BuildApp first, then ReleaseTo in
 	// their order. It is empty until the build succeeded.
 	Releases []AppRelease
+	// Checkpoint is how far the deploy has come.
+	Checkpoint Checkpoint
 }
 
 // AppRelease is one app's outcome.
@@ -237,10 +252,14 @@ type DeployError struct {
 	// build, if there is one.
 	Result *Result
 	// Canceled says that the build was still running when the deploy was
-	// given up and that it has been cancelled on the platform. CancelErr is
-	// why that failed, if it did.
+	// given up and that it has been cancelled on the platform; one that fails
+	// by itself in that moment cannot be told from it. CancelErr is why the
+	// cancelling failed, if it did.
 	Canceled  bool
 	CancelErr error
+	// Checkpoint is what a later call goes on with. It starts anew after a
+	// build that failed or was cancelled, or was not released on BuildApp.
+	Checkpoint Checkpoint
 	// Err is the cause.
 	Err error
 }
@@ -251,6 +270,8 @@ func (e *DeployError) Error() string {
 	switch {
 	case e.Canceled:
 		text += " (build " + e.Result.Build.ID + " was cancelled)"
+	case e.CancelErr != nil && e.Result.Build == nil:
+		text += " (a build may be running: looking for it: " + e.CancelErr.Error() + ")"
 	case e.CancelErr != nil:
 		text += " (build " + e.Result.Build.ID + " may still be running: cancelling it: " + e.CancelErr.Error() + ")"
 	}
@@ -263,8 +284,10 @@ func (e *DeployError) Unwrap() error { return e.Err }
 const (
 	// fleetLimit is how many apps are asked about or released to at once.
 	fleetLimit = 8
-	// cancelTimeout bounds the cancelling of a build that was given up.
+	// cancelTimeout bounds the cancelling of a build that was given up,
+	// cancelLooks the search for one that nobody has heard of yet.
 	cancelTimeout = 10 * time.Second
+	cancelLooks   = 6
 	// ownReleaseTimeout bounds the wait for the release that the platform
 	// makes of a successful build to be named.
 	ownReleaseTimeout = time.Minute
@@ -280,8 +303,15 @@ const (
 // sent. Nothing is released to further apps unless BuildApp's own release
 // succeeded.
 //
-// When the context ends while the build runs, the build is cancelled on the
-// platform, within 10 s, unless KeepBuildOnCancel.
+// There is one build and one release an app, also where the network loses the
+// answer to the request that starts it: what that request may have started is
+// looked for, adopted if it is there, and only started again if it certainly is
+// not. Where that cannot be found out the error matches [ErrMaybeApplied].
+//
+// When the context ends while the build runs, or OnEvent or Output fails, the
+// build is cancelled on the platform, within 10 s, unless KeepBuildOnCancel.
+// After any other error it goes on; call again with the error's Checkpoint to
+// attach to it.
 //
 // Errors: an [*ArgumentError] before anything is sent; otherwise a
 // [*DeployError], which wraps the cause: a [*BuildError] with the end of the
@@ -304,6 +334,8 @@ func (c *Client) BuildAndRelease(ctx context.Context, opts BuildAndReleaseOption
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	d := &deploy{client: c, opts: opts, result: new(Result), giveUp: giveUp}
+	d.result.Checkpoint = opts.Checkpoint.clone()
+	d.result.Checkpoint.BuildApp = opts.BuildApp
 	err := d.run(ctx)
 	if err == nil {
 		// A failing OnEvent may have come too late to stop anything.
@@ -314,6 +346,7 @@ func (c *Client) BuildAndRelease(ctx context.Context, opts BuildAndReleaseOption
 	}
 	failure := &DeployError{Phase: d.phase, App: opts.BuildApp, Result: d.result, Err: err}
 	d.cancelBuild(ctx, failure)
+	failure.Checkpoint = d.result.Checkpoint.clone()
 	return nil, failure
 }
 
@@ -326,7 +359,10 @@ type deploy struct {
 	// giveUp ends the deploy's context.
 	giveUp context.CancelCauseFunc
 
-	// mu serialises OnEvent.
+	// resumed says that an earlier process may have made releases.
+	resumed bool
+
+	// mu serialises OnEvent and guards the checkpoint.
 	mu       sync.Mutex
 	eventErr error
 }
@@ -336,12 +372,23 @@ func (d *deploy) run(ctx context.Context) error {
 	if err := d.checkApps(ctx); err != nil {
 		return err
 	}
-	source, err := d.source(ctx)
+	b, err := d.attach(ctx)
 	if err != nil {
 		return err
 	}
-	d.begin(ctx, PhaseBuild)
-	if err := d.build(ctx, source); err != nil {
+	if b == nil {
+		source, err := d.source(ctx)
+		if err != nil {
+			return err
+		}
+		d.begin(ctx, PhaseBuild)
+		if b, err = d.create(ctx, source); err != nil {
+			return err
+		}
+	} else {
+		d.begin(ctx, PhaseBuild)
+	}
+	if err := d.build(ctx, b); err != nil {
 		return err
 	}
 	d.begin(ctx, PhaseRelease)
@@ -362,10 +409,32 @@ func (d *deploy) emit(ctx context.Context, e Event) {
 		return
 	}
 	e.Time = time.Now()
+	e.Checkpoint = d.result.Checkpoint.clone()
 	if err := d.opts.OnEvent(ctx, e); err != nil {
 		d.eventErr = fmt.Errorf("OnEvent: %w", err)
 		d.giveUp(d.eventErr)
 	}
+}
+
+// attach returns the build that an earlier process started, or nil.
+func (d *deploy) attach(ctx context.Context) (*Build, error) {
+	c := d.opts.Checkpoint
+	var b *Build
+	var err error
+	switch {
+	case c.Build != "":
+		b, err = d.client.Builds.Get(ctx, d.opts.BuildApp, c.Build)
+	case c.Source != "":
+		b, err = settle(ctx, d.client.poll, settleLooks, func(ctx context.Context) (*Build, error) {
+			return d.findBuild(ctx, c.Source, c.Version)
+		})
+	}
+	if b == nil || err != nil {
+		return nil, err
+	}
+	d.resumed = true
+	d.result.Version, d.result.Checksum = c.Version, c.Checksum
+	return b, nil
 }
 
 // checkApps asks for every app, so that a wrong key or name costs one request
@@ -438,6 +507,19 @@ func (d *deploy) source(ctx context.Context) (SourceBlob, error) {
 		blob.URL = source.SourceBlob.GetURL
 	}
 	d.result.Version, d.result.Checksum = blob.Version, blob.Checksum
+	after := ""
+	if d.opts.SourceURL != "" {
+		var err error
+		if after, err = d.latestBuild(ctx); err != nil {
+			return blob, err
+		}
+	}
+	d.note(func(c *Checkpoint) {
+		*c = Checkpoint{
+			BuildApp: c.BuildApp, Source: sourceAddress(blob.URL), After: after,
+			Version: blob.Version, Checksum: blob.Checksum,
+		}
+	})
 	return blob, nil
 }
 
@@ -455,26 +537,54 @@ func (d *deploy) progress(ctx context.Context) func(done, total int64) {
 	}
 }
 
-// build starts the build and follows it to its final status.
-func (d *deploy) build(ctx context.Context, source SourceBlob) error {
-	b, err := d.client.Builds.Create(ctx, d.opts.BuildApp, BuildCreateOptions{SourceBlob: source, Buildpacks: d.opts.Buildpacks})
-	if err != nil {
-		return err
+// create starts the build.
+func (d *deploy) create(ctx context.Context, source SourceBlob) (*Build, error) {
+	opts := BuildCreateOptions{SourceBlob: source, Buildpacks: d.opts.Buildpacks}
+	b, err := once(ctx, d,
+		func() (*Build, error) { return d.client.Builds.Create(ctx, d.opts.BuildApp, opts) },
+		func(ctx context.Context) (*Build, error) {
+			return d.findBuild(ctx, sourceAddress(source.URL), source.Version)
+		})
+	if err != nil && !errors.Is(err, ErrMaybeApplied) {
+		d.startAnew()
 	}
+	return b, err
+}
+
+// startAnew forgets what there is nothing left of to go on with.
+func (d *deploy) startAnew() {
+	d.note(func(c *Checkpoint) { *c = Checkpoint{BuildApp: c.BuildApp} })
+}
+
+// note changes the checkpoint.
+func (d *deploy) note(change func(c *Checkpoint)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	change(&d.result.Checkpoint)
+}
+
+// build follows the build to its final status.
+func (d *deploy) build(ctx context.Context, b *Build) error {
 	d.result.Build = b
+	d.note(func(c *Checkpoint) { c.Build = b.ID })
 	d.emit(ctx, Event{Kind: EventBuildCreated, App: d.opts.BuildApp, Build: b})
 
-	out := &outputWriter{w: d.opts.Output}
-	stream, err := d.client.Builds.Output(ctx, b, d.opts.streamOptions())
+	out := &outputWriter{w: d.opts.Output, written: func(n int) { d.note(func(c *Checkpoint) { c.Output += int64(n) }) }}
+	opts := d.opts.streamOptions()
+	opts.Offset = d.opts.Checkpoint.Output
+	stream, err := d.client.Builds.Output(ctx, b, opts)
 	if err == nil {
 		_, err = stream.WriteTo(out)
 		_ = stream.Close()
 	}
+	if out.err != nil {
+		d.giveUp(out.err)
+	}
 	switch {
-	case ctx.Err() != nil:
-		return fmt.Errorf("following build %s: %w", b.ID, contextError(ctx))
 	case out.err != nil:
 		return fmt.Errorf("writing the build's output: %w", out.err)
+	case ctx.Err() != nil:
+		return fmt.Errorf("following build %s: %w", b.ID, contextError(ctx))
 	case err != nil:
 		d.emit(ctx, Event{Kind: EventOutputLost, App: d.opts.BuildApp, Build: b, Err: err})
 	}
@@ -486,6 +596,7 @@ func (d *deploy) build(ctx context.Context, source SourceBlob) error {
 	var failed *BuildError
 	if errors.As(err, &failed) {
 		failed.Tail = out.tail.String()
+		d.startAnew()
 	}
 	if err != nil && failed == nil {
 		return err
@@ -507,6 +618,9 @@ func (d *deploy) release(ctx context.Context) error {
 	own := &d.result.Releases[0]
 	if own.Release, own.Err = d.ownRelease(ctx); own.Err == nil {
 		own.Err = d.awaitRelease(ctx, own)
+	}
+	if errors.Is(own.Err, ErrReleaseFailed) {
+		d.startAnew()
 	}
 	if own.Err != nil {
 		return own.Err
@@ -549,6 +663,7 @@ func (d *deploy) ownRelease(ctx context.Context) (*Release, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.noteRelease(d.opts.BuildApp, r)
 	d.emit(ctx, Event{Kind: EventReleaseCreated, App: d.opts.BuildApp, Release: r})
 	return r, nil
 }
@@ -557,13 +672,56 @@ func (d *deploy) releaseTo(ctx context.Context, out *AppRelease) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w: %w", out.App, ErrSkipped, contextError(ctx))
 	}
-	r, err := d.client.Releases.Create(ctx, out.App, ReleaseCreateOptions{Slug: d.result.Slug, Description: d.description()})
+	r, err := d.createRelease(ctx, out.App)
 	if err != nil {
 		return err
 	}
 	out.Release = r
+	d.noteRelease(out.App, r)
 	d.emit(ctx, Event{Kind: EventReleaseCreated, App: out.App, Release: r})
 	return d.awaitRelease(ctx, out)
+}
+
+// createRelease returns the app's release of this deploy: the one that an
+// earlier process made, unless it failed, or a new one.
+func (d *deploy) createRelease(ctx context.Context, app string) (*Release, error) {
+	look := func(ctx context.Context) (*Release, error) { return d.findRelease(ctx, app) }
+	if d.resumed {
+		r, err := d.earlierRelease(ctx, app, look)
+		if err != nil || r != nil && r.Status != StatusFailed && r.Status != StatusExpired {
+			return r, err
+		}
+		if r != nil {
+			// What is looked for from now on is not that one.
+			failed := r.ID
+			look = func(ctx context.Context) (*Release, error) {
+				r, err := d.findRelease(ctx, app)
+				if err != nil || r == nil || r.ID == failed {
+					return nil, err
+				}
+				return r, nil
+			}
+		}
+	}
+	opts := ReleaseCreateOptions{Slug: d.result.Slug, Description: d.description()}
+	return once(ctx, d, func() (*Release, error) { return d.client.Releases.Create(ctx, app, opts) }, look)
+}
+
+func (d *deploy) earlierRelease(ctx context.Context, app string, look func(context.Context) (*Release, error)) (*Release, error) {
+	if id := d.opts.Checkpoint.Releases[app]; id != "" {
+		return d.client.Releases.Get(ctx, app, id)
+	}
+	return look(ctx)
+}
+
+func (d *deploy) noteRelease(app string, r *Release) {
+	d.note(func(c *Checkpoint) {
+		c.Releases = maps.Clone(c.Releases)
+		if c.Releases == nil {
+			c.Releases = map[string]string{}
+		}
+		c.Releases[app] = r.ID
+	})
 }
 
 func (d *deploy) description() string {
@@ -623,45 +781,68 @@ func (d *deploy) releaseOutcome(ctx context.Context, out *AppRelease) error {
 	return err
 }
 
-// cancelBuild cancels the build of a deploy that was given up while it ran.
+// cancelBuild cancels the build of a deploy that its caller has given up.
 func (d *deploy) cancelBuild(ctx context.Context, failure *DeployError) {
-	b := d.result.Build
-	if d.opts.KeepBuildOnCancel || b == nil || b.Status != StatusPending {
+	if ctx.Err() == nil {
 		return
 	}
 	// The caller's context is what has ended.
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
 	defer stop()
+	b := d.result.Build
+	if b == nil && d.phase == PhaseBuild && errors.Is(failure.Err, ErrMaybeApplied) {
+		// The request was under way; what it started has to be found first.
+		c := d.result.Checkpoint
+		b, failure.CancelErr = settle(ctx, d.client.poll, cancelLooks, func(ctx context.Context) (*Build, error) {
+			return d.findBuild(ctx, c.Source, c.Version)
+		})
+		if b != nil {
+			d.result.Build = b
+			d.note(func(c *Checkpoint) { c.Build = b.ID })
+		}
+	}
+	if b == nil || d.opts.KeepBuildOnCancel || b.Status != StatusPending {
+		return
+	}
 	canceled, err := d.client.Builds.Cancel(ctx, d.opts.BuildApp, b.ID)
-	if err == nil {
-		d.result.Build, failure.Canceled = canceled, true
-	} else if latest, lookErr := d.client.Builds.Get(ctx, d.opts.BuildApp, b.ID); lookErr == nil && latest.Status.Final() {
-		// It ended by itself in the meantime.
-		d.result.Build, err = latest, nil
+	if err != nil {
+		// It may have ended by itself, or have been cancelled by a request
+		// whose answer was lost.
+		if latest, lookErr := d.client.Builds.Get(ctx, d.opts.BuildApp, b.ID); lookErr == nil && latest.Status.Final() {
+			canceled, err = latest, nil
+		}
 	}
 	failure.CancelErr = err
+	if err == nil {
+		d.result.Build = canceled
+		failure.Canceled = canceled.Status != StatusSucceeded
+	}
+	if failure.Canceled {
+		d.startAnew()
+	}
 	d.emit(ctx, Event{Kind: EventBuildCanceled, App: d.opts.BuildApp, Build: d.result.Build, Err: err})
 }
 
 // outputWriter hands output to the caller's writer, keeps its end, and
 // remembers the writer's error: the stream's own is another matter.
 type outputWriter struct {
-	w    io.Writer
-	tail logTail
-	err  error
+	w       io.Writer
+	written func(n int)
+	tail    logTail
+	err     error
 }
 
 func (o *outputWriter) Write(p []byte) (int, error) {
 	o.tail.add(p)
-	if o.w == nil {
-		return len(p), nil
+	n := len(p)
+	if o.w != nil {
+		n, o.err = o.w.Write(p)
+		if o.err == nil && n < len(p) {
+			o.err = io.ErrShortWrite
+		}
 	}
-	n, err := o.w.Write(p)
-	if err == nil && n < len(p) {
-		err = io.ErrShortWrite
-	}
-	o.err = err
-	return n, err
+	o.written(n)
+	return n, o.err
 }
 
 // logTail keeps the end of a log.

@@ -230,5 +230,21 @@ func (s BuildsService) Output(ctx context.Context, build *Build, opts *StreamOpt
 	if build == nil {
 		return nil, &ArgumentError{Name: "build", Reason: "is nil"}
 	}
-	return openStream(ctx, s.client, build.OutputStreamURL, opts)
+	return openStream(ctx, s.client, build.OutputStreamURL, opts, s.streamStatus(build))
+}
+
+// streamStatus asks for what an output stream has to know to go on.
+func (s BuildsService) streamStatus(build *Build) func(context.Context) (streamStatus, error) {
+	app, id := build.App.ID, build.ID
+	if checkAppAndID(app, "build", id) != nil {
+		// It was not made by the platform: there is nobody to ask.
+		return nil
+	}
+	return func(ctx context.Context) (streamStatus, error) {
+		build, err := s.Get(ctx, app, id)
+		if err != nil {
+			return streamStatus{}, err
+		}
+		return streamStatus{url: build.OutputStreamURL, final: build.Status != StatusPending}, nil
+	}
 }

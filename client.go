@@ -129,7 +129,8 @@ func WithRetry(opts RetryOptions) Option {
 }
 
 // WithPollBackoff sets the waits between two looks at a pending build or
-// release. Default: [DefaultPollBackoff].
+// release, and before another connection to an output stream that brings
+// nothing. Default: [DefaultPollBackoff].
 func WithPollBackoff(poll Backoff) Option {
 	return func(c *config) error {
 		if poll == nil {
@@ -321,6 +322,8 @@ type apiCall struct {
 	header  http.Header
 	// body is sent as JSON unless it is nil.
 	body any
+	// repeatable says that a POST may be sent twice.
+	repeatable bool
 	// mayBeEmpty says that an answer without a body is one, too.
 	mayBeEmpty bool
 }
@@ -365,7 +368,7 @@ func (c *Client) call(ctx context.Context, a apiCall, out any) (http.Header, err
 
 	r := retrier{
 		opts: c.retry, log: c.log, method: a.method, url: c.base.String() + a.path,
-		idempotent: slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete}, a.method),
+		idempotent: a.repeatable || slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete}, a.method),
 	}
 	r.answered = func(status int, header http.Header, body []byte) error {
 		e := newAPIError(a.method, a.path, status, header, body)

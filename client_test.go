@@ -234,8 +234,8 @@ func TestDoAnswers(t *testing.T) {
 func TestAnswerToPostNotUnderstood(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
-	a.on("POST", apiURL+"/sources", reply(201, ""))
-	_, err := a.Sources.Create(t.Context())
+	a.on("POST", buildsURL, reply(201, ""))
+	_, err := a.Builds.Create(t.Context(), appName, herokubuild.BuildCreateOptions{SourceBlob: herokubuild.SourceBlob{URL: sourceURL}})
 	require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
 	require.ErrorIs(t, err, herokubuild.ErrMaybeApplied, "the platform said that it acted")
 }

@@ -43,7 +43,8 @@
 //	5xx, but for 501      yes                       no
 //	any other answer      no                        no
 //
-// The uploads and downloads of archives follow the first column. By default a
+// The uploads and downloads of archives follow the first column, and so does
+// POST /sources, which only makes room. By default a
 // request is sent 5 times at the most, with waits of 0.5 s doubling to 30 s;
 // [WithRetry] changes that. A Retry-After header (seconds, a date, or an epoch
 // second) lengthens the wait, to at most 2 minutes; if the context's deadline
@@ -51,7 +52,10 @@
 //
 // A POST is not repeated where the platform may have acted on it, since a
 // second one could start a second build. Its error then matches
-// [ErrMaybeApplied].
+// [ErrMaybeApplied]. [Client.BuildAndRelease] goes on from there: it looks, for
+// about 10 s, for the build of its source or the release of its slug, adopts it
+// if it is there, and sends the request again only if it certainly is not. Where
+// it cannot find out, its error matches ErrMaybeApplied, too.
 //
 // These rules may become finer in later versions; what they promise stays: no
 // request that changes something is sent twice unless the first cannot have
@@ -61,13 +65,44 @@
 //
 // An [OutputStream] delivers the output of a build or of a release phase as it
 // is written, byte for byte, without the NUL bytes that the platform sends as
-// heartbeats. It starts at the beginning of the output whenever it is opened.
-// Its end is the end of the output, not the outcome: that is the status of the
-// build or release, which may follow a little later; see [BuildsService.Wait]
-// and [ReleasesService.Wait].
+// heartbeats. It starts at the beginning of the output, or at
+// [StreamOptions].Offset, whenever it is opened. Its end is the end of the
+// output, not the outcome: that is the status of the build or release; see
+// [BuildsService.Wait] and [ReleasesService.Wait].
+//
+// Every byte comes once and in order, whatever becomes of the connection. One
+// that breaks, ends too early, or is silent for longer than
+// [StreamOptions].IdleTimeout (60 s; the platform sends a heartbeat every 10 s)
+// is replaced by one that goes on where it ended. The new one is asked to repeat
+// the last 256 bytes: only an answer that does is believed to have gone on, and
+// one that starts from the beginning is compared with all that was delivered.
+// Where the platform no longer has that, the error matches
+// [ErrOutputTruncated].
+//
+// While the build or release is pending the stream is not given up: it asks for
+// the status, which comes with a freshly signed address, and connects again,
+// with the waits of [WithPollBackoff]. Once the status is final, it ends with
+// the last byte, or with a [*StreamError] after 16 fruitless connections in a
+// row (some 10 s), or 3 that were silent for 10 s or found the stream gone. The
+// deploy's outcome does not depend on it.
 //
 // A build that succeeded is not yet an app that runs: the platform releases the
 // slug, and a release phase may fail. [Client.BuildAndRelease] waits for both.
+//
+// # Resuming
+//
+// When the context of a [Client.BuildAndRelease] ends, or its OnEvent or Output
+// fails, the build is cancelled on the platform, unless KeepBuildOnCancel; that
+// takes 10 s at the most, and the [*DeployError] names the build and says
+// whether it was.
+//
+// Every [Event], [Result] and [*DeployError] has a [Checkpoint], a small value
+// without secrets that can be stored as JSON. A process that is given one goes
+// on where another stopped, also where that one had no time to say so: it
+// attaches to the build that is running, writes its output from where the other
+// stopped, and releases only to the apps that have no release of it yet. Store
+// that of [PhaseBuild]'s event before anything else, and the build is found
+// again whatever happens.
 //
 // # Errors
 //
@@ -80,7 +115,8 @@
 //   - [*RequestError]: no answer; wraps the cause
 //   - [*AnswerError]: an answer that cannot be understood ([ErrUnexpectedAnswer])
 //   - [*UploadError]: a storage host refused
-//   - [*StreamError]: output that cannot be followed ([ErrStreamStalled])
+//   - [*StreamError]: output that cannot be followed ([ErrStreamStalled],
+//     [ErrOutputTruncated])
 //   - [*BuildError] ([ErrBuildFailed]) and [*ReleaseError] ([ErrReleaseFailed]):
 //     the platform did its work, and the code did not pass
 //   - [*DeployError]: where [Client.BuildAndRelease] stopped, and what it had

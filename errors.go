@@ -56,6 +56,10 @@ var (
 	// ErrStreamStalled is matched where an output stream delivered neither
 	// output nor heartbeat for longer than its idle timeout.
 	ErrStreamStalled = errors.New("output stream stalled")
+	// ErrOutputTruncated is matched where the platform no longer has the
+	// beginning of an output that has been read in part, so that what follows
+	// cannot be found: it keeps the end of a log that grows beyond 300 MB.
+	ErrOutputTruncated = errors.New("the platform no longer has all of the output")
 	// ErrWaitTimeout is matched where a time limit that the caller set on
 	// waiting (WaitOptions.Timeout, BuildAndReleaseOptions.Timeout) ran out.
 	ErrWaitTimeout = errors.New("timed out waiting")

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jarcoal/httpmock"
 	"github.com/stretchr/testify/assert"
@@ -214,7 +215,7 @@ func TestNetworkErrorsHaveNoSecrets(t *testing.T) {
 	a := newAPI(t, noRetry())
 	archive, _ := testArchive(t)
 	signed := unreachable(t)
-	real := newRealClient(t, noRetry())
+	real := newRealClient(t, noRetry(), herokubuild.WithPollBackoff(func(int) time.Duration { return 0 }))
 
 	_, outputErr := a.Builds.Output(t.Context(), &herokubuild.Build{OutputStreamURL: "ftp://h/" + outputSign}, nil)
 	stream, err := real.Builds.Output(t.Context(), &herokubuild.Build{OutputStreamURL: herokubuild.SecretURL(signed)}, nil)

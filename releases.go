@@ -227,5 +227,21 @@ func (s ReleasesService) Output(ctx context.Context, release *Release, opts *Str
 	if release == nil {
 		return nil, &ArgumentError{Name: "release", Reason: "is nil"}
 	}
-	return openStream(ctx, s.client, release.OutputStreamURL, opts)
+	return openStream(ctx, s.client, release.OutputStreamURL, opts, s.streamStatus(release))
+}
+
+// streamStatus asks for what an output stream has to know to go on.
+func (s ReleasesService) streamStatus(release *Release) func(context.Context) (streamStatus, error) {
+	app, id := release.App.ID, release.ID
+	if checkAppAndID(app, "release", id) != nil {
+		// It was not made by the platform: there is nobody to ask.
+		return nil
+	}
+	return func(ctx context.Context) (streamStatus, error) {
+		release, err := s.Get(ctx, app, id)
+		if err != nil {
+			return streamStatus{}, err
+		}
+		return streamStatus{url: release.OutputStreamURL, final: release.Status != StatusPending}, nil
+	}
 }

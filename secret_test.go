@@ -2,6 +2,7 @@ package herokubuild_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -52,8 +53,30 @@ func holders(t *testing.T) map[string]any {
 	source := decodeSource(t, u.Reveal())
 	slug := &herokubuild.Slug{ID: slugID, Blob: herokubuild.Blob{Method: "GET", URL: u}}
 	release := &herokubuild.Release{ID: releaseID, OutputStreamURL: u}
+	cause := fmt.Errorf("GET %s: refused", u)
+	outcome := herokubuild.AppRelease{App: appName, Release: release, Err: &herokubuild.ReleaseError{App: appName, Release: release}}
+	checkpoint := herokubuild.Checkpoint{BuildApp: appName, Source: sourceURL, Build: buildID, Releases: map[string]string{appName: releaseID}}
+	result := &herokubuild.Result{Build: build, Slug: slugID, Releases: []herokubuild.AppRelease{outcome}, Checkpoint: checkpoint}
+	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(apiURL))
+	require.NoError(t, err)
+	stream, err := client.Builds.Output(t.Context(), build, nil)
+	require.NoError(t, err)
+	event := herokubuild.Event{Kind: herokubuild.EventReleaseDone, App: appName, Build: build, Release: release, Err: cause, Checkpoint: checkpoint}
+	options := herokubuild.BuildAndReleaseOptions{BuildApp: appName, SourceURL: u, Checkpoint: checkpoint}
 	return map[string]any{
-		"url": u, "pointer to url": &u, "list of urls": []herokubuild.SecretURL{u},
+		"client": client, "client by value": *client, "stream": stream,
+		"outcome": outcome, "outcomes": []herokubuild.AppRelease{outcome}, "result": result, "result by value": *result,
+		"event": event, "events": []herokubuild.Event{event}, "deploy options": options, "checkpoint": checkpoint,
+		"page":   &herokubuild.Page[herokubuild.Build]{Items: []*herokubuild.Build{build}},
+		"builds": []*herokubuild.Build{build}, "map": map[string]*herokubuild.Slug{"a": slug},
+		"deploy error":  &herokubuild.DeployError{Phase: herokubuild.PhaseBuild, Result: result, Checkpoint: checkpoint, Err: cause},
+		"build error":   &herokubuild.BuildError{App: appName, Build: build},
+		"release error": &herokubuild.ReleaseError{App: appName, Release: release},
+		"upload error":  &herokubuild.UploadError{Method: "PUT", URL: u, StatusCode: 403},
+		"stream error":  &herokubuild.StreamError{URL: u.String(), Err: errors.New("x " + u.Reveal())},
+		"request error": &herokubuild.RequestError{Method: "GET", URL: apiURL, Err: errors.New("x " + u.Reveal())},
+		"joined":        errors.Join(&herokubuild.UploadError{URL: u}, fmt.Errorf("wrapped: %w", &herokubuild.BuildError{Build: build})),
+		"url":           u, "pointer to url": &u, "list of urls": []herokubuild.SecretURL{u},
 		"build": build, "build by value": *build, "source": source, "source by value": *source,
 		"slug": slug, "slug by value": *slug, "release": release, "release by value": *release,
 		"create options": herokubuild.BuildCreateOptions{SourceBlob: herokubuild.SourceBlob{URL: u}},
@@ -77,7 +100,9 @@ func TestLoggedValuesHideURLs(t *testing.T) {
 	values := holders(t)
 	// Nothing asks the elements of a list, or the caller's own structs, how
 	// they want to be logged as JSON.
-	delete(values, "list of urls")
+	for _, name := range []string{"list of urls", "builds", "outcomes", "events", "map"} {
+		delete(values, name)
+	}
 	delete(values, "create options")
 	for name, v := range values {
 		t.Run(name, func(t *testing.T) {

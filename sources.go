@@ -2,6 +2,7 @@ package herokubuild
 
 import (
 	"context"
+	"errors"
 	"net/http"
 )
 
@@ -20,12 +21,13 @@ type Source struct {
 	} `json:"source_blob"`
 }
 
-// Create makes room for a source archive.
+// Create makes room for a source archive. The request is repeated like a GET:
+// room that nobody uses costs nothing and expires.
 //
 // Endpoint: POST /sources (schema: source, Create). Errors: [*APIError],
 // [*RequestError], [*AnswerError].
 func (s SourcesService) Create(ctx context.Context) (*Source, error) {
-	return fetch[Source](ctx, s.client, apiCall{method: http.MethodPost, path: apiPath("sources")})
+	return fetch[Source](ctx, s.client, apiCall{method: http.MethodPost, path: apiPath("sources"), repeatable: true})
 }
 
 // CreateForApp makes room for a source archive by the older endpoint, which
@@ -38,7 +40,7 @@ func (s SourcesService) CreateForApp(ctx context.Context, app string) (*Source, 
 	if err := checkApp("app", app); err != nil {
 		return nil, err
 	}
-	return fetch[Source](ctx, s.client, apiCall{method: http.MethodPost, path: apiPath("apps", app, "sources")})
+	return fetch[Source](ctx, s.client, apiCall{method: http.MethodPost, path: apiPath("apps", app, "sources"), repeatable: true})
 }
 
 // Put uploads an archive to a source. The archive is opened anew for every
@@ -56,17 +58,24 @@ func (s SourcesService) Put(ctx context.Context, source *Source, archive *Archiv
 }
 
 // Upload makes room for an archive and puts it there:
-// [SourcesService.Create] and [SourcesService.Put]. Errors: those of the two.
+// [SourcesService.Create] and [SourcesService.Put]. Where the storage host
+// refuses the address, as it does once that has expired, it is tried once more
+// with a new one. Errors: those of the two.
 func (s SourcesService) Upload(ctx context.Context, archive *Archive, opts *UploadOptions) (*Source, error) {
 	if err := archive.check(); err != nil {
 		return nil, err
 	}
-	source, err := s.Create(ctx)
-	if err != nil {
-		return nil, err
+	for again := false; ; again = true {
+		source, err := s.Create(ctx)
+		if err != nil {
+			return nil, err
+		}
+		err = s.Put(ctx, source, archive, opts)
+		if err == nil {
+			return source, nil
+		}
+		if again || !errors.Is(err, ErrForbidden) {
+			return nil, err
+		}
 	}
-	if err := s.Put(ctx, source, archive, opts); err != nil {
-		return nil, err
-	}
-	return source, nil
 }

@@ -5,11 +5,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"iter"
-	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -18,12 +15,12 @@ import (
 // the defaults.
 type StreamOptions struct {
 	// IdleTimeout is the silence, without output or heartbeat, after which
-	// the connection is taken for dead. The platform sends a heartbeat every
-	// 10 s. Default 60 s.
+	// the connection is taken for dead and replaced. The platform sends a
+	// heartbeat every 10 s. Default 60 s.
 	IdleTimeout time.Duration
-	// StartTimeout is how long a stream that does not exist yet is waited
-	// for: a release's appears some seconds after the release. Default 30 s.
-	StartTimeout time.Duration
+	// Offset is how many bytes of the output to leave out at the start:
+	// [OutputStream.Offset] of a stream that was read earlier. Default 0.
+	Offset int64
 }
 
 func (o *StreamOptions) withDefaults() (StreamOptions, error) {
@@ -34,86 +31,47 @@ func (o *StreamOptions) withDefaults() (StreamOptions, error) {
 	switch {
 	case d.IdleTimeout < 0:
 		return d, &ArgumentError{Name: "StreamOptions.IdleTimeout", Reason: "is negative"}
-	case d.StartTimeout < 0:
-		return d, &ArgumentError{Name: "StreamOptions.StartTimeout", Reason: "is negative"}
+	case d.Offset < 0:
+		return d, &ArgumentError{Name: "StreamOptions.Offset", Reason: "is negative"}
 	}
 	if d.IdleTimeout == 0 {
 		d.IdleTimeout = time.Minute
-	}
-	if d.StartTimeout == 0 {
-		d.StartTimeout = 30 * time.Second
 	}
 	return d, nil
 }
 
 // OutputStream reads the output of a build or of a release phase: its bytes as
-// they were written, without the NUL heartbeats that keep the connection open.
-// A byte is handed on as soon as it has arrived.
+// they were written, each once and in order, without the NUL heartbeats that
+// keep the connection open. A byte is handed on as soon as it has arrived.
 //
-// The end of the stream (io.EOF) is the end of the output. It is not the
-// outcome: ask for that with Wait.
+// Connections that break, stall or end too early are replaced, and addresses
+// that have expired renewed; see the package documentation's section on
+// streaming. The end of the stream (io.EOF) is the end of the output. It is not
+// the outcome: ask for that with Wait.
 //
 // Read, WriteTo and Lines are for one goroutine at a time. Close, Offset and
 // LastActivity may be called from any.
 type OutputStream struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	// dial sends the request; the closure keeps the signed URL out of what
-	// fmt can print.
-	dial func(ctx context.Context) (*http.Response, error)
-	name string
-	opts StreamOptions
+	opts   StreamOptions
+	name   string
+	resume resumption
 
-	mu   sync.Mutex
-	body io.ReadCloser
+	conn *streamConn
+	err  error
 
-	idle     *time.Timer
-	err      error
 	offset   atomic.Int64
 	activity atomic.Int64
 }
 
 var errStreamClosed = errors.New("herokubuild: the output stream is closed")
 
-// openStream makes the stream at a signed URL. The first read connects.
-func openStream(ctx context.Context, c *Client, signed SecretURL, opts *StreamOptions) (*OutputStream, error) {
-	if c == nil || c.storage == nil {
-		return nil, &ArgumentError{Name: "Client", Reason: errNoClient.Error()}
-	}
-	o, err := opts.withDefaults()
-	if err != nil {
-		return nil, err
-	}
-	if signed == "" {
-		return nil, fmt.Errorf("herokubuild: %w", ErrNoOutput)
-	}
-	if _, err := checkWebURL("OutputStreamURL", signed.Reveal()); err != nil {
-		return nil, err
-	}
-	s := &OutputStream{opts: o, name: signed.String()}
-	s.ctx, s.cancel = context.WithCancelCause(ctx)
-	s.dial = func(ctx context.Context) (*http.Response, error) {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, signed.Reveal(), nil)
-		if err != nil {
-			return nil, errors.New("the address cannot be requested")
-		}
-		req.Header.Set("User-Agent", c.userAgent)
-		req.Header.Set("Accept", "text/plain")
-		// A compressed stream would be held back until a block is full.
-		req.Header.Set("Accept-Encoding", "identity")
-		return c.storage.Do(req)
-	}
-	// It runs only while a read waits for the network.
-	s.idle = time.AfterFunc(time.Hour, func() { s.cancel(ErrStreamStalled) })
-	s.idle.Stop()
-	return s, nil
-}
-
 // String names the stream by its address without the signature.
 func (s *OutputStream) String() string { return s.name }
 
-// Offset returns how many bytes of output have been read. Heartbeats do not
-// count.
+// Offset returns how many bytes of output have been read, those left out by
+// [StreamOptions].Offset included. Heartbeats do not count.
 func (s *OutputStream) Offset() int64 { return s.offset.Load() }
 
 // LastActivity returns when output or a heartbeat last arrived; zero before the
@@ -127,54 +85,47 @@ func (s *OutputStream) LastActivity() time.Time {
 
 // Close ends the stream; a read that waits returns at once.
 func (s *OutputStream) Close() error {
+	// Everything that a read can wait for hangs on the context, the
+	// connection's body included.
 	s.cancel(errStreamClosed)
-	s.mu.Lock()
-	body := s.body
-	s.mu.Unlock()
-	if body != nil {
-		_ = body.Close()
-	}
 	return nil
 }
 
 // Read reads output. It returns 0 bytes only with an error or for an empty p.
 //
-// Errors: io.EOF at the end of the output; a [*StreamError], which matches
-// [ErrStreamStalled] after a silence longer than the idle timeout, and the
-// context's error where that was the cause.
+// Errors: io.EOF at the end of the output; the context's error; and a
+// [*StreamError] where the output cannot be read on, which matches
+// [ErrOutputTruncated] if the platform no longer has what was read so far.
 func (s *OutputStream) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
 	for s.err == nil {
-		if cause := context.Cause(s.ctx); cause != nil {
-			s.err = s.failed(cause)
-			break
+		if s.conn == nil {
+			s.conn, s.err = s.connect()
+			continue
 		}
-		if s.body == nil {
-			if s.err = s.connect(); s.err != nil {
-				break
-			}
-		}
-		s.idle.Reset(s.opts.IdleTimeout)
-		n, err := s.body.Read(p)
-		s.idle.Stop()
+		n, err := s.conn.read(p)
 		if n > 0 {
 			s.activity.Store(time.Now().UnixNano())
-			n = dropNULs(p[:n])
-			s.offset.Add(int64(n))
 		}
-		switch {
-		case errors.Is(err, io.EOF):
-			s.err = io.EOF
-		case err != nil:
-			s.err = s.failed(err)
+		n = dropNULs(p[:n])
+		if n, err = s.conn.check(p[:n], err); n > 0 {
+			s.delivered(p[:n])
+		}
+		if err == nil && n == 0 {
+			err = s.quiet()
+		}
+		if err != nil {
+			s.conn.close()
+			s.ended(err)
+			s.conn = nil
 		}
 		if n > 0 {
 			return n, nil
 		}
 	}
-	_ = s.Close()
+	s.cancel(errStreamClosed)
 	return 0, s.err
 }
 
@@ -236,61 +187,6 @@ func (s *OutputStream) Lines() iter.Seq2[string, error] {
 			}
 		}
 	}
-}
-
-// connect opens the connection, waiting for a stream that does not exist yet.
-func (s *OutputStream) connect() error {
-	started := time.Now()
-	for wait := 250 * time.Millisecond; ; wait = min(wait*2, 2*time.Second) {
-		s.idle.Reset(s.opts.IdleTimeout)
-		resp, err := s.dial(s.ctx)
-		s.idle.Stop()
-		if err != nil {
-			return s.failed(err)
-		}
-		switch resp.StatusCode {
-		case http.StatusOK, http.StatusPartialContent:
-			s.mu.Lock()
-			s.body = resp.Body
-			s.mu.Unlock()
-			return nil
-		case http.StatusNoContent:
-			// A finished stream with nothing in it.
-			closeBody(resp)
-			return io.EOF
-		}
-		body := readErrorBody(resp)
-		if resp.StatusCode != http.StatusNotFound || time.Since(started) >= s.opts.StartTimeout {
-			return &StreamError{URL: s.name, StatusCode: resp.StatusCode, Err: errors.New(answerText(resp.StatusCode, body))}
-		}
-		if err := sleep(s.ctx, wait); err != nil {
-			return s.failed(err)
-		}
-	}
-}
-
-func answerText(status int, body []byte) string {
-	text := fmt.Sprintf("%d %s", status, http.StatusText(status))
-	if line := firstLine(redactText(string(body))); line != "" {
-		text += ": " + line
-	}
-	return text
-}
-
-// failed makes the caller's error of a failed read or connection.
-func (s *OutputStream) failed(err error) error {
-	err = cleanURLError(err)
-	if cause := context.Cause(s.ctx); cause != nil {
-		// What ended the context says more than what the network made of it.
-		err = contextError(s.ctx)
-		if errors.Is(cause, ErrStreamStalled) {
-			err = fmt.Errorf("%w for %v", ErrStreamStalled, s.opts.IdleTimeout)
-		}
-		if errors.Is(cause, errStreamClosed) {
-			return errStreamClosed
-		}
-	}
-	return &StreamError{URL: s.name, Offset: s.Offset(), Err: err}
 }
 
 // DropHeartbeats returns a reader of r without its NUL bytes, the platform's

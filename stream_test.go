@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
@@ -68,30 +69,28 @@ func TestStreamRead(t *testing.T) {
 		"colours and UTF-8":  {"\x1b[1mé\x1b[0m\r\n", "\x1b[1mé\x1b[0m\r\n"},
 	}
 	for name, tt := range tests {
-		for _, status := range []int{200, 206} {
-			t.Run(name, func(t *testing.T) {
-				t.Parallel()
-				s := newAPI(t).output(t.Context(), t, nil, reply(status, tt.sent))
-				assert.True(t, s.LastActivity().IsZero())
-				got, err := io.ReadAll(iotest.OneByteReader(s))
-				require.NoError(t, err)
-				assert.Equal(t, tt.want, string(got))
-				assert.EqualValues(t, len(tt.want), s.Offset(), "heartbeats are not output")
-				assert.Equal(t, tt.sent == "", s.LastActivity().IsZero())
-				n, err := s.Read(make([]byte, 1))
-				assert.Zero(t, n)
-				require.ErrorIs(t, err, io.EOF)
-				n, err = s.Read(nil)
-				assert.Zero(t, n)
-				require.NoError(t, err)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newAPI(t).output(t.Context(), t, nil, reply(200, tt.sent))
+			assert.True(t, s.LastActivity().IsZero())
+			got, err := io.ReadAll(iotest.OneByteReader(s))
+			require.NoError(t, err)
+			assert.Equal(t, tt.want, string(got))
+			assert.EqualValues(t, len(tt.want), s.Offset(), "heartbeats are not output")
+			assert.Equal(t, tt.sent == "", s.LastActivity().IsZero())
+			n, err := s.Read(make([]byte, 1))
+			assert.Zero(t, n)
+			require.ErrorIs(t, err, io.EOF)
+			n, err = s.Read(nil)
+			assert.Zero(t, n)
+			require.NoError(t, err)
 
-				var all bytes.Buffer
-				written, err := newAPI(t).output(t.Context(), t, nil, reply(status, tt.sent)).WriteTo(&all)
-				require.NoError(t, err)
-				assert.Equal(t, tt.want, all.String())
-				assert.EqualValues(t, len(tt.want), written)
-			})
-		}
+			var all bytes.Buffer
+			written, err := newAPI(t).output(t.Context(), t, nil, reply(200, tt.sent)).WriteTo(&all)
+			require.NoError(t, err)
+			assert.Equal(t, tt.want, all.String())
+			assert.EqualValues(t, len(tt.want), written)
+		})
 	}
 }
 
@@ -172,14 +171,16 @@ func TestStreamLines(t *testing.T) {
 	})
 	t.Run("error", func(t *testing.T) {
 		t.Parallel()
-		var lines []string
-		var last error
-		for line, err := range newAPI(t).output(t.Context(), t, nil, broken("a\nb")).Lines() {
-			require.NoError(t, last, "an error ends the iteration")
-			lines, last = append(lines, line), err
-		}
-		assert.Equal(t, []string{"a", "b", ""}, lines)
-		requireStreamError(t, last)
+		synctest.Test(t, func(t *testing.T) {
+			var lines []string
+			var last error
+			for line, err := range newAPI(t).output(t.Context(), t, nil, broken("a\nb"), fail(errDropped)).Lines() {
+				require.NoError(t, last, "an error ends the iteration")
+				lines, last = append(lines, line), err
+			}
+			assert.Equal(t, []string{"a", "b", ""}, lines)
+			requireStreamError(t, last)
+		})
 	})
 }
 
@@ -226,43 +227,6 @@ func TestStreamBytesAreHandedOnAtOnce(t *testing.T) {
 		rest, err := io.ReadAll(r)
 		require.NoError(t, err)
 		assert.Equal(t, "x", string(rest))
-	})
-}
-
-func TestStreamStalls(t *testing.T) {
-	t.Parallel()
-	for name, tt := range map[string]struct {
-		opts *herokubuild.StreamOptions
-		want time.Duration
-	}{"default": {nil, time.Minute}, "given": {&herokubuild.StreamOptions{IdleTimeout: 5 * time.Second}, 5 * time.Second}} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				answer, w := live(200)
-				s := newAPI(t).output(t.Context(), t, tt.opts, answer)
-				go func() { _, _ = io.WriteString(w, "text") }()
-				started := time.Now()
-				got, err := io.ReadAll(s)
-				assert.Equal(t, "text", string(got))
-				require.ErrorIs(t, err, herokubuild.ErrStreamStalled)
-				require.NotErrorIs(t, err, context.Canceled, "nobody cancelled it")
-				assert.EqualValues(t, 4, requireStreamError(t, err).Offset)
-				assert.Equal(t, tt.want, time.Since(started))
-				_, again := s.Read(make([]byte, 1))
-				assert.Equal(t, err, again)
-			})
-		})
-	}
-}
-
-func TestStreamStallsBeforeTheAnswer(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := newAPI(t).output(t.Context(), t, nil, hang)
-		started := time.Now()
-		_, err := io.ReadAll(s)
-		require.ErrorIs(t, err, herokubuild.ErrStreamStalled)
-		assert.Equal(t, time.Minute, time.Since(started))
 	})
 }
 
@@ -316,29 +280,11 @@ func TestStreamThatDoesNotExistYet(t *testing.T) {
 			assert.Equal(t, "text", string(got))
 			assert.Len(t, a.seen(), 4)
 			for _, gap := range a.gaps() {
-				assert.GreaterOrEqual(t, gap, 100*time.Millisecond)
+				assert.GreaterOrEqual(t, gap, 50*time.Millisecond)
 				assert.LessOrEqual(t, gap, 2*time.Second)
 			}
 		})
 	})
-	for name, tt := range map[string]struct {
-		opts *herokubuild.StreamOptions
-		want time.Duration
-	}{"never, default": {nil, 30 * time.Second}, "never, given": {&herokubuild.StreamOptions{StartTimeout: 5 * time.Second}, 5 * time.Second}} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				s := newAPI(t).output(t.Context(), t, tt.opts, missing)
-				started := time.Now()
-				_, err := io.ReadAll(s)
-				failed := requireStreamError(t, err)
-				assert.Equal(t, 404, failed.StatusCode)
-				assert.Contains(t, err.Error(), "Channel is not registered.")
-				assert.GreaterOrEqual(t, time.Since(started), tt.want)
-				assert.LessOrEqual(t, time.Since(started), tt.want+2*time.Second)
-			})
-		})
-	}
 	t.Run("canceled meanwhile", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
@@ -364,18 +310,11 @@ func TestStreamAnswers(t *testing.T) {
 		require.NoError(t, err)
 		assert.Empty(t, got)
 	})
-	for _, status := range []int{400, 403, 410, 416, 500, 503} {
+	for _, status := range []int{206, 302, 400, 405} {
 		s := newAPI(t).output(t.Context(), t, nil, reply(status, "see https://h.example.com/?Signature=fake\nmore"))
 		_, err := io.ReadAll(s)
 		assert.Equal(t, status, requireStreamError(t, err).StatusCode)
 	}
-	t.Run("connection lost", func(t *testing.T) {
-		t.Parallel()
-		got, err := io.ReadAll(newAPI(t).output(t.Context(), t, nil, broken("a\x00b")))
-		assert.Equal(t, "ab", string(got))
-		assert.EqualValues(t, 2, requireStreamError(t, err).Offset)
-		require.ErrorIs(t, err, errDropped)
-	})
 }
 
 func TestStreamCloseFromAnotherGoroutine(t *testing.T) {
@@ -449,19 +388,28 @@ func TestStreamRefuses(t *testing.T) {
 	requireInvalid(t, err, "OutputStreamURL")
 	_, err = a.Builds.Output(t.Context(), of(outputURL), &herokubuild.StreamOptions{IdleTimeout: -1})
 	requireInvalid(t, err, "StreamOptions.IdleTimeout")
-	_, err = a.Builds.Output(t.Context(), of(outputURL), &herokubuild.StreamOptions{StartTimeout: -1})
-	requireInvalid(t, err, "StreamOptions.StartTimeout")
+	_, err = a.Builds.Output(t.Context(), of(outputURL), &herokubuild.StreamOptions{Offset: -1})
+	requireInvalid(t, err, "StreamOptions.Offset")
 }
 
 // The wire's own: a flushed byte arrives before the next is written, a redirect
-// is followed without key and referer, and a cut chunk is an error.
+// is followed without key and referer, and a cut chunk is not the end.
 func TestStreamOverTheWire(t *testing.T) {
 	t.Parallel()
+	const text = "abcd"
 	got := make(chan byte)
+	var dialled atomic.Int32
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		assert.NotContains(t, r.Header, "Authorization")
 		assert.NotContains(t, r.Header, "Referer")
-		for _, b := range []byte("abc") {
+		if dialled.Add(1) > 1 {
+			assert.Equal(t, "bytes=0-", r.Header.Get("Range"))
+			w.Header().Set("Content-Range", "bytes 0-3/4")
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = io.WriteString(w, text)
+			return
+		}
+		for _, b := range []byte(text[:3]) {
 			_, _ = w.Write([]byte{0, b})
 			_ = http.NewResponseController(w).Flush()
 			select {
@@ -487,10 +435,9 @@ func TestStreamOverTheWire(t *testing.T) {
 		require.Equal(t, 1, n)
 		got <- buf[0]
 	}
-	n, err := s.Read(buf)
-	assert.Zero(t, n)
-	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
-	assert.EqualValues(t, 3, requireStreamError(t, err).Offset)
+	rest, err := io.ReadAll(s)
+	require.NoError(t, err)
+	assert.Equal(t, "d", string(rest))
 }
 
 func TestDropHeartbeats(t *testing.T) {

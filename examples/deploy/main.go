@@ -93,7 +93,7 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	flags.StringVar(&releaseTo, "release-to", "", "further `apps` that get the slug, separated by commas")
 	flags.StringVar(&s.version, "version", "", "source `version` (default: the git commit of DIR, else the archive's SHA-256)")
 	flags.DurationVar(&s.timeout, "timeout", time.Hour, "bound on the whole run")
-	flags.DurationVar(&s.idleTimeout, "idle-timeout", time.Minute, "silence after which the output stream is given up for dead")
+	flags.DurationVar(&s.idleTimeout, "idle-timeout", time.Minute, "silence after which the output stream is connected anew")
 	flags.BoolVar(&s.local, "local", false, "deploy to the embedded platform, not to Heroku")
 	flags.BoolVar(&s.verbose, "v", false, "log every request")
 	flags.Usage = func() {

@@ -1,9 +1,59 @@
 package herokubuild
 
-import "log/slog"
+import (
+	"fmt"
+	"log/slog"
+)
 
-// The types that hold a [SecretURL] say themselves how slog prints them: its
-// JSON handler would marshal them, and JSON carries the whole URL.
+// This file is how the types that hold a [SecretURL] are printed and logged.
+//
+// slog's JSON handler would marshal them, and JSON carries the whole URL. And
+// fmt, given a verb that does not suit a pointer inside another value ("%s" of
+// a struct with a *Build), prints what it points to without asking anybody.
+
+// format prints v, which is one of the types below without its methods.
+func format(f fmt.State, verb rune, v any) {
+	layout := "%v"
+	if verb == 'v' {
+		layout = fmt.FormatString(f, verb)
+	}
+	_, _ = fmt.Fprintf(f, layout, v)
+}
+
+// Format implements fmt.Formatter: all verbs print the fields as %v does, the
+// URLs in them without their signatures.
+func (b Build) Format(f fmt.State, verb rune) {
+	type build Build
+	format(f, verb, build(b))
+}
+
+// Format implements fmt.Formatter, as [Build.Format] does.
+func (r Release) Format(f fmt.State, verb rune) {
+	type release Release
+	format(f, verb, release(r))
+}
+
+// Format implements fmt.Formatter, as [Build.Format] does.
+func (s Slug) Format(f fmt.State, verb rune) {
+	type slug Slug
+	format(f, verb, slug(s))
+}
+
+// Format implements fmt.Formatter, as [Build.Format] does.
+func (s Source) Format(f fmt.State, verb rune) {
+	type source Source
+	format(f, verb, source(s))
+}
+
+// LogValue implements slog.LogValuer: the cursor and what each item says of
+// itself.
+func (p Page[T]) LogValue() slog.Value {
+	attrs := []slog.Attr{slog.Bool("more", p.Next != "")}
+	for i, item := range p.Items {
+		attrs = append(attrs, slog.Any(fmt.Sprint(i), item))
+	}
+	return slog.GroupValue(attrs...)
+}
 
 // LogValue implements slog.LogValuer: what identifies the build, no secrets.
 func (b Build) LogValue() slog.Value {

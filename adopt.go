@@ -1,0 +1,107 @@
+package herokubuild
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// This file is where a deploy makes sure that there is one build, and one
+// release an app, although the answer to the request that started it was lost.
+
+// settleLooks is how often a deploy looks for what a request without an answer
+// may have started before it takes it for certain that there is nothing. With
+// the default poll back-off that is about 10 s; the platform's router gives up
+// on a request, and the API is done with it, well before.
+const settleLooks = 16
+
+// once sends a request that must not be acted on twice. Where its outcome is
+// not known it looks for the result, adopts it if there is one, and sends again
+// only if there is certainly none.
+func once[T any](ctx context.Context, d *deploy, send func() (*T, error), look func(context.Context) (*T, error)) (*T, error) {
+	for attempt := 1; ; attempt++ {
+		v, err := send()
+		if err == nil || !errors.Is(err, ErrMaybeApplied) {
+			return v, err
+		}
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		found, lookErr := settle(ctx, d.client.poll, settleLooks, look)
+		switch {
+		case lookErr != nil:
+			// Not certain: that is what the caller has to know.
+			return nil, fmt.Errorf("%w (looking for its effect: %w)", err, lookErr)
+		case found != nil:
+			return found, nil
+		case attempt >= d.client.retry.MaxAttempts || errors.Is(err, ErrUnexpectedAnswer):
+			// An answer of success that cannot be read is still one.
+			return nil, err
+		}
+	}
+}
+
+// settle looks several times, since a request that got no answer may still be
+// under way.
+func settle[T any](ctx context.Context, backoff Backoff, looks int, look func(context.Context) (*T, error)) (*T, error) {
+	for n := 1; ; n++ {
+		v, err := look(ctx)
+		if v != nil || err != nil || n == looks {
+			return v, err
+		}
+		if err := sleep(ctx, backoff(n)); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// newest is the part of a list in which something just made is to be found.
+func newest(by string) *ListOptions {
+	return &ListOptions{SortBy: by, Order: Descending, PageSize: 50}
+}
+
+// findBuild returns the build of a source, or nil. An uploaded source has an
+// address of its own, so that its build is ours. Another source may have been
+// built before: builds that were there before this deploy are not ours.
+func (d *deploy) findBuild(ctx context.Context, source, version string) (*Build, error) {
+	page, err := d.client.Builds.ListPage(ctx, d.opts.BuildApp, newest("created_at"))
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range page.Items {
+		if b.ID == d.result.Checkpoint.After {
+			break
+		}
+		if sourceAddress(b.SourceBlob.URL) == source && b.SourceBlob.Version == version {
+			return b, nil
+		}
+	}
+	return nil, nil
+}
+
+// latestBuild returns the id of the app's newest build, or nothing.
+func (d *deploy) latestBuild(ctx context.Context) (string, error) {
+	opts := newest("created_at")
+	opts.PageSize = 1
+	page, err := d.client.Builds.ListPage(ctx, d.opts.BuildApp, opts)
+	if err != nil || len(page.Items) == 0 {
+		return "", err
+	}
+	return page.Items[0].ID, nil
+}
+
+// findRelease returns the app's release of this deploy, or nil. The slug has
+// just been built and is released to each app once, so that a release of it
+// with our description is ours; a rollback to it has another.
+func (d *deploy) findRelease(ctx context.Context, app string) (*Release, error) {
+	page, err := d.client.Releases.ListPage(ctx, app, newest("version"))
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range page.Items {
+		if r.Slug.ID == d.result.Slug && r.Description == d.description() {
+			return r, nil
+		}
+	}
+	return nil, nil
+}

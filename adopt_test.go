@@ -1,0 +1,433 @@
+package herokubuild_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/herokubuild/herokubuild"
+	"github.com/herokubuild/herokubuild/internal/platform"
+)
+
+// onCall gives a request to the API, so many of its kind, a fault each.
+func onCall(method, pathEnd string, faults ...platform.Fault) platform.FaultFunc {
+	return func(at platform.FaultPoint) platform.Fault {
+		if at.Host == "api" && at.Method == method && strings.HasSuffix(at.Path, pathEnd) && at.Nth < len(faults) {
+			return faults[at.Nth]
+		}
+		return platform.Fault{}
+	}
+}
+
+func deploy() herokubuild.BuildAndReleaseOptions {
+	return herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", ReleaseTo: []string{"other-app"}}
+}
+
+func archiveOf(t *testing.T, files ...file) *herokubuild.Archive {
+	t.Helper()
+	if len(files) == 0 {
+		files = []file{{"index.html", "hi"}}
+	}
+	archive, err := herokubuild.ArchiveBytes(packed(t, files...))
+	require.NoError(t, err)
+	return archive
+}
+
+// An answer that is lost, on whichever side of the action, makes neither a
+// second build nor a second release.
+func TestLostAnswersStartNothingTwice(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]platform.Fault{
+		"lost":                {Lost: true},
+		"cut answer":          {CutAnswerAfter: 20},
+		"502 page after it":   {StatusAfter: 502, HTML: true},
+		"503 after it":        {StatusAfter: 503},
+		"500 instead":         {Status: 500},
+		"503 page instead":    {Status: 503, HTML: true},
+		"cut request":         {CutRequestAfter: 10},
+		"429":                 {Status: 429, RetryAfter: "0"},
+		"as slow as it comes": {Delay: 20 * time.Millisecond, Lost: true},
+	} {
+		for _, calls := range []string{"/builds", "/releases", "/sources"} {
+			t.Run(calls+", "+name, func(t *testing.T) {
+				t.Parallel()
+				p, client := startPlatform(t, platform.Options{Builder: printing("compiled\n"), Faults: onCall("POST", calls, fault)}, quickRetry())
+				opts := deploy()
+				opts.Archive = archiveOf(t)
+				var out bytes.Buffer
+				opts.Output = &out
+				result, err := client.BuildAndRelease(t.Context(), opts)
+				require.NoError(t, err)
+				assert.NotEmpty(t, p.FaultsInjected())
+				require.Len(t, p.Builds("example-app"), 1)
+				assert.Equal(t, p.Builds("example-app")[0].ID, result.Build.ID)
+				assert.Equal(t, 1, releasesOf(p, "example-app"))
+				assert.Equal(t, 1, releasesOf(p, "other-app"))
+				assert.Equal(t, p.Releases("other-app")[2].ID, result.Releases[1].Release.ID)
+				assert.Contains(t, out.String(), "compiled\n")
+			})
+		}
+	}
+}
+
+// Where nobody can find out, that is the error; and a later process can.
+func TestWhatCannotBeFoundOutIsSaid(t *testing.T) {
+	t.Parallel()
+	for calls, phase := range map[string]herokubuild.Phase{"/builds": herokubuild.PhaseBuild, "/releases": herokubuild.PhaseRelease} {
+		t.Run(calls, func(t *testing.T) {
+			t.Parallel()
+			p, client := startPlatform(t, platform.Options{
+				Builder: printing("compiled\n"),
+				Faults: func(at platform.FaultPoint) platform.Fault {
+					switch {
+					case at.Host == "api" && at.Method == "POST" && strings.HasSuffix(at.Path, calls):
+						return platform.Fault{Lost: true}
+					case at.Host == "api" && at.Method == "GET" && strings.HasSuffix(at.Path, calls):
+						return platform.Fault{Status: 500}
+					}
+					return platform.Fault{}
+				},
+			}, quickRetry())
+			opts := deploy()
+			opts.Archive = archiveOf(t)
+			_, err := client.BuildAndRelease(t.Context(), opts)
+			require.ErrorIs(t, err, herokubuild.ErrMaybeApplied)
+			var failed *herokubuild.DeployError
+			require.ErrorAs(t, err, &failed)
+			assert.Equal(t, phase, failed.Phase)
+			assert.False(t, failed.Canceled)
+			var refused *herokubuild.APIError
+			require.ErrorAs(t, err, &refused, "why it could not be found out")
+
+			p.SetFaults(nil)
+			opts.Checkpoint = roundTrip(t, failed.Checkpoint)
+			result, err := client.BuildAndRelease(t.Context(), opts)
+			require.NoError(t, err)
+			require.Len(t, p.Builds("example-app"), 1)
+			assert.Equal(t, p.Builds("example-app")[0].ID, result.Build.ID)
+			assert.Equal(t, 1, releasesOf(p, "example-app"))
+			assert.Equal(t, 1, releasesOf(p, "other-app"))
+		})
+	}
+}
+
+// A request that is refused is not looked for.
+func TestARefusedBuildIsNotLookedFor(t *testing.T) {
+	t.Parallel()
+	p, client := startPlatform(t, platform.Options{Builder: printing(""), Faults: onCall("POST", "/builds", platform.Fault{Status: 422})}, quickRetry())
+	opts := deploy()
+	opts.Archive = archiveOf(t)
+	_, err := client.BuildAndRelease(t.Context(), opts)
+	var failed *herokubuild.DeployError
+	require.ErrorAs(t, err, &failed)
+	require.NotErrorIs(t, err, herokubuild.ErrMaybeApplied)
+	assert.Equal(t, herokubuild.Checkpoint{BuildApp: "example-app"}, failed.Checkpoint, "there is nothing to go on with")
+	for _, r := range p.Requests() {
+		assert.False(t, r.Method == "GET" && strings.HasSuffix(r.Path, "/builds"))
+	}
+}
+
+// A source that has been built before is told from the build that is looked
+// for.
+func TestTheBuildOfAKnownSourceIsNotTakenForOurs(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]platform.Fault{"acted": {Lost: true}, "did not act": {CutRequestAfter: 1}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, client := startPlatform(t, platform.Options{Builder: printing("compiled\n")}, quickRetry())
+			source, err := client.Sources.Upload(t.Context(), archiveOf(t), nil)
+			require.NoError(t, err)
+			opts := deploy()
+			opts.SourceURL = source.SourceBlob.GetURL
+			first, err := client.BuildAndRelease(t.Context(), opts)
+			require.NoError(t, err)
+
+			p.SetFaults(onCall("POST", "/builds", platform.Fault{}, fault))
+			second, err := client.BuildAndRelease(t.Context(), opts)
+			require.NoError(t, err)
+			require.Len(t, p.Builds("example-app"), 2)
+			assert.NotEqual(t, first.Build.ID, second.Build.ID)
+			assert.Equal(t, 2, releasesOf(p, "other-app"))
+		})
+	}
+}
+
+// The context that ends while the build is being asked for leaves no build
+// running that nobody knows of.
+func TestCancelWhileTheBuildIsBeingStarted(t *testing.T) {
+	t.Parallel()
+	for _, keep := range []bool{false, true} {
+		ctx, cancel := context.WithCancel(t.Context())
+		p, client := startPlatform(t, platform.Options{
+			Builder: blocking(make(chan struct{})),
+			Faults: func(at platform.FaultPoint) platform.Fault {
+				if at.Method != "POST" || !strings.HasSuffix(at.Path, "/builds") {
+					return platform.Fault{}
+				}
+				cancel()
+				return platform.Fault{Delay: 10 * time.Millisecond}
+			},
+		}, quickRetry())
+		opts := deploy()
+		opts.Archive = archiveOf(t)
+		opts.KeepBuildOnCancel = keep
+		_, err := client.BuildAndRelease(ctx, opts)
+		require.ErrorIs(t, err, context.Canceled)
+		var failed *herokubuild.DeployError
+		require.ErrorAs(t, err, &failed)
+		require.Len(t, p.Builds("example-app"), 1)
+		build := p.Builds("example-app")[0]
+		require.NotNil(t, failed.Result.Build)
+		assert.Equal(t, build.ID, failed.Result.Build.ID)
+		if keep {
+			assert.Equal(t, "pending", build.Status)
+			assert.Equal(t, build.ID, failed.Checkpoint.Build)
+			continue
+		}
+		assert.Equal(t, "failed", build.Status)
+		assert.True(t, failed.Canceled)
+		assert.Contains(t, err.Error(), build.ID)
+		assert.Equal(t, herokubuild.Checkpoint{BuildApp: "example-app"}, failed.Checkpoint)
+	}
+}
+
+// A platform that does not react does not hold up the end of a deploy.
+func TestCancelIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t)
+		a.on("GET", apiURL+"/apps/"+appName, replyFile(t, 200, "app.json"))
+		a.on("POST", buildsURL, replyFile(t, 201, "build_pending.json"))
+		a.mock.RegisterNoResponder(hang)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		archive := herokubuild.SecretURL(sourceURL)
+		a.on("GET", buildsURL, reply(200, "[]"))
+		started := time.Now()
+		_, err := a.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{BuildApp: appName, SourceURL: archive})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		var failed *herokubuild.DeployError
+		require.ErrorAs(t, err, &failed)
+		assert.False(t, failed.Canceled)
+		require.Error(t, failed.CancelErr)
+		assert.Contains(t, err.Error(), "may still be running")
+		assert.NotEmpty(t, failed.Checkpoint.Build)
+		assert.Equal(t, 15*time.Second, time.Since(started))
+	})
+}
+
+// roundTrip is what another process gets.
+func roundTrip(t *testing.T, c herokubuild.Checkpoint) herokubuild.Checkpoint {
+	t.Helper()
+	text, err := json.Marshal(c)
+	require.NoError(t, err)
+	assertNoSecret(t, string(text))
+	assert.NotContains(t, string(text), "?")
+	var back herokubuild.Checkpoint
+	require.NoError(t, json.Unmarshal(text, &back))
+	assert.Equal(t, c, back)
+	return back
+}
+
+// A process that ends at any event of a deploy, without a word to anybody, is
+// followed by one that goes on from that event's checkpoint.
+func TestAnotherProcessGoesOnFromEveryEvent(t *testing.T) {
+	t.Parallel()
+	var log eventLog
+	opts := deploy()
+	opts.Archive = archiveOf(t, file{"Procfile", "web: serve\nrelease: echo migrating\n"})
+	opts.OnEvent = log.on
+	{
+		_, client := startPlatform(t, platform.Options{Builder: printing("compiled\n")}, quickRetry())
+		_, err := client.BuildAndRelease(t.Context(), opts)
+		require.NoError(t, err)
+	}
+	for i, event := range log.events {
+		t.Run(string(event.Kind)+" "+string(event.Phase)+" "+event.App, func(t *testing.T) {
+			t.Parallel()
+			p, client := startPlatform(t, platform.Options{Builder: printing("compiled\n")}, quickRetry())
+			var saved herokubuild.Checkpoint
+			seen := 0
+			crash := errors.New("crash")
+			opts := opts
+			opts.KeepBuildOnCancel = true
+			opts.OnEvent = func(_ context.Context, e herokubuild.Event) error {
+				if seen++; seen <= i {
+					return nil
+				}
+				saved = e.Checkpoint
+				return crash
+			}
+			_, err := client.BuildAndRelease(t.Context(), opts)
+			require.ErrorIs(t, err, crash)
+
+			opts.Checkpoint = roundTrip(t, saved)
+			opts.OnEvent = nil
+			var out bytes.Buffer
+			opts.Output = &out
+			result, err := client.BuildAndRelease(t.Context(), opts)
+			require.NoError(t, err)
+			require.Len(t, p.Builds("example-app"), 1)
+			assert.Equal(t, 1, releasesOf(p, "example-app"))
+			assert.Equal(t, 1, releasesOf(p, "other-app"))
+			assert.Equal(t, result.Version, strings.TrimPrefix(result.Checksum, "SHA256:"))
+			assert.NotEmpty(t, result.Version)
+
+			// And a third has nothing left to do.
+			before := len(p.Requests())
+			opts.Checkpoint = result.Checkpoint
+			opts.Archive = nil
+			again, err := client.BuildAndRelease(t.Context(), opts)
+			require.NoError(t, err)
+			assert.Equal(t, result.Checkpoint, again.Checkpoint)
+			for _, r := range p.Requests()[before:] {
+				assert.Equal(t, "GET", r.Method)
+			}
+		})
+	}
+}
+
+// The output of a deploy that another process goes on with continues where the
+// first one's ended.
+func TestOutputGoesOnFromACheckpoint(t *testing.T) {
+	t.Parallel()
+	text := buildLog(7, 40_000)
+	p, client := startPlatform(t, platform.Options{Builder: printing(text)}, quickRetry())
+	full := errors.New("the disk is full")
+	var first, second bytes.Buffer
+	opts := deploy()
+	opts.Archive, opts.KeepBuildOnCancel = archiveOf(t), true
+	opts.Output = writer(func(b []byte) (int, error) {
+		if room := 10_000 - first.Len(); room < len(b) {
+			first.Write(b[:room])
+			return room, full
+		}
+		return first.Write(b)
+	})
+	_, err := client.BuildAndRelease(t.Context(), opts)
+	require.ErrorIs(t, err, full)
+	var failed *herokubuild.DeployError
+	require.ErrorAs(t, err, &failed)
+	assert.EqualValues(t, 10_000, failed.Checkpoint.Output)
+
+	opts.Checkpoint, opts.Output = roundTrip(t, failed.Checkpoint), &second
+	result, err := client.BuildAndRelease(t.Context(), opts)
+	require.NoError(t, err)
+	want, err := p.Output(result.Build.ID)
+	require.NoError(t, err)
+	assert.Equal(t, string(want), first.String()+second.String())
+	assert.EqualValues(t, len(want), result.Checkpoint.Output)
+}
+
+// What failed for good is not gone on with; an app whose release failed gets
+// another.
+func TestCheckpointsOfFailures(t *testing.T) {
+	t.Parallel()
+	anew := herokubuild.Checkpoint{BuildApp: "example-app"}
+	t.Run("build", func(t *testing.T) {
+		t.Parallel()
+		_, client := startPlatform(t, platform.Options{Builder: platform.BuilderFunc(func(context.Context, *platform.Job) error { return errors.New("no") })})
+		opts := deploy()
+		opts.Archive = archiveOf(t)
+		_, err := client.BuildAndRelease(t.Context(), opts)
+		var failed *herokubuild.DeployError
+		require.ErrorAs(t, err, &failed)
+		require.ErrorIs(t, err, herokubuild.ErrBuildFailed)
+		assert.Equal(t, anew, failed.Checkpoint)
+	})
+	t.Run("release of the build app", func(t *testing.T) {
+		t.Parallel()
+		_, client := startPlatform(t, platform.Options{Builder: printing("")})
+		opts := deploy()
+		opts.Archive = archiveOf(t, file{"Procfile", "release: exit 1\n"})
+		_, err := client.BuildAndRelease(t.Context(), opts)
+		var failed *herokubuild.DeployError
+		require.ErrorAs(t, err, &failed)
+		require.ErrorIs(t, err, herokubuild.ErrReleaseFailed)
+		assert.Equal(t, anew, failed.Checkpoint)
+	})
+	t.Run("release of another app", func(t *testing.T) {
+		t.Parallel()
+		p, client := startPlatform(t, platform.Options{Apps: []string{"example-app", "other-app", "third-app"}, Builder: printing("")})
+		require.NoError(t, p.SetConfigVars("other-app", map[string]string{"FAIL": "1"}))
+		opts := deploy()
+		opts.ReleaseTo = append(opts.ReleaseTo, "third-app")
+		opts.Archive = archiveOf(t, file{"Procfile", "release: test -z \"$FAIL\"\n"})
+		_, err := client.BuildAndRelease(t.Context(), opts)
+		var failed *herokubuild.DeployError
+		require.ErrorAs(t, err, &failed)
+		require.ErrorIs(t, err, herokubuild.ErrReleaseFailed)
+
+		require.NoError(t, p.SetConfigVars("other-app", map[string]string{"FAIL": ""}))
+		opts.Checkpoint = roundTrip(t, failed.Checkpoint)
+		p.SetFaults(onCall("POST", "/other-app/releases", platform.Fault{}, platform.Fault{Lost: true}))
+		_, err = client.BuildAndRelease(t.Context(), opts)
+		require.NoError(t, err)
+		require.Len(t, p.Builds("example-app"), 1)
+		assert.Equal(t, 2, releasesOf(p, "other-app"), "the one that failed, and another")
+		assert.Equal(t, 1, releasesOf(p, "third-app"))
+	})
+}
+
+func TestCheckpointIsChecked(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	for name, c := range map[string]herokubuild.Checkpoint{
+		"of another app": {BuildApp: "shop", Build: buildID},
+		"build id":       {Build: "../../account"},
+		"after":          {After: "x"},
+		"output":         {Output: -1},
+		"release id":     {Releases: map[string]string{"other-app": "v5"}},
+	} {
+		_, err := a.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Archive: archiveOf(t), Checkpoint: c})
+		var bad *herokubuild.ArgumentError
+		require.ErrorAs(t, err, &bad, name)
+		assert.True(t, strings.HasPrefix(bad.Name, "Checkpoint"), bad.Name)
+	}
+	_, err := a.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Checkpoint: herokubuild.Checkpoint{Source: sourceURL}})
+	requireInvalid(t, err, "BuildAndReleaseOptions")
+	assert.Empty(t, a.mock.GetTotalCallCount())
+}
+
+// An address that has expired by the time of the upload is replaced once.
+func TestUploadWithAFreshSource(t *testing.T) {
+	t.Parallel()
+	archive, content := testArchive(t)
+	for name, tt := range map[string]struct {
+		refusals int
+		want     error
+	}{"once": {1, nil}, "twice": {2, herokubuild.ErrForbidden}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAPI(t)
+			second := strings.ReplaceAll(golden(t, "source.json"), "fake", "fake2")
+			a.on("POST", apiURL+"/sources", replyFile(t, 201, "source.json"), reply(201, second))
+			refusal := replyFile(t, 403, "storage_refusal.xml")
+			answers := []func(*http.Request) (*http.Response, error){refusal, reply(200, "")}
+			if tt.refusals > 1 {
+				answers[1] = refusal
+			}
+			a.on("PUT", sourceURL, answers[0], answers[1])
+			source, err := a.Sources.Upload(t.Context(), archive, nil)
+			seen := a.seen()
+			require.Len(t, seen, 4)
+			assert.NotEqual(t, seen[1].URL, seen[3].URL)
+			assert.Equal(t, string(content), seen[3].Body)
+			if tt.want != nil {
+				require.ErrorIs(t, err, tt.want)
+				return
+			}
+			require.NoError(t, err)
+			assert.Contains(t, source.SourceBlob.PutURL.Reveal(), "fake2")
+		})
+	}
+}

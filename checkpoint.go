@@ -1,0 +1,75 @@
+package herokubuild
+
+import (
+	"maps"
+	"net/url"
+)
+
+// Checkpoint is how far a deploy has come: a small value that JSON carries, for
+// a later process to go on from ([BuildAndReleaseOptions].Checkpoint). Every
+// [Event], [Result] and [DeployError] has one. It contains no secrets.
+//
+// A deploy that goes on does not upload or build again what is built or being
+// built, and does not release again where it has; it looks for what an earlier
+// process may have started without hearing the answer. A build that failed or
+// was cancelled is nothing to go on with: the Checkpoint then starts anew. An
+// app whose release failed gets another.
+type Checkpoint struct {
+	// BuildApp is the app that builds, as the caller named it.
+	BuildApp string `json:"build_app,omitzero"`
+	// Source is the address of the source, without its query: what tells the
+	// build of this deploy from others. After is the id of the build before
+	// it, where the source was not uploaded for this deploy alone.
+	Source string `json:"source,omitzero"`
+	After  string `json:"after,omitzero"`
+	// Version and Checksum are those of the source.
+	Version  string `json:"version,omitzero"`
+	Checksum string `json:"checksum,omitzero"`
+	// Build is the id of the build.
+	Build string `json:"build,omitzero"`
+	// Output is how many bytes of the build's output have been written.
+	Output int64 `json:"output,omitzero"`
+	// Releases are the ids of the releases, by app as the caller named it.
+	Releases map[string]string `json:"releases,omitempty"`
+}
+
+func (c Checkpoint) check(buildApp string) error {
+	if c.BuildApp != "" && c.BuildApp != buildApp {
+		return &ArgumentError{Name: "Checkpoint", Reason: "is of a deploy of " + quote(c.BuildApp) + ", not of " + quote(buildApp)}
+	}
+	if c.Output < 0 {
+		return &ArgumentError{Name: "Checkpoint", Reason: "its output is negative"}
+	}
+	if c.Build != "" {
+		if err := checkUUID("Checkpoint.Build", c.Build); err != nil {
+			return err
+		}
+	}
+	if c.After != "" {
+		if err := checkUUID("Checkpoint.After", c.After); err != nil {
+			return err
+		}
+	}
+	for _, id := range c.Releases {
+		if err := checkUUID("Checkpoint.Releases", id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clone is a copy that later steps do not change.
+func (c Checkpoint) clone() Checkpoint {
+	c.Releases = maps.Clone(c.Releases)
+	return c
+}
+
+// sourceAddress is what identifies a source: its URL without the signature,
+// which the platform may leave out or make anew.
+func sourceAddress(u SecretURL) string {
+	parsed, err := url.Parse(u.Reveal())
+	if err != nil {
+		return ""
+	}
+	return parsed.Scheme + "://" + parsed.Host + parsed.EscapedPath()
+}
