@@ -45,6 +45,7 @@ type Client struct {
 	log       *slog.Logger
 	retry     RetryOptions
 	poll      Backoff
+	rate      *rateLimit
 	// api sends requests with the API key; storage never does.
 	api, storage *http.Client
 }
@@ -176,6 +177,7 @@ func NewClient(opts ...Option) (*Client, error) {
 
 	c := &Client{
 		base: base, token: cfg.token, log: cfg.log, poll: cfg.poll,
+		rate:      new(rateLimit),
 		retry:     cfg.retry.withDefaults(),
 		userAgent: strings.TrimLeft(cfg.userAgent+" herokubuild/"+Version+" ("+runtime.Version()+"; "+runtime.GOOS+"/"+runtime.GOARCH+")", " "),
 	}
@@ -374,6 +376,7 @@ func (c *Client) call(ctx context.Context, a apiCall, out any) (http.Header, err
 		e := newAPIError(a.method, a.path, status, header, body)
 		e.Attempts = r.attempts
 		e.maybeApplied = !r.idempotent && status >= 500
+		c.rate.note(header)
 		return e
 	}
 	resp, err := r.do(ctx, c.api, req)
@@ -384,6 +387,7 @@ func (c *Client) call(ctx context.Context, a apiCall, out any) (http.Header, err
 		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
+	c.rate.note(resp.Header)
 	if out == nil {
 		return resp.Header, nil
 	}

@@ -21,6 +21,9 @@ type StreamOptions struct {
 	// Offset is how many bytes of the output to leave out at the start:
 	// [OutputStream.Offset] of a stream that was read earlier. Default 0.
 	Offset int64
+
+	// backoff, if not nil, is in the place of the client's.
+	backoff Backoff
 }
 
 func (o *StreamOptions) withDefaults() (StreamOptions, error) {
