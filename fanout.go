@@ -198,15 +198,18 @@ func (s ReleasesService) ReleaseToApps(ctx context.Context, what ReleaseCreateOp
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	log := &eventLog{onEvent: o.OnEvent, giveUp: giveUp, checkpoint: o.Checkpoint.clone()}
-	resumed := !o.Checkpoint.Started.IsZero()
+	started, resumed := time.Now(), !o.Checkpoint.Started.IsZero()
+	if resumed {
+		started = o.Checkpoint.Started
+	}
 	log.note(func(c *Checkpoint) {
 		c.Slug = what.Slug + what.OCIImage
 		if !resumed {
-			c.Started = time.Now()
+			c.Started = started.UTC().Round(0)
 		}
 	})
 	f := newFanOut(s.client, log, what, o, apps)
-	f.started = log.checkpoint.Started
+	f.started = started
 	f.resumed, f.saved = resumed, o.Checkpoint
 	failure := f.run(ctx)
 	if failure == nil && log.err == nil {
@@ -256,7 +259,7 @@ func newFanOut(c *Client, log *eventLog, what ReleaseCreateOptions, opts FanOutO
 	f := &fanOut{what: what, opts: opts, outcomes: make([]AppRelease, len(apps))}
 	f.follower = &follower{
 		client: c, log: log, stream: StreamOptions{IdleTimeout: opts.IdleTimeout},
-		pace: &pacer{client: c, reserve: 2 * opts.Concurrency}, since: time.Now(),
+		pace: newPacer(c, 2*opts.Concurrency), since: time.Now(),
 	}
 	for i, app := range apps {
 		f.outcomes[i] = AppRelease{App: app, Err: ErrSkipped}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -59,8 +58,12 @@ type pacer struct {
 	// reserve is never touched: as many requests may be under way unseen.
 	reserve int
 
-	// mu lets one ask for all.
-	mu sync.Mutex
+	// turn has room for one, who asks for all.
+	turn chan struct{}
+}
+
+func newPacer(c *Client, reserve int) *pacer {
+	return &pacer{client: c, reserve: reserve, turn: make(chan struct{}, 1)}
 }
 
 const (
@@ -73,12 +76,16 @@ const (
 
 // wait returns once there is a request to spare.
 func (p *pacer) wait(ctx context.Context) error {
-	if left, known := p.client.rate.left(); !known || left > p.reserve {
+	if p.enough() {
 		return nil
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for {
+	select {
+	case p.turn <- struct{}{}:
+		defer func() { <-p.turn }()
+	case <-ctx.Done():
+		return contextError(ctx)
+	}
+	for !p.enough() {
 		left, err := p.client.RateLimitRemaining(ctx)
 		if err != nil {
 			return err
@@ -86,8 +93,18 @@ func (p *pacer) wait(ctx context.Context) error {
 		if left > p.reserve {
 			return nil
 		}
-		if err := sleep(ctx, min(time.Duration(p.reserve-left+1)*refill, maxPace)); err != nil {
+		// Enough for all that wait, so that one question does for them.
+		if err := sleep(ctx, min(time.Duration(p.reserve+p.reserve/2-left)*refill, maxPace)); err != nil {
+			return err
+		}
+		if _, err := p.client.RateLimitRemaining(ctx); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+func (p *pacer) enough() bool {
+	left, known := p.client.rate.left()
+	return !known || left > p.reserve
 }
