@@ -451,7 +451,11 @@ func (d *deploy) checkApps(ctx context.Context) error {
 	}
 	apps := make([]*App, len(d.opts.ReleaseTo))
 	errs := make([]error, len(d.opts.ReleaseTo))
+	pace := newPacer(d.client, 2*checkLimit)
 	parallel(len(apps), checkLimit, func(i int) {
+		if errs[i] = pace.wait(ctx); errs[i] != nil {
+			return
+		}
 		apps[i], errs[i] = d.client.Apps.Get(ctx, d.opts.ReleaseTo[i])
 	})
 	if err := errors.Join(errs...); err != nil {
