@@ -340,7 +340,7 @@ const (
 // [SourcesService.Upload], [BuildsService.Create], [BuildsService.Wait],
 // [ReleasesService.Create], [ReleasesService.Wait]).
 func (c *Client) BuildAndRelease(ctx context.Context, opts BuildAndReleaseOptions) (*Result, error) {
-	if c == nil || c.base == nil {
+	if c == nil || c.base == "" {
 		return nil, &ArgumentError{Name: "Client", Reason: errNoClient.Error()}
 	}
 	if err := opts.check(); err != nil {
