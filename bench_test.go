@@ -9,7 +9,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/herokubuild/herokubuild"
@@ -31,7 +33,7 @@ func benchServer(b *testing.B, handler http.HandlerFunc) (url string, client *he
 }
 
 // bareGet is a GET with its JSON decoded, as one writes it by hand.
-func bareGet(b *testing.B, hc *http.Client, url string, out any) {
+func bareGet(b testing.TB, hc *http.Client, url string, out any) {
 	req, err := http.NewRequestWithContext(b.Context(), http.MethodGet, url, nil)
 	if err != nil {
 		b.Fatal(err)
@@ -182,4 +184,61 @@ func BenchmarkStreamLoopback(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkFanOut releases to 1,000 apps that are 50 ms away. The floor is what
+// the requests take, 16 at a time.
+func BenchmarkFanOut(b *testing.B) {
+	const n, delay, concurrency = 1000, 50 * time.Millisecond, 16
+	apps := make([]string, n)
+	for i := range apps {
+		apps[i] = fmt.Sprintf("app-%d", i)
+	}
+	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(apiURL),
+		herokubuild.WithHTTPClient(&http.Client{Transport: &distant{delay: delay}}))
+	require.NoError(b, err)
+	for b.Loop() {
+		_, err := client.Releases.ReleaseToApps(b.Context(), herokubuild.ReleaseCreateOptions{Slug: slugID}, apps, &herokubuild.FanOutOptions{Concurrency: concurrency})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	floor := (n*delay + concurrency - 1) / concurrency
+	b.ReportMetric(float64(b.Elapsed())/float64(b.N)/float64(floor), "x-floor")
+}
+
+// Allocations do not depend on the machine, so that a test can hold them.
+func TestAllocations(t *testing.T) {
+	text := golden(t, "build_succeeded.json")
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }))
+	defer server.Close()
+	hc := &http.Client{Transport: &http.Transport{}}
+	defer hc.CloseIdleConnections()
+	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(server.URL), herokubuild.WithHTTPClient(hc))
+	require.NoError(t, err)
+	bare := testing.AllocsPerRun(200, func() { bareGet(t, hc, server.URL+"/apps/"+appName+"/builds/"+buildID, new(herokubuild.Build)) })
+	ours := testing.AllocsPerRun(200, func() { _, _ = client.Builds.Get(t.Context(), appName, buildID) })
+	assert.LessOrEqual(t, ours, bare+12, "a GET, over one by hand")
+
+	for name, text := range logs() {
+		src := bytes.NewReader(text[:1<<16])
+		r := herokubuild.DropHeartbeats(src)
+		buf := make([]byte, 4096)
+		assert.Zero(t, testing.AllocsPerRun(100, func() {
+			src.Reset(text[:1<<16])
+			for {
+				if _, err := r.Read(buf); err != nil {
+					return
+				}
+			}
+		}), "a Read of the filter, heartbeats %s", name)
+	}
+
+	s, err := client.Builds.Output(t.Context(), &herokubuild.Build{OutputStreamURL: herokubuild.SecretURL(server.URL + "/log")}, nil)
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, s.Close()) }()
+	_, err = s.Read(make([]byte, 1))
+	require.NoError(t, err)
+	one := make([]byte, 1)
+	assert.Zero(t, testing.AllocsPerRun(100, func() { _, _ = s.Read(one) }), "a Read of a stream")
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -57,8 +58,9 @@ type BuildAndReleaseOptions struct {
 	// Output gets the build's output while the build runs, byte for byte
 	// without heartbeats. An error of it ends the deploy. Default: none.
 	Output io.Writer
-	// OnEvent is told of the progress. Calls never overlap. It should return
-	// soon: the deploy waits for it. An error ends the deploy.
+	// OnEvent is told of the progress. Calls never overlap, neither with each
+	// other nor with writes to Output. It should return soon: the deploy waits
+	// for it. An error ends the deploy.
 	OnEvent func(ctx context.Context, e Event) error
 
 	// Timeout bounds the whole; the error then matches [ErrWaitTimeout].
@@ -357,6 +359,10 @@ func (c *Client) BuildAndRelease(ctx context.Context, opts BuildAndReleaseOption
 	log.checkpoint.BuildApp = opts.BuildApp
 	d := &deploy{client: c, opts: opts, result: new(Result), log: log}
 	err := d.run(ctx)
+	if outputErr := d.output.join(); outputErr != nil {
+		// It is why everything else has ended, if it has.
+		err = outputErr
+	}
 	if err == nil {
 		// A failing OnEvent may have come too late to stop anything.
 		err = log.err
@@ -383,6 +389,7 @@ type deploy struct {
 	phase  Phase
 	result *Result
 	log    *eventLog
+	output *buildOutput
 
 	// resumed says that an earlier process may have made releases.
 	resumed bool
@@ -565,54 +572,124 @@ func (d *deploy) startAnew() {
 	d.log.note(func(c *Checkpoint) { *c = Checkpoint{BuildApp: c.BuildApp} })
 }
 
-// build follows the build to its final status.
+// build follows the build to its final status. The stream may still be making
+// sure that it has had everything when the status is known: that goes on while
+// the slug is released, until joined.
 func (d *deploy) build(ctx context.Context, b *Build) error {
 	d.result.Build = b
 	d.log.note(func(c *Checkpoint) { c.Build = b.ID })
 	d.log.emit(ctx, Event{Kind: EventBuildCreated, App: d.opts.BuildApp, Build: b})
 
-	out := &outputWriter{w: d.opts.Output, written: func(n int) { d.log.note(func(c *Checkpoint) { c.Output += int64(n) }) }}
+	d.output = d.follow(ctx, b)
+	select {
+	case <-d.output.done:
+	case <-d.output.final:
+	}
+	if latest := d.output.latest.Load(); latest != nil {
+		d.result.Build = latest
+	}
+	if d.result.Build.Status != StatusSucceeded {
+		// The end of the output is not the outcome, but it belongs to it.
+		if err := d.output.join(); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("following build %s: %w", b.ID, contextError(ctx))
+		}
+	}
+	if !d.result.Build.Status.Final() {
+		get := func(ctx context.Context) (*Build, error) { return d.client.Builds.Get(ctx, d.opts.BuildApp, b.ID) }
+		latest, err := waitFinal(ctx, nil, d.client.poll, get, func(b *Build) Status { return b.Status })
+		if latest != nil {
+			d.result.Build = latest
+		}
+		if err != nil {
+			return err
+		}
+	}
+	err := buildOutcome(d.opts.BuildApp, d.result.Build)
+	var failed *BuildError
+	if errors.As(err, &failed) {
+		failed.Tail = d.output.tail.String()
+		d.startAnew()
+	}
+	d.log.emit(ctx, Event{Kind: EventBuildDone, App: d.opts.BuildApp, Build: d.result.Build, Err: err})
+	return err
+}
+
+// follow writes the build's output to the caller's writer, in a goroutine that
+// join waits for.
+func (d *deploy) follow(ctx context.Context, b *Build) *buildOutput {
+	o := &buildOutput{w: d.opts.Output, log: d.log, final: make(chan struct{}), done: make(chan struct{})}
 	get := func(ctx context.Context) (*Build, error) {
 		latest, err := d.client.Builds.Get(ctx, d.opts.BuildApp, b.ID)
 		if err == nil {
-			d.result.Build = latest
+			before := o.latest.Swap(latest)
+			if latest.Status.Final() && (before == nil || !before.Status.Final()) {
+				close(o.final)
+			}
 		}
 		return latest, err
 	}
 	opts := d.opts.streamOptions()
 	opts.Offset = d.log.saved().Output
-	stream, err := d.client.Builds.follow(ctx, b, opts, get)
-	if err == nil {
-		_, err = stream.WriteTo(out)
-		_ = stream.Close()
-	}
-	if out.err != nil {
-		d.log.giveUp(out.err)
-	}
-	switch {
-	case out.err != nil:
-		return fmt.Errorf("writing the build's output: %w", out.err)
-	case ctx.Err() != nil:
-		return fmt.Errorf("following build %s: %w", b.ID, contextError(ctx))
-	case err != nil:
-		d.log.emit(ctx, Event{Kind: EventOutputLost, App: d.opts.BuildApp, Build: d.result.Build, Err: err})
-	}
-
-	// The end of the output is not the outcome; but the stream may have heard
-	// of that when it asked whether there will be more.
-	if !d.result.Build.Status.Final() {
-		if _, err := waitFinal(ctx, nil, d.client.poll, get, func(b *Build) Status { return b.Status }); err != nil {
-			return err
+	go func() {
+		defer close(o.done)
+		stream, err := d.client.Builds.follow(ctx, b, opts, get)
+		if err == nil {
+			_, err = stream.WriteTo(o)
+			_ = stream.Close()
 		}
+		switch {
+		case o.err != nil:
+			d.log.giveUp(o.err)
+		case err != nil && ctx.Err() == nil:
+			d.log.emit(ctx, Event{Kind: EventOutputLost, App: d.opts.BuildApp, Build: b, Err: err})
+		}
+	}()
+	return o
+}
+
+// buildOutput hands output to the caller's writer, keeps its end, and remembers
+// the writer's error: the stream's own is another matter.
+type buildOutput struct {
+	w   io.Writer
+	log *eventLog
+	// latest is the build when the stream last asked; final is closed when its
+	// status is, done when there is no more output.
+	latest      atomic.Pointer[Build]
+	final, done chan struct{}
+
+	// These are the goroutine's until it is done.
+	tail logTail
+	err  error
+}
+
+func (o *buildOutput) Write(p []byte) (int, error) {
+	o.tail.add(p)
+	n := len(p)
+	o.log.note(func(c *Checkpoint) {
+		if o.w != nil {
+			n, o.err = o.w.Write(p)
+		}
+		c.Output += int64(n)
+	})
+	if o.err == nil && n < len(p) {
+		o.err = io.ErrShortWrite
 	}
-	err = buildOutcome(d.opts.BuildApp, d.result.Build)
-	var failed *BuildError
-	if errors.As(err, &failed) {
-		failed.Tail = out.tail.String()
-		d.startAnew()
+	return n, o.err
+}
+
+// join waits for the end of the output. Its error is the writer's.
+func (o *buildOutput) join() error {
+	if o == nil {
+		return nil
 	}
-	d.log.emit(ctx, Event{Kind: EventBuildDone, App: d.opts.BuildApp, Build: d.result.Build, Err: err})
-	return err
+	<-o.done
+	if o.err != nil {
+		return fmt.Errorf("writing the build's output: %w", o.err)
+	}
+	return nil
 }
 
 // release waits for the build app's own release and gives the slug to the
@@ -732,28 +809,6 @@ func (d *deploy) cancelBuild(ctx context.Context, failure *DeployError) {
 		d.startAnew()
 	}
 	d.log.emit(ctx, Event{Kind: EventBuildCanceled, App: d.opts.BuildApp, Build: d.result.Build, Err: err})
-}
-
-// outputWriter hands output to the caller's writer, keeps its end, and
-// remembers the writer's error: the stream's own is another matter.
-type outputWriter struct {
-	w       io.Writer
-	written func(n int)
-	tail    logTail
-	err     error
-}
-
-func (o *outputWriter) Write(p []byte) (int, error) {
-	o.tail.add(p)
-	n := len(p)
-	if o.w != nil {
-		n, o.err = o.w.Write(p)
-		if o.err == nil && n < len(p) {
-			o.err = io.ErrShortWrite
-		}
-	}
-	o.written(n)
-	return n, o.err
 }
 
 // logTail keeps the end of a log.

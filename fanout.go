@@ -609,7 +609,7 @@ func (l *eventLog) emit(ctx context.Context, e Event) {
 }
 
 // note changes the checkpoint, of which events have copies: its maps are
-// replaced, not changed.
+// replaced, not changed. No event is handed on meanwhile.
 func (l *eventLog) note(change func(c *Checkpoint)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
