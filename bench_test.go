@@ -108,9 +108,10 @@ func BenchmarkList(b *testing.B) {
 	})
 }
 
-// logs are 16 MiB of log text with heartbeats in it.
-func logs() map[string][]byte {
-	const size = 16 << 20
+const logSize = 16 << 20
+
+// logs are log texts of about a size with heartbeats in them.
+func logs(size int) map[string][]byte {
 	text := []byte(buildLog(1, size))
 	block := append(bytes.Clone(text[:4096]), 0)
 	every := make([]byte, 0, size)
@@ -119,13 +120,13 @@ func logs() map[string][]byte {
 	}
 	return map[string][]byte{
 		"none":           text,
-		"every-4KB":      bytes.Repeat(block, size/len(block)),
+		"every-4KB":      bytes.Repeat(block, 1+size/len(block)),
 		"every-2nd-byte": every,
 	}
 }
 
 func BenchmarkStreamMemory(b *testing.B) {
-	for name, text := range logs() {
+	for name, text := range logs(logSize) {
 		b.Run(name+"/bare", func(b *testing.B) { copyLog(b, text, func(r io.Reader) io.Reader { return r }) })
 		b.Run(name+"/herokubuild", func(b *testing.B) { copyLog(b, text, herokubuild.DropHeartbeats) })
 	}
@@ -147,7 +148,7 @@ func copyLog(b *testing.B, text []byte, wrap func(io.Reader) io.Reader) {
 }
 
 func BenchmarkStreamLoopback(b *testing.B) {
-	for name, text := range logs() {
+	for name, text := range logs(logSize) {
 		url, client, hc := benchServer(b, func(w http.ResponseWriter, r *http.Request) {
 			if from := r.Header.Get("Range"); from != "" {
 				w.Header().Set("Content-Range", fmt.Sprintf("bytes 0-%d/%d", len(text)-1, len(text)))
@@ -220,7 +221,7 @@ func TestAllocations(t *testing.T) {
 	ours := testing.AllocsPerRun(200, func() { _, _ = client.Builds.Get(t.Context(), appName, buildID) })
 	assert.LessOrEqual(t, ours, bare+12, "a GET, over one by hand")
 
-	for name, text := range logs() {
+	for name, text := range logs(1 << 16) {
 		src := bytes.NewReader(text[:1<<16])
 		r := herokubuild.DropHeartbeats(src)
 		buf := make([]byte, 4096)
