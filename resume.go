@@ -5,7 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
+	"hash/crc32"
 	"io"
 	"net/http"
 	"regexp"
@@ -49,9 +49,10 @@ type resumption struct {
 	// backoff is the wait after so many fruitless connections.
 	backoff Backoff
 
-	// seed and sum hash what has been delivered since StreamOptions.Offset;
-	// head and tail are its first and last bytes.
-	sum        maphash.Hash
+	// sum is the CRC-32C of what has been delivered since StreamOptions.Offset,
+	// which processors compute as fast as they read; head and tail are its
+	// first and last bytes.
+	sum        uint32
 	head, tail []byte
 
 	// whole says that all of the output has to be asked for: an offset was
@@ -191,7 +192,7 @@ func (c *Client) dialStream(ctx context.Context, signed SecretURL, from int64) (
 func (s *OutputStream) delivered(p []byte) {
 	r := &s.resume
 	s.offset.Add(int64(len(p)))
-	_, _ = r.sum.Write(p)
+	r.sum = checksum(r.sum, p)
 	if room := headBytes - len(r.head); room > 0 {
 		r.head = append(r.head, p[:min(room, len(p))]...)
 	}
@@ -515,9 +516,8 @@ type streamConn struct {
 	// skip is how much of a whole output is left to pass over; unknown is how
 	// much of that was never seen. sum, head and want compare the rest.
 	skip, unknown int64
-	sum           maphash.Hash
+	sum, want     uint32
 	head          []byte
-	want          uint64
 	// total is how long the output is, -1 if that is not known. position is
 	// how far this connection has come.
 	total, position int64
@@ -585,8 +585,7 @@ func (c *streamConn) read(p []byte) (int, error) {
 // before known were never seen.
 func (c *streamConn) skipTo(offset, known int64, r *resumption) {
 	c.skip, c.unknown = offset, min(known, offset)
-	c.sum.SetSeed(r.sum.Seed())
-	c.head, c.want = r.head, r.sum.Sum64()
+	c.head, c.sum, c.want = r.head, 0, r.sum
 }
 
 // guess is for an answer that does not say whether it is the part that was
@@ -686,10 +685,14 @@ func (c *streamConn) pass(p []byte) (rest []byte, ok bool) {
 		return nil, false
 	}
 	c.head = c.head[k:]
-	_, _ = c.sum.Write(seen)
+	c.sum = checksum(c.sum, seen)
 	c.skip -= m
-	if c.skip == 0 && c.sum.Sum64() != c.want {
+	if c.skip == 0 && c.sum != c.want {
 		return nil, false
 	}
 	return p[m:], true
+}
+
+func checksum(sum uint32, p []byte) uint32 {
+	return crc32.Update(sum, crc32.MakeTable(crc32.Castagnoli), p)
 }
