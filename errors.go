@@ -64,8 +64,18 @@ var (
 	// waiting (WaitOptions.Timeout, BuildAndReleaseOptions.Timeout) ran out.
 	ErrWaitTimeout = errors.New("timed out waiting")
 	// ErrArchiveChanged is matched where a file changed its size while it was
-	// packed or uploaded.
+	// packed or uploaded, or an archive its content while it was downloaded.
 	ErrArchiveChanged = errors.New("changed while it was read")
+
+	// ErrChecksum is matched by a [*ChecksumError]: what was downloaded is not
+	// what was uploaded.
+	ErrChecksum = errors.New("checksum mismatch")
+	// ErrUnsafeArchive is matched by an [*UnpackError] for an archive that
+	// tries to get out of its directory, or has what no slug has.
+	ErrUnsafeArchive = errors.New("unsafe archive")
+	// ErrArchiveTooLarge is matched by an [*UnpackError] for an archive that
+	// exceeds a limit of [UnpackOptions].
+	ErrArchiveTooLarge = errors.New("archive too large")
 )
 
 // ArgumentError says which argument of a call is wrong and why. It is returned
