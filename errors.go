@@ -70,6 +70,10 @@ var (
 	// ErrChecksum is matched by a [*ChecksumError]: what was downloaded is not
 	// what was uploaded.
 	ErrChecksum = errors.New("checksum mismatch")
+	// ErrExpired is matched where the platform has destroyed the archive of a
+	// slug, or the slug or image of a release, as it does with those that are
+	// old and not in use.
+	ErrExpired = errors.New("no longer kept by the platform")
 	// ErrUnsafeArchive is matched by an [*UnpackError] for an archive that
 	// tries to get out of its directory, or has what no slug has.
 	ErrUnsafeArchive = errors.New("unsafe archive")
