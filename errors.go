@@ -74,6 +74,13 @@ var (
 	// slug, or the slug or image of a release, as it does with those that are
 	// old and not in use.
 	ErrExpired = errors.New("no longer kept by the platform")
+	// ErrGeneration is matched by a [*GenerationError].
+	ErrGeneration = errors.New("not of this app's generation")
+	// ErrNotEligible is matched by a [*RollbackError], whatever its reason.
+	ErrNotEligible = errors.New("not eligible for rollback")
+	// ErrNoCode is matched where a release that is to be promoted has neither
+	// slug nor image.
+	ErrNoCode = errors.New("a release without code")
 	// ErrUnsafeArchive is matched by an [*UnpackError] for an archive that
 	// tries to get out of its directory, or has what no slug has.
 	ErrUnsafeArchive = errors.New("unsafe archive")
