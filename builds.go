@@ -129,7 +129,7 @@ func (s BuildsService) Create(ctx context.Context, app string, opts BuildCreateO
 }
 
 func (s BuildsService) checkTakesBuildpacks(ctx context.Context, app string) error {
-	of, err := (AppsService{s.client}).Get(ctx, app)
+	of, err := AppsService(s).Get(ctx, app)
 	if err == nil && of.IsFir() {
 		err = &GenerationError{App: app, Generation: of.Generation.Name, Reason: "its builds take no buildpacks; its project.toml names them"}
 	}

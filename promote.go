@@ -37,7 +37,7 @@ func (s ReleasesService) Promote(ctx context.Context, from, to, description stri
 	if !ok {
 		return nil, fmt.Errorf("herokubuild: promoting v%d of %s: %w", current.Version, from, ErrNoCode)
 	}
-	target, err := (AppsService{s.client}).Get(ctx, to)
+	target, err := AppsService(s).Get(ctx, to)
 	switch {
 	case err != nil:
 		return nil, err

@@ -66,7 +66,7 @@ func (s SlugsService) CreateFromDir(ctx context.Context, app, dir string, opts S
 		return nil, err
 	}
 	// A wrong key or name is found out before anything is packed.
-	of, err := (AppsService{s.client}).Get(ctx, app)
+	of, err := AppsService(s).Get(ctx, app)
 	if err != nil {
 		return nil, err
 	}

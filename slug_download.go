@@ -144,6 +144,8 @@ type download struct {
 	// breaks counts connections that brought little, since mark.
 	breaks int
 	mark   int64
+	// wait is before the next connection.
+	wait time.Duration
 }
 
 var errDownloadClosed = errors.New("herokubuild: the download is closed")
@@ -230,9 +232,7 @@ func (d *download) ended(err error) error {
 	if d.breaks >= d.slugs.client.retry.MaxAttempts {
 		return d.requestError(cleanURLError(err))
 	}
-	if sleep(d.ctx, d.slugs.client.retry.wait(d.breaks)) != nil {
-		return d.requestError(contextError(d.ctx))
-	}
+	d.wait = d.slugs.client.retry.wait(d.breaks)
 	return nil
 }
 
@@ -252,6 +252,12 @@ func (d *download) verify() error {
 // if the one that there is has expired, and the whole archive from a storage
 // host that does not give a part of it, once each.
 func (d *download) open() (*blobConn, error) {
+	if d.wait > 0 {
+		if sleep(d.ctx, d.wait) != nil {
+			return nil, d.requestError(contextError(d.ctx))
+		}
+		d.wait = 0
+	}
 	renewed := false
 	for {
 		whole := d.whole
@@ -292,23 +298,12 @@ func (d *download) renew() error {
 }
 
 func (d *download) dial() (*blobConn, error) {
-	client, signed := d.slugs.client, d.slug.Blob.URL
 	conn := newBlobConn(d.ctx, d.opts.IdleTimeout)
-	req, err := client.storageRequest(conn.ctx, http.MethodGet, signed, nil)
-	if err != nil {
-		conn.close()
-		return nil, err
-	}
-	// The archive is wanted as it is stored, not as the transport unpacks it.
-	req.Header.Set("Accept-Encoding", "identity")
 	from := d.offset
 	if d.whole {
 		from = 0
 	}
-	if from > 0 {
-		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", from))
-	}
-	resp, err := client.storageCall(http.MethodGet, signed).do(conn.ctx, client.storage, req)
+	resp, err := d.slugs.client.openBlob(conn.ctx, d.slug.Blob.URL, from)
 	if err == nil {
 		conn.hold(resp.Body)
 		err = d.begin(conn, resp, from)

@@ -250,6 +250,16 @@ func TestDownloadOfAnotherArchive(t *testing.T) {
 			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(other[:900]))
 			return true
 		},
+		"more than it has": func(n int, w http.ResponseWriter, _ *http.Request) bool {
+			if n == 0 {
+				return false
+			}
+			w.Header().Set("Content-Range", "bytes 400-999/1000")
+			w.WriteHeader(http.StatusPartialContent)
+			_ = http.NewResponseController(w).Flush()
+			_, _ = w.Write(other)
+			return true
+		},
 		"another beginning": func(n int, w http.ResponseWriter, _ *http.Request) bool {
 			if n == 0 {
 				return false
@@ -266,7 +276,8 @@ func TestDownloadOfAnotherArchive(t *testing.T) {
 			got, err := download(t, client, slug, nil)
 			require.ErrorIs(t, err, herokubuild.ErrArchiveChanged)
 			assertErrorClean(t, err)
-			assert.Len(t, got, 400)
+			assert.True(t, bytes.HasPrefix(got, server.content[:400]))
+			assert.Equal(t, name == "more than it has", len(got) > 400)
 			assert.Len(t, server.requests(), 2)
 		})
 	}
@@ -413,6 +424,33 @@ func TestDownloadThatOnlyStalls(t *testing.T) {
 		require.ErrorAs(t, err, &lost)
 		assert.Contains(t, err.Error(), "1m0s")
 		assert.Len(t, a.seen(), 5)
+	})
+}
+
+func TestDownloadEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t)
+		a.on("GET", slugURL, func(req *http.Request) (*http.Response, error) {
+			resp, err := reply(200, "")(req)
+			resp.Body = io.NopCloser(io.MultiReader(strings.NewReader("part"), failingReader{errDropped}))
+			return resp, err
+		}, reply(500, ""))
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		body, err := a.Slugs.Download(ctx, appName, blobAt(slugURL+fakeQuery), nil)
+		require.NoError(t, err)
+		started := time.Now()
+		part := make([]byte, 10)
+		n, err := body.Read(part)
+		require.NoError(t, err)
+		assert.Equal(t, "part", string(part[:n]))
+		_, err = io.ReadAll(body)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assertErrorClean(t, err)
+		assert.Equal(t, 200*time.Millisecond, time.Since(started))
+		assert.Len(t, a.seen(), 1)
+		require.NoError(t, body.Close())
 	})
 }
 

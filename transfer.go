@@ -93,6 +93,20 @@ func (c *Client) putArchive(ctx context.Context, method string, signed SecretURL
 	return nil
 }
 
+// openBlob asks for what a signed URL points to, from an offset on.
+func (c *Client) openBlob(ctx context.Context, signed SecretURL, from int64) (*http.Response, error) {
+	req, err := c.storageRequest(ctx, http.MethodGet, signed, nil)
+	if err != nil {
+		return nil, err
+	}
+	// The archive is wanted as it is stored, not as the transport unpacks it.
+	req.Header.Set("Accept-Encoding", "identity")
+	if from > 0 {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", from))
+	}
+	return c.storageCall(http.MethodGet, signed).do(ctx, c.storage, req)
+}
+
 // exactReader reads exactly size bytes of src and fails if there are fewer or
 // more: the network library would notice too, in words that quote the URL.
 type exactReader struct {
