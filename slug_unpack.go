@@ -91,7 +91,7 @@ func (e *UnpackError) Unwrap() error { return e.Err }
 // lies when it runs, becomes a relative one. Where the system does not tell
 // two names apart, by case for example, an archive with both is refused.
 //
-// After an error the directory is empty, or as it was.
+// After an error nothing of the archive is left.
 //
 // Errors: an [*ArgumentError] for a directory that is not empty or cannot be
 // used; an [*UnpackError] that names the entry, for an archive that is refused
@@ -117,7 +117,9 @@ func UnpackSlug(ctx context.Context, r io.Reader, dir string, opts *UnpackOption
 	u := unpacker{root: root, left: limits, dirs: map[string]bool{".": true}, buf: make([]byte, 128<<10)}
 	err = u.archive(&contextReader{ctx: ctx, r: r})
 	if err != nil {
-		err = errors.Join(err, u.clear())
+		if cleared := u.clear(); cleared != nil {
+			err = errors.Join(err, fmt.Errorf("herokubuild: removing what was unpacked: %w", cleared))
+		}
 	}
 	_ = root.Close()
 	if err != nil && made {

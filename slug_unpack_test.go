@@ -418,49 +418,78 @@ func TestUnpackSlugArguments(t *testing.T) {
 }
 
 // Whatever the archive, nothing changes outside of the directory, no link leads
-// out of it, and after an error it is empty.
-func FuzzUnpackSlug(f *testing.F) {
-	for _, seed := range [][]tarEntry{
-		{dirEntry("./app/"), fileEntry("./app/x", "x"), hardEntry("./app/y", "./app/x"), linkEntry("./app/l", "x")},
-		{linkEntry("l", "../secret"), fileEntry("l", "x")},
-		{linkEntry("s", "."), linkEntry("l", "s/../secret"), fileEntry("l", "x")},
-		{linkEntry("a", "b"), linkEntry("b", "a"), fileEntry("a/x", "x")},
-		{linkEntry("app/x/y", "/app/z"), fileEntry("/abs", "x"), fileEntry("../secret", "x")},
-		{hardEntry("h", "../secret"), {name: "dev", kind: tar.TypeChar}},
-	} {
-		f.Add(tarball(f, seed...))
+// out of it, the limits hold, and after an error it is empty.
+func unpackFenced(t *testing.T, archive []byte, skip bool) {
+	dir, check := fenced(t)
+	opts := &herokubuild.UnpackOptions{MaxFiles: 50, MaxBytes: 1 << 20, SkipOutsideLinks: skip}
+	err := herokubuild.UnpackSlug(t.Context(), bytes.NewReader(archive), dir, opts)
+	check()
+	if err != nil {
+		var refused *herokubuild.UnpackError
+		require.ErrorAs(t, err, &refused)
+		requireEmpty(t, dir)
+		return
 	}
-	f.Fuzz(func(t *testing.T, unpacked []byte) {
-		dir, check := fenced(t)
-		opts := &herokubuild.UnpackOptions{MaxFiles: 50, MaxBytes: 1 << 20, SkipOutsideLinks: len(unpacked)%2 == 0}
-		err := herokubuild.UnpackSlug(t.Context(), bytes.NewReader(gzipped(t, unpacked)), dir, opts)
-		check()
-		if err != nil {
-			requireEmpty(t, dir)
-			return
+	top, err := filepath.EvalSymlinks(dir)
+	require.NoError(t, err)
+	files := 0
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || path == dir {
+			return err
 		}
-		real, err := filepath.EvalSymlinks(dir)
-		require.NoError(t, err)
-		files, size := 0, int64(0)
-		require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-			if err != nil || path == dir {
-				return err
+		files++
+		require.Zero(t, d.Type()&^(fs.ModeDir|fs.ModeSymlink), "%s is %v", path, d.Type())
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			require.True(t, target == top || strings.HasPrefix(target, top+string(filepath.Separator)), "%s leads to %s", path, target)
+		}
+		return nil
+	}))
+	require.LessOrEqual(t, files, 50)
+}
+
+func FuzzUnpackSlug(f *testing.F) {
+	f.Add(tarball(f, dirEntry("./app/"), fileEntry("./app/x", "x"), hardEntry("./app/y", "./app/x"), linkEntry("./app/l", "x")), false)
+	f.Add(tarball(f, linkEntry("l", "../secret"), fileEntry("l", "x")), true)
+	f.Add([]byte{}, true)
+	f.Fuzz(func(t *testing.T, unpacked []byte, skip bool) {
+		unpackFenced(t, gzipped(t, unpacked), skip)
+	})
+}
+
+// The entries of an archive are lines of a script here: a tar archive has
+// checksums, which keep mutations from getting anywhere.
+func FuzzUnpackEntries(f *testing.F) {
+	for _, seed := range []string{
+		"d ./app/\nf ./app/x\nh ./app/y > ./app/x\nl ./app/l > x",
+		"l l > ../secret\nf l",
+		"l s > .\nl l > s/../secret\nf l",
+		"l a > b\nl b > a\nf a/x",
+		"l app/x/y > /app/z\nf /abs\nf ../secret",
+		"h h > ../secret\nc dev\np pipe",
+		"l a > b/c\nd b\nl b/c > ../..\nh d > a/secret\nf a/secret",
+	} {
+		f.Add(seed, false)
+		f.Add(seed, true)
+	}
+	kinds := map[byte]byte{'d': tar.TypeDir, 'f': tar.TypeReg, 'l': tar.TypeSymlink, 'h': tar.TypeLink, 'c': tar.TypeChar, 'p': tar.TypeFifo}
+	f.Fuzz(func(t *testing.T, script string, skip bool) {
+		var b bytes.Buffer
+		tw := tar.NewWriter(&b)
+		for line := range strings.SplitSeq(script, "\n") {
+			if len(line) < 3 || kinds[line[0]] == 0 {
+				continue
 			}
-			files++
-			info, err := d.Info()
-			if err != nil {
-				return err
+			name, link, _ := strings.Cut(line[2:], " > ")
+			h := &tar.Header{Typeflag: kinds[line[0]], Name: name, Linkname: link, Mode: 0o777}
+			if h.Typeflag == tar.TypeReg {
+				h.Size, h.Linkname = 4, ""
 			}
-			if d.Type().IsRegular() {
-				size += info.Size()
+			if tw.WriteHeader(h) == nil && h.Size > 0 {
+				_, err := tw.Write([]byte("evil"))
+				require.NoError(t, err)
 			}
-			if target, err := filepath.EvalSymlinks(path); err == nil {
-				require.True(t, target == real || strings.HasPrefix(target, real+string(filepath.Separator)), "%s leads to %s", path, target)
-			}
-			return nil
-		}))
-		require.LessOrEqual(t, files, 50)
-		// Hard links count the same bytes again.
-		require.LessOrEqual(t, size, int64(50<<20))
+		}
+		require.NoError(t, tw.Close())
+		unpackFenced(t, gzipped(t, b.Bytes()), skip)
 	})
 }
