@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // This file is where a deploy makes sure that there is one build, and one
@@ -18,7 +19,7 @@ const settleLooks = 16
 // once sends a request that must not be acted on twice. Where its outcome is
 // not known it looks for the result, adopts it if there is one, and sends again
 // only if there is certainly none.
-func once[T any](ctx context.Context, d *deploy, send func() (*T, error), look func(context.Context) (*T, error)) (*T, error) {
+func once[T any](ctx context.Context, c *Client, send func() (*T, error), look func(context.Context) (*T, error)) (*T, error) {
 	for attempt := 1; ; attempt++ {
 		v, err := send()
 		if err == nil || !errors.Is(err, ErrMaybeApplied) {
@@ -27,14 +28,14 @@ func once[T any](ctx context.Context, d *deploy, send func() (*T, error), look f
 		if ctx.Err() != nil {
 			return nil, err
 		}
-		found, lookErr := settle(ctx, d.client.poll, settleLooks, look)
+		found, lookErr := settle(ctx, c.poll, settleLooks, look)
 		switch {
 		case lookErr != nil:
 			// Not certain: that is what the caller has to know.
 			return nil, fmt.Errorf("%w (looking for its effect: %w)", err, lookErr)
 		case found != nil:
 			return found, nil
-		case attempt >= d.client.retry.MaxAttempts || errors.Is(err, ErrUnexpectedAnswer):
+		case attempt >= c.retry.MaxAttempts || errors.Is(err, ErrUnexpectedAnswer):
 			// An answer of success that cannot be read is still one.
 			return nil, err
 		}
@@ -68,8 +69,9 @@ func (d *deploy) findBuild(ctx context.Context, source, version string) (*Build,
 	if err != nil {
 		return nil, err
 	}
+	after := d.log.saved().After
 	for _, b := range page.Items {
-		if b.ID == d.result.Checkpoint.After {
+		if b.ID == after {
 			break
 		}
 		if sourceAddress(b.SourceBlob.URL) == source && b.SourceBlob.Version == version {
@@ -90,16 +92,21 @@ func (d *deploy) latestBuild(ctx context.Context) (string, error) {
 	return page.Items[0].ID, nil
 }
 
-// findRelease returns the app's release of this deploy, or nil. The slug has
-// just been built and is released to each app once, so that a release of it
-// with our description is ours; a rollback to it has another.
-func (d *deploy) findRelease(ctx context.Context, app string) (*Release, error) {
-	page, err := d.client.Releases.ListPage(ctx, app, newest("version"))
+// findRelease returns the newest release of an app that ours is true for and
+// that is not older than started, if that is not zero; or nil.
+func findRelease(ctx context.Context, c *Client, app string, started time.Time, ours func(*Release) bool) (*Release, error) {
+	page, err := c.Releases.ListPage(ctx, app, newest("version"))
 	if err != nil {
 		return nil, err
 	}
+	// The platform's clock tells what is new; ours only how long ago that is.
+	// Its times are whole seconds.
+	var oldest time.Time
+	if !started.IsZero() {
+		oldest = page.Date.Add(-time.Since(started) - 2*time.Second)
+	}
 	for _, r := range page.Items {
-		if r.Slug.ID == d.result.Slug && r.Description == d.description() {
+		if ours(r) && !r.CreatedAt.Before(oldest) {
 			return r, nil
 		}
 	}

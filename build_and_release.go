@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -42,6 +41,10 @@ type BuildAndReleaseOptions struct {
 	// ReleaseTo are further apps, by name or id, that get the slug once it
 	// runs on BuildApp.
 	ReleaseTo []string
+	// Release says how the apps of ReleaseTo get it: how many at a time,
+	// canaries first, what becomes of it when one fails. BuildApp is not among
+	// them. Its OnEvent, Checkpoint and IdleTimeout are those below.
+	Release FanOutOptions
 	// ReleaseDescription stands in the history of the apps of ReleaseTo.
 	// Default: "Deploy", the version and the build's id.
 	ReleaseDescription string
@@ -103,6 +106,12 @@ func (o *BuildAndReleaseOptions) check() error {
 	}
 	if o.Timeout < 0 {
 		return &ArgumentError{Name: "Timeout", Reason: "is negative"}
+	}
+	if o.Release.OnEvent != nil || o.Release.IdleTimeout != 0 || !o.Release.Checkpoint.isZero() {
+		return &ArgumentError{Name: "Release", Reason: "OnEvent, Checkpoint and IdleTimeout are those of BuildAndReleaseOptions"}
+	}
+	if _, err := o.Release.withDefaults(len(o.ReleaseTo)); err != nil {
+		return err
 	}
 	_, err := o.streamOptions().withDefaults()
 	return err
@@ -192,6 +201,11 @@ const (
 	// EventReleaseDone: App's release has ended; see Release, and Err if it
 	// did not succeed.
 	EventReleaseDone EventKind = "release_done"
+	// EventVerified: App's release has been looked at by Verify; see Err.
+	EventVerified EventKind = "verified"
+	// EventRolledBack: App is back at what it ran before, by Release, or is
+	// not, because of Err.
+	EventRolledBack EventKind = "rolled_back"
 	// EventBuildCanceled: the deploy was given up and the build cancelled, or
 	// not, because of Err.
 	EventBuildCanceled EventKind = "build_canceled"
@@ -237,8 +251,14 @@ type AppRelease struct {
 	// is none.
 	Release *Release
 	// Err is nil if the release succeeded; a [*ReleaseError] if it did not;
-	// it matches [ErrSkipped] if it was not attempted.
+	// it matches [ErrSkipped] if it was not attempted, [ErrVerifyFailed] and
+	// [ErrRolledBack] if that is so.
 	Err error
+	// RolledBack is the release that took the app back to what it ran before;
+	// nil if there is none. RollbackErr is why that did not succeed, if it was
+	// tried.
+	RolledBack  *Release
+	RollbackErr error
 }
 
 // DeployError is the error of [Client.BuildAndRelease], but for wrong
@@ -282,8 +302,8 @@ func (e *DeployError) Error() string {
 func (e *DeployError) Unwrap() error { return e.Err }
 
 const (
-	// fleetLimit is how many apps are asked about or released to at once.
-	fleetLimit = 8
+	// checkLimit is how many apps are asked about at once.
+	checkLimit = 16
 	// cancelTimeout bounds the cancelling of a build that was given up,
 	// cancelLooks the search for one that nobody has heard of yet.
 	cancelTimeout = 10 * time.Second
@@ -320,7 +340,7 @@ const (
 // [SourcesService.Upload], [BuildsService.Create], [BuildsService.Wait],
 // [ReleasesService.Create], [ReleasesService.Wait]).
 func (c *Client) BuildAndRelease(ctx context.Context, opts BuildAndReleaseOptions) (*Result, error) {
-	if c == nil || c.base == nil {
+	if c == nil || c.base == "" {
 		return nil, &ArgumentError{Name: "Client", Reason: errNoClient.Error()}
 	}
 	if err := opts.check(); err != nil {
@@ -333,20 +353,26 @@ func (c *Client) BuildAndRelease(ctx context.Context, opts BuildAndReleaseOption
 	}
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
-	d := &deploy{client: c, opts: opts, result: new(Result), giveUp: giveUp}
-	d.result.Checkpoint = opts.Checkpoint.clone()
-	d.result.Checkpoint.BuildApp = opts.BuildApp
+	log := &eventLog{onEvent: opts.OnEvent, giveUp: giveUp, checkpoint: opts.Checkpoint.clone()}
+	log.checkpoint.BuildApp = opts.BuildApp
+	d := &deploy{client: c, opts: opts, result: new(Result), log: log}
 	err := d.run(ctx)
 	if err == nil {
 		// A failing OnEvent may have come too late to stop anything.
-		err = d.eventErr
+		err = log.err
 	}
+	d.result.Checkpoint = log.saved()
 	if err == nil {
 		return d.result, nil
 	}
 	failure := &DeployError{Phase: d.phase, App: opts.BuildApp, Result: d.result, Err: err}
 	d.cancelBuild(ctx, failure)
-	failure.Checkpoint = d.result.Checkpoint.clone()
+	d.result.Checkpoint = log.saved()
+	failure.Checkpoint = d.result.Checkpoint
+	var fleet *FanOutError
+	if errors.As(err, &fleet) {
+		fleet.Checkpoint = failure.Checkpoint
+	}
 	return nil, failure
 }
 
@@ -356,15 +382,10 @@ type deploy struct {
 	opts   BuildAndReleaseOptions
 	phase  Phase
 	result *Result
-	// giveUp ends the deploy's context.
-	giveUp context.CancelCauseFunc
+	log    *eventLog
 
 	// resumed says that an earlier process may have made releases.
 	resumed bool
-
-	// mu serialises OnEvent and guards the checkpoint.
-	mu       sync.Mutex
-	eventErr error
 }
 
 func (d *deploy) run(ctx context.Context) error {
@@ -397,23 +418,7 @@ func (d *deploy) run(ctx context.Context) error {
 
 func (d *deploy) begin(ctx context.Context, p Phase) {
 	d.phase = p
-	d.emit(ctx, Event{Kind: EventPhase, Phase: p, App: d.opts.BuildApp})
-}
-
-// emit hands an event to the caller. An error of the caller's ends the deploy's
-// context, which is what everything listens to.
-func (d *deploy) emit(ctx context.Context, e Event) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.opts.OnEvent == nil || d.eventErr != nil {
-		return
-	}
-	e.Time = time.Now()
-	e.Checkpoint = d.result.Checkpoint.clone()
-	if err := d.opts.OnEvent(ctx, e); err != nil {
-		d.eventErr = fmt.Errorf("OnEvent: %w", err)
-		d.giveUp(d.eventErr)
-	}
+	d.log.emit(ctx, Event{Kind: EventPhase, Phase: p, App: d.opts.BuildApp})
 }
 
 // attach returns the build that an earlier process started, or nil.
@@ -446,7 +451,11 @@ func (d *deploy) checkApps(ctx context.Context) error {
 	}
 	apps := make([]*App, len(d.opts.ReleaseTo))
 	errs := make([]error, len(d.opts.ReleaseTo))
-	parallel(len(apps), func(i int) {
+	pace := newPacer(d.client, 2*checkLimit)
+	parallel(len(apps), checkLimit, func(i int) {
+		if errs[i] = pace.wait(ctx); errs[i] != nil {
+			return
+		}
 		apps[i], errs[i] = d.client.Apps.Get(ctx, d.opts.ReleaseTo[i])
 	})
 	if err := errors.Join(errs...); err != nil {
@@ -463,11 +472,11 @@ func (d *deploy) checkApps(ctx context.Context) error {
 	return nil
 }
 
-// parallel calls f for 0 to n-1, at most fleetLimit at a time, and returns when
-// all have returned.
-func parallel(n int, f func(i int)) {
+// parallel calls f for 0 to n-1, at most limit at a time, and returns when all
+// have returned.
+func parallel(n, limit int, f func(i int)) {
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, fleetLimit)
+	slots := make(chan struct{}, limit)
 	for i := range n {
 		slots <- struct{}{}
 		wg.Go(func() {
@@ -494,7 +503,7 @@ func (d *deploy) source(ctx context.Context) (SourceBlob, error) {
 			}
 			defer func() { _ = archive.Close() }()
 		}
-		d.emit(ctx, Event{Kind: EventPacked, Archive: archive, Total: archive.Size})
+		d.log.emit(ctx, Event{Kind: EventPacked, Archive: archive, Total: archive.Size})
 		blob.Checksum = archive.Checksum()
 		if blob.Version == "" {
 			blob.Version = strings.TrimPrefix(blob.Checksum, "SHA256:")
@@ -514,7 +523,7 @@ func (d *deploy) source(ctx context.Context) (SourceBlob, error) {
 			return blob, err
 		}
 	}
-	d.note(func(c *Checkpoint) {
+	d.log.note(func(c *Checkpoint) {
 		*c = Checkpoint{
 			BuildApp: c.BuildApp, Source: sourceAddress(blob.URL), After: after,
 			Version: blob.Version, Checksum: blob.Checksum,
@@ -532,7 +541,7 @@ func (d *deploy) progress(ctx context.Context) func(done, total int64) {
 		}
 		if done == total || done-last >= total/100 {
 			last = done
-			d.emit(ctx, Event{Kind: EventUpload, Done: done, Total: total})
+			d.log.emit(ctx, Event{Kind: EventUpload, Done: done, Total: total})
 		}
 	}
 }
@@ -540,7 +549,7 @@ func (d *deploy) progress(ctx context.Context) func(done, total int64) {
 // create starts the build.
 func (d *deploy) create(ctx context.Context, source SourceBlob) (*Build, error) {
 	opts := BuildCreateOptions{SourceBlob: source, Buildpacks: d.opts.Buildpacks}
-	b, err := once(ctx, d,
+	b, err := once(ctx, d.client,
 		func() (*Build, error) { return d.client.Builds.Create(ctx, d.opts.BuildApp, opts) },
 		func(ctx context.Context) (*Build, error) {
 			return d.findBuild(ctx, sourceAddress(source.URL), source.Version)
@@ -553,32 +562,32 @@ func (d *deploy) create(ctx context.Context, source SourceBlob) (*Build, error) 
 
 // startAnew forgets what there is nothing left of to go on with.
 func (d *deploy) startAnew() {
-	d.note(func(c *Checkpoint) { *c = Checkpoint{BuildApp: c.BuildApp} })
-}
-
-// note changes the checkpoint.
-func (d *deploy) note(change func(c *Checkpoint)) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	change(&d.result.Checkpoint)
+	d.log.note(func(c *Checkpoint) { *c = Checkpoint{BuildApp: c.BuildApp} })
 }
 
 // build follows the build to its final status.
 func (d *deploy) build(ctx context.Context, b *Build) error {
 	d.result.Build = b
-	d.note(func(c *Checkpoint) { c.Build = b.ID })
-	d.emit(ctx, Event{Kind: EventBuildCreated, App: d.opts.BuildApp, Build: b})
+	d.log.note(func(c *Checkpoint) { c.Build = b.ID })
+	d.log.emit(ctx, Event{Kind: EventBuildCreated, App: d.opts.BuildApp, Build: b})
 
-	out := &outputWriter{w: d.opts.Output, written: func(n int) { d.note(func(c *Checkpoint) { c.Output += int64(n) }) }}
+	out := &outputWriter{w: d.opts.Output, written: func(n int) { d.log.note(func(c *Checkpoint) { c.Output += int64(n) }) }}
+	get := func(ctx context.Context) (*Build, error) {
+		latest, err := d.client.Builds.Get(ctx, d.opts.BuildApp, b.ID)
+		if err == nil {
+			d.result.Build = latest
+		}
+		return latest, err
+	}
 	opts := d.opts.streamOptions()
-	opts.Offset = d.opts.Checkpoint.Output
-	stream, err := d.client.Builds.Output(ctx, b, opts)
+	opts.Offset = d.log.saved().Output
+	stream, err := d.client.Builds.follow(ctx, b, opts, get)
 	if err == nil {
 		_, err = stream.WriteTo(out)
 		_ = stream.Close()
 	}
 	if out.err != nil {
-		d.giveUp(out.err)
+		d.log.giveUp(out.err)
 	}
 	switch {
 	case out.err != nil:
@@ -586,22 +595,23 @@ func (d *deploy) build(ctx context.Context, b *Build) error {
 	case ctx.Err() != nil:
 		return fmt.Errorf("following build %s: %w", b.ID, contextError(ctx))
 	case err != nil:
-		d.emit(ctx, Event{Kind: EventOutputLost, App: d.opts.BuildApp, Build: b, Err: err})
+		d.log.emit(ctx, Event{Kind: EventOutputLost, App: d.opts.BuildApp, Build: d.result.Build, Err: err})
 	}
 
-	// The end of the output is not the outcome.
-	_, err = d.client.Builds.Wait(ctx, d.opts.BuildApp, b.ID, &WaitOptions[Build]{
-		OnUpdate: func(b *Build) { d.result.Build = b },
-	})
+	// The end of the output is not the outcome; but the stream may have heard
+	// of that when it asked whether there will be more.
+	if !d.result.Build.Status.Final() {
+		if _, err := waitFinal(ctx, nil, d.client.poll, get, func(b *Build) Status { return b.Status }); err != nil {
+			return err
+		}
+	}
+	err = buildOutcome(d.opts.BuildApp, d.result.Build)
 	var failed *BuildError
 	if errors.As(err, &failed) {
 		failed.Tail = out.tail.String()
 		d.startAnew()
 	}
-	if err != nil && failed == nil {
-		return err
-	}
-	d.emit(ctx, Event{Kind: EventBuildDone, App: d.opts.BuildApp, Build: d.result.Build, Err: err})
+	d.log.emit(ctx, Event{Kind: EventBuildDone, App: d.opts.BuildApp, Build: d.result.Build, Err: err})
 	return err
 }
 
@@ -617,27 +627,30 @@ func (d *deploy) release(ctx context.Context) error {
 
 	own := &d.result.Releases[0]
 	if own.Release, own.Err = d.ownRelease(ctx); own.Err == nil {
-		own.Err = d.awaitRelease(ctx, own)
+		f := follower{client: d.client, log: d.log, stream: *d.opts.streamOptions(), since: time.Now()}
+		own.Err = f.await(ctx, own)
 	}
 	if errors.Is(own.Err, ErrReleaseFailed) {
 		d.startAnew()
 	}
-	if own.Err != nil {
+	if own.Err != nil || len(d.opts.ReleaseTo) == 0 {
 		return own.Err
-	}
-	others := d.result.Releases[1:]
-	if len(others) == 0 {
-		return nil
 	}
 	if d.result.Slug == "" {
 		return fmt.Errorf("build %s: %w to release to other apps", d.result.Build.ID, ErrNoSlug)
 	}
-	parallel(len(others), func(i int) { others[i].Err = d.releaseTo(ctx, &others[i]) })
-	errs := make([]error, len(others))
-	for i, r := range others {
-		errs[i] = r.Err
+	opts, err := d.opts.Release.withDefaults(len(d.opts.ReleaseTo))
+	if err != nil {
+		return err
 	}
-	return errors.Join(errs...)
+	opts.IdleTimeout = d.opts.IdleTimeout
+	f := newFanOut(d.client, d.log, ReleaseCreateOptions{Slug: d.result.Slug, Description: d.description()}, opts, d.opts.ReleaseTo)
+	f.resumed, f.saved = d.resumed, d.opts.Checkpoint
+	f.outcomes = d.result.Releases[1:]
+	if failure := f.run(ctx); failure != nil {
+		return failure
+	}
+	return nil
 }
 
 // ownRelease returns the release that the platform made of the build. The
@@ -663,65 +676,9 @@ func (d *deploy) ownRelease(ctx context.Context) (*Release, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.noteRelease(d.opts.BuildApp, r)
-	d.emit(ctx, Event{Kind: EventReleaseCreated, App: d.opts.BuildApp, Release: r})
+	d.log.noteRelease(d.opts.BuildApp, r)
+	d.log.emit(ctx, Event{Kind: EventReleaseCreated, App: d.opts.BuildApp, Release: r})
 	return r, nil
-}
-
-func (d *deploy) releaseTo(ctx context.Context, out *AppRelease) error {
-	if ctx.Err() != nil {
-		return fmt.Errorf("%s: %w: %w", out.App, ErrSkipped, contextError(ctx))
-	}
-	r, err := d.createRelease(ctx, out.App)
-	if err != nil {
-		return err
-	}
-	out.Release = r
-	d.noteRelease(out.App, r)
-	d.emit(ctx, Event{Kind: EventReleaseCreated, App: out.App, Release: r})
-	return d.awaitRelease(ctx, out)
-}
-
-// createRelease returns the app's release of this deploy: the one that an
-// earlier process made, unless it failed, or a new one.
-func (d *deploy) createRelease(ctx context.Context, app string) (*Release, error) {
-	look := func(ctx context.Context) (*Release, error) { return d.findRelease(ctx, app) }
-	if d.resumed {
-		r, err := d.earlierRelease(ctx, app, look)
-		if err != nil || r != nil && r.Status != StatusFailed && r.Status != StatusExpired {
-			return r, err
-		}
-		if r != nil {
-			// What is looked for from now on is not that one.
-			failed := r.ID
-			look = func(ctx context.Context) (*Release, error) {
-				r, err := d.findRelease(ctx, app)
-				if err != nil || r == nil || r.ID == failed {
-					return nil, err
-				}
-				return r, nil
-			}
-		}
-	}
-	opts := ReleaseCreateOptions{Slug: d.result.Slug, Description: d.description()}
-	return once(ctx, d, func() (*Release, error) { return d.client.Releases.Create(ctx, app, opts) }, look)
-}
-
-func (d *deploy) earlierRelease(ctx context.Context, app string, look func(context.Context) (*Release, error)) (*Release, error) {
-	if id := d.opts.Checkpoint.Releases[app]; id != "" {
-		return d.client.Releases.Get(ctx, app, id)
-	}
-	return look(ctx)
-}
-
-func (d *deploy) noteRelease(app string, r *Release) {
-	d.note(func(c *Checkpoint) {
-		c.Releases = maps.Clone(c.Releases)
-		if c.Releases == nil {
-			c.Releases = map[string]string{}
-		}
-		c.Releases[app] = r.ID
-	})
 }
 
 func (d *deploy) description() string {
@@ -735,52 +692,6 @@ func (d *deploy) description() string {
 	return strings.Join(strings.Fields("Deploy "+version), " ") + " (build " + d.result.Build.ID + ")"
 }
 
-// awaitRelease follows a release phase, if there is one, and waits for the
-// release's final status.
-func (d *deploy) awaitRelease(ctx context.Context, out *AppRelease) error {
-	var tail logTail
-	if out.Release.OutputStreamURL != "" {
-		if err := d.followRelease(ctx, out, &tail); err != nil && ctx.Err() == nil {
-			d.emit(ctx, Event{Kind: EventOutputLost, App: out.App, Release: out.Release, Err: err})
-		}
-	}
-	err := d.releaseOutcome(ctx, out)
-	var failed *ReleaseError
-	if errors.As(err, &failed) {
-		failed.Tail = tail.String()
-	}
-	if out.Release.Status.Final() {
-		d.emit(ctx, Event{Kind: EventReleaseDone, App: out.App, Release: out.Release, Err: err})
-	}
-	return err
-}
-
-func (d *deploy) followRelease(ctx context.Context, out *AppRelease, tail *logTail) error {
-	stream, err := d.client.Releases.Output(ctx, out.Release, d.opts.streamOptions())
-	if err != nil {
-		return err
-	}
-	defer func() { _ = stream.Close() }()
-	for line, err := range stream.Lines() {
-		if err != nil {
-			return err
-		}
-		tail.add([]byte(line + "\n"))
-		d.emit(ctx, Event{Kind: EventReleaseOutput, App: out.App, Release: out.Release, Line: line})
-	}
-	return nil
-}
-
-func (d *deploy) releaseOutcome(ctx context.Context, out *AppRelease) error {
-	if out.Release.Status == StatusSucceeded {
-		return nil
-	}
-	_, err := d.client.Releases.Wait(ctx, out.App, out.Release.ID, &WaitOptions[Release]{
-		OnUpdate: func(r *Release) { out.Release = r },
-	})
-	return err
-}
-
 // cancelBuild cancels the build of a deploy that its caller has given up.
 func (d *deploy) cancelBuild(ctx context.Context, failure *DeployError) {
 	if ctx.Err() == nil {
@@ -792,13 +703,13 @@ func (d *deploy) cancelBuild(ctx context.Context, failure *DeployError) {
 	b := d.result.Build
 	if b == nil && d.phase == PhaseBuild && errors.Is(failure.Err, ErrMaybeApplied) {
 		// The request was under way; what it started has to be found first.
-		c := d.result.Checkpoint
+		c := d.log.saved()
 		b, failure.CancelErr = settle(ctx, d.client.poll, cancelLooks, func(ctx context.Context) (*Build, error) {
 			return d.findBuild(ctx, c.Source, c.Version)
 		})
 		if b != nil {
 			d.result.Build = b
-			d.note(func(c *Checkpoint) { c.Build = b.ID })
+			d.log.note(func(c *Checkpoint) { c.Build = b.ID })
 		}
 	}
 	if b == nil || d.opts.KeepBuildOnCancel || b.Status != StatusPending {
@@ -820,7 +731,7 @@ func (d *deploy) cancelBuild(ctx context.Context, failure *DeployError) {
 	if failure.Canceled {
 		d.startAnew()
 	}
-	d.emit(ctx, Event{Kind: EventBuildCanceled, App: d.opts.BuildApp, Build: d.result.Build, Err: err})
+	d.log.emit(ctx, Event{Kind: EventBuildCanceled, App: d.opts.BuildApp, Build: d.result.Build, Err: err})
 }
 
 // outputWriter hands output to the caller's writer, keeps its end, and

@@ -225,13 +225,21 @@ func (s BuildsService) Wait(ctx context.Context, app, id string, opts *WaitOptio
 	b, err := waitFinal(ctx, opts, s.client.poll,
 		func(ctx context.Context) (*Build, error) { return s.Get(ctx, app, id) },
 		func(b *Build) Status { return b.Status })
-	switch {
-	case err != nil:
+	if err == nil {
+		err = buildOutcome(app, b)
+	}
+	if err != nil {
 		return nil, err
-	case b.Status != StatusSucceeded:
-		return nil, &BuildError{App: app, Build: b}
 	}
 	return b, nil
+}
+
+// buildOutcome is the error of a final status that is not success.
+func buildOutcome(app string, b *Build) error {
+	if b.Status == StatusSucceeded {
+		return nil
+	}
+	return &BuildError{App: app, Build: b}
 }
 
 // Output returns the output of a build from its start, live while the build
@@ -246,21 +254,25 @@ func (s BuildsService) Output(ctx context.Context, build *Build, opts *StreamOpt
 	if build == nil {
 		return nil, &ArgumentError{Name: "build", Reason: "is nil"}
 	}
-	return openStream(ctx, s.client, build.OutputStreamURL, opts, s.streamStatus(build))
+	var get func(context.Context) (*Build, error)
+	if app, id := build.App.ID, build.ID; checkAppAndID(app, "build", id) == nil {
+		get = func(ctx context.Context) (*Build, error) { return s.Get(ctx, app, id) }
+	}
+	return s.follow(ctx, build, opts, get)
 }
 
-// streamStatus asks for what an output stream has to know to go on.
-func (s BuildsService) streamStatus(build *Build) func(context.Context) (streamStatus, error) {
-	app, id := build.App.ID, build.ID
-	if checkAppAndID(app, "build", id) != nil {
-		// It was not made by the platform: there is nobody to ask.
-		return nil
-	}
-	return func(ctx context.Context) (streamStatus, error) {
-		build, err := s.Get(ctx, app, id)
-		if err != nil {
-			return streamStatus{}, err
+// follow is Output for callers that want to see what the stream is told when it
+// asks for the build: by get, which is nil where there is nobody to ask.
+func (s BuildsService) follow(ctx context.Context, build *Build, opts *StreamOptions, get func(context.Context) (*Build, error)) (*OutputStream, error) {
+	var status func(context.Context) (streamStatus, error)
+	if get != nil {
+		status = func(ctx context.Context) (streamStatus, error) {
+			b, err := get(ctx)
+			if err != nil {
+				return streamStatus{}, err
+			}
+			return streamStatus{url: b.OutputStreamURL, final: b.Status != StatusPending}, nil
 		}
-		return streamStatus{url: build.OutputStreamURL, final: build.Status != StatusPending}, nil
 	}
+	return openStream(ctx, s.client, streamStatus{url: build.OutputStreamURL, final: build.Status.Final()}, opts, status)
 }

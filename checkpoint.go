@@ -3,6 +3,7 @@ package herokubuild
 import (
 	"maps"
 	"net/url"
+	"time"
 )
 
 // Checkpoint is how far a deploy has come: a small value that JSON carries, for
@@ -29,8 +30,17 @@ type Checkpoint struct {
 	Build string `json:"build,omitzero"`
 	// Output is how many bytes of the build's output have been written.
 	Output int64 `json:"output,omitzero"`
-	// Releases are the ids of the releases, by app as the caller named it.
+	// Slug is what is released to many apps without a build, a slug or image,
+	// and Started when that began.
+	Slug    string    `json:"slug,omitzero"`
+	Started time.Time `json:"started,omitzero"`
+	// Releases are the ids of the releases, by app as the caller named it. Not
+	// to be changed: events share the map.
 	Releases map[string]string `json:"releases,omitempty"`
+	// Rollbacks are the ids of the releases that took apps back to what they
+	// ran before, empty where there is none yet. Once there is one, what is
+	// gone on with is the rollback.
+	Rollbacks map[string]string `json:"rollbacks,omitempty"`
 }
 
 func (c Checkpoint) check(buildApp string) error {
@@ -55,12 +65,25 @@ func (c Checkpoint) check(buildApp string) error {
 			return err
 		}
 	}
+	for _, id := range c.Rollbacks {
+		if id == "" {
+			continue
+		}
+		if err := checkUUID("Checkpoint.Rollbacks", id); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+func (c Checkpoint) isZero() bool {
+	return c.BuildApp+c.Source+c.Build+c.Slug == "" && c.Started.IsZero() && len(c.Releases) == 0
 }
 
 // clone is a copy that later steps do not change.
 func (c Checkpoint) clone() Checkpoint {
 	c.Releases = maps.Clone(c.Releases)
+	c.Rollbacks = maps.Clone(c.Rollbacks)
 	return c
 }
 

@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/go-querystring/query"
@@ -39,12 +40,14 @@ type Client struct {
 	Slugs    SlugsService
 	Releases ReleasesService
 
-	base      *url.URL
+	// base is the API's address, without a slash at its end.
+	base      string
 	token     TokenSource
 	userAgent string
 	log       *slog.Logger
 	retry     RetryOptions
 	poll      Backoff
+	rate      *rateLimit
 	// api sends requests with the API key; storage never does.
 	api, storage *http.Client
 }
@@ -175,7 +178,8 @@ func NewClient(opts ...Option) (*Client, error) {
 	}
 
 	c := &Client{
-		base: base, token: cfg.token, log: cfg.log, poll: cfg.poll,
+		base: base.String(), token: cfg.token, log: cfg.log, poll: cfg.poll,
+		rate:      new(rateLimit),
 		retry:     cfg.retry.withDefaults(),
 		userAgent: strings.TrimLeft(cfg.userAgent+" herokubuild/"+Version+" ("+runtime.Version()+"; "+runtime.GOOS+"/"+runtime.GOARCH+")", " "),
 	}
@@ -260,8 +264,11 @@ type answerTransport struct {
 var errAttemptTimeout = errors.New("no answer within the time limit of one attempt")
 
 func (t *answerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	ctx, cancel := context.WithTimeoutCause(req.Context(), t.limit, errAttemptTimeout)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(req.Context())
+	defer cancel(nil)
+	a := &attempt{cancel: cancel}
+	timer := time.AfterFunc(t.limit, a.expire)
+	defer timer.Stop()
 	resp, err := t.next.RoundTrip(req.WithContext(ctx))
 	switch {
 	case err == nil && resp == nil:
@@ -271,11 +278,12 @@ func (t *answerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp.Body = http.NoBody
 	case err == nil && resp.StatusCode >= 300:
 		// The status is what counts; as much of the body as comes is enough.
-		resp.Body = io.NopCloser(bytes.NewReader(readErrorBody(resp)))
+		resp.Body = newAnswer(readErrorBody(resp))
 	case err == nil:
+		a.holds(resp.Body)
 		var body []byte
-		body, err = readBody(resp.Body, maxAnswer, t.limit)
-		resp.Body = io.NopCloser(bytes.NewReader(body))
+		body, err = readBody(resp.Body, resp.ContentLength, maxAnswer)
+		resp.Body = newAnswer(body)
 	}
 	if err != nil {
 		if req.Context().Err() == nil && ctx.Err() != nil {
@@ -284,6 +292,56 @@ func (t *answerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	return resp, nil
+}
+
+// attempt is one try of a request, which a timer ends.
+type attempt struct {
+	cancel context.CancelCauseFunc
+
+	mu   sync.Mutex
+	body io.Closer
+	over bool
+}
+
+func (a *attempt) expire() {
+	a.cancel(errAttemptTimeout)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.over = true
+	// Not every transport ends a read with the context.
+	if a.body != nil {
+		_ = a.body.Close()
+	}
+}
+
+func (a *attempt) holds(body io.Closer) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.body = body; a.over {
+		_ = body.Close()
+	}
+}
+
+// answer is a body that has been read.
+type answer struct {
+	bytes.Reader
+	content []byte
+}
+
+func newAnswer(content []byte) *answer {
+	a := &answer{content: content}
+	a.Reset(content)
+	return a
+}
+
+func (a *answer) Close() error { return nil }
+
+// answerContent does not read again what has been read.
+func answerContent(body io.Reader) ([]byte, error) {
+	if a, ok := body.(*answer); ok {
+		return a.content, nil
+	}
+	return io.ReadAll(body)
 }
 
 // keepIdle hides the transport's CloseIdleConnections, which go-retryablehttp
@@ -332,7 +390,7 @@ type apiCall struct {
 // nil. It is the one place that builds a request to the API, and the only one
 // that attaches the key.
 func (c *Client) call(ctx context.Context, a apiCall, out any) (http.Header, error) {
-	if c == nil || c.base == nil {
+	if c == nil || c.base == "" {
 		return nil, &ArgumentError{Name: "Client", Reason: "the client was not made by NewClient"}
 	}
 	var body any
@@ -343,7 +401,8 @@ func (c *Client) call(ctx context.Context, a apiCall, out any) (http.Header, err
 		}
 		body = b
 	}
-	u := c.base.String() + a.path
+	address := c.base + a.path
+	u := address
 	if a.query != "" {
 		u += "?" + a.query
 	}
@@ -359,7 +418,11 @@ func (c *Client) call(ctx context.Context, a apiCall, out any) (http.Header, err
 		return nil, err
 	}
 	maps.Copy(req.Header, a.header)
-	req.Header.Set("Accept", "application/vnd.heroku+json; version=3"+a.variant)
+	accept := acceptHeader
+	if a.variant != "" {
+		accept += a.variant
+	}
+	req.Header.Set("Accept", accept)
 	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("User-Agent", c.userAgent)
 	if body != nil {
@@ -367,14 +430,8 @@ func (c *Client) call(ctx context.Context, a apiCall, out any) (http.Header, err
 	}
 
 	r := retrier{
-		opts: c.retry, log: c.log, method: a.method, url: c.base.String() + a.path,
+		opts: c.retry, log: c.log, method: a.method, url: address, path: a.path, rate: c.rate, answered: refusal,
 		idempotent: a.repeatable || slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete}, a.method),
-	}
-	r.answered = func(status int, header http.Header, body []byte) error {
-		e := newAPIError(a.method, a.path, status, header, body)
-		e.Attempts = r.attempts
-		e.maybeApplied = !r.idempotent && status >= 500
-		return e
 	}
 	resp, err := r.do(ctx, c.api, req)
 	if errors.Is(err, errTooLarge) {
@@ -384,10 +441,11 @@ func (c *Client) call(ctx context.Context, a apiCall, out any) (http.Header, err
 		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
+	c.rate.note(resp.Header)
 	if out == nil {
 		return resp.Header, nil
 	}
-	content, err := io.ReadAll(resp.Body)
+	content, err := answerContent(resp.Body)
 	if err == nil {
 		err = decodeJSON(content, out, a.mayBeEmpty)
 	}
@@ -398,6 +456,15 @@ func (c *Client) call(ctx context.Context, a apiCall, out any) (http.Header, err
 		}
 	}
 	return resp.Header, nil
+}
+
+// refusal makes the error of an answer that is not a success.
+func refusal(r *retrier, status int, header http.Header, body []byte) error {
+	r.rate.note(header)
+	e := newAPIError(r.method, r.path, status, header, body)
+	e.Attempts = r.attempts
+	e.maybeApplied = !r.idempotent && status >= 500
+	return e
 }
 
 // encodeJSON leaves "&" alone: it is in every signed URL, and escaping it has
@@ -411,6 +478,9 @@ func encodeJSON(v any) ([]byte, error) {
 	}
 	return bytes.TrimRight(b.Bytes(), "\n"), nil
 }
+
+// acceptHeader asks for the version of the API that this package knows.
+const acceptHeader = "application/vnd.heroku+json; version=3"
 
 var errEmptyAnswer = errors.New("the answer has no body")
 
@@ -439,6 +509,7 @@ func fetch[T any](ctx context.Context, c *Client, a apiCall) (*T, error) {
 // apiPath escapes and joins the segments of a path.
 func apiPath(segments ...string) string {
 	var b strings.Builder
+	b.Grow(128) // one allocation for nearly all of them
 	for _, s := range segments {
 		b.WriteByte('/')
 		b.WriteString(url.PathEscape(s))

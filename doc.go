@@ -89,6 +89,22 @@
 // A build that succeeded is not yet an app that runs: the platform releases the
 // slug, and a release phase may fail. [Client.BuildAndRelease] waits for both.
 //
+// # Many apps
+//
+// [ReleasesService.ReleaseToApps] releases one slug or image to any number of
+// apps, 16 at a time by default, and waits for the final status of each; so does
+// BuildAndRelease for its ReleaseTo, by the same [FanOutOptions]. One app's
+// failure does not keep the others from getting it, unless StopOnError. With
+// Canaries the first few have to succeed, and to pass Verify, before the rest
+// gets it; with Rollback apps go back to what they ran before.
+//
+// A release costs one request, and with a release phase one or two more. The
+// platform gives an account 4500 requests an hour: when little is left of them,
+// the requests of a fan-out wait for more instead of being refused. The status
+// of a release phase is asked for when its output ends; where there is no output
+// to follow, the questions in a second do not grow with the number of apps, and
+// become fewer as time passes.
+//
 // # Resuming
 //
 // When the context of a [Client.BuildAndRelease] ends, or its OnEvent or Output
@@ -136,6 +152,8 @@
 //     the platform did its work, and the code did not pass
 //   - [*RollbackError] ([ErrNotEligible], [ErrExpired]) and [*GenerationError]
 //     ([ErrGeneration]): asked of a release or app that cannot do it
+//   - [*FanOutError]: some of many apps failed ([ErrSkipped], [ErrVerifyFailed],
+//     [ErrRolledBack], or the app's own error)
 //   - [*DeployError]: where [Client.BuildAndRelease] stopped, and what it had
 //     done by then
 //

@@ -46,6 +46,12 @@ var (
 	// ErrSkipped is matched by the outcome of an app that got no release
 	// because an earlier one failed.
 	ErrSkipped = errors.New("not attempted")
+	// ErrVerifyFailed is matched by the outcome of an app that was released to
+	// and found not to be well ([FanOutOptions].Verify).
+	ErrVerifyFailed = errors.New("verification failed")
+	// ErrRolledBack is matched by the outcome of an app that was well and is
+	// back at what it ran before, because another one failed.
+	ErrRolledBack = errors.New("rolled back")
 	// ErrNoSlug is matched where a build succeeded without a slug, as builds
 	// of Fir-generation apps do.
 	ErrNoSlug = errors.New("the build has no slug")

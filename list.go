@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Order is the direction of a list.
@@ -48,6 +49,9 @@ type Page[T any] struct {
 	// Next is the cursor of the next page, for [ListOptions].Cursor; empty
 	// after the last one.
 	Next string
+	// Date is when the platform answered, by its own clock, or by ours if it
+	// did not say: what CreatedAt and UpdatedAt of the items compare with.
+	Date time.Time
 }
 
 const maxPageSize = 1000
@@ -131,6 +135,10 @@ func listPage[T any](ctx context.Context, c *Client, path string, opts *ListOpti
 		if item == nil {
 			return nil, &AnswerError{Method: a.method, Path: path, StatusCode: http.StatusOK, Err: fmt.Errorf("item %d of the list is null", i)}
 		}
+	}
+	page.Date = time.Now()
+	if date, err := http.ParseTime(header.Get("Date")); err == nil {
+		page.Date = date
 	}
 	page.Next = header.Get("Next-Range")
 	switch {

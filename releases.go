@@ -6,6 +6,8 @@ import (
 	"iter"
 	"net/http"
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -58,6 +60,17 @@ type ReleaseCreateOptions struct {
 	OCIImage string `json:"oci_image,omitzero"`
 	// Description is shown in the app's history. Default: the platform's.
 	Description string `json:"description,omitzero"`
+}
+
+// madeFrom says whether a release is of this slug or image. A digest is not in
+// what the platform tells of a release: then any image will do.
+func (o ReleaseCreateOptions) madeFrom(r *Release) bool {
+	if o.Slug != "" {
+		return r.Slug.ID == o.Slug
+	}
+	return slices.ContainsFunc(r.Artifacts, func(a Artifact) bool {
+		return a.Type != "slug" && (a.ID == o.OCIImage || strings.HasPrefix(o.OCIImage, "sha256:"))
+	})
 }
 
 var imageRE = regexp.MustCompile(`^(?:` + uuidPattern + `|sha256:[0-9a-f]{64})$`)
@@ -180,13 +193,21 @@ func (s ReleasesService) Wait(ctx context.Context, app, idOrVersion string, opts
 	r, err := waitFinal(ctx, opts, s.client.poll,
 		func(ctx context.Context) (*Release, error) { return s.Get(ctx, app, idOrVersion) },
 		func(r *Release) Status { return r.Status })
-	switch {
-	case err != nil:
+	if err == nil {
+		err = releaseOutcome(app, r)
+	}
+	if err != nil {
 		return nil, err
-	case r.Status != StatusSucceeded:
-		return nil, &ReleaseError{App: app, Release: r}
 	}
 	return r, nil
+}
+
+// releaseOutcome is the error of a final status that is not success.
+func releaseOutcome(app string, r *Release) error {
+	if r.Status == StatusSucceeded {
+		return nil
+	}
+	return &ReleaseError{App: app, Release: r}
 }
 
 // Output returns the output of a release phase from its start, live while it
@@ -199,21 +220,25 @@ func (s ReleasesService) Output(ctx context.Context, release *Release, opts *Str
 	if release == nil {
 		return nil, &ArgumentError{Name: "release", Reason: "is nil"}
 	}
-	return openStream(ctx, s.client, release.OutputStreamURL, opts, s.streamStatus(release))
+	var get func(context.Context) (*Release, error)
+	if app, id := release.App.ID, release.ID; checkAppAndID(app, "release", id) == nil {
+		get = func(ctx context.Context) (*Release, error) { return s.Get(ctx, app, id) }
+	}
+	return s.follow(ctx, release, opts, get)
 }
 
-// streamStatus asks for what an output stream has to know to go on.
-func (s ReleasesService) streamStatus(release *Release) func(context.Context) (streamStatus, error) {
-	app, id := release.App.ID, release.ID
-	if checkAppAndID(app, "release", id) != nil {
-		// It was not made by the platform: there is nobody to ask.
-		return nil
-	}
-	return func(ctx context.Context) (streamStatus, error) {
-		release, err := s.Get(ctx, app, id)
-		if err != nil {
-			return streamStatus{}, err
+// follow is Output for callers that want to see what the stream is told when it
+// asks for the release: by get, which is nil where there is nobody to ask.
+func (s ReleasesService) follow(ctx context.Context, release *Release, opts *StreamOptions, get func(context.Context) (*Release, error)) (*OutputStream, error) {
+	var status func(context.Context) (streamStatus, error)
+	if get != nil {
+		status = func(ctx context.Context) (streamStatus, error) {
+			r, err := get(ctx)
+			if err != nil {
+				return streamStatus{}, err
+			}
+			return streamStatus{url: r.OutputStreamURL, final: r.Status != StatusPending}, nil
 		}
-		return streamStatus{url: release.OutputStreamURL, final: release.Status != StatusPending}, nil
 	}
+	return openStream(ctx, s.client, streamStatus{url: release.OutputStreamURL, final: release.Status.Final()}, opts, status)
 }

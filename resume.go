@@ -124,8 +124,10 @@ func (e *answerError) Error() string { return e.text }
 
 func (e *answerError) Is(target error) bool { return target == errRefused && e.refused }
 
-// openStream makes the stream at a signed URL. The first read connects.
-func openStream(ctx context.Context, c *Client, signed SecretURL, opts *StreamOptions, status func(context.Context) (streamStatus, error)) (*OutputStream, error) {
+// openStream makes the stream of which now is the status, and status asks for a
+// later one. The first read connects.
+func openStream(ctx context.Context, c *Client, now streamStatus, opts *StreamOptions, status func(context.Context) (streamStatus, error)) (*OutputStream, error) {
+	signed := now.url
 	if c == nil || c.storage == nil {
 		return nil, &ArgumentError{Name: "Client", Reason: errNoClient.Error()}
 	}
@@ -142,7 +144,11 @@ func openStream(ctx context.Context, c *Client, signed SecretURL, opts *StreamOp
 	s := &OutputStream{opts: o, name: signed.String()}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	s.offset.Store(o.Offset)
+	s.resume.final = now.final
 	s.resume.backoff = c.poll
+	if o.backoff != nil {
+		s.resume.backoff = o.backoff
+	}
 	s.resume.dial = func(ctx context.Context, from int64) (*http.Response, error) {
 		return c.dialStream(ctx, signed, from)
 	}
@@ -345,7 +351,7 @@ func (s *OutputStream) open() (*streamConn, error) {
 	offset := s.Offset()
 	from := offset - int64(len(r.tail))
 	switch {
-	case r.bare || r.end == nil && offset == 0:
+	case r.bare || r.end == nil && offset == 0 && !r.final:
 		from = -1
 	case r.whole:
 		// It tells how long the whole is, where offsets are honoured.

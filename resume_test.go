@@ -223,10 +223,44 @@ func (b *logBody) Close() error { return nil }
 func (h *logHost) open(ctx context.Context, t *testing.T, opts *herokubuild.StreamOptions) *herokubuild.OutputStream {
 	t.Helper()
 	a := newAPI(t, herokubuild.WithHTTPClient(&http.Client{Transport: h}))
-	s, err := a.Builds.Output(ctx, h.build(), opts)
+	build := h.build()
+	build.Status = herokubuild.StatusPending
+	s, err := a.Builds.Output(ctx, build, opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
 	return s
+}
+
+// The log of a build that has ended costs one request, as long as nothing
+// happens to it.
+func TestStreamOfAFinishedBuild(t *testing.T) {
+	t.Parallel()
+	text := buildLog(4, 3000)
+	for name, tt := range map[string]struct {
+		text   string
+		conns  []logConn
+		ranges []string
+	}{
+		"nothing happens": {text, nil, []string{"bytes=0-"}},
+		"an empty log":    {"", nil, []string{"bytes=0-"}},
+		"range ignored":   {text, []logConn{{way: ignores}, {way: ignores}}, []string{"bytes=0-", "bytes=2744-"}},
+		"ends early":      {text, []logConn{{end: clean, after: 1000}}, []string{"bytes=0-", "bytes=744-"}},
+		"not there yet":   {text, []logConn{{end: refused, refusal: 404}}, []string{"bytes=0-", "bytes=0-"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := &logHost{text: tt.text, conns: tt.conns}
+				a := newAPI(t, herokubuild.WithHTTPClient(&http.Client{Transport: h}))
+				s, err := a.Builds.Output(t.Context(), h.build(), nil)
+				require.NoError(t, err)
+				got, err := io.ReadAll(s)
+				require.NoError(t, err)
+				assert.Equal(t, tt.text, string(got))
+				assert.Equal(t, tt.ranges, h.ranges)
+			})
+		})
+	}
 }
 
 // buildLog is text without a period, lines of all lengths.

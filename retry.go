@@ -89,8 +89,12 @@ type retrier struct {
 	idempotent bool
 	// answered turns an answer that is not a success into the error that the
 	// caller gets.
-	answered func(status int, header http.Header, body []byte) error
+	answered func(r *retrier, status int, header http.Header, body []byte) error
+	// path and rate are those of a call to the API.
+	path string
+	rate *rateLimit
 
+	client   retryablehttp.Client
 	attempts int
 	started  time.Time
 	wait     time.Duration
@@ -106,7 +110,7 @@ type retrier struct {
 // do sends req and returns the answer, or the error that its last attempt
 // ended with: what answered made of it, or a *RequestError.
 func (r *retrier) do(ctx context.Context, hc *http.Client, req *retryablehttp.Request) (*http.Response, error) {
-	client := retryablehttp.Client{
+	r.client = retryablehttp.Client{
 		HTTPClient: hc,
 		// check counts; this only must not end the loop before it does.
 		RetryMax:     r.opts.MaxAttempts,
@@ -115,7 +119,7 @@ func (r *retrier) do(ctx context.Context, hc *http.Client, req *retryablehttp.Re
 		ErrorHandler: retryablehttp.PassthroughErrorHandler,
 	}
 	r.started = time.Now()
-	resp, err := client.Do(req.WithContext(ctx))
+	resp, err := r.client.Do(req)
 	switch {
 	case r.gone != nil:
 		closeBody(resp)
@@ -157,7 +161,7 @@ func (r *retrier) check(ctx context.Context, resp *http.Response, err error) (bo
 		return false, nil
 	}
 	body := readErrorBody(resp)
-	r.last = r.answered(resp.StatusCode, resp.Header, body)
+	r.last = r.answered(r, resp.StatusCode, resp.Header, body)
 
 	asked, ok := parseRetryAfter(resp.Header.Get("Retry-After"), time.Now())
 	if !ok {
@@ -267,9 +271,13 @@ func contextError(ctx context.Context) error {
 // nothing for go-retryablehttp to drain: a body that never ends would hold the
 // call until its context does.
 func readErrorBody(resp *http.Response) []byte {
-	body, _ := readBody(resp.Body, maxErrorBody, errorBodyTimeout)
+	// Closing is what wakes a Read that waits for the network.
+	body := resp.Body
+	timer := time.AfterFunc(errorBodyTimeout, func() { _ = body.Close() })
+	defer timer.Stop()
+	content, _ := readBody(body, resp.ContentLength, maxErrorBody)
 	resp.Body = http.NoBody
-	return body
+	return content
 }
 
 const (
@@ -280,13 +288,19 @@ const (
 // errTooLarge is what readBody returns for a body over its bound.
 var errTooLarge = errors.New("the answer is larger than this package accepts")
 
-// readBody reads and closes a body, bounded in size and time. What was read is
-// returned with the error too.
-func readBody(body io.ReadCloser, most int64, limit time.Duration) ([]byte, error) {
+// readBody reads and closes a body of which size is what the host says, -1 if it
+// does not. What was read is returned with the error too.
+func readBody(body io.ReadCloser, size, most int64) ([]byte, error) {
 	defer func() { _ = body.Close() }()
-	// Closing is what wakes a Read that waits for the network.
-	timer := time.AfterFunc(limit, func() { _ = body.Close() })
-	defer timer.Stop()
+	if size > most {
+		size = -1
+	}
+	if size > 0 {
+		// A buffer that grows costs some allocations more, and the bytes twice.
+		b := make([]byte, size)
+		n, err := io.ReadFull(body, b)
+		return b[:n], err
+	}
 	b, err := io.ReadAll(io.LimitReader(body, most+1))
 	if int64(len(b)) > most {
 		return b[:most], errTooLarge

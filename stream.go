@@ -21,6 +21,9 @@ type StreamOptions struct {
 	// Offset is how many bytes of the output to leave out at the start:
 	// [OutputStream.Offset] of a stream that was read earlier. Default 0.
 	Offset int64
+
+	// backoff, if not nil, is in the place of the client's.
+	backoff Backoff
 }
 
 func (o *StreamOptions) withDefaults() (StreamOptions, error) {
@@ -211,24 +214,30 @@ func (f *heartbeatFilter) Read(p []byte) (int, error) {
 // dropNULs moves the bytes of p that are not NUL to its front and returns how
 // many there are.
 func dropNULs(p []byte) int {
-	first := bytes.IndexByte(p, 0)
-	if first < 0 {
+	kept := bytes.IndexByte(p, 0)
+	if kept < 0 {
 		return len(p)
 	}
-	kept := first
-	rest := p[first:]
-	for len(rest) > 0 {
-		// Between two heartbeats there is mostly a long run of text, or none.
-		if rest[0] == 0 {
-			rest = rest[1:]
+	// Between two heartbeats there is mostly a long run of text; finding and
+	// copying it costs least. Where the runs are short, a branch that nobody
+	// can predict costs most: there every byte is copied, and counts or not.
+	const long, block = 32, 512
+	for i := kept + 1; i < len(p); {
+		run := bytes.IndexByte(p[i:], 0)
+		if run < 0 {
+			run = len(p) - i
+		}
+		if run >= long {
+			kept += copy(p[kept:], p[i:i+run])
+			i += run + 1
 			continue
 		}
-		run := bytes.IndexByte(rest, 0)
-		if run < 0 {
-			run = len(rest)
+		part := p[i:min(i+block, len(p))]
+		for _, c := range part {
+			p[kept] = c
+			kept += int((uint(c) + 255) >> 8)
 		}
-		kept += copy(p[kept:], rest[:run])
-		rest = rest[run:]
+		i += len(part)
 	}
 	return kept
 }

@@ -31,7 +31,7 @@ func (c *Client) storageCall(method string, signed SecretURL) *retrier {
 		// once.
 		idempotent: true,
 	}
-	r.answered = func(status int, _ http.Header, body []byte) error {
+	r.answered = func(r *retrier, status int, _ http.Header, body []byte) error {
 		e := newUploadError(method, signed, status, body)
 		e.Attempts = r.attempts
 		return e
@@ -89,7 +89,7 @@ func (c *Client) putArchive(ctx context.Context, method string, signed SecretURL
 	if err != nil {
 		return err
 	}
-	_, _ = readBody(resp.Body, maxErrorBody, errorBodyTimeout)
+	_ = readErrorBody(resp)
 	return nil
 }
 

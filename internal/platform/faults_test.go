@@ -15,6 +15,7 @@ import (
 	"reflect"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -71,9 +72,9 @@ func (r *rig) try(method, url, body string, headers ...string) (answer, error) {
 	return answer{resp.StatusCode, resp.Header, b}, err
 }
 
-// byHandOver sends a request over a connection with which the test can do as it
+// dial sends a request over a connection with which the test can do as it
 // likes, and reads the head of the answer.
-func (r *rig) byHandOver(req *http.Request) (*net.TCPConn, *http.Response) {
+func (r *rig) dial(req *http.Request) (*net.TCPConn, *http.Response) {
 	r.t.Helper()
 	c, err := net.Dial("tcp", req.URL.Host)
 	require.NoError(r.t, err)
@@ -362,6 +363,32 @@ func TestFaultsThatDoNotComeToBearKeepTheConnection(t *testing.T) {
 	assert.Empty(t, r.FaultsInjected())
 }
 
+// On the wire the last chunk is larger than what comes of it, at its very end
+// too.
+func TestFaultCutIsInTheMidstOfAChunk(t *testing.T) {
+	t.Parallel()
+	r := start(t, platform.Options{Builder: quick})
+	urls, bodies := r.places()
+	out := bodies["stream"]
+	for _, at := range []int{1, len(out) / 2, len(out)} {
+		r.SetFaults(always("stream", "GET", platform.Fault{CutAnswerAfter: int64(at)}))
+		req := r.request("GET", urls["stream"], nil)
+		c, err := net.Dial("tcp", req.URL.Host)
+		require.NoError(t, err)
+		require.NoError(t, c.SetDeadline(time.Now().Add(deadline)))
+		require.NoError(t, req.Write(c))
+		raw, err := io.ReadAll(c)
+		require.NoError(t, err, "closed, not reset")
+		require.NoError(t, c.Close())
+		_, body, _ := strings.Cut(string(raw), "\r\n\r\n")
+		size, data, _ := strings.Cut(body, "\r\n")
+		n, err := strconv.ParseInt(size, 16, 64)
+		require.NoError(t, err)
+		assert.Greater(t, n, int64(at))
+		assert.Equal(t, out[:at], data)
+	}
+}
+
 func TestFaultCutOfLiveOutput(t *testing.T) {
 	t.Parallel()
 	lines, builder := printer()
@@ -394,7 +421,7 @@ func TestFaultsAndHeartbeats(t *testing.T) {
 	assert.Equal(t, "\x00\x00\x00", string(a.body), "they count")
 
 	r.SetFaults(always("stream", "GET", platform.Fault{StallAnswerAfter: 3}))
-	c, resp := r.byHandOver(r.request("GET", u, nil, from...))
+	c, resp := r.dial(r.request("GET", u, nil, from...))
 	assert.Equal(t, "\x00\x00\x00", read(t, resp, 3), "they count")
 	require.NoError(t, c.CloseWrite())
 	rest, err := io.ReadAll(resp.Body)
@@ -438,7 +465,7 @@ func TestFaultStallEndsWithTheClient(t *testing.T) {
 	} {
 		r.SetFaults(always(c.host, c.method, platform.Fault{StallAnswerAfter: 5}))
 		before := r.FaultsInjected()["StallAnswerAfter"]
-		conn, resp := r.byHandOver(r.request(c.method, c.url, strings.NewReader(c.body), c.header...))
+		conn, resp := r.dial(r.request(c.method, c.url, strings.NewReader(c.body), c.header...))
 		assert.Equal(t, c.status, resp.StatusCode, c.name)
 		assert.Equal(t, c.begin, read(t, resp, 5), c.name)
 		require.NoError(t, conn.CloseWrite(), c.name)
@@ -457,7 +484,7 @@ func TestFaultStallAtTheEndOfAnOutput(t *testing.T) {
 	urls, bodies := r.places()
 	n := len(bodies["stream"])
 	r.SetFaults(always("stream", "GET", platform.Fault{StallAnswerAfter: int64(n)}))
-	c, resp := r.byHandOver(r.request("GET", urls["stream"], nil))
+	c, resp := r.dial(r.request("GET", urls["stream"], nil))
 	assert.Equal(t, bodies["stream"], read(t, resp, n))
 	require.NoError(t, c.CloseWrite())
 	rest, err := io.ReadAll(resp.Body)
@@ -488,8 +515,11 @@ func TestFaultsEndWithThePlatform(t *testing.T) {
 	r.SetFaults(func(platform.FaultPoint) platform.Fault { return platform.Fault{StallAnswerAfter: 3} })
 	var stalled []*http.Response
 	for host, u := range urls {
-		_, resp := r.byHandOver(r.request("GET", u, nil))
+		c, resp := r.dial(r.request("GET", u, nil))
 		assert.Equal(t, bodies[host][:3], read(t, resp, 3))
+		// The server, given a next request, no longer looks whether the client leaves.
+		_, err := io.WriteString(c, "GET ")
+		require.NoError(t, err)
 		stalled = append(stalled, resp)
 	}
 	r.SetFaults(func(platform.FaultPoint) platform.Fault { return platform.Fault{Delay: time.Hour} })

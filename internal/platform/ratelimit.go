@@ -17,6 +17,13 @@ func newRateLimiter(size int, now time.Time) *rateLimiter {
 	return &rateLimiter{size: float64(size), tokens: float64(size), at: now}
 }
 
+// SetRateLimit makes the pool of request tokens another size, and fills it.
+func (p *Platform) SetRateLimit(size int) {
+	p.limiter.mu.Lock()
+	defer p.limiter.mu.Unlock()
+	p.limiter.size, p.limiter.tokens, p.limiter.at = float64(size), float64(size), time.Now()
+}
+
 func (l *rateLimiter) refill() {
 	now := time.Now()
 	l.tokens = min(l.size, l.tokens+l.size*now.Sub(l.at).Hours())

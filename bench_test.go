@@ -1,0 +1,185 @@
+package herokubuild_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/herokubuild/herokubuild"
+)
+
+// The benchmarks come in pairs: what this package does, and the same work by
+// hand with net/http, which is the reference that internal/bench divides by.
+
+// benchServer serves body to every request, and is gone with the benchmark.
+func benchServer(b *testing.B, handler http.HandlerFunc) (url string, client *herokubuild.Client, hc *http.Client) {
+	b.Helper()
+	server := httptest.NewServer(handler)
+	b.Cleanup(server.Close)
+	hc = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
+	b.Cleanup(hc.CloseIdleConnections)
+	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(server.URL), herokubuild.WithHTTPClient(hc))
+	require.NoError(b, err)
+	return server.URL, client, hc
+}
+
+// bareGet is a GET with its JSON decoded, as one writes it by hand.
+func bareGet(b *testing.B, hc *http.Client, url string, out any) {
+	req, err := http.NewRequestWithContext(b.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	req.Header.Set("Accept", accept)
+	req.Header.Set("Authorization", "Bearer "+testToken)
+	req.Header.Set("User-Agent", "bench")
+	resp, err := hc.Do(req)
+	if err != nil {
+		b.Fatal(err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if err == nil {
+		err = json.Unmarshal(body, out)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+func BenchmarkGet(b *testing.B) {
+	text := golden(b, "build_succeeded.json")
+	url, client, hc := benchServer(b, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, text)
+	})
+	b.Run("bare", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			bareGet(b, hc, url+"/apps/"+appName+"/builds/"+buildID, new(herokubuild.Build))
+		}
+	})
+	b.Run("herokubuild", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := client.Builds.Get(b.Context(), appName, buildID); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func BenchmarkList(b *testing.B) {
+	one := golden(b, "build_succeeded.json")
+	text := "[" + strings.TrimSuffix(strings.Repeat(one+",", 1000), ",") + "]"
+	url, client, hc := benchServer(b, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, text)
+	})
+	b.Run("bare", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			var builds []*herokubuild.Build
+			bareGet(b, hc, url+"/apps/"+appName+"/builds", &builds)
+		}
+	})
+	b.Run("herokubuild", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			n := 0
+			for _, err := range client.Builds.List(b.Context(), appName, &herokubuild.ListOptions{PageSize: 1000}) {
+				if err != nil {
+					b.Fatal(err)
+				}
+				n++
+			}
+			if n != 1000 {
+				b.Fatal(n)
+			}
+		}
+	})
+}
+
+// logs are 16 MiB of log text with heartbeats in it.
+func logs() map[string][]byte {
+	const size = 16 << 20
+	text := []byte(buildLog(1, size))
+	block := append(bytes.Clone(text[:4096]), 0)
+	every := make([]byte, 0, size)
+	for _, c := range text[:size/2] {
+		every = append(every, c, 0)
+	}
+	return map[string][]byte{
+		"none":           text,
+		"every-4KB":      bytes.Repeat(block, size/len(block)),
+		"every-2nd-byte": every,
+	}
+}
+
+func BenchmarkStreamMemory(b *testing.B) {
+	for name, text := range logs() {
+		b.Run(name+"/bare", func(b *testing.B) { copyLog(b, text, func(r io.Reader) io.Reader { return r }) })
+		b.Run(name+"/herokubuild", func(b *testing.B) { copyLog(b, text, herokubuild.DropHeartbeats) })
+	}
+}
+
+func copyLog(b *testing.B, text []byte, wrap func(io.Reader) io.Reader) {
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	src := bytes.NewReader(text)
+	buf := make([]byte, 32<<10)
+	for b.Loop() {
+		src.Reset(text)
+		// Neither end may have a short cut.
+		_, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{wrap(src)}, buf)
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkStreamLoopback(b *testing.B) {
+	for name, text := range logs() {
+		url, client, hc := benchServer(b, func(w http.ResponseWriter, r *http.Request) {
+			if from := r.Header.Get("Range"); from != "" {
+				w.Header().Set("Content-Range", fmt.Sprintf("bytes 0-%d/%d", len(text)-1, len(text)))
+				w.WriteHeader(http.StatusPartialContent)
+			}
+			_, _ = w.Write(text)
+		})
+		b.Run(name+"/bare", func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			for b.Loop() {
+				resp, err := hc.Get(url)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := io.Copy(struct{ io.Writer }{io.Discard}, resp.Body); err != nil {
+					b.Fatal(err)
+				}
+				_ = resp.Body.Close()
+			}
+		})
+		b.Run(name+"/herokubuild", func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			for b.Loop() {
+				s, err := client.Builds.Output(b.Context(), &herokubuild.Build{OutputStreamURL: herokubuild.SecretURL(url)}, nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := io.Copy(struct{ io.Writer }{io.Discard}, s); err != nil {
+					b.Fatal(err)
+				}
+				_ = s.Close()
+			}
+		})
+	}
+}

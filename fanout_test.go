@@ -1,0 +1,556 @@
+package herokubuild_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/herokubuild/herokubuild"
+	"github.com/herokubuild/herokubuild/internal/platform"
+)
+
+// fleet is a platform with a slug and apps to release it to. Each app has run
+// another slug before: v3.
+type fleet struct {
+	p      *platform.Platform
+	client *herokubuild.Client
+	apps   []string
+	what   herokubuild.ReleaseCreateOptions
+}
+
+func newFleet(t *testing.T, n int, procfile string, opts platform.Options, clientOpts ...herokubuild.Option) *fleet {
+	t.Helper()
+	f := new(fleet)
+	opts.Apps = []string{"build-app"}
+	for i := range n {
+		f.apps = append(f.apps, fmt.Sprintf("app-%d", i+1))
+	}
+	opts.Apps = append(opts.Apps, f.apps...)
+	opts.Builder = printing("")
+	f.p, f.client = startPlatform(t, opts, append([]herokubuild.Option{quickRetry()}, clientOpts...)...)
+	slug := func(procfile string) string {
+		result, err := f.client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
+			BuildApp: "build-app", Archive: archiveOf(t, file{"Procfile", procfile}),
+		})
+		require.NoError(t, err)
+		return result.Slug
+	}
+	before := slug("web: old\n")
+	_, err := f.client.Releases.ReleaseToApps(t.Context(), herokubuild.ReleaseCreateOptions{Slug: before}, f.apps, nil)
+	require.NoError(t, err)
+	f.what = herokubuild.ReleaseCreateOptions{Slug: slug(procfile), Description: "summer sale"}
+	return f
+}
+
+// fails makes the release phase of an app fail, where the Procfile says
+// "release: test -z $FAIL".
+func (f *fleet) fails(t *testing.T, apps ...string) {
+	t.Helper()
+	for _, app := range apps {
+		require.NoError(t, f.p.SetConfigVars(app, map[string]string{"FAIL": "1"}))
+	}
+}
+
+const phased = "release: echo migrating $HEROKU_APP_NAME; test -z \"$FAIL\"\n"
+
+// history is the descriptions and statuses of an app's releases from v4 on.
+func (f *fleet) history(app string) string {
+	var all []string
+	for _, r := range f.p.Releases(app)[3:] {
+		text := r.Description
+		if r.Status != "succeeded" {
+			text += " (" + r.Status + ")"
+		}
+		all = append(all, text)
+	}
+	return strings.Join(all, ", ")
+}
+
+func (f *fleet) histories() map[string]string {
+	all := map[string]string{}
+	for _, app := range f.apps {
+		all[app] = f.history(app)
+	}
+	return all
+}
+
+func TestReleaseToApps(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 20, phased, platform.Options{})
+	var log eventLog
+	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.FanOutOptions{Concurrency: 4, OnEvent: log.on})
+	require.NoError(t, err)
+	require.Len(t, outcomes, len(f.apps))
+	lines := map[string][]string{}
+	for _, e := range log.events {
+		if e.Kind == herokubuild.EventReleaseOutput {
+			lines[e.App] = append(lines[e.App], e.Line)
+		}
+	}
+	for i, app := range f.apps {
+		assert.Equal(t, app, outcomes[i].App)
+		require.NoError(t, outcomes[i].Err)
+		assert.Equal(t, 4, outcomes[i].Release.Version)
+		assert.Equal(t, herokubuild.StatusSucceeded, outcomes[i].Release.Status)
+		assert.Equal(t, "summer sale", f.history(app))
+		assert.Equal(t, []string{"migrating " + app}, lines[app])
+	}
+}
+
+func TestReleaseToAppsFailures(t *testing.T) {
+	t.Parallel()
+	unwell := errors.New("the health check says 503")
+	unwellIs := func(sick ...string) func(context.Context, string, *herokubuild.Release) error {
+		return func(_ context.Context, app string, r *herokubuild.Release) error {
+			for _, s := range sick {
+				if app == s {
+					return unwell
+				}
+			}
+			return nil
+		}
+	}
+	const (
+		done   = "summer sale"
+		failed = "summer sale (failed)"
+		back   = "summer sale, Rollback to v3"
+	)
+	tests := map[string]struct {
+		opts  herokubuild.FanOutOptions
+		fails []string
+		// history is that of app-1 to app-5; want the sentinel of each outcome.
+		history [5]string
+		want    [5]error
+	}{
+		"keep going": {
+			fails:   []string{"app-2"},
+			history: [5]string{done, failed, done, done, done},
+			want:    [5]error{nil, herokubuild.ErrReleaseFailed},
+		},
+		"stop at the first failure": {
+			opts: herokubuild.FanOutOptions{Concurrency: 1, StopOnError: true}, fails: []string{"app-2"},
+			history: [5]string{done, failed},
+			want:    [5]error{nil, herokubuild.ErrReleaseFailed, herokubuild.ErrSkipped, herokubuild.ErrSkipped, herokubuild.ErrSkipped},
+		},
+		"a canary fails": {
+			opts: herokubuild.FanOutOptions{Canaries: 2}, fails: []string{"app-1"},
+			history: [5]string{failed, done},
+			want:    [5]error{herokubuild.ErrReleaseFailed, nil, herokubuild.ErrSkipped, herokubuild.ErrSkipped, herokubuild.ErrSkipped},
+		},
+		"a canary is not well": {
+			opts:    herokubuild.FanOutOptions{Canaries: 1, Verify: unwellIs("app-1")},
+			history: [5]string{done},
+			want:    [5]error{herokubuild.ErrVerifyFailed, herokubuild.ErrSkipped, herokubuild.ErrSkipped, herokubuild.ErrSkipped, herokubuild.ErrSkipped},
+		},
+		"the unwell go back": {
+			opts:    herokubuild.FanOutOptions{Canaries: 1, Verify: unwellIs("app-3"), Rollback: herokubuild.RollbackUnverified},
+			fails:   []string{"app-5"},
+			history: [5]string{done, done, back, done, failed},
+			want:    [5]error{nil, nil, herokubuild.ErrVerifyFailed, nil, herokubuild.ErrReleaseFailed},
+		},
+		"all go back": {
+			opts:    herokubuild.FanOutOptions{Canaries: 2, Verify: unwellIs("app-3"), Rollback: herokubuild.RollbackAll},
+			fails:   []string{"app-5"},
+			history: [5]string{back, back, back, back, failed},
+			want: [5]error{
+				herokubuild.ErrRolledBack, herokubuild.ErrRolledBack, herokubuild.ErrVerifyFailed, herokubuild.ErrRolledBack, herokubuild.ErrReleaseFailed,
+			},
+		},
+		"all well": {
+			opts:    herokubuild.FanOutOptions{Canaries: 5, Verify: unwellIs(), Rollback: herokubuild.RollbackAll},
+			history: [5]string{done, done, done, done, done},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t, 5, phased, platform.Options{})
+			f.fails(t, tt.fails...)
+			outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &tt.opts)
+			ok := true
+			for i, app := range f.apps {
+				assert.Equal(t, app, outcomes[i].App)
+				assert.Equal(t, tt.history[i], f.history(app), app)
+				if tt.want[i] == nil {
+					require.NoError(t, outcomes[i].Err)
+					continue
+				}
+				ok = false
+				require.ErrorIs(t, outcomes[i].Err, tt.want[i], app)
+				require.ErrorIs(t, err, tt.want[i])
+				require.NoError(t, outcomes[i].RollbackErr)
+				assert.Equal(t, strings.HasSuffix(tt.history[i], "v3"), outcomes[i].RolledBack != nil)
+			}
+			if ok {
+				require.NoError(t, err)
+				return
+			}
+			var failure *herokubuild.FanOutError
+			require.ErrorAs(t, err, &failure)
+			assert.Equal(t, outcomes, failure.Apps)
+			assertErrorClean(t, err)
+			if tt.opts.Verify != nil {
+				assert.Equal(t, !errors.Is(err, herokubuild.ErrVerifyFailed), !errors.Is(err, unwell), "the caller's own error")
+			}
+		})
+	}
+}
+
+// What goes on while the releases are made is not undone by a rollback.
+func TestRollbackLeavesNewerReleasesAlone(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1, "web: new\n", platform.Options{})
+	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.FanOutOptions{
+		Rollback: herokubuild.RollbackAll,
+		Verify: func(ctx context.Context, app string, r *herokubuild.Release) error {
+			_, err := f.client.Releases.Create(ctx, app, herokubuild.ReleaseCreateOptions{Slug: f.what.Slug, Description: "somebody else's"})
+			return errors.Join(err, errors.New("unwell"))
+		},
+	})
+	require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
+	require.ErrorContains(t, outcomes[0].RollbackErr, "v5 has been released since")
+	assert.Nil(t, outcomes[0].RolledBack)
+	assert.Equal(t, "summer sale, somebody else's", f.history("app-1"))
+}
+
+// An ended context skips what has not begun and, where that is wanted, takes
+// back what has, on the platform's time and not the caller's.
+func TestReleaseToAppsIsCancelled(t *testing.T) {
+	t.Parallel()
+	for name, rollback := range map[string]herokubuild.Rollback{"left": herokubuild.RollbackNone, "rolled back": herokubuild.RollbackAll} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t, 4, phased, platform.Options{})
+			ctx, cancel := context.WithCancel(t.Context())
+			outcomes, err := f.client.Releases.ReleaseToApps(ctx, f.what, f.apps, &herokubuild.FanOutOptions{
+				Concurrency: 1, Rollback: rollback,
+				OnEvent: func(_ context.Context, e herokubuild.Event) error {
+					if e.App == "app-2" {
+						cancel()
+					}
+					return nil
+				},
+			})
+			require.ErrorIs(t, err, context.Canceled)
+			require.ErrorIs(t, outcomes[3].Err, herokubuild.ErrSkipped)
+			assert.Empty(t, f.history("app-4"))
+			want := "summer sale"
+			if rollback == herokubuild.RollbackAll {
+				want += ", Rollback to v3"
+				assert.Equal(t, want, f.history("app-2"), "it was pending, and is awaited first")
+			}
+			assert.Equal(t, want, f.history("app-1"))
+		})
+	}
+}
+
+// Lost answers make no second release and no second rollback.
+func TestFanOutWithLostAnswers(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]platform.Fault{
+		"lost": {Lost: true}, "502 after it": {StatusAfter: 502, HTML: true}, "cut request": {CutRequestAfter: 5}, "500 instead": {Status: 500},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t, 3, phased, platform.Options{})
+			f.p.SetFaults(func(at platform.FaultPoint) platform.Fault {
+				if at.Method == "POST" && at.Nth%2 == 0 {
+					return fault
+				}
+				return platform.Fault{}
+			})
+			outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.FanOutOptions{
+				Rollback: herokubuild.RollbackAll,
+				Verify: func(_ context.Context, app string, _ *herokubuild.Release) error {
+					if app == "app-3" {
+						return errors.New("unwell")
+					}
+					return nil
+				},
+			})
+			require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
+			for _, out := range outcomes {
+				require.NoError(t, out.RollbackErr)
+			}
+			assert.Equal(t, map[string]string{
+				"app-1": "summer sale, Rollback to v3", "app-2": "summer sale, Rollback to v3", "app-3": "summer sale, Rollback to v3",
+			}, f.histories())
+		})
+	}
+}
+
+// A release that was there before, of the same slug with the same words, is not
+// the one that a lost answer was about: the platform's clock tells, whatever
+// ours says.
+func TestAnEarlierReleaseIsNotTakenForOurs(t *testing.T) {
+	t.Parallel()
+	for name, age := range map[string]time.Duration{"earlier": 10 * time.Second, "ours": 0} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				clock := time.Now().Add(-7 * time.Hour)
+				release := fmt.Sprintf(`{"id":"%s","version":4,"status":"succeeded","slug":{"id":"%s"},"description":"sale","created_at":"%s"}`,
+					releaseID, slugID, clock.Add(-age).UTC().Format(time.RFC3339))
+				a := newAPI(t, quickRetry())
+				a.on("POST", releasesURL, fail(errDropped), reply(201, `{"id":"`+buildID+`","version":5,"status":"succeeded"}`))
+				a.on("GET", releasesURL, reply(200, "["+release+"]", "Date", clock.UTC().Format(http.TimeFormat)))
+				outcomes, err := a.Releases.ReleaseToApps(t.Context(), herokubuild.ReleaseCreateOptions{Slug: slugID, Description: "sale"}, []string{appName}, nil)
+				require.NoError(t, err)
+				want := releaseID
+				if age > 0 {
+					want = buildID
+				}
+				assert.Equal(t, want, outcomes[0].Release.ID)
+			})
+		})
+	}
+}
+
+// A process that ends at any event, without a word to anybody, is followed by
+// one that goes on: with the releases, or with the rollback.
+func TestAnotherProcessGoesOnWithAFanOut(t *testing.T) {
+	t.Parallel()
+	verify := func(_ context.Context, app string, _ *herokubuild.Release) error {
+		if app == "app-3" {
+			return errors.New("unwell")
+		}
+		return nil
+	}
+	for name, tt := range map[string]struct {
+		opts herokubuild.FanOutOptions
+		want map[string]string
+		err  error
+	}{
+		"canaries": {
+			herokubuild.FanOutOptions{Concurrency: 1, Canaries: 1},
+			map[string]string{"app-1": "summer sale", "app-2": "summer sale", "app-3": "summer sale"}, nil,
+		},
+		"rollback": {
+			herokubuild.FanOutOptions{Concurrency: 1, Canaries: 1, Verify: verify, Rollback: herokubuild.RollbackAll},
+			map[string]string{"app-1": "summer sale, Rollback to v3", "app-2": "summer sale, Rollback to v3", "app-3": "summer sale, Rollback to v3"},
+			herokubuild.ErrRolledBack,
+		},
+	} {
+		var log eventLog
+		opts := tt.opts
+		opts.OnEvent = log.on
+		f := newFleet(t, 3, phased, platform.Options{})
+		_, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
+		if tt.err == nil {
+			require.NoError(t, err)
+		}
+		require.Equal(t, tt.want, f.histories())
+		for i, event := range log.events {
+			t.Run(fmt.Sprintf("%s, %s of %s", name, event.Kind, event.App), func(t *testing.T) {
+				t.Parallel()
+				f := newFleet(t, 3, phased, platform.Options{})
+				// It dies: nothing that it sends from then on arrives.
+				ctx, cancel := context.WithCancel(t.Context())
+				dying := &mortal{next: http.DefaultTransport}
+				doomed, err := herokubuild.NewClient(herokubuild.WithBaseURL(f.p.URL()), herokubuild.WithToken(f.p.Token()), quickRetry(),
+					herokubuild.WithPollBackoff(func(int) time.Duration { return time.Millisecond }),
+					herokubuild.WithHTTPClient(&http.Client{Transport: dying}))
+				require.NoError(t, err)
+				opts := tt.opts
+				var saved herokubuild.Checkpoint
+				seen := 0
+				opts.OnEvent = func(_ context.Context, e herokubuild.Event) error {
+					if seen++; seen == i+1 {
+						saved = e.Checkpoint
+						dying.die()
+						cancel()
+					}
+					return nil
+				}
+				_, err = doomed.Releases.ReleaseToApps(ctx, f.what, f.apps, &opts)
+				if seen <= i {
+					t.Fatalf("it ended before event %d", i)
+				}
+				if tt.err != nil || i+1 < len(log.events) {
+					require.Error(t, err)
+				}
+
+				opts.OnEvent, opts.Checkpoint = nil, roundTrip(t, saved)
+				outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
+				assert.Equal(t, tt.want, f.histories())
+				if tt.err == nil {
+					require.NoError(t, err)
+					return
+				}
+				require.Error(t, err)
+				for _, out := range outcomes {
+					require.NoError(t, out.RollbackErr)
+					require.Error(t, out.Err)
+					require.NotNil(t, out.RolledBack)
+				}
+			})
+		}
+	}
+}
+
+// mortal is the network of a process that ends.
+type mortal struct {
+	next http.RoundTripper
+	mu   sync.Mutex
+	dead bool
+}
+
+func (m *mortal) die() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.dead = true
+}
+
+func (m *mortal) RoundTrip(req *http.Request) (*http.Response, error) {
+	m.mu.Lock()
+	dead := m.dead
+	m.mu.Unlock()
+	if dead {
+		return nil, errDropped
+	}
+	return m.next.RoundTrip(req)
+}
+
+func TestReleaseToAppsRefuses(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	slug := herokubuild.ReleaseCreateOptions{Slug: slugID}
+	for name, tt := range map[string]struct {
+		what herokubuild.ReleaseCreateOptions
+		apps []string
+		opts herokubuild.FanOutOptions
+	}{
+		"ReleaseCreateOptions":          {},
+		"Slug":                          {what: herokubuild.ReleaseCreateOptions{Slug: "v12"}},
+		"apps":                          {slug, []string{"a-b", "a-b"}, herokubuild.FanOutOptions{}},
+		"FanOutOptions.Concurrency":     {slug, nil, herokubuild.FanOutOptions{Concurrency: -1}},
+		"FanOutOptions.Canaries":        {slug, []string{"a-b"}, herokubuild.FanOutOptions{Canaries: 2}},
+		"FanOutOptions.Rollback":        {slug, nil, herokubuild.FanOutOptions{Rollback: herokubuild.RollbackUnverified}},
+		"FanOutOptions.RollbackTimeout": {slug, nil, herokubuild.FanOutOptions{RollbackTimeout: -1}},
+		"FanOutOptions.IdleTimeout":     {slug, nil, herokubuild.FanOutOptions{IdleTimeout: -1}},
+		"Checkpoint":                    {slug, nil, herokubuild.FanOutOptions{Checkpoint: herokubuild.Checkpoint{Slug: releaseID}}},
+	} {
+		_, err := a.Releases.ReleaseToApps(t.Context(), tt.what, tt.apps, &tt.opts)
+		requireInvalid(t, err, name)
+	}
+	outcomes, err := a.Releases.ReleaseToApps(t.Context(), slug, nil, nil)
+	require.NoError(t, err, "nobody is everybody")
+	assert.Empty(t, outcomes)
+	assert.Zero(t, a.mock.GetTotalCallCount())
+}
+
+// With little left of the account's rate limit, requests wait for more instead
+// of being refused.
+func TestFanOutKeepsTheRateLimit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		account := &account{tokens: 40, max: 40, at: time.Now()}
+		a := newAPI(t, herokubuild.WithHTTPClient(&http.Client{Transport: account}))
+		var apps []string
+		for i := range 120 {
+			apps = append(apps, "app-"+strconv.Itoa(i))
+		}
+		started := time.Now()
+		_, err := a.Releases.ReleaseToApps(t.Context(), herokubuild.ReleaseCreateOptions{Slug: slugID}, apps, &herokubuild.FanOutOptions{Concurrency: 4})
+		require.NoError(t, err)
+		assert.Zero(t, account.refused)
+		assert.Equal(t, 120, account.charged)
+		// 32 at once, and the others as they come back, 1.25 a second.
+		assert.InDelta(t, 70, time.Since(started).Seconds(), 20)
+		assert.Less(t, account.free, 60, "one asks for all")
+	})
+}
+
+// account is a platform of which only the rate limit counts.
+type account struct {
+	mu                     sync.Mutex
+	tokens, max            float64
+	at                     time.Time
+	charged, refused, free int
+}
+
+func (a *account) RoundTrip(req *http.Request) (*http.Response, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	a.tokens = min(a.max, a.tokens+now.Sub(a.at).Seconds()*4500/3600)
+	a.at = now
+	left := func() string { return strconv.Itoa(int(a.tokens)) }
+	if req.URL.Path == "/account/rate-limits" {
+		a.free++
+		return reply(200, `{"remaining":`+left()+`}`)(req)
+	}
+	if a.tokens < 1 {
+		a.refused++
+		return reply(429, `{"id":"rate_limit"}`)(req)
+	}
+	a.tokens--
+	a.charged++
+	return reply(201, `{"id":"`+releaseID+`","status":"succeeded","version":4}`, "RateLimit-Remaining", left())(req)
+}
+
+// TestFleet releases to many apps on a platform that keeps to its rate limit,
+// with release phases of random length of which some fail. FLEET_APPS is how
+// many there are (40 if it is not set; the pool of requests is 4.5 an app, as
+// it is with a thousand).
+func TestFleet(t *testing.T) {
+	n := 40
+	if text := os.Getenv("FLEET_APPS"); text != "" {
+		var err error
+		n, err = strconv.Atoi(text)
+		require.NoError(t, err)
+	}
+	f := newFleet(t, n, "release: echo migrating; sleep $NAP; echo done; test -z \"$FAIL\"\n",
+		platform.Options{RateLimit: 1_000_000, StatusLag: 150 * time.Millisecond, ReleaseStreamDelay: 100 * time.Millisecond},
+		herokubuild.WithPollBackoff(herokubuild.DefaultPollBackoff))
+	r := rand.New(rand.NewPCG(1, uint64(n)))
+	failing := map[string]bool{}
+	for i, app := range f.apps {
+		vars := map[string]string{"NAP": fmt.Sprintf("0.%02d", r.IntN(60))}
+		if i == 7 || r.IntN(100) < 3 {
+			failing[app], vars["FAIL"] = true, "1"
+		}
+		require.NoError(t, f.p.SetConfigVars(app, vars))
+	}
+	before := len(f.p.Requests())
+	f.p.SetRateLimit(n * 9 / 2)
+	started := time.Now()
+	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, nil)
+	took := time.Since(started)
+	require.ErrorIs(t, err, herokubuild.ErrReleaseFailed)
+	for i, app := range f.apps {
+		assert.Equal(t, failing[app], outcomes[i].Err != nil, "%s: %v", app, outcomes[i].Err)
+		want := "summer sale"
+		if failing[app] {
+			want += " (failed)"
+			require.ErrorIs(t, outcomes[i].Err, herokubuild.ErrReleaseFailed)
+		}
+		assert.Equal(t, want, f.history(app))
+	}
+	charged, streams, refused := 0, 0, 0
+	for _, r := range f.p.Requests()[before:] {
+		switch {
+		case r.Host == "stream":
+			streams++
+		case r.Path != "/account/rate-limits":
+			charged++
+		}
+		if r.Status == http.StatusTooManyRequests {
+			refused++
+		}
+	}
+	assert.Zero(t, refused, "no request is refused for the rate limit")
+	t.Logf("%d apps, %d failing, in %v: %.2f requests an app, and %.2f to the stream host", n, len(failing), took.Round(time.Millisecond), float64(charged)/float64(n), float64(streams)/float64(n))
+}

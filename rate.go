@@ -1,0 +1,110 @@
+package herokubuild
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+)
+
+// This file is the account's rate limit: what is left of it, and who has to
+// wait for more.
+
+// RateLimitRemaining returns how many requests the account may still make. The
+// platform gives each account a pool of 4500 that refills by 75 a minute. The
+// question is free.
+//
+// Endpoint: GET /account/rate-limits (schema: rate-limit, Info). Errors:
+// [*APIError], [*RequestError], [*AnswerError].
+func (c *Client) RateLimitRemaining(ctx context.Context) (int, error) {
+	var out struct {
+		Remaining int `json:"remaining"`
+	}
+	if _, err := c.call(ctx, apiCall{method: http.MethodGet, path: apiPath("account", "rate-limits")}, &out); err != nil {
+		return 0, err
+	}
+	c.rate.set(out.Remaining)
+	return out.Remaining, nil
+}
+
+// rateLimit is what the platform last said of the account's rate limit.
+type rateLimit struct {
+	// remaining is one more than what is left, so that zero is "not known".
+	remaining atomic.Int64
+}
+
+// rateHeader is in its canonical form, for a look-up that allocates nothing.
+const rateHeader = "Ratelimit-Remaining"
+
+func (l *rateLimit) note(header http.Header) {
+	if values := header[rateHeader]; len(values) > 0 {
+		if n, err := strconv.Atoi(values[0]); err == nil {
+			l.set(n)
+		}
+	}
+}
+
+func (l *rateLimit) set(remaining int) { l.remaining.Store(int64(max(remaining, 0)) + 1) }
+
+func (l *rateLimit) left() (n int, known bool) {
+	n = int(l.remaining.Load())
+	return n - 1, n > 0
+}
+
+// pacer holds back requests that would use up the account's rate limit.
+type pacer struct {
+	client *Client
+	// reserve is never touched: as many requests may be under way unseen.
+	reserve int
+
+	// turn has room for one, who asks for all.
+	turn chan struct{}
+}
+
+func newPacer(c *Client, reserve int) *pacer {
+	return &pacer{client: c, reserve: reserve, turn: make(chan struct{}, 1)}
+}
+
+const (
+	// refill is how long one request takes to come back, by what the platform
+	// documents.
+	refill = time.Hour / 4500
+	// maxPace bounds the wait between two questions.
+	maxPace = 15 * time.Second
+)
+
+// wait returns once there is a request to spare.
+func (p *pacer) wait(ctx context.Context) error {
+	if p.enough() {
+		return nil
+	}
+	select {
+	case p.turn <- struct{}{}:
+		defer func() { <-p.turn }()
+	case <-ctx.Done():
+		return contextError(ctx)
+	}
+	for !p.enough() {
+		left, err := p.client.RateLimitRemaining(ctx)
+		if err != nil {
+			return err
+		}
+		if left > p.reserve {
+			return nil
+		}
+		// Enough for all that wait, so that one question does for them.
+		if err := sleep(ctx, min(time.Duration(p.reserve+p.reserve/2-left)*refill, maxPace)); err != nil {
+			return err
+		}
+		if _, err := p.client.RateLimitRemaining(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *pacer) enough() bool {
+	left, known := p.client.rate.left()
+	return !known || left > p.reserve
+}
