@@ -108,6 +108,9 @@ func checkAppAndID(app, field, id string) error {
 // The request is sent again only where the platform cannot have seen it. An
 // error that matches [ErrMaybeApplied] leaves open whether a build was started.
 //
+// Buildpacks are for Cedar apps only. Where opts has some, the app is looked up
+// first (GET /apps/{app}), and a Fir app is refused with a [*GenerationError].
+//
 // Endpoint: POST /apps/{app}/builds (schema: build, Create). Errors:
 // [*ArgumentError], [*APIError], [*RequestError], [*AnswerError].
 func (s BuildsService) Create(ctx context.Context, app string, opts BuildCreateOptions) (*Build, error) {
@@ -117,7 +120,20 @@ func (s BuildsService) Create(ctx context.Context, app string, opts BuildCreateO
 	if err := opts.check(); err != nil {
 		return nil, err
 	}
+	if len(opts.Buildpacks) > 0 {
+		if err := s.checkTakesBuildpacks(ctx, app); err != nil {
+			return nil, err
+		}
+	}
 	return fetch[Build](ctx, s.client, apiCall{method: http.MethodPost, path: buildsPath(app), body: opts})
+}
+
+func (s BuildsService) checkTakesBuildpacks(ctx context.Context, app string) error {
+	of, err := AppsService(s).Get(ctx, app)
+	if err == nil && of.IsFir() {
+		err = &GenerationError{App: app, Generation: of.Generation.Name, Reason: "its builds take no buildpacks; its project.toml names them"}
+	}
+	return err
 }
 
 // Get returns a build as it is now, with a freshly signed OutputStreamURL.

@@ -1,9 +1,11 @@
 package herokubuild_test
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 
+	"github.com/jarcoal/httpmock"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -81,12 +83,21 @@ func TestBuildsCreate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := newAPI(t)
+			a.on("GET", appURL, replyFile(t, 200, "app.json"))
 			a.on("POST", buildsURL, replyFile(t, 201, "build_pending.json"))
 			b, err := a.Builds.Create(t.Context(), appName, tt.opts)
 			require.NoError(t, err)
 			assert.Equal(t, buildID, b.ID)
-			r := a.requireCall(t, "POST", buildsURL, tt.body)
-			assert.Equal(t, accept, r.Header.Get("Accept"))
+			seen := a.seen()
+			if tt.opts.Buildpacks != nil {
+				// Not every app takes them.
+				require.Len(t, seen, 2)
+				assertCall(t, seen[0], "GET", appURL, "")
+				seen = seen[1:]
+			}
+			require.Len(t, seen, 1)
+			assertCall(t, seen[0], "POST", buildsURL, tt.body)
+			assert.Equal(t, accept, seen[0].Header.Get("Accept"))
 		})
 	}
 }
@@ -117,6 +128,23 @@ func TestBuildsCreateRefuses(t *testing.T) {
 			requireInvalid(t, err, tt.name)
 			assert.Zero(t, a.mock.GetTotalCallCount())
 		})
+	}
+}
+
+func TestBuildpacksOfAFirApp(t *testing.T) {
+	t.Parallel()
+	opts := herokubuild.BuildCreateOptions{SourceBlob: herokubuild.SourceBlob{URL: sourceURL}, Buildpacks: []herokubuild.Buildpack{{Name: "heroku/go"}}}
+	for want, answer := range map[error]httpmock.Responder{
+		herokubuild.ErrGeneration: reply(200, strings.Replace(golden(t, "app.json"), `"cedar"`, `"fir"`, 1)),
+		herokubuild.ErrNotFound:   reply(404, golden(t, "error_not_found.json")),
+	} {
+		a := newAPI(t)
+		a.on("GET", appURL, answer)
+		b, err := a.Builds.Create(t.Context(), appName, opts)
+		assert.Nil(t, b)
+		require.ErrorIs(t, err, want)
+		require.NotErrorIs(t, err, herokubuild.ErrMaybeApplied)
+		a.requireCall(t, "GET", appURL, "")
 	}
 }
 

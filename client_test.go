@@ -475,7 +475,7 @@ func TestZeroClient(t *testing.T) {
 		},
 		"Slugs.Put": func(ctx context.Context, c *herokubuild.Client) error { return c.Slugs.Put(ctx, slugPut, archive, nil) },
 		"Slugs.Download": func(ctx context.Context, c *herokubuild.Client) error {
-			_, err := c.Slugs.Download(ctx, slugGet)
+			_, err := c.Slugs.Download(ctx, appName, slugGet, nil)
 			return err
 		},
 		"Releases.Get": func(ctx context.Context, c *herokubuild.Client) error {

@@ -120,6 +120,19 @@
 // that of [PhaseBuild]'s event before anything else, and the build is found
 // again whatever happens.
 //
+// # Slugs
+//
+// [SlugsService.CreateFromDir] makes a slug of a directory and its Procfile
+// without a build, [ReleasesService.Create] releases it, and
+// [ReleasesService.Promote] releases to an app what another one runs.
+// [SlugsService.Download] reads a slug's archive: it goes on where a connection
+// broke, and ends with io.EOF only if the checksum is right. [UnpackSlug]
+// unpacks it, or any gzipped tar archive, and needs not trust it: nothing gets
+// out of the directory or beyond the limits, and a refusal names its entry.
+//
+// Apps of the Fir generation ([App.IsFir]) run OCI images and no slugs:
+// [Release.Code] is what a release runs, whichever it is.
+//
 // # Errors
 //
 // Every error is of a type that can be told with errors.As, and matches the
@@ -131,10 +144,14 @@
 //   - [*RequestError]: no answer; wraps the cause
 //   - [*AnswerError]: an answer that cannot be understood ([ErrUnexpectedAnswer])
 //   - [*UploadError]: a storage host refused
+//   - [*ChecksumError] ([ErrChecksum]) and [*UnpackError] ([ErrUnsafeArchive],
+//     [ErrArchiveTooLarge]): a slug's archive that is not what it should be
 //   - [*StreamError]: output that cannot be followed ([ErrStreamStalled],
 //     [ErrOutputTruncated])
 //   - [*BuildError] ([ErrBuildFailed]) and [*ReleaseError] ([ErrReleaseFailed]):
 //     the platform did its work, and the code did not pass
+//   - [*RollbackError] ([ErrNotEligible], [ErrExpired]) and [*GenerationError]
+//     ([ErrGeneration]): asked of a release or app that cannot do it
 //   - [*FanOutError]: some of many apps failed ([ErrSkipped], [ErrVerifyFailed],
 //     [ErrRolledBack], or the app's own error)
 //   - [*DeployError]: where [Client.BuildAndRelease] stopped, and what it had

@@ -70,8 +70,29 @@ var (
 	// waiting (WaitOptions.Timeout, BuildAndReleaseOptions.Timeout) ran out.
 	ErrWaitTimeout = errors.New("timed out waiting")
 	// ErrArchiveChanged is matched where a file changed its size while it was
-	// packed or uploaded.
+	// packed or uploaded, or an archive its content while it was downloaded.
 	ErrArchiveChanged = errors.New("changed while it was read")
+
+	// ErrChecksum is matched by a [*ChecksumError]: what was downloaded is not
+	// what was uploaded.
+	ErrChecksum = errors.New("checksum mismatch")
+	// ErrExpired is matched where the platform has destroyed the archive of a
+	// slug, or the slug or image of a release, as it does with those that are
+	// old and not in use.
+	ErrExpired = errors.New("no longer kept by the platform")
+	// ErrGeneration is matched by a [*GenerationError].
+	ErrGeneration = errors.New("not of this app's generation")
+	// ErrNotEligible is matched by a [*RollbackError], whatever its reason.
+	ErrNotEligible = errors.New("not eligible for rollback")
+	// ErrNoCode is matched where a release that is to be promoted has neither
+	// slug nor image.
+	ErrNoCode = errors.New("a release without code")
+	// ErrUnsafeArchive is matched by an [*UnpackError] for an archive that
+	// tries to get out of its directory, or has what no slug has.
+	ErrUnsafeArchive = errors.New("unsafe archive")
+	// ErrArchiveTooLarge is matched by an [*UnpackError] for an archive that
+	// exceeds a limit of [UnpackOptions].
+	ErrArchiveTooLarge = errors.New("archive too large")
 )
 
 // ArgumentError says which argument of a call is wrong and why. It is returned

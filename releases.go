@@ -178,33 +178,6 @@ func (s ReleasesService) Current(ctx context.Context, app string) (*Release, err
 	return nil, fmt.Errorf("herokubuild: current release of %s: %w", app, ErrNotFound)
 }
 
-// Rollback makes a new release of what an earlier one had: its code and config
-// vars, not its add-ons. The earlier one is named by its id or version; a
-// version costs one request more, since the API takes ids only.
-//
-// Endpoint: POST /apps/{app}/releases with the release in the body (schema:
-// release, Rollback). Errors: as [ReleasesService.Create].
-func (s ReleasesService) Rollback(ctx context.Context, app, idOrVersion string) (*Release, error) {
-	id, err := checkRelease(idOrVersion)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkApp("app", app); err != nil {
-		return nil, err
-	}
-	if !strings.Contains(id, "-") {
-		r, err := s.Get(ctx, app, id)
-		if err != nil {
-			return nil, err
-		}
-		id = r.ID
-	}
-	body := struct {
-		Release string `json:"release"`
-	}{id}
-	return fetch[Release](ctx, s.client, apiCall{method: http.MethodPost, path: releasesPath(app), body: body})
-}
-
 // Wait looks at a release, named by id or version, until its status is final
 // and returns it if that is success: the release phase, if there is one, has
 // passed and the app runs the release.

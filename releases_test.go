@@ -125,40 +125,6 @@ func TestReleasesCreateIsNotRepeated(t *testing.T) {
 	})
 }
 
-func TestRollback(t *testing.T) {
-	t.Parallel()
-	body := `{"release":"` + releaseID + `"}`
-	t.Run("by id", func(t *testing.T) {
-		t.Parallel()
-		a := newAPI(t)
-		a.on("POST", releasesURL, reply(201, `{"id":"new","version":13,"status":"succeeded"}`))
-		r, err := a.Releases.Rollback(t.Context(), appName, releaseID)
-		require.NoError(t, err)
-		assert.Equal(t, 13, r.Version)
-		a.requireCall(t, "POST", releasesURL, body)
-	})
-	// The API takes ids only.
-	t.Run("by version", func(t *testing.T) {
-		t.Parallel()
-		a := newAPI(t)
-		a.on("GET", releasesURL+"/12", replyFile(t, 200, "release.json"))
-		a.on("POST", releasesURL, reply(201, `{"id":"new","version":13}`))
-		_, err := a.Releases.Rollback(t.Context(), appName, "v12")
-		require.NoError(t, err)
-		seen := a.seen()
-		require.Len(t, seen, 2)
-		assertCall(t, seen[1], "POST", releasesURL, body)
-	})
-	t.Run("of no release", func(t *testing.T) {
-		t.Parallel()
-		a := newAPI(t)
-		a.on("GET", releasesURL+"/99", reply(404, golden(t, "error_not_found.json")))
-		_, err := a.Releases.Rollback(t.Context(), appName, "99")
-		require.ErrorIs(t, err, herokubuild.ErrNotFound)
-		assert.Len(t, a.seen(), 1)
-	})
-}
-
 func TestCurrentRelease(t *testing.T) {
 	t.Parallel()
 	release := func(version int, current bool, status string) string {

@@ -2,7 +2,6 @@ package herokubuild
 
 import (
 	"context"
-	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -119,20 +118,4 @@ func (s SlugsService) Put(ctx context.Context, slug *Slug, archive *Archive, opt
 		return &ArgumentError{Name: "slug", Reason: "its blob is for " + quote(slug.Blob.Method) + ", not for uploading: only a slug just created can be uploaded"}
 	}
 	return s.client.putArchive(ctx, method, slug.Blob.URL, archive, opts)
-}
-
-// Download opens the archive of a slug, a gzipped tar with everything under
-// ./app, for reading. Close it when done. The context governs the reading too.
-//
-// The request goes to the storage host, without the API key. Errors:
-// [*ArgumentError], [*UploadError] (with status 403 for an address that has
-// expired: get the slug again), [*RequestError].
-func (s SlugsService) Download(ctx context.Context, slug *Slug) (io.ReadCloser, error) {
-	if slug == nil {
-		return nil, &ArgumentError{Name: "slug", Reason: "is nil"}
-	}
-	if method := strings.ToUpper(slug.Blob.Method); method != http.MethodGet {
-		return nil, &ArgumentError{Name: "slug", Reason: "its blob is for " + quote(slug.Blob.Method) + ", not for downloading: get the slug again"}
-	}
-	return s.client.openBlob(ctx, slug.Blob.URL)
 }

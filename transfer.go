@@ -93,41 +93,19 @@ func (c *Client) putArchive(ctx context.Context, method string, signed SecretURL
 	return nil
 }
 
-// openBlob opens what a signed URL points to.
-func (c *Client) openBlob(ctx context.Context, signed SecretURL) (io.ReadCloser, error) {
+// openBlob asks for what a signed URL points to, from an offset on.
+func (c *Client) openBlob(ctx context.Context, signed SecretURL, from int64) (*http.Response, error) {
 	req, err := c.storageRequest(ctx, http.MethodGet, signed, nil)
 	if err != nil {
 		return nil, err
 	}
 	// The archive is wanted as it is stored, not as the transport unpacks it.
 	req.Header.Set("Accept-Encoding", "identity")
-	resp, err := c.storageCall(http.MethodGet, signed).do(ctx, c.storage, req)
-	if err != nil {
-		return nil, err
+	if from > 0 {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", from))
 	}
-	return &blobBody{ctx: ctx, body: resp.Body, url: signed.String()}, nil
+	return c.storageCall(http.MethodGet, signed).do(ctx, c.storage, req)
 }
-
-// blobBody gives the errors of a download the package's own type.
-type blobBody struct {
-	ctx  context.Context
-	body io.ReadCloser
-	url  string
-}
-
-func (b *blobBody) Read(p []byte) (int, error) {
-	n, err := b.body.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		err = cleanURLError(err)
-		if b.ctx.Err() != nil {
-			err = contextError(b.ctx)
-		}
-		err = &RequestError{Method: http.MethodGet, URL: b.url, Attempts: 1, Err: err}
-	}
-	return n, err
-}
-
-func (b *blobBody) Close() error { return b.body.Close() }
 
 // exactReader reads exactly size bytes of src and fails if there are fewer or
 // more: the network library would notice too, in words that quote the URL.

@@ -72,6 +72,8 @@ func (p *Platform) apiHandler() http.Handler {
 		"POST /apps/{app}/slugs":       p.createSlug,
 		"GET /apps/{app}/slugs/{slug}": p.getSlug,
 
+		"GET /apps/{app}/oci-images/{image}": p.getImage,
+
 		"POST /apps/{app}/releases":                      p.createRelease,
 		"GET /apps/{app}/releases":                       p.listReleases,
 		"GET /apps/{app}/releases/{release}":             p.getRelease,

@@ -16,6 +16,7 @@ const defaultStack = "heroku-24"
 // app and everything below it is guarded by Platform.mu.
 type app struct {
 	id, name         string
+	generation       namedRef
 	created, updated time.Time
 	config           map[string]string
 	cacheDir         string
@@ -162,7 +163,7 @@ func (p *Platform) viewApp(a *app) appView {
 	v := appView{
 		BuildStack: p.appStack(),
 		CreatedAt:  stamp(a.created),
-		Generation: p.gen,
+		Generation: a.generation,
 		GitURL:     "https://git.heroku.com/" + a.name + ".git",
 		ID:         a.id,
 		Name:       a.name,
@@ -174,7 +175,7 @@ func (p *Platform) viewApp(a *app) appView {
 	}
 	if r := a.current(); r != nil {
 		v.ReleasedAt = optional(stamp(r.created))
-		if r.slug != nil {
+		if r.slug != nil && !r.slug.image {
 			v.BuildpackProvidedDescription = r.slug.buildpack
 			v.SlugSize = p.slugSize(r.slug)
 		}

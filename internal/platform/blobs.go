@@ -82,6 +82,16 @@ func (b *blobStore) put(key string, fill func(io.Writer) error) (object, error) 
 	return o, nil
 }
 
+// remove is for what is no longer wanted.
+func (b *blobStore) remove(key string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if o, ok := b.objects[key]; ok {
+		delete(b.objects, key)
+		_ = os.Remove(o.file) // where it is still being read, Close removes it
+	}
+}
+
 type counter struct{ n int64 }
 
 func (c *counter) Write(p []byte) (int, error) {

@@ -75,7 +75,7 @@ type BuildInfo struct {
 	SourceURL     string
 	SourceVersion string
 	Checksum      string // of the source, as the client gave it
-	SlugID        string // empty unless succeeded
+	SlugID        string // empty unless succeeded; of a Fir app, the image's id
 	ReleaseID     string // likewise
 	OutputBytes   int64  // printed so far
 	CreatedAt     time.Time
@@ -114,7 +114,7 @@ func (p *Platform) viewBuild(b *build) buildView {
 		App:             ref{ID: b.app.id},
 		Buildpacks:      b.buildpacks,
 		CreatedAt:       stamp(b.created),
-		Generation:      p.gen.Name,
+		Generation:      b.app.generation.Name,
 		ID:              b.id,
 		OutputStreamURL: p.streamURL(b.app.id, b.id),
 		SourceBlob:      b.source,
@@ -124,7 +124,10 @@ func (p *Platform) viewBuild(b *build) buildView {
 		User:            b.user,
 	}
 	if b.status == statusSucceeded {
-		v.Slug, v.Release = &ref{ID: b.slug.id}, &ref{ID: b.release.id}
+		v.Release = &ref{ID: b.release.id}
+		if !b.slug.image {
+			v.Slug = &ref{ID: b.slug.id}
+		}
 	}
 	return v
 }
@@ -188,6 +191,9 @@ func (p *Platform) createBuild(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	v, err := viewOf(p, r, func(a *app) (buildView, error) {
+		if len(body.Buildpacks) > 0 && a.generation == p.fir {
+			return buildView{}, invalid("Buildpacks cannot be set for builds of Fir-generation apps.")
+		}
 		id, now := newUUID(), time.Now()
 		out, err := p.streams.open(id, 0)
 		if err != nil {
@@ -457,7 +463,7 @@ func parseProcfile(dir string) (map[string]string, error) {
 		return nil, err
 	}
 	defer f.Close() //nolint:errcheck // only read
-	line := regexp.MustCompile(`^([A-Za-z0-9_-]{1,128}):\s*(.+)$`)
+	line := regexp.MustCompile(`^\s*([A-Za-z0-9_-]{1,128}):\s*(.+)$`)
 	sc := bufio.NewScanner(io.LimitReader(f, 1<<20))
 	for sc.Scan() {
 		if m := line.FindStringSubmatch(strings.TrimRight(sc.Text(), " \t\r")); m != nil {
@@ -482,6 +488,7 @@ func (p *Platform) packSlug(ctx context.Context, b *build, j *Job) (*slug, error
 	checksum := "SHA256:" + o.sha256
 	return &slug{
 		id:                id,
+		image:             b.app.generation == p.fir,
 		created:           time.Now(),
 		stack:             b.stack,
 		processTypes:      maps.Clone(j.ProcessTypes),

@@ -35,12 +35,12 @@ echo "stack $STACK version $SOURCE_VERSION"
 if [ -e "$2/seen" ]; then echo "cache hit"; fi; touch "$2/seen"
 echo "to stderr" >&2
 printf 'made' > "$1/made"; ln -s made "$1/link"
-`, entry{name: "./Procfile", body: "web: ./serve\r\n# comment\n worker: no\nclock-1:tick  \n"})
+`, entry{name: "./Procfile", body: "web: ./serve\r\n# comment\n worker: yes\nno type\nclock-1:tick  \n"})
 	sum := sha256.Sum256(archive)
 	id := r.build("example-app", archive, "version", "0123456789abcdef", "version_description", "a commit", "checksum", "SHA256:"+hex.EncodeToString(sum[:]))
 	build, out := r.built(id)
 	require.Equal(t, "succeeded", build["status"], out)
-	for _, line := range []string{"-----> Building on the Heroku-24 stack\n", "args 3\nhi there\nno key\nstack heroku-24 version 0123456789abcdef\nto stderr\n", "Procfile declares types -> clock-1, web\n", "-----> Compressing...\n       Done: ", "       Released v3\n       https://example-app.herokuapp.com/ deployed to Heroku\n"} {
+	for _, line := range []string{"-----> Building on the Heroku-24 stack\n", "args 3\nhi there\nno key\nstack heroku-24 version 0123456789abcdef\nto stderr\n", "Procfile declares types -> clock-1, web, worker\n", "-----> Compressing...\n       Done: ", "       Released v3\n       https://example-app.herokuapp.com/ deployed to Heroku\n"} {
 		assert.Contains(t, out, line)
 	}
 	assert.NotContains(t, out, "cache hit")
@@ -49,7 +49,7 @@ printf 'made' > "$1/made"; ln -s made "$1/link"
 	assert.Equal(t, string(stored), out)
 
 	slug := r.api("GET", "/apps/example-app/slugs/"+build["slug"].(map[string]any)["id"].(string), "").json(t)
-	assert.Equal(t, map[string]any{"web": "./serve", "clock-1": "tick"}, slug["process_types"])
+	assert.Equal(t, map[string]any{"web": "./serve", "clock-1": "tick", "worker": "yes"}, slug["process_types"])
 	assert.Equal(t, "0123456789abcdef", slug["commit"])
 	assert.Equal(t, "a commit", slug["commit_description"])
 	blob := r.send("GET", slug["blob"].(map[string]any)["url"].(string), nil)

@@ -32,6 +32,9 @@ type Options struct {
 	// Apps are the names of the apps that exist from the start. The default is
 	// example-app and other-app.
 	Apps []string
+	// FirApps are the names of further apps from the start, of the Fir
+	// generation: their builds make OCI images. The default is none.
+	FirApps []string
 	// Addr is the address of the API listener, by default 127.0.0.1:0. It has
 	// to be a loopback address. The blob store and the stream host listen on
 	// free ports of the same host.
@@ -166,7 +169,8 @@ type Platform struct {
 	account userView
 	stacks  []stackView
 	region  namedRef
-	gen     namedRef
+	cedar   namedRef
+	fir     namedRef
 	apps    []*app
 	slugs   map[string]*slug
 }
@@ -216,7 +220,8 @@ func Start(opts Options) (*Platform, error) {
 		started: now,
 		account: userView{Email: opts.Email, ID: newUUID()},
 		region:  namedRef{ID: newUUID(), Name: "us"},
-		gen:     namedRef{ID: newUUID(), Name: "cedar"},
+		cedar:   namedRef{ID: newUUID(), Name: "cedar"},
+		fir:     namedRef{ID: newUUID(), Name: "fir"},
 		slugs:   map[string]*slug{},
 	}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
@@ -226,6 +231,11 @@ func Start(opts Options) (*Platform, error) {
 	p.fetcher = newFetcher()
 	for _, name := range opts.Apps {
 		if err := p.AddApp(name); err != nil {
+			return nil, errors.Join(err, p.Close())
+		}
+	}
+	for _, name := range opts.FirApps {
+		if err := p.addApp(name, p.fir); err != nil {
 			return nil, errors.Join(err, p.Close())
 		}
 	}
@@ -326,7 +336,9 @@ func (p *Platform) pause(d time.Duration) {
 
 // AddApp creates an app, with the two releases that a fresh app on Heroku has.
 // It fails when the name is taken or not a valid one.
-func (p *Platform) AddApp(name string) error {
+func (p *Platform) AddApp(name string) error { return p.addApp(name, p.cedar) }
+
+func (p *Platform) addApp(name string, generation namedRef) error {
 	if !validAppName(name) {
 		return fmt.Errorf("platform: %q is not a valid app name", name)
 	}
@@ -336,7 +348,7 @@ func (p *Platform) AddApp(name string) error {
 		return fmt.Errorf("platform: app %q exists", name)
 	}
 	now := time.Now()
-	a := &app{id: newUUID(), name: name, created: now, updated: now, config: map[string]string{}}
+	a := &app{id: newUUID(), name: name, generation: generation, created: now, updated: now, config: map[string]string{}}
 	a.cacheDir = p.newCacheDir()
 	p.apps = append(p.apps, a)
 	p.addRelease(a, nil, "Initial release", p.account)

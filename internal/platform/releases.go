@@ -17,6 +17,7 @@ const (
 	statusPending   = "pending"
 	statusSucceeded = "succeeded"
 	statusFailed    = "failed"
+	statusExpired   = "expired"
 )
 
 // release is guarded by Platform.mu.
@@ -59,10 +60,10 @@ type releaseView struct {
 type ReleaseInfo struct {
 	ID          string
 	Version     int
-	Status      string // pending, succeeded or failed
+	Status      string // pending, succeeded, failed or expired
 	Current     bool
 	Description string
-	SlugID      string // empty for a release without code
+	SlugID      string // empty for a release without code; of a Fir app, the image's id
 	OutputBytes int64  // printed by the release command so far
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
@@ -108,6 +109,37 @@ func (a *app) current() *release {
 	return nil
 }
 
+// Expire does to a release, and to the slug or image of it, what Heroku does
+// when they are old: what it ran is destroyed, for all releases. It fails for
+// one that an app runs.
+func (p *Platform) Expire(app string, version int) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a := p.findApp(app)
+	if a == nil || version < 1 || version > len(a.releases) {
+		return fmt.Errorf("platform: no release %d of %q", version, app)
+	}
+	s := a.releases[version-1].slug
+	for _, a := range p.apps {
+		if c := a.current(); c == nil || c.slug == s {
+			return fmt.Errorf("platform: %s runs the slug of release %d", a.name, version)
+		}
+	}
+	now := time.Now()
+	for _, a := range p.apps {
+		for _, r := range a.releases {
+			if r.slug == s {
+				r.status, r.updated = statusExpired, now
+			}
+		}
+	}
+	if s != nil {
+		s.deleted = now
+		p.blobs.remove(slugKey(s.id))
+	}
+	return nil
+}
+
 // eligibleForRollback holds for the current release too: clients take the second
 // one that is eligible for the previous one.
 func (r *release) eligibleForRollback() bool {
@@ -129,7 +161,11 @@ func (p *Platform) viewRelease(a *app, r *release) releaseView {
 		User:                r.user,
 		Version:             r.version,
 	}
-	if r.slug != nil {
+	switch {
+	case r.slug == nil:
+	case r.slug.image:
+		v.Artifacts = append(v.Artifacts, artifactView{Type: "oci-image", ID: r.slug.id})
+	default:
 		v.Slug = &ref{ID: r.slug.id}
 		v.Artifacts = append(v.Artifacts, artifactView{Type: "slug", ID: r.slug.id})
 	}
@@ -270,12 +306,13 @@ func short(s string) string { return s[:min(8, len(s))] }
 
 type releaseRequest struct {
 	Slug        *string `json:"slug"`
+	OCIImage    *string `json:"oci_image"`
 	Release     *string `json:"release"`
 	Description *string `json:"description"`
 }
 
 // createRelease serves two endpoints that only their bodies tell apart:
-// releasing a slug, and rolling back.
+// releasing a slug or image, and rolling back.
 func (p *Platform) createRelease(w http.ResponseWriter, r *http.Request) error {
 	var body releaseRequest
 	if _, err := viewOf(p, r, func(*app) (any, error) { return nil, nil }); err != nil {
@@ -284,16 +321,22 @@ func (p *Platform) createRelease(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &body); err != nil {
 		return err
 	}
-	if (body.Slug == nil) == (body.Release == nil) {
-		return invalid("Exactly one of slug and release is required.")
+	given := 0
+	for _, s := range []*string{body.Slug, body.OCIImage, body.Release} {
+		if s != nil {
+			given++
+		}
+	}
+	if given != 1 {
+		return invalid("Exactly one of slug, oci_image and release is required.")
 	}
 	v, err := viewOf(p, r, func(a *app) (releaseView, error) {
 		if body.Release != nil {
 			return p.rollback(a, *body.Release)
 		}
-		s := p.slugs[*body.Slug]
-		if s == nil {
-			return releaseView{}, notFound("slug")
+		s, err := p.findCode(a, body)
+		if err != nil {
+			return releaseView{}, err
 		}
 		if p.slugSize(s) == nil {
 			return releaseView{}, invalid("Slug has not been uploaded.")
@@ -308,6 +351,26 @@ func (p *Platform) createRelease(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return reply(w, r, http.StatusCreated, v)
+}
+
+// findCode finds the slug, or the image by id or digest, that is to be released.
+func (p *Platform) findCode(a *app, body releaseRequest) (*slug, error) {
+	fir := a.generation == p.fir
+	switch {
+	case body.Slug != nil && fir:
+		return nil, invalid("Fir-generation apps are released with oci_image, not with slug.")
+	case body.Slug != nil:
+		if s := p.slugs[*body.Slug]; s != nil && !s.image {
+			return s, nil
+		}
+		return nil, notFound("slug")
+	case !fir:
+		return nil, invalid("Only Fir-generation apps are released with oci_image.")
+	}
+	if s := p.findImage(*body.OCIImage); s != nil {
+		return s, nil
+	}
+	return nil, notFound("oci_image")
 }
 
 func deployDescription(s *slug, id string) string {

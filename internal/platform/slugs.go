@@ -7,10 +7,13 @@ import (
 	"time"
 )
 
-// slug is guarded by Platform.mu. Its archive lies in the blob store.
+// slug is guarded by Platform.mu. Its archive lies in the blob store. It stands
+// for the OCI image of a Fir app, too, which here is packed in the same way.
 type slug struct {
 	id                string
+	image             bool
 	created           time.Time
+	deleted           time.Time
 	stack             namedRef
 	processTypes      map[string]string
 	commit            *string
@@ -49,6 +52,9 @@ func (p *Platform) viewSlug(s *slug, method string) slugView {
 		Size:                         p.slugSize(s),
 		Stack:                        s.stack,
 		UpdatedAt:                    stamp(s.created),
+	}
+	if !s.deleted.IsZero() {
+		v.DeletedAt = optional(stamp(s.deleted))
 	}
 	v.Blob.Method, v.Blob.URL = method, p.blobURL(method, slugKey(s.id))
 	return v
@@ -89,7 +95,10 @@ func (p *Platform) createSlug(w http.ResponseWriter, r *http.Request) error {
 			return invalid("process_types must have names that match ^[-\\w]{1,128}$.")
 		}
 	}
-	v, err := viewOf(p, r, func(*app) (slugView, error) {
+	v, err := viewOf(p, r, func(a *app) (slugView, error) {
+		if a.generation == p.fir {
+			return slugView{}, invalid("Slugs are not available for Fir-generation apps.")
+		}
 		stack := p.appStack()
 		if body.Stack != nil {
 			var ok bool
@@ -120,7 +129,7 @@ func (p *Platform) createSlug(w http.ResponseWriter, r *http.Request) error {
 func (p *Platform) getSlug(w http.ResponseWriter, r *http.Request) error {
 	v, err := viewOf(p, r, func(*app) (slugView, error) {
 		s := p.slugs[r.PathValue("slug")]
-		if s == nil {
+		if s == nil || s.image {
 			return slugView{}, notFound("slug")
 		}
 		return p.viewSlug(s, http.MethodGet), nil

@@ -1,0 +1,84 @@
+package herokubuild_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/herokubuild/herokubuild"
+)
+
+// A directory becomes a slug without a build; the slug is downloaded, verified
+// and unpacked.
+func ExampleSlugsService_CreateFromDir() {
+	client, stop := exampleClient()
+	defer stop()
+	dir, remove := exampleDir("index.html")
+	defer remove()
+	ctx := context.Background()
+
+	slug, err := client.Slugs.CreateFromDir(ctx, "example-app", dir, herokubuild.SlugDirOptions{
+		ProcessTypes: map[string]string{"web": "python3 -m http.server $PORT"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	release, err := client.Releases.Create(ctx, "example-app", herokubuild.ReleaseCreateOptions{Slug: slug.ID})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("released as v%d\n", release.Version)
+
+	slug, err = client.Slugs.Get(ctx, "example-app", slug.ID)
+	if err != nil {
+		log.Fatal(err)
+	}
+	archive, err := client.Slugs.Download(ctx, "example-app", slug, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = archive.Close() }()
+	into := filepath.Join(dir, "unpacked")
+	if err := herokubuild.UnpackSlug(ctx, archive, into, nil); err != nil {
+		log.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join(into, "app", "index.html"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Print(string(page))
+	// Output:
+	// released as v3
+	// hello
+}
+
+func ExampleParseProcfile() {
+	types, err := herokubuild.ParseProcfile(strings.NewReader("web: bin/web -p $PORT\nrelease: bin/migrate\n"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(types["web"])
+	_, err = herokubuild.ParseProcfile(strings.NewReader("web bin/web\n"))
+	fmt.Println(err)
+	// Output:
+	// bin/web -p $PORT
+	// herokubuild: Procfile: line 1 ("web bin/web") is not of the form "type: command"
+}
+
+func ExampleReleasesService_Rollback() {
+	client, stop := exampleClient()
+	defer stop()
+	// The first releases of an app have no code to go back to.
+	_, err := client.Releases.Rollback(context.Background(), "example-app", "v1")
+	switch {
+	case errors.Is(err, herokubuild.ErrExpired):
+		fmt.Println("the platform no longer has it")
+	case errors.Is(err, herokubuild.ErrNotEligible):
+		fmt.Println(err)
+	}
+	// Output: herokubuild: example-app cannot be rolled back to release v1: it is not eligible (it has neither slug nor image)
+}

@@ -1,0 +1,75 @@
+package platform
+
+import (
+	"net/http"
+	"strings"
+)
+
+type processView struct {
+	Name       string `json:"name"`
+	DisplayCmd string `json:"display_cmd"`
+	Command    string `json:"command"`
+	WorkingDir string `json:"working_dir"`
+	Default    bool   `json:"default"`
+}
+
+type imageView struct {
+	Architecture      string                 `json:"architecture"`
+	BaseImageName     string                 `json:"base_image_name"`
+	Buildpacks        []ref                  `json:"buildpacks"`
+	Commit            *string                `json:"commit"`
+	CommitDescription *string                `json:"commit_description"`
+	CreatedAt         string                 `json:"created_at"`
+	Digest            string                 `json:"digest"`
+	ID                string                 `json:"id"`
+	ProcessTypes      map[string]processView `json:"process_types"`
+	Stack             namedRef               `json:"stack"`
+	UpdatedAt         string                 `json:"updated_at"`
+}
+
+func (s *slug) digest() string { return strings.ToLower(str(s.checksum)) }
+
+// findImage takes an id or a digest. Of several images with one digest it is
+// the first. The caller holds mu.
+func (p *Platform) findImage(idOrDigest string) *slug {
+	var found *slug
+	for _, s := range p.slugs {
+		if s.image && (s.id == idOrDigest || s.digest() == idOrDigest) && (found == nil || s.created.Before(found.created)) {
+			found = s
+		}
+	}
+	return found
+}
+
+// getImage answers with a list of one, as Heroku does.
+func (p *Platform) getImage(w http.ResponseWriter, r *http.Request) error {
+	v, err := viewOf(p, r, func(*app) ([]imageView, error) {
+		s := p.findImage(r.PathValue("image"))
+		if s == nil {
+			return nil, notFound("oci_image")
+		}
+		v := imageView{
+			Architecture:      "arm64",
+			BaseImageName:     s.stack.Name,
+			Buildpacks:        []ref{},
+			Commit:            s.commit,
+			CommitDescription: s.commitDescription,
+			CreatedAt:         stamp(s.created),
+			Digest:            s.digest(),
+			ID:                s.id,
+			ProcessTypes:      map[string]processView{},
+			Stack:             s.stack,
+			UpdatedAt:         stamp(s.created),
+		}
+		for name, command := range s.processTypes {
+			v.ProcessTypes[name] = processView{
+				Name: name, DisplayCmd: command, Command: "/cnb/process/" + name, WorkingDir: "/workspace", Default: name == "web",
+			}
+		}
+		return []imageView{v}, nil
+	})
+	if err != nil {
+		return err
+	}
+	return reply(w, r, http.StatusOK, v)
+}

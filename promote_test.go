@@ -1,0 +1,159 @@
+package herokubuild_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/jarcoal/httpmock"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/herokubuild/herokubuild"
+	"github.com/herokubuild/herokubuild/internal/platform"
+)
+
+const otherURL = apiURL + "/apps/other-app"
+
+func TestPromote(t *testing.T) {
+	t.Parallel()
+	imageRelease := `{"id":"r","version":7,"current":true,"slug":null,"artifacts":[{"type":"slug","id":""},{"type":"oci-image","id":"` + slugID + `"}]}`
+	other := strings.Replace(golden(t, "app.json"), "abcde0", "abcdef", 1)
+	fir := strings.Replace(other, `"cedar"`, `"fir"`, 1)
+	tests := map[string]struct {
+		releases, target httpmock.Responder
+		description      string
+		// body is what is posted; empty where nothing may be.
+		body string
+		want error
+	}{
+		"slug":              {reply(200, "["+golden(t, "release.json")+"]"), reply(200, other), "", `{"slug":"` + slugID + `","description":"Promote example-app v12"}`, nil},
+		"says why":          {reply(200, "["+golden(t, "release.json")+"]"), reply(200, other), "why", `{"slug":"` + slugID + `","description":"why"}`, nil},
+		"image":             {reply(200, "["+imageRelease+"]"), reply(200, fir), "", `{"oci_image":"` + slugID + `","description":"Promote example-app v7"}`, nil},
+		"slug by artifact":  {reply(200, strings.ReplaceAll("["+golden(t, "release.json")+"]", `"slug": {"id"`, `"was": {"id"`)), reply(200, other), "", `{"slug":"` + slugID + `","description":"Promote example-app v12"}`, nil},
+		"slug to fir":       {reply(200, "["+golden(t, "release.json")+"]"), reply(200, fir), "", "", herokubuild.ErrGeneration},
+		"image to cedar":    {reply(200, "["+imageRelease+"]"), reply(200, other), "", "", herokubuild.ErrGeneration},
+		"no code":           {reply(200, `[{"id":"r","version":2,"current":true}]`), reply(200, other), "", "", herokubuild.ErrNoCode},
+		"no current":        {reply(200, `[{"id":"r","version":2}]`), reply(200, other), "", "", herokubuild.ErrNotFound},
+		"itself by its id":  {reply(200, "["+golden(t, "release.json")+"]"), replyFile(t, 200, "app.json"), "", "", herokubuild.ErrInvalid},
+		"to no app":         {reply(200, "["+golden(t, "release.json")+"]"), reply(404, golden(t, "error_not_found.json")), "", "", herokubuild.ErrNotFound},
+		"cannot be listed":  {reply(403, ""), reply(200, other), "", "", herokubuild.ErrForbidden},
+		"id is not an uuid": {reply(200, `[{"id":"r","version":2,"current":true,"slug":{"id":"x"}}]`), reply(200, other), "", "", herokubuild.ErrInvalid},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAPI(t)
+			a.on("GET", releasesURL, tt.releases)
+			a.on("GET", otherURL, tt.target)
+			a.on("POST", otherURL+"/releases", replyFile(t, 201, "release.json"))
+			r, err := a.Releases.Promote(t.Context(), appName, "other-app", tt.description)
+			seen := a.seen()
+			if tt.want == nil {
+				require.NoError(t, err)
+				assert.Equal(t, goldenRelease(t), r)
+				require.Len(t, seen, 3)
+				assertCall(t, seen[2], "POST", otherURL+"/releases", tt.body)
+				return
+			}
+			assert.Nil(t, r)
+			require.ErrorIs(t, err, tt.want)
+			for _, call := range seen {
+				assert.Equal(t, "GET", call.Method)
+			}
+		})
+	}
+	a := newAPI(t)
+	_, err := a.Releases.Promote(t.Context(), "", "other-app", "")
+	requireInvalid(t, err, "from")
+	_, err = a.Releases.Promote(t.Context(), appName, "", "")
+	requireInvalid(t, err, "to")
+	_, err = a.Releases.Promote(t.Context(), appName, appName, "")
+	requireInvalid(t, err, "to")
+	_, err = new(herokubuild.Client).Releases.Promote(t.Context(), appName, "other-app", "")
+	require.ErrorIs(t, err, herokubuild.ErrInvalid)
+	assert.Zero(t, a.mock.GetTotalCallCount())
+}
+
+// The newest release that succeeded is promoted, not one that failed after it.
+func TestPromoteOnThePlatform(t *testing.T) {
+	t.Parallel()
+	p, client := startPlatform(t, platform.Options{})
+	ctx := t.Context()
+	good, err := client.Slugs.CreateFromDir(ctx, "example-app", sourceDir(t, map[string]string{"Procfile": "web: x"}), herokubuild.SlugDirOptions{})
+	require.NoError(t, err)
+	bad, err := client.Slugs.CreateFromDir(ctx, "example-app", sourceDir(t, map[string]string{"Procfile": "web: x\nrelease: exit 1"}), herokubuild.SlugDirOptions{})
+	require.NoError(t, err)
+	_, err = client.Releases.Promote(ctx, "example-app", "other-app", "")
+	require.ErrorIs(t, err, herokubuild.ErrNoCode)
+	for _, slug := range []*herokubuild.Slug{good, bad} {
+		r, err := client.Releases.Create(ctx, "example-app", herokubuild.ReleaseCreateOptions{Slug: slug.ID})
+		require.NoError(t, err)
+		_, err = client.Releases.Wait(ctx, "example-app", r.ID, nil)
+		assert.Equal(t, slug == good, err == nil)
+	}
+	r, err := client.Releases.Promote(ctx, "example-app", "other-app", "")
+	require.NoError(t, err)
+	assert.Equal(t, good.ID, r.Slug.ID)
+	assert.Equal(t, "Promote example-app v3", r.Description)
+	assert.True(t, p.Releases("other-app")[2].Current)
+}
+
+func TestFirAppOnThePlatform(t *testing.T) {
+	t.Parallel()
+	_, client := startPlatform(t, platform.Options{FirApps: []string{"fir-one", "fir-two"}, Builder: printing("made an image\n")})
+	ctx := t.Context()
+	app, err := client.Apps.Get(ctx, "fir-one")
+	require.NoError(t, err)
+	assert.True(t, app.IsFir())
+	cedar, err := client.Apps.Get(ctx, "example-app")
+	require.NoError(t, err)
+	assert.False(t, cedar.IsFir())
+
+	archive, _ := testArchive(t)
+	source, err := client.Sources.Upload(ctx, archive, nil)
+	require.NoError(t, err)
+	blob := herokubuild.SourceBlob{URL: source.SourceBlob.GetURL}
+	_, err = client.Builds.Create(ctx, "fir-one", herokubuild.BuildCreateOptions{SourceBlob: blob, Buildpacks: []herokubuild.Buildpack{{Name: "heroku/go"}}})
+	require.ErrorIs(t, err, herokubuild.ErrGeneration)
+	assert.Contains(t, err.Error(), "buildpacks")
+
+	build, err := client.Builds.Create(ctx, "fir-one", herokubuild.BuildCreateOptions{SourceBlob: blob})
+	require.NoError(t, err)
+	assert.Equal(t, "fir", build.Generation)
+	build, err = client.Builds.Wait(ctx, "fir-one", build.ID, nil)
+	require.NoError(t, err)
+	assert.Zero(t, build.Slug)
+	release, err := client.Releases.Wait(ctx, "fir-one", build.Release.ID, nil)
+	require.NoError(t, err)
+	assert.Zero(t, release.Slug)
+	image := release.Image()
+	require.NotEmpty(t, image)
+	code, ok := release.Code()
+	require.True(t, ok)
+	assert.Equal(t, herokubuild.ReleaseCreateOptions{OCIImage: image}, code)
+
+	direct, err := client.Releases.Create(ctx, "fir-two", code)
+	require.NoError(t, err)
+	assert.Equal(t, image, direct.Image())
+	promoted, err := client.Releases.Promote(ctx, "fir-one", "fir-two", "")
+	require.NoError(t, err)
+	assert.Equal(t, image, promoted.Image())
+	_, err = client.Releases.Promote(ctx, "fir-one", "example-app", "")
+	require.ErrorIs(t, err, herokubuild.ErrGeneration)
+	back, err := client.Releases.Rollback(ctx, "fir-two", "3")
+	require.NoError(t, err)
+	assert.Equal(t, image, back.Image())
+}
+
+func TestReleaseCode(t *testing.T) {
+	t.Parallel()
+	_, ok := new(herokubuild.Release).Code()
+	assert.False(t, ok)
+	unknown := &herokubuild.Release{Artifacts: []herokubuild.Artifact{{ID: slugID, Type: "wasm"}}}
+	_, ok = unknown.Code()
+	assert.False(t, ok)
+	assert.Empty(t, unknown.Image())
+	code, ok := goldenRelease(t).Code()
+	assert.True(t, ok)
+	assert.Equal(t, herokubuild.ReleaseCreateOptions{Slug: slugID}, code)
+}
