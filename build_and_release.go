@@ -234,7 +234,8 @@ type Event struct {
 type Result struct {
 	// Build is the build in its last known state.
 	Build *Build
-	// Slug is the id of what was released; empty until the build succeeded.
+	// Slug is the id of the slug that was released; empty until the build
+	// succeeded, and where it made an image (Fir apps): see [Release.Image].
 	Slug string
 	// Version and Checksum are those of the source.
 	Version, Checksum string
@@ -468,6 +469,9 @@ func (d *deploy) checkApps(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	if len(d.opts.Buildpacks) > 0 && first.IsFir() {
+		return &GenerationError{App: d.opts.BuildApp, Generation: first.Generation.Name, Reason: "its builds take no buildpacks"}
+	}
 	// The same app by name and by id would get two releases.
 	names := map[string]string{first.ID: d.opts.BuildApp}
 	for i, app := range apps {
@@ -475,6 +479,9 @@ func (d *deploy) checkApps(ctx context.Context) error {
 			return twice(d.opts.ReleaseTo[i], same, d.opts.BuildApp)
 		}
 		names[app.ID] = d.opts.ReleaseTo[i]
+		if app.IsFir() != first.IsFir() {
+			return &GenerationError{App: d.opts.ReleaseTo[i], Generation: app.Generation.Name, Reason: "it does not run what " + d.opts.BuildApp + " builds"}
+		}
 	}
 	return nil
 }
@@ -713,15 +720,20 @@ func (d *deploy) release(ctx context.Context) error {
 	if own.Err != nil || len(d.opts.ReleaseTo) == 0 {
 		return own.Err
 	}
-	if d.result.Slug == "" {
+	what, ok := own.Release.Code()
+	if d.result.Slug != "" {
+		what, ok = ReleaseCreateOptions{Slug: d.result.Slug}, true
+	}
+	if !ok {
 		return fmt.Errorf("build %s: %w to release to other apps", d.result.Build.ID, ErrNoSlug)
 	}
+	what.Description = d.description()
 	opts, err := d.opts.Release.withDefaults(len(d.opts.ReleaseTo))
 	if err != nil {
 		return err
 	}
 	opts.IdleTimeout = d.opts.IdleTimeout
-	f := newFanOut(d.client, d.log, ReleaseCreateOptions{Slug: d.result.Slug, Description: d.description()}, opts, d.opts.ReleaseTo)
+	f := newFanOut(d.client, d.log, what, opts, d.opts.ReleaseTo)
 	f.resumed, f.saved = d.resumed, d.opts.Checkpoint
 	f.outcomes = d.result.Releases[1:]
 	if failure := f.run(ctx); failure != nil {

@@ -52,9 +52,9 @@ var (
 	// ErrRolledBack is matched by the outcome of an app that was well and is
 	// back at what it ran before, because another one failed.
 	ErrRolledBack = errors.New("rolled back")
-	// ErrNoSlug is matched where a build succeeded without a slug, as builds
-	// of Fir-generation apps do.
-	ErrNoSlug = errors.New("the build has no slug")
+	// ErrNoSlug is matched where a build succeeded and left neither slug nor
+	// image to release to other apps.
+	ErrNoSlug = errors.New("the build has neither slug nor image")
 	// ErrNoOutput is matched where a build or release has no output stream,
 	// as a release without a release phase.
 	ErrNoOutput = errors.New("no output stream")

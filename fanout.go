@@ -454,7 +454,7 @@ func (f *fanOut) rollBackOne(ctx context.Context, out *AppRelease) (*Release, er
 	default:
 		return nil, fmt.Errorf("herokubuild: %s is not rolled back: v%d has been released since", out.App, since.Version)
 	}
-	r, err := once(ctx, f.client, func() (*Release, error) { return f.client.Releases.Rollback(ctx, out.App, before.ID) }, look)
+	r, err := once(ctx, f.client, func() (*Release, error) { return f.client.Releases.rollBackTo(ctx, out.App, before.ID) }, look)
 	if err != nil {
 		return nil, err
 	}

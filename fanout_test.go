@@ -554,3 +554,30 @@ func TestFleet(t *testing.T) {
 	assert.Zero(t, refused, "no request is refused for the rate limit")
 	t.Logf("%d apps, %d failing, in %v: %.2f requests an app, and %.2f to the stream host", n, len(failing), took.Round(time.Millisecond), float64(charged)/float64(n), float64(streams)/float64(n))
 }
+
+// Fir apps have no slugs: what a build makes of them is an image.
+func TestBuildAndReleaseOfFirApps(t *testing.T) {
+	t.Parallel()
+	p, client := startPlatform(t, platform.Options{
+		Apps: []string{"cedar-a"}, FirApps: []string{"fir-build", "fir-a", "fir-b"}, Builder: printing("compiled\n"),
+	}, quickRetry())
+	opts := herokubuild.BuildAndReleaseOptions{BuildApp: "fir-build", ReleaseTo: []string{"fir-a", "fir-b"}, Archive: archiveOf(t)}
+	p.SetFaults(onCall("POST", "/fir-a/releases", platform.Fault{Lost: true}))
+	result, err := client.BuildAndRelease(t.Context(), opts)
+	require.NoError(t, err)
+	assert.Empty(t, result.Slug)
+	image := result.Releases[0].Release.Image()
+	require.NotEmpty(t, image)
+	for _, r := range result.Releases {
+		assert.Equal(t, image, r.Release.Image())
+		assert.Equal(t, 1, releasesOf(p, r.App))
+	}
+
+	opts.ReleaseTo = []string{"cedar-a"}
+	_, err = client.BuildAndRelease(t.Context(), opts)
+	require.ErrorIs(t, err, herokubuild.ErrGeneration)
+	opts.ReleaseTo, opts.Buildpacks = nil, []herokubuild.Buildpack{{URL: "https://github.com/heroku/heroku-buildpack-go"}}
+	_, err = client.BuildAndRelease(t.Context(), opts)
+	require.ErrorIs(t, err, herokubuild.ErrGeneration)
+	assert.Len(t, p.Builds("fir-build"), 1, "found out before anything is built")
+}

@@ -69,7 +69,7 @@ func (o ReleaseCreateOptions) madeFrom(r *Release) bool {
 		return r.Slug.ID == o.Slug
 	}
 	return slices.ContainsFunc(r.Artifacts, func(a Artifact) bool {
-		return a.Type != "slug" && (a.ID == o.OCIImage || strings.HasPrefix(o.OCIImage, "sha256:"))
+		return a.Type == artifactImage && (a.ID == o.OCIImage || strings.HasPrefix(o.OCIImage, "sha256:"))
 	})
 }
 

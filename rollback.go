@@ -84,10 +84,15 @@ func (s ReleasesService) Rollback(ctx context.Context, app, idOrVersion string) 
 	if target.refused() {
 		return nil, &RollbackError{App: app, Release: target.release()}
 	}
-	// The API takes ids only.
+	return s.rollBackTo(ctx, app, target.ID)
+}
+
+// rollBackTo is Rollback to a release that has been looked at. The API takes ids
+// only.
+func (s ReleasesService) rollBackTo(ctx context.Context, app, id string) (*Release, error) {
 	body := struct {
 		Release string `json:"release"`
-	}{target.ID}
+	}{id}
 	return fetch[Release](ctx, s.client, apiCall{method: http.MethodPost, path: releasesPath(app), body: body})
 }
 

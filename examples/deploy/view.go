@@ -64,6 +64,16 @@ func (v *view) event(_ context.Context, e herokubuild.Event) error {
 		v.line(e)
 	case herokubuild.EventReleaseDone:
 		v.app(e, string(e.Release.Status))
+	case herokubuild.EventVerified:
+		if e.Err != nil {
+			v.say("    %s  v%d is not well: %v", e.App, e.Release.Version, e.Err)
+		}
+	case herokubuild.EventRolledBack:
+		if e.Err != nil {
+			v.say("    %s  is not rolled back: %v", e.App, e.Err)
+		} else {
+			v.say("    %s  rolled back by v%d", e.App, e.Release.Version)
+		}
 	case herokubuild.EventBuildCanceled:
 		if e.Err != nil {
 			v.say("    build %s may still be running: cancelling it: %v", e.Build.ID, e.Err)
