@@ -126,7 +126,8 @@ func (e *FanOutError) Error() string {
 			continue
 		}
 		if failed++; failed <= most {
-			texts = append(texts, a.App+": "+strings.TrimPrefix(a.Err.Error(), "herokubuild: "))
+			text := strings.TrimPrefix(a.Err.Error(), "herokubuild: ")
+			texts = append(texts, a.App+": "+strings.TrimPrefix(text, a.App+": "))
 		}
 	}
 	text := fmt.Sprintf("herokubuild: released to %d of %d apps", len(e.Apps)-failed-skipped, len(e.Apps))
@@ -440,6 +441,10 @@ func (f *fanOut) rollBackOne(ctx context.Context, out *AppRelease) (*Release, er
 	}
 	if before == nil {
 		return nil, fmt.Errorf("herokubuild: release before v%d of %s: %w", ours, out.App, ErrNotFound)
+	}
+	if _, ok := before.Code(); !ok {
+		// The app ran nothing before, and there is no going back to that.
+		return nil, &RollbackError{App: out.App, Release: before}
 	}
 	description := fmt.Sprintf("Rollback to v%d", before.Version)
 	look := func(ctx context.Context) (*Release, error) {
