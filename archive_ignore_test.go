@@ -180,13 +180,13 @@ func (r tricky) rules() []byte {
 func (r tricky) fill(t *testing.T, dir string, depth int) []string {
 	t.Helper()
 	dirs := []string{dir}
-	for range 2 + r.IntN(6) {
+	for range 1 + r.IntN(5) {
 		path := filepath.Join(dir, r.name())
 		if _, err := os.Lstat(path); err == nil {
 			continue
 		}
 		switch kind := r.IntN(8); {
-		case kind < 4 && depth < 4:
+		case kind < 4 && depth < 3:
 			require.NoError(t, os.Mkdir(path, 0o755))
 			dirs = append(dirs, r.fill(t, path, depth+1)...)
 		case kind == 4 && runtime.GOOS != "windows":
@@ -273,7 +273,7 @@ func (r tricky) track(t *testing.T, dir string) {
 // wrong.
 func TestArchiveDirPacksWhatGitLists(t *testing.T) {
 	isolateGit(t)
-	const groups, each = 30, 20
+	const groups, each = 20, 20
 	for group := range groups {
 		t.Run(fmt.Sprintf("seeds %d to %d", group*each, group*each+each-1), func(t *testing.T) {
 			t.Parallel()

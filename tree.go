@@ -1,6 +1,7 @@
 package herokubuild
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -231,7 +232,11 @@ func (w *walker) walk() error {
 	if err := w.resolveLinks(); err != nil {
 		return err
 	}
-	slices.SortFunc(w.entries, func(a, b packEntry) int { return strings.Compare(a.name, b.name) })
+	// A file that has the very name comes before one that only git takes for it.
+	slices.SortFunc(w.entries, func(a, b packEntry) int {
+		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.from, b.from))
+	})
+	w.entries = slices.CompactFunc(w.entries, func(a, b packEntry) bool { return a.name == b.name })
 	return nil
 }
 
@@ -472,18 +477,22 @@ func (w *walker) file(path string, entry fs.DirEntry, s scope) error {
 		}
 	}
 	e := packEntry{name: path}
+	if tracked != nil && w.root != "" && tracked.Path != s.checkout.path(path) {
+		// The file system has it in another case than git, whose word counts.
+		e.name, e.from = s.checkout.base+strings.TrimPrefix(tracked.Path, s.checkout.above), dirTree(w.root).path(path)
+	}
 	switch {
 	case info.Mode()&fs.ModeSymlink != 0:
 		if e.link, err = w.tree.readLink(path); err != nil {
 			return err
 		}
-		w.links[path] = e.link
+		w.links[e.name] = e.link
 	case info.Mode().IsRegular():
 		if e.link, err = w.plainLink(path, tracked, s, info); err != nil {
 			return err
 		}
 		if e.link != "" {
-			w.links[path] = e.link
+			w.links[e.name] = e.link
 			break
 		}
 		e.size, e.run = info.Size(), runOf(info, tracked, s.checkout)
