@@ -2,6 +2,7 @@ package herokubuild
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -97,18 +98,24 @@ func (w *walker) archive(what string) (a *Archive, err error) {
 			_ = spool.close()
 		}
 	}()
-	if w.skip, err = spool.file.Stat(); err != nil {
-		return nil, fmt.Errorf("herokubuild: spooling an archive: %w", err)
+	if spool.name != "" {
+		// It may lie in the tree.
+		w.look = true
+		if w.skip, err = spool.file.Stat(); err != nil {
+			return nil, fmt.Errorf("herokubuild: spooling an archive: %w", err)
+		}
 	}
-	plan, err := w.plan(what)
-	if err != nil {
-		return nil, err
+	if err := w.walk(); err != nil {
+		return nil, packError(what, err)
+	}
+	if len(w.entries) == 0 {
+		return nil, w.nothing(what)
 	}
 	a, err = spool.fill(w.pack)
 	if err != nil {
 		return nil, packError(what, err)
 	}
-	a.Plan = plan
+	a.Plan = w.plan()
 	return a, nil
 }
 
@@ -127,7 +134,7 @@ func (w *walker) pack(dst io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := zw.SetConcurrency(gzipBlock, min(runtime.GOMAXPROCS(0)+1, maxGzipBlocks)); err != nil {
+	if err := zw.SetConcurrency(gzipBlock, min(2*runtime.GOMAXPROCS(0), maxGzipBlocks)); err != nil {
 		return err
 	}
 	// The zero time is not zero in the header.
@@ -201,9 +208,6 @@ func (p *packer) entry(e *packEntry) error {
 		return p.tw.WriteHeader(header)
 	}
 	header.Typeflag = tar.TypeReg
-	if e.run == runYes {
-		header.Mode = 0o755
-	}
 	f, err := p.open(e)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errLink):
@@ -216,13 +220,12 @@ func (p *packer) entry(e *packEntry) error {
 	if err != nil {
 		return err
 	}
-	switch header.Size = info.Size(); {
-	case !info.Mode().IsRegular():
+	if !info.Mode().IsRegular() {
 		return fmt.Errorf("%s is no longer a file: %w", e.name, ErrArchiveChanged)
-	case header.Size > e.size:
-		return fmt.Errorf("%s grew: %w", e.name, ErrArchiveChanged)
-	case header.Size < e.size:
-		return fmt.Errorf("%s shrank: %w", e.name, ErrArchiveChanged)
+	}
+	e.seen(info)
+	if header.Size = e.size; e.run == runYes {
+		header.Mode = 0o755
 	}
 	return p.file(f, e, header)
 }
@@ -235,30 +238,37 @@ func (p *packer) open(e *packEntry) (fs.File, error) {
 }
 
 func (p *packer) file(f io.Reader, e *packEntry, header *tar.Header) error {
-	// One byte more than announced shows that the file has grown.
-	src := &contextReader{ctx: p.w.ctx, r: io.LimitReader(f, header.Size+1)}
-	for done, started := int64(0), false; ; {
-		n, err := io.ReadFull(src, p.buf)
+	// What is on a disk comes whole, so that a read that brings less than was
+	// asked for has come to the end. Others have to say so.
+	_, whole := f.(*os.File)
+	started := false
+	for done := int64(0); ; {
+		if p.w.ctx.Err() != nil {
+			return contextError(p.w.ctx)
+		}
+		// One byte more than announced shows that the file has grown.
+		ask := p.buf[:min(int64(len(p.buf)), e.size-done+1)]
+		n, err := f.Read(ask)
+		ended := errors.Is(err, io.EOF) || err == nil && whole && n < len(ask)
+		if err != nil && !ended {
+			return fmt.Errorf("%s: %w", e.name, err)
+		}
+		switch done += int64(n); {
+		case done > e.size:
+			return fmt.Errorf("%s grew: %w", e.name, ErrArchiveChanged)
+		case ended && done < e.size:
+			return fmt.Errorf("%s shrank: %w", e.name, ErrArchiveChanged)
+		}
 		if !started {
-			if e.run == runShebang && strings.HasPrefix(string(p.buf[:min(n, 2)]), "#!") {
+			started = true
+			if e.run == runShebang && bytes.HasPrefix(ask[:n], []byte("#!")) {
 				header.Mode = 0o755
 			}
 			if err := p.tw.WriteHeader(header); err != nil {
 				return err
 			}
-			started = true
 		}
-		ended := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
-		if err != nil && !ended {
-			return err
-		}
-		switch done += int64(n); {
-		case done > header.Size:
-			return fmt.Errorf("%s grew: %w", header.Name, ErrArchiveChanged)
-		case ended && done < header.Size:
-			return fmt.Errorf("%s shrank: %w", header.Name, ErrArchiveChanged)
-		}
-		if _, err := p.tw.Write(p.buf[:n]); err != nil || ended {
+		if _, err := p.tw.Write(ask[:n]); err != nil || ended {
 			return err
 		}
 	}

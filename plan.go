@@ -87,7 +87,14 @@ func PlanArchive(ctx context.Context, dir string, opts *ArchiveOptions) (*Archiv
 	if err != nil {
 		return nil, err
 	}
-	return w.plan(dir)
+	w.look = true
+	if err := w.walk(); err != nil {
+		return nil, packError(dir, err)
+	}
+	if len(w.entries) == 0 {
+		return nil, w.nothing(dir)
+	}
+	return w.plan(), nil
 }
 
 const (
@@ -96,18 +103,17 @@ const (
 	keySearch = 8 << 10
 )
 
-// plan walks the tree. what is its name in errors.
-func (w *walker) plan(what string) (*ArchivePlan, error) {
-	if err := w.walk(); err != nil {
-		return nil, packError(what, err)
+// nothing is the error of a tree without files. what is its name.
+func (w *walker) nothing(what string) error {
+	reason := quote(what) + " has no files to build"
+	if len(w.out) > 0 {
+		reason += ": all are left out, the first because of " + quote(w.out[0].Reason)
 	}
-	if len(w.entries) == 0 {
-		reason := quote(what) + " has no files to build"
-		if len(w.out) > 0 {
-			reason += ": all are left out, the first because of " + quote(w.out[0].Reason)
-		}
-		return nil, &ArgumentError{Name: w.arg, Reason: reason}
-	}
+	return &ArgumentError{Name: w.arg, Reason: reason}
+}
+
+// plan is what has been found.
+func (w *walker) plan() *ArchivePlan {
 	plan := &ArchivePlan{Files: len(w.entries), Out: w.out}
 	plan.Entries = make([]ArchiveEntry, 0, len(w.entries))
 	procfile := false
@@ -125,7 +131,7 @@ func (w *walker) plan(what string) (*ArchivePlan, error) {
 	}
 	plan.Largest = largest(plan.Entries)
 	plan.Warnings = w.warnings
-	return plan, nil
+	return plan
 }
 
 func largest(entries []ArchiveEntry) []ArchiveEntry {

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/herokubuild/herokubuild/internal/git"
 )
@@ -34,9 +35,22 @@ type runBits uint8
 const (
 	runNo runBits = iota
 	runYes
-	// runShebang: the file system does not say; a script's first bytes do.
+	// runMode: its mode says.
+	runMode
+	// runShebang: a script's first bytes do.
 	runShebang
 )
+
+// seen takes what there is to know of a file from its description.
+func (e *packEntry) seen(info fs.FileInfo) {
+	e.size = info.Size()
+	if e.run == runMode && info.Mode()&0o111 != 0 {
+		e.run = runYes
+	}
+}
+
+// maxLink bounds the target of a symbolic link.
+const maxLink = 4096
 
 // fileTree is where files are packed from.
 type fileTree interface {
@@ -115,6 +129,9 @@ type walker struct {
 	// root is the tree's directory, empty if it has none.
 	root string
 	opts ArchiveOptions
+	// look is whether every file is looked at before it is opened: that takes
+	// time, and packing does not need it.
+	look bool
 	// skip is a file that is not to be packed: the archive itself.
 	skip fs.FileInfo
 
@@ -460,16 +477,18 @@ func (w *walker) file(path string, entry fs.DirEntry, s scope) error {
 			return nil
 		}
 	}
-	info, err := entry.Info()
-	if errors.Is(err, fs.ErrNotExist) {
-		// It has gone since its directory was read.
-		return fmt.Errorf("%s is gone: %w", path, ErrArchiveChanged)
-	}
-	if err != nil {
-		return err
-	}
-	if w.skip != nil && os.SameFile(info, w.skip) {
-		return nil
+	info := fs.FileInfo(typeOnly{entry})
+	if w.look {
+		var err error
+		if info, err = entry.Info(); errors.Is(err, fs.ErrNotExist) {
+			// It has gone since its directory was read.
+			return fmt.Errorf("%s is gone: %w", path, ErrArchiveChanged)
+		} else if err != nil {
+			return err
+		}
+		if w.skip != nil && os.SameFile(info, w.skip) {
+			return nil
+		}
 	}
 	if w.onFile != nil {
 		if err := w.onFile(s.checkout, tracked, path, info); err != nil {
@@ -481,6 +500,7 @@ func (w *walker) file(path string, entry fs.DirEntry, s scope) error {
 		// The file system has it in another case than git, whose word counts.
 		e.name, e.from = s.checkout.base+strings.TrimPrefix(tracked.Path, s.checkout.above), dirTree(w.root).path(path)
 	}
+	var err error
 	switch {
 	case info.Mode()&fs.ModeSymlink != 0:
 		if e.link, err = w.tree.readLink(path); err != nil {
@@ -488,14 +508,15 @@ func (w *walker) file(path string, entry fs.DirEntry, s scope) error {
 		}
 		w.links[e.name] = e.link
 	case info.Mode().IsRegular():
-		if e.link, err = w.plainLink(path, tracked, s, info); err != nil {
+		if e.link, err = w.plainLink(path, tracked, s); err != nil {
 			return err
 		}
 		if e.link != "" {
 			w.links[e.name] = e.link
 			break
 		}
-		e.size, e.run = info.Size(), runOf(info, tracked, s.checkout)
+		e.run = runBy(tracked, s.checkout)
+		e.seen(info)
 	default:
 		return w.refuse(path, "is neither a file, a directory nor a link")
 	}
@@ -503,27 +524,39 @@ func (w *walker) file(path string, entry fs.DirEntry, s scope) error {
 	return nil
 }
 
+// typeOnly is a file of which the directory has told the type.
+type typeOnly struct{ fs.DirEntry }
+
+func (t typeOnly) Mode() fs.FileMode  { return t.Type() }
+func (t typeOnly) Size() int64        { return 0 }
+func (t typeOnly) ModTime() time.Time { return time.Time{} }
+func (t typeOnly) Sys() any           { return nil }
+
 // plainLink is the target of a link that git has checked out as a file, because
 // the file system has no links.
-func (w *walker) plainLink(path string, tracked *git.Entry, s scope, info fs.FileInfo) (string, error) {
-	if tracked == nil || tracked.Mode != git.ModeLink || s.checkout.repo.Symlinks || info.Size() > 4096 {
+func (w *walker) plainLink(path string, tracked *git.Entry, s scope) (string, error) {
+	if tracked == nil || tracked.Mode != git.ModeLink || s.checkout.repo.Symlinks {
 		return "", nil
 	}
 	data, err := w.readFile(path)
+	if len(data) > maxLink {
+		return "", err
+	}
 	return string(data), err
 }
 
-// runOf says whether a file can be run. Where the file system does not keep that,
-// git's index does.
-func runOf(info fs.FileInfo, tracked *git.Entry, c *checkout) runBits {
-	known := runtime.GOOS != "windows" && (c == nil || c.repo.FileMode)
+// runBy says whose word it is whether a file can be run. Where the file system
+// does not keep that, git's index does.
+func runBy(tracked *git.Entry, c *checkout) runBits {
 	switch {
-	case known && info.Mode()&0o111 != 0, !known && tracked != nil && tracked.Mode == git.ModeExec:
+	case runtime.GOOS != "windows" && (c == nil || c.repo.FileMode):
+		return runMode
+	case tracked == nil:
+		return runShebang
+	case tracked.Mode == git.ModeExec:
 		return runYes
-	case known, tracked != nil:
-		return runNo
 	}
-	return runShebang
+	return runNo
 }
 
 // resolveLinks finds the links that lead out of the tree, by themselves or by
@@ -599,7 +632,9 @@ func (w *walker) follow(e packEntry) ([]packEntry, error) {
 	}
 	switch {
 	case info.Mode().IsRegular():
-		return []packEntry{{name: e.name, from: real, size: info.Size(), run: runOf(info, nil, nil)}}, nil
+		file := packEntry{name: e.name, from: real, run: runBy(nil, nil)}
+		file.seen(info)
+		return []packEntry{file}, nil
 	case !info.IsDir():
 		return nil, w.refuse(e.name, "leads to what is neither a file nor a directory")
 	}
@@ -609,7 +644,7 @@ func (w *walker) follow(e packEntry) ([]packEntry, error) {
 		}
 	}
 	inner := &walker{
-		ctx: w.ctx, arg: w.arg, tree: dirTree(real), root: real, opts: w.opts, skip: w.skip,
+		ctx: w.ctx, arg: w.arg, tree: dirTree(real), root: real, opts: w.opts, look: w.look, skip: w.skip,
 		links: map[string]string{}, followed: append(slices.Clone(w.followed), w.root),
 	}
 	start, err := inner.start()
