@@ -105,15 +105,11 @@ func (w *walker) archive(what string) (a *Archive, err error) {
 			return nil, fmt.Errorf("herokubuild: spooling an archive: %w", err)
 		}
 	}
-	if err := w.walk(); err != nil {
+	if a, err = spool.fill(w.pack); err != nil {
 		return nil, packError(what, err)
 	}
 	if len(w.entries) == 0 {
 		return nil, w.nothing(what)
-	}
-	a, err = spool.fill(w.pack)
-	if err != nil {
-		return nil, packError(what, err)
 	}
 	a.Plan = w.plan()
 	return a, nil
@@ -144,22 +140,25 @@ func (w *walker) pack(dst io.Writer) (err error) {
 	defer func() {
 		closeErr := zw.Close()
 		zw.Reset(io.Discard)
-		if err == nil {
-			err = errors.Join(closeErr, out.err)
+		if out.err != nil {
+			err = out.err
+		} else if err == nil {
+			err = closeErr
 		}
 	}()
 
 	p := &packer{w: w, tw: tar.NewWriter(zw), buf: make([]byte, 128<<10), prefix: tarPrefix(w.opts.Prefix)}
-	for i := range w.entries {
-		if out.failed.Load() {
-			return nil // and out.err is returned
-		}
+	err = w.walkAlong(func(e *packEntry) error {
 		if w.ctx.Err() != nil {
 			return contextError(w.ctx)
 		}
-		if err := p.entry(&w.entries[i]); err != nil {
-			return err
+		if out.failed.Load() {
+			return errEnough // and out.err is returned
 		}
+		return p.entry(e)
+	})
+	if err != nil {
+		return err
 	}
 	return p.tw.Close()
 }

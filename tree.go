@@ -142,6 +142,8 @@ type walker struct {
 	out      []ArchiveOmission
 	warnings []ArchiveWarning
 
+	// found gets the entries, if it is set.
+	found func(e packEntry) error
 	// onFile and onSubmodule hear of everything that is packed and is, or could
 	// be, git's.
 	onFile      func(c *checkout, tracked *git.Entry, name string, info fs.FileInfo) error
@@ -228,9 +230,73 @@ func newFSWalker(ctx context.Context, fsys fs.FS, opts *ArchiveOptions) (*walker
 
 // walk fills in the entries, sorted by their names' bytes.
 func (w *walker) walk() error {
-	data, err := w.readFile(".slugignore")
+	start, err := w.begin()
 	if err != nil {
 		return err
+	}
+	return w.finish(w.dir("", start))
+}
+
+// walkAlong does the same, and has each file dealt with while it looks for the
+// next, so that packing need not wait for it.
+func (w *walker) walkAlong(each func(e *packEntry) error) error {
+	start, err := w.begin()
+	if err != nil {
+		return err
+	}
+	if w.opts.FollowSymlinks || start.checkout != nil && start.checkout.repo.Fold {
+		// What is found may then not be in order, or not be packed as it is.
+		if err := w.finish(w.dir("", start)); err != nil {
+			return err
+		}
+		for i := range w.entries {
+			if err := each(&w.entries[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+
+	found, enough, ended := make(chan packEntry, 1024), make(chan struct{}), make(chan error, 1)
+	w.found = func(e packEntry) error {
+		select {
+		case found <- e:
+			return nil
+		case <-enough:
+			return errEnough
+		}
+	}
+	go func() {
+		defer close(found)
+		ended <- w.dir("", start)
+	}()
+	var failed error
+	var entries []packEntry
+	for e := range found {
+		if failed != nil {
+			continue
+		}
+		if failed = each(&e); failed != nil {
+			close(enough)
+		}
+		entries = append(entries, e)
+	}
+	err = <-ended
+	if failed != nil {
+		return failed
+	}
+	w.entries = entries
+	return w.finish(err)
+}
+
+// errEnough ends a walk whose files nobody wants any more.
+var errEnough = errors.New("enough")
+
+// begin reads what the caller and Heroku leave out.
+func (w *walker) begin() (scope, error) {
+	data, err := w.readFile(".slugignore")
+	if err != nil {
+		return scope{}, err
 	}
 	for _, p := range git.ParsePatterns(data, ".slugignore", false) {
 		if p.Negated {
@@ -239,14 +305,15 @@ func (w *walker) walk() error {
 		}
 		w.slug = append(w.slug, p)
 	}
-	start, err := w.start()
+	return w.start()
+}
+
+// finish looks at what a walk has found as a whole. err is how it ended.
+func (w *walker) finish(err error) error {
+	if err == nil {
+		err = w.resolveLinks()
+	}
 	if err != nil {
-		return err
-	}
-	if err := w.dir("", start); err != nil {
-		return err
-	}
-	if err := w.resolveLinks(); err != nil {
 		return err
 	}
 	// A file that has the very name comes before one that only git takes for it.
@@ -255,6 +322,23 @@ func (w *walker) walk() error {
 	})
 	w.entries = slices.CompactFunc(w.entries, func(a, b packEntry) bool { return a.name == b.name })
 	return nil
+}
+
+// byPath is the order of a directory's entries that gives all paths in the order
+// of their bytes.
+func byPath(a, b fs.DirEntry) int {
+	x, y := a.Name(), b.Name()
+	n := min(len(x), len(y))
+	next := func(e fs.DirEntry) int {
+		switch name := e.Name(); {
+		case len(name) > n:
+			return int(name[n])
+		case e.IsDir():
+			return '/'
+		}
+		return -1
+	}
+	return cmp.Or(strings.Compare(x[:n], y[:n]), cmp.Compare(next(a), next(b)))
 }
 
 // start is what is known of the root.
@@ -351,6 +435,7 @@ func (w *walker) dir(name string, s scope) error {
 			s.ignores = s.with(name, data)
 		}
 	}
+	slices.SortFunc(list, byPath)
 	for _, entry := range list {
 		if w.ctx.Err() != nil {
 			return contextError(w.ctx)
@@ -519,6 +604,9 @@ func (w *walker) file(path string, entry fs.DirEntry, s scope) error {
 		e.seen(info)
 	default:
 		return w.refuse(path, "is neither a file, a directory nor a link")
+	}
+	if w.found != nil {
+		return w.found(e)
 	}
 	w.entries = append(w.entries, e)
 	return nil
