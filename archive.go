@@ -12,9 +12,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"strings"
-	"time"
 )
 
 // Archive is a gzipped tar archive that can be read as often as needed: an
@@ -28,6 +25,9 @@ type Archive struct {
 	// Open returns a reader of the whole archive from its start. It may be
 	// called several times, and the readers used at the same time.
 	Open func() (io.ReadCloser, error)
+	// Plan says what is in it, and what is not and why. It is nil unless a
+	// directory or file system was packed.
+	Plan *ArchivePlan
 
 	close func() error
 }
@@ -56,8 +56,21 @@ func (a *Archive) check() error {
 	return nil
 }
 
-// ArchiveOptions sets how [ArchiveDir] packs. nil is the default.
+// ArchiveOptions sets how [ArchiveDir] and [ArchiveFS] pack. nil is the default.
 type ArchiveOptions struct {
+	// Include are patterns of paths to pack although git ignores them, such as
+	// "dist/"; Exclude are patterns of paths to leave out whatever git says.
+	// They are lines as in a .gitignore file in the root, the case of letters
+	// counts, and the last one that matches decides. Exclude and .slugignore
+	// count more than Include. ".git" is never packed.
+	Include, Exclude []string
+	// FollowSymlinks packs what a symbolic link leads to in the place of a link
+	// that leads out of the directory, which is an error otherwise. Links that
+	// stay inside are kept as links. For [ArchiveDir] only.
+	FollowSymlinks bool
+	// Prefix is a directory to put everything into, such as "./app", which is
+	// where a slug has it. Default: none.
+	Prefix string
 	// TempDir is where the archive is spooled. Default: the system's
 	// directory for temporary files.
 	TempDir string
@@ -68,38 +81,44 @@ type ArchiveOptions struct {
 // that memory stays constant; [Archive.Close] removes it (on Unix nothing is
 // left behind even if the program is killed).
 //
-// Packed are all regular files and symbolic links, with their run bits; ".git"
-// is left out at every level, as are directories without files. Entries are
-// sorted, and their times and owners fixed, so that the same tree gives the
-// same bytes.
+// Packed is what git would list: the files that it tracks, as they are now, and
+// those that no .gitignore, .git/info/exclude or core.excludesFile ignores, less
+// what a .slugignore in the root names, which Heroku would remove before the
+// build. git need not be installed, and a directory that is no repository, or is
+// itself ignored by the one around it, is treated as a new one. ".git" is left
+// out at every level; submodules are packed as far as they are checked out, and
+// other repositories inside are left out. [PlanArchive] says what is packed and
+// why a path is not; [Archive.Plan] keeps it.
+//
+// Run bits and symbolic links are kept. Entries are sorted, and their times,
+// owners and other modes fixed, so that the same tree gives the same bytes on
+// every machine. The format is GNU tar's.
 //
 // Errors: an [*ArgumentError] that names it for a directory that does not exist
-// or has no files, a link that leads out of the directory, and a socket, device
-// or pipe; one that matches [ErrArchiveChanged] for a file that changes its
-// size while it is packed; the context's.
+// or has nothing to pack, a link that leads out of the directory, a socket,
+// device or pipe, and a pattern that is none; one that matches
+// [ErrArchiveChanged] for a file that changes its size while it is packed; the
+// context's.
 func ArchiveDir(ctx context.Context, dir string, opts *ArchiveOptions) (*Archive, error) {
-	if err := checkDir("dir", dir); err != nil {
+	w, err := newDirWalker(ctx, dir, opts)
+	if err != nil {
 		return nil, err
 	}
-	var o ArchiveOptions
-	if opts != nil {
-		o = *opts
-	}
-	// A walk does not follow a link, not even as its root.
-	root, err := filepath.EvalSymlinks(dir)
+	return w.archive(dir)
+}
+
+// ArchiveFS packs a file system as [ArchiveDir] does a directory. What git has
+// noted is not looked at, only its .gitignore files: what they ignore is left
+// out even if it is tracked. Run bits are those of the file system, which has
+// none if it is an [embed.FS]; links are kept if it is an [fs.ReadLinkFS].
+//
+// Errors: those of ArchiveDir.
+func ArchiveFS(ctx context.Context, fsys fs.FS, opts *ArchiveOptions) (*Archive, error) {
+	w, err := newFSWalker(ctx, fsys, opts)
 	if err != nil {
-		return nil, &ArgumentError{Name: "dir", Reason: "the directory " + quote(dir) + " cannot be read", Err: err}
-	}
-	spool, err := newSpool(o.TempDir)
-	if err != nil {
-		return nil, fmt.Errorf("herokubuild: spooling an archive: %w", err)
-	}
-	a, err := spool.pack(ctx, root)
-	if err != nil {
-		_ = spool.close()
 		return nil, err
 	}
-	return a, nil
+	return w.archive("the file system")
 }
 
 func checkDir(field, dir string) error {
@@ -116,215 +135,6 @@ func checkDir(field, dir string) error {
 		return &ArgumentError{Name: field, Reason: quote(dir) + " is not a directory"}
 	}
 	return nil
-}
-
-// spool is a temporary file that holds an archive.
-type spool struct {
-	file *os.File
-	// name is empty once the file is gone from its directory.
-	name string
-}
-
-func newSpool(dir string) (*spool, error) {
-	f, err := os.CreateTemp(dir, "herokubuild-*.tar.gz")
-	if err != nil {
-		return nil, err
-	}
-	s := &spool{file: f, name: f.Name()}
-	// An open file outlives its name where the system allows it, and then
-	// nothing can leave it behind.
-	if os.Remove(s.name) == nil {
-		s.name = ""
-	}
-	return s, nil
-}
-
-func (s *spool) close() error {
-	err := s.file.Close()
-	if s.name != "" {
-		err = errors.Join(err, os.Remove(s.name))
-	}
-	return err
-}
-
-func (s *spool) pack(ctx context.Context, dir string) (*Archive, error) {
-	hash := sha256.New()
-	size := &countingWriter{w: io.MultiWriter(s.file, hash)}
-	zw := gzip.NewWriter(size)
-	tw := tar.NewWriter(zw)
-
-	skip, err := s.file.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("herokubuild: spooling an archive: %w", err)
-	}
-	p := packer{ctx: ctx, root: dir, tw: tw, skip: skip, buf: make([]byte, 128<<10)}
-	if err := filepath.WalkDir(dir, p.visit); err != nil {
-		var bad *ArgumentError
-		if errors.As(err, &bad) {
-			return nil, bad
-		}
-		return nil, fmt.Errorf("herokubuild: packing %s: %w", dir, err)
-	}
-	if p.files == 0 {
-		return nil, &ArgumentError{Name: "dir", Reason: "the directory " + quote(dir) + " has no files to build"}
-	}
-	if err := errors.Join(tw.Close(), zw.Close()); err != nil {
-		return nil, fmt.Errorf("herokubuild: packing %s: %w", dir, err)
-	}
-	a := &Archive{
-		Size: size.n,
-		Open: func() (io.ReadCloser, error) {
-			// Readers share the file, not its position.
-			return io.NopCloser(io.NewSectionReader(s.file, 0, size.n)), nil
-		},
-		close: s.close,
-	}
-	hash.Sum(a.SHA256[:0])
-	return a, nil
-}
-
-type countingWriter struct {
-	w io.Writer
-	n int64
-}
-
-func (c *countingWriter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n += int64(n)
-	return n, err
-}
-
-// packer writes one tree into one tar archive.
-type packer struct {
-	ctx   context.Context
-	root  string
-	tw    *tar.Writer
-	skip  fs.FileInfo
-	buf   []byte
-	files int
-}
-
-// packTime stands on every entry. (GNU tar calls 1970 implausibly old.)
-func packTime() time.Time { return time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC) }
-
-func (p *packer) visit(path string, entry fs.DirEntry, err error) error {
-	if err != nil {
-		return err
-	}
-	if err := p.ctx.Err(); err != nil {
-		return contextError(p.ctx)
-	}
-	rel, err := filepath.Rel(p.root, path)
-	if err != nil {
-		return err
-	}
-	if entry.Name() == ".git" && rel != "." {
-		// A worktree or a submodule has a file of that name.
-		if entry.IsDir() {
-			return fs.SkipDir
-		}
-		return nil
-	}
-	if entry.IsDir() {
-		return nil
-	}
-	info, err := entry.Info()
-	if err != nil {
-		return err
-	}
-	if os.SameFile(info, p.skip) {
-		return nil
-	}
-	name := filepath.ToSlash(rel)
-	header := &tar.Header{Name: name, ModTime: packTime(), Mode: 0o644}
-	switch {
-	case info.Mode()&fs.ModeSymlink != 0:
-		target, err := os.Readlink(path)
-		if err != nil {
-			return err
-		}
-		target = filepath.ToSlash(target)
-		if leaves(name, target) {
-			return &ArgumentError{Name: "dir", Reason: "the link " + quote(name) + " leads out of the directory, to " + quote(target)}
-		}
-		header.Typeflag, header.Linkname, header.Mode = tar.TypeSymlink, target, 0o777
-		p.files++
-		return p.tw.WriteHeader(header)
-	case info.Mode().IsRegular():
-		header.Typeflag, header.Size = tar.TypeReg, info.Size()
-		if info.Mode()&0o111 != 0 {
-			header.Mode = 0o755
-		}
-		p.files++
-		return p.file(path, header)
-	default:
-		return &ArgumentError{Name: "dir", Reason: quote(name) + " is neither a file, a directory nor a link"}
-	}
-}
-
-// leaves says whether a link at name (slash-separated, relative to the root)
-// points out of the root.
-func leaves(name, target string) bool {
-	if strings.HasPrefix(target, "/") || filepath.VolumeName(target) != "" {
-		return true
-	}
-	depth := strings.Count(name, "/")
-	for _, part := range strings.Split(target, "/") {
-		switch part {
-		case "", ".":
-		case "..":
-			if depth--; depth < 0 {
-				return true
-			}
-		default:
-			depth++
-		}
-	}
-	return false
-}
-
-func (p *packer) file(path string, header *tar.Header) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Close() }()
-	if err := p.tw.WriteHeader(header); err != nil {
-		return err
-	}
-	// One byte more than announced shows that the file has grown.
-	src := &contextReader{ctx: p.ctx, r: io.LimitReader(f, header.Size+1)}
-	var done int64
-	for {
-		n, err := src.Read(p.buf)
-		done += int64(n)
-		if done > header.Size {
-			return fmt.Errorf("%s grew: %w", header.Name, ErrArchiveChanged)
-		}
-		if _, werr := p.tw.Write(p.buf[:n]); werr != nil {
-			return werr
-		}
-		switch {
-		case errors.Is(err, io.EOF) && done < header.Size:
-			return fmt.Errorf("%s shrank: %w", header.Name, ErrArchiveChanged)
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return err
-		}
-	}
-}
-
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c *contextReader) Read(p []byte) (int, error) {
-	if c.ctx.Err() != nil {
-		return 0, contextError(c.ctx)
-	}
-	return c.r.Read(p)
 }
 
 // ArchiveFile takes a gzipped tar archive that exists already. The file is read

@@ -1,0 +1,145 @@
+package git
+
+import (
+	"bytes"
+	"strings"
+)
+
+// Pattern is one line of an ignore file.
+type Pattern struct {
+	// Text is the line as it is written, Source the file and Line its number:
+	// they tell people why a path is left out.
+	Text, Source string
+	Line         int
+	// Negated says that the line began with "!": what it matches is not
+	// ignored.
+	Negated bool
+
+	// dirOnly is a pattern that ended with a slash, nameOnly one that has no
+	// other: it is held against the last element of a path.
+	dirOnly, nameOnly bool
+	glob              glob
+}
+
+// ParsePatterns reads the lines of an ignore file. With fold, letters match
+// whatever their case, as git has it where core.ignoreCase is set.
+func ParsePatterns(data []byte, source string, fold bool) []Pattern {
+	var patterns []Pattern
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
+	for number := 1; len(data) > 0; number++ {
+		var line []byte
+		line, data, _ = bytes.Cut(data, []byte("\n"))
+		line = bytes.TrimSuffix(line, []byte("\r"))
+		line, _, _ = bytes.Cut(line, []byte{0})
+		if len(line) == 0 || line[0] == '#' {
+			continue
+		}
+		if p, ok := parsePattern(trimSpaces(string(line)), fold); ok {
+			p.Source, p.Line = source, number
+			patterns = append(patterns, p)
+		}
+	}
+	return patterns
+}
+
+// trimSpaces removes the spaces at the end of a line, but for one that a
+// backslash protects.
+func trimSpaces(line string) string {
+	end := len(strings.TrimRight(line, " "))
+	if end == len(line) {
+		return line
+	}
+	backslashes := 0
+	for end-backslashes > 0 && line[end-backslashes-1] == '\\' {
+		backslashes++
+	}
+	if backslashes%2 == 1 {
+		end++
+	}
+	return line[:end]
+}
+
+func parsePattern(text string, fold bool) (Pattern, bool) {
+	p := Pattern{Text: text}
+	text, p.Negated = strings.CutPrefix(text, "!")
+	text, p.dirOnly = strings.CutSuffix(text, "/")
+	if text == "" {
+		return p, false
+	}
+	p.nameOnly = !strings.Contains(text, "/")
+	text = strings.TrimPrefix(text, "/")
+	p.glob = compileGlob(text, !p.nameOnly, fold)
+	return p, true
+}
+
+// match says whether a path, relative to the directory of the pattern's file,
+// is what the pattern is about. name is its last element.
+func (p *Pattern) match(path, name string, dir bool) bool {
+	switch {
+	case p.dirOnly && !dir:
+		return false
+	case p.nameOnly:
+		return p.glob.match(name)
+	}
+	return p.glob.match(path)
+}
+
+// Last returns the last of the patterns that is about a path, which is the one
+// that counts, or nil.
+func Last(patterns []Pattern, path string, dir bool) *Pattern {
+	name := path[strings.LastIndexByte(path, '/')+1:]
+	for i := len(patterns) - 1; i >= 0; i-- {
+		if patterns[i].match(path, name, dir) {
+			return &patterns[i]
+		}
+	}
+	return nil
+}
+
+// Below says whether any of the patterns may match something inside of a
+// directory, so that it is worth a look.
+func Below(patterns []Pattern, dir string) bool {
+	for i := range patterns {
+		p := &patterns[i]
+		if p.Negated {
+			continue
+		}
+		fixed := p.glob.prefix
+		inside := dir + "/"
+		if p.nameOnly || p.glob.fold || strings.HasPrefix(inside, fixed) || strings.HasPrefix(fixed, inside) {
+			return true
+		}
+	}
+	return false
+}
+
+// Ignores is what the ignore files from a work tree's root down to one of its
+// directories say. nil says nothing. It is never changed.
+type Ignores struct {
+	outer    *Ignores
+	base     string
+	patterns []Pattern
+}
+
+// With adds the patterns of a file in the directory base: "" or a path that
+// ends with a slash.
+func (i *Ignores) With(base string, patterns []Pattern) *Ignores {
+	if len(patterns) == 0 {
+		return i
+	}
+	return &Ignores{outer: i, base: base, patterns: patterns}
+}
+
+// Match returns the pattern that decides on a path, relative to the work tree's
+// root, or nil. The innermost file that has one counts.
+func (i *Ignores) Match(path string, dir bool) *Pattern {
+	for ; i != nil; i = i.outer {
+		if len(path) < len(i.base) {
+			continue
+		}
+		if p := Last(i.patterns, path[len(i.base):], dir); p != nil {
+			return p
+		}
+	}
+	return nil
+}
