@@ -29,9 +29,11 @@ type SlugDirOptions struct {
 	Progress func(done, total int64)
 }
 
-// CreateFromDir makes a slug of a directory without a build: it packs what
-// [ArchiveDir] packs under ./app, run bits included, with the process types of
-// the directory's Procfile, and uploads it. What is in the directory runs as it
+// CreateFromDir makes a slug of a directory without a build: it packs everything
+// in it, as [ArchiveDir] does, under ./app, with the process types of the
+// directory's Procfile, and uploads it. What git ignores is packed too, since
+// that is where programs that were compiled are; ".git" and what a .slugignore
+// names is not. What is in the directory runs as it
 // is on the slug's stack: programs have to be compiled. The slug is returned
 // with the address of the upload; release it with [ReleasesService.Create], to
 // this app or another.
