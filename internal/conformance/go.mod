@@ -1,0 +1,21 @@
+module github.com/herokubuild/herokubuild/internal/conformance
+
+go 1.25.0
+
+require (
+	github.com/dlclark/regexp2 v1.12.0
+	github.com/herokubuild/herokubuild v0.1.0
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
+	github.com/stretchr/testify v1.12.1
+)
+
+require (
+	github.com/git-lfs/go-netrc v0.0.0-20250218165306-ba0029b43d11 // indirect
+	github.com/google/go-querystring v1.2.0 // indirect
+	github.com/hashicorp/go-cleanhttp v0.5.2 // indirect
+	github.com/hashicorp/go-retryablehttp v0.7.8 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	golang.org/x/text v0.14.0 // indirect
+)
+
+replace github.com/herokubuild/herokubuild => ../../
