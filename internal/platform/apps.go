@@ -183,7 +183,11 @@ func (p *Platform) viewApp(a *app) appView {
 	return v
 }
 
-func webURL(a *app) string { return "https://" + a.name + ".herokuapp.com/" }
+// webURL has a part of its own for each app, so that one of the same name that is
+// made later does not answer for this one.
+func webURL(a *app) string {
+	return "https://" + a.name + "-" + strings.ReplaceAll(a.id, "-", "")[:12] + ".herokuapp.com/"
+}
 
 func (p *Platform) getApp(w http.ResponseWriter, r *http.Request) error {
 	v, err := viewOf(p, r, func(a *app) (appView, error) { return p.viewApp(a), nil })

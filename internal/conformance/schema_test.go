@@ -1,0 +1,300 @@
+package conformance
+
+import (
+	"encoding/json"
+	"maps"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/dlclark/regexp2"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/stretchr/testify/require"
+)
+
+const schemaVariable = "HEROKU_API_SCHEMA"
+
+// object is a JSON object, such as a schema.
+type object = map[string]any
+
+// hyperSchema is Heroku's description of its API.
+type hyperSchema struct {
+	doc   object
+	links []*link
+	// requests and answers compile parts of doc, each with its own idea of what
+	// an object has to have.
+	requests, answers *jsonschema.Compiler
+}
+
+// link is an endpoint.
+type link struct {
+	resource, title, method, href, rel string
+	ranges                             []string
+	// path matches the request's path; identities are the schemas that its
+	// submatches have to fit, as pointers.
+	path       *regexp.Regexp
+	identities []string
+	// schema and target point to the schemas of the request's body and of the
+	// answer's; empty where there are none.
+	schema, target string
+}
+
+func (l *link) String() string { return l.resource + " " + l.title }
+
+// loadSchema reads the schema, or skips the test where there is none.
+func loadSchema(t *testing.T) *hyperSchema {
+	t.Helper()
+	name := os.Getenv(schemaVariable)
+	if name == "" {
+		t.Skip(schemaVariable + " is not set: it names the file with Heroku's API schema (see the package documentation)")
+	}
+	text, err := os.ReadFile(filepath.Clean(name))
+	require.NoError(t, err)
+	s := &hyperSchema{doc: decode(t, text).(object)}
+	s.requests = newCompiler(t, text, false)
+	s.answers = newCompiler(t, text, true)
+	for _, resource := range slices.Sorted(maps.Keys(s.doc["definitions"].(object))) {
+		s.addLinks(t, resource)
+	}
+	require.NotEmpty(t, s.links)
+	return s
+}
+
+func decode(t *testing.T, text []byte) any {
+	t.Helper()
+	v, err := jsonschema.UnmarshalJSON(strings.NewReader(string(text)))
+	require.NoError(t, err, "%s", text)
+	return v
+}
+
+// newCompiler takes the schema at its word. An object has the properties that
+// are named and no others, because what Heroku does not know it ignores in
+// silence. In an answer it has all of them where strictProperties says so; in a
+// request those that required names, as Heroku's own examples leave the others
+// out.
+func newCompiler(t *testing.T, text []byte, answers bool) *jsonschema.Compiler {
+	t.Helper()
+	doc := decode(t, text).(object)
+	strict := func(o object) {
+		// They name meta-schemas that are nowhere to be had, built on this draft.
+		delete(o, "$schema")
+		properties, ok := o["properties"].(object)
+		if !ok || o["type"] == nil {
+			return
+		}
+		if _, open := o["patternProperties"]; !open {
+			o["additionalProperties"] = false
+		}
+		if answers && o["strictProperties"] == true && len(properties) > 0 {
+			o["required"] = names(properties)
+		}
+	}
+	walk(doc, strict)
+	c := jsonschema.NewCompiler()
+	c.DefaultDraft(jsonschema.Draft4)
+	c.AssertFormat()
+	c.UseRegexpEngine(compilePattern)
+	require.NoError(t, c.AddResource(schemaURL, doc))
+	return c
+}
+
+const schemaURL = "http://api.heroku.com/schema"
+
+// walk visits all objects within v.
+func walk(v any, visit func(object)) {
+	switch v := v.(type) {
+	case object:
+		visit(v)
+		for _, child := range v {
+			walk(child, visit)
+		}
+	case []any:
+		for _, child := range v {
+			walk(child, visit)
+		}
+	}
+}
+
+func names(o object) []any {
+	var all []any
+	for _, name := range slices.Sorted(maps.Keys(o)) {
+		all = append(all, name)
+	}
+	return all
+}
+
+// pattern is an ECMAScript pattern: one of the schema's looks ahead, which the
+// standard library's cannot.
+type pattern regexp2.Regexp
+
+func (p *pattern) MatchString(s string) bool {
+	matched, err := (*regexp2.Regexp)(p).MatchString(s)
+	return err == nil && matched
+}
+
+func (p *pattern) String() string { return (*regexp2.Regexp)(p).String() }
+
+func compilePattern(text string) (jsonschema.Regexp, error) {
+	re, err := regexp2.Compile(text, regexp2.ECMAScript)
+	if err != nil {
+		return nil, err
+	}
+	return (*pattern)(re), nil
+}
+
+var placeholder = regexp.MustCompile(`\{\(([^)]*)\)\}`)
+
+func (s *hyperSchema) addLinks(t *testing.T, resource string) {
+	t.Helper()
+	pointer := "#/definitions/" + resource
+	links, _ := s.at(pointer)["links"].([]any)
+	for i, v := range links {
+		o := v.(object)
+		l := &link{resource: resource}
+		l.title, _ = o["title"].(string)
+		l.method, _ = o["method"].(string)
+		l.href, _ = o["href"].(string)
+		l.rel, _ = o["rel"].(string)
+		ranges, _ := o["ranges"].([]any)
+		for _, attribute := range ranges {
+			l.ranges = append(l.ranges, attribute.(string))
+		}
+		self := pointer + "/links/" + strconv.Itoa(i)
+		if o["schema"] != nil {
+			l.schema = self + "/schema"
+		}
+		if o["targetSchema"] != nil {
+			l.target = self + "/targetSchema"
+		}
+		for _, m := range placeholder.FindAllStringSubmatch(l.href, -1) {
+			identity, err := url.PathUnescape(m[1])
+			require.NoError(t, err)
+			l.identities = append(l.identities, identity)
+		}
+		parts := placeholder.Split(l.href, -1)
+		for i, part := range parts {
+			parts[i] = regexp.QuoteMeta(part)
+		}
+		l.path = regexp.MustCompile("^" + strings.Join(parts, "([^/]+)") + "$")
+		s.links = append(s.links, l)
+	}
+}
+
+// at follows a pointer such as "#/definitions/build".
+func (s *hyperSchema) at(pointer string) object {
+	var v any = s.doc
+	for _, name := range strings.Split(pointer, "/")[1:] {
+		switch parent := v.(type) {
+		case object:
+			v = parent[name]
+		case []any:
+			i, err := strconv.Atoi(name)
+			if err != nil || i >= len(parent) {
+				return nil
+			}
+			v = parent[i]
+		}
+	}
+	o, _ := v.(object)
+	return o
+}
+
+// resolve follows the references of a schema.
+func (s *hyperSchema) resolve(schema object) object {
+	for {
+		ref, ok := schema["$ref"].(string)
+		if !ok {
+			return schema
+		}
+		schema = s.at(ref)
+	}
+}
+
+// validate holds a value against the schema at a pointer.
+func validate(c *jsonschema.Compiler, pointer string, v any) error {
+	compiled, err := c.Compile(schemaURL + pointer)
+	if err != nil {
+		return err
+	}
+	return compiled.Validate(v)
+}
+
+// find returns the endpoints that a method and path belong to. More than one
+// is told apart by the body.
+func (s *hyperSchema) find(method, path string) []*link {
+	var found []*link
+	for _, l := range s.links {
+		if l.method == method && l.path.MatchString(path) {
+			found = append(found, l)
+		}
+	}
+	return found
+}
+
+// types are the JSON types that a schema allows.
+func (s *hyperSchema) types(schema object) []string {
+	schema = s.resolve(schema)
+	var all []string
+	switch t := schema["type"].(type) {
+	case string:
+		all = append(all, t)
+	case []any:
+		for _, name := range t {
+			all = append(all, name.(string))
+		}
+	}
+	alternatives, _ := schema["anyOf"].([]any)
+	for _, a := range alternatives {
+		all = append(all, s.types(a.(object))...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// example is a value that the schema gives as an example, or one made of those
+// of its parts.
+func (s *hyperSchema) example(t *testing.T, schema object) any {
+	t.Helper()
+	schema = s.resolve(schema)
+	// A zero is what a field has anyway.
+	if example := schema["example"]; example != nil && example != json.Number("0") {
+		return clone(t, example)
+	}
+	if properties, ok := schema["properties"].(object); ok {
+		o := object{}
+		for name, p := range properties {
+			o[name] = s.example(t, p.(object))
+		}
+		return o
+	}
+	if items, ok := schema["items"].(object); ok {
+		return []any{s.example(t, items)}
+	}
+	if alternatives, ok := schema["anyOf"].([]any); ok {
+		return s.example(t, alternatives[0].(object))
+	}
+	switch types := s.types(schema); {
+	case slices.Contains(types, "string") && schema["format"] == "date-time":
+		return "2012-01-01T12:00:00Z"
+	case slices.Contains(types, "string"):
+		return "text"
+	case slices.Contains(types, "integer"):
+		return json.Number("7")
+	case slices.Contains(types, "boolean"):
+		return true
+	}
+	require.Fail(t, "no example", "%v", schema)
+	return nil
+}
+
+func clone(t *testing.T, v any) any {
+	t.Helper()
+	text, err := json.Marshal(v)
+	require.NoError(t, err)
+	return decode(t, text)
+}
