@@ -242,7 +242,7 @@ func writeMixed(dir string, bytes int64) error {
 func randomBytes(r *rand.Rand, n int) []byte {
 	b := make([]byte, n)
 	for i := range b {
-		b[i] = byte(r.Uint32())
+		b[i] = byte(r.Uint32()) //nolint:gosec // any of its bytes
 	}
 	return b
 }

@@ -24,6 +24,7 @@ import (
 const (
 	buildApp = "abc"
 	otherApp = "other-app-with-a-name-of-30-ch"
+	firApp   = "fir-app"
 )
 
 // rig is the library on one side, the embedded platform on the other, and what
@@ -54,7 +55,7 @@ func newRig(t *testing.T) *rig {
 		return err
 	})
 	p, err := platform.Start(platform.Options{
-		Apps: []string{buildApp, otherApp}, Builder: builder, StatusLag: -1, ReleaseStreamDelay: -1, RateLimit: 1_000_000,
+		Apps: []string{buildApp, otherApp}, FirApps: []string{firApp}, Builder: builder, StatusLag: -1, ReleaseStreamDelay: -1, RateLimit: 1_000_000,
 	})
 	require.NoError(t, err)
 	transport := &http.Transport{}
@@ -288,6 +289,9 @@ func TestEveryAnswerOfTheEmbeddedPlatformIsOneOfTheSchema(t *testing.T) {
 	do("PATCH", "/apps/"+buildApp+"/config-vars", map[string]any{"COLOR": "green", "GONE": nil})
 	do("GET", "/apps/"+buildApp+"/config-vars", nil)
 	do("GET", "/apps/"+buildApp+"/releases/1/config-vars", nil)
+	fir, err := r.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{BuildApp: firApp, Archive: r.archive})
+	require.NoError(t, err)
+	do("GET", "/apps/"+firApp+"/oci-images/"+fir.Releases[0].Release.Image(), nil)
 	c := &callCheck{schema: s, ranges: rangeDifferences(), seen: map[string]int{}}
 	c.check(t, r.recorder.take())
 

@@ -16,12 +16,15 @@ type processView struct {
 type imageView struct {
 	Architecture      string                 `json:"architecture"`
 	BaseImageName     string                 `json:"base_image_name"`
+	BaseTopLayer      string                 `json:"base_top_layer"`
 	Buildpacks        []ref                  `json:"buildpacks"`
-	Commit            *string                `json:"commit"`
-	CommitDescription *string                `json:"commit_description"`
+	Commit            string                 `json:"commit"`
+	CommitDescription string                 `json:"commit_description"`
 	CreatedAt         string                 `json:"created_at"`
+	DeletedAt         *string                `json:"deleted_at"`
 	Digest            string                 `json:"digest"`
 	ID                string                 `json:"id"`
+	ImageRepo         string                 `json:"image_repo"`
 	ProcessTypes      map[string]processView `json:"process_types"`
 	Stack             namedRef               `json:"stack"`
 	UpdatedAt         string                 `json:"updated_at"`
@@ -52,8 +55,10 @@ func (p *Platform) getImage(w http.ResponseWriter, r *http.Request) error {
 			Architecture:      "arm64",
 			BaseImageName:     s.stack.Name,
 			Buildpacks:        []ref{},
-			Commit:            s.commit,
-			CommitDescription: s.commitDescription,
+			BaseTopLayer:      "sha256:" + strings.Repeat("0", 64),
+			Commit:            str(s.commit),
+			CommitDescription: str(s.commitDescription),
+			ImageRepo:         s.id + "/builds",
 			CreatedAt:         stamp(s.created),
 			Digest:            s.digest(),
 			ID:                s.id,
