@@ -166,7 +166,7 @@ func (s *byteSet) add(low, high int, fold bool) {
 		s[b] = true
 		// The text's letters are lower case by then.
 		if fold {
-			s[folded(byte(b), true)] = true
+			s[folded(byte(b), true)] = true //nolint:gosec // a byte it is
 		}
 	}
 }
