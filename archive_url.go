@@ -1,0 +1,182 @@
+package herokubuild
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// FetchArchiveOptions sets how [Client.FetchArchive] downloads. nil is the
+// default.
+type FetchArchiveOptions struct {
+	// Header is sent along, such as the Authorization that a private
+	// repository's archive needs. It goes to the URL's own scheme, host and
+	// port only: not to where a redirect leads. Its values are never printed.
+	Header http.Header
+	// MaxBytes is the most that is downloaded. Default: 2 GiB.
+	MaxBytes int64
+	// TempDir is where the archive is spooled. Default: the system's
+	// directory for temporary files.
+	TempDir string
+}
+
+// Format prints the options without the header's values, for every verb.
+func (o FetchArchiveOptions) Format(f fmt.State, _ rune) {
+	names := slices.Sorted(maps.Keys(o.Header))
+	_, _ = fmt.Fprintf(f, "{Header:%q MaxBytes:%d TempDir:%q}", names, o.MaxBytes, o.TempDir)
+}
+
+// LogValue implements slog.LogValuer; the header's values are left out.
+func (o FetchArchiveOptions) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(o)) }
+
+const (
+	defaultMaxFetch = 2 << 30
+	// fetchIdle is how long a download may bring nothing.
+	fetchIdle = time.Minute
+)
+
+// FetchArchive downloads a gzipped tar archive, so that it can be uploaded to
+// the platform: one of a private repository, for example, that the platform
+// itself has no access to. It is spooled to a temporary file, which
+// [Archive.Close] removes.
+//
+// The request is repeated as a GET of the API is, and redirects are followed,
+// but not from https to http; the API key is not sent. A download that breaks
+// off, or brings nothing for a minute, is not repeated.
+//
+// Errors: [*ArgumentError], [*UploadError] where the host refuses,
+// [*RequestError]; an [*AnswerError] for what is too large or not a gzipped tar
+// archive with at least one entry.
+func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchArchiveOptions) (a *Archive, err error) {
+	o := FetchArchiveOptions{}
+	if opts != nil {
+		o = *opts
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = defaultMaxFetch
+	}
+	if o.MaxBytes < 0 {
+		return nil, &ArgumentError{Name: "MaxBytes", Reason: "is negative"}
+	}
+	if err := checkHeader(o.Header); err != nil {
+		return nil, err
+	}
+	req, err := c.storageRequest(ctx, http.MethodGet, from, nil)
+	if err != nil {
+		return nil, err
+	}
+	// The archive is wanted as it is, not as the transport unpacks it.
+	req.Header.Set("Accept-Encoding", "identity")
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	hc := *c.storage
+	hc.Transport = &originHeader{next: hc.Transport, scheme: req.URL.Scheme, host: req.URL.Host, header: o.Header.Clone()}
+	resp, err := c.storageCall(http.MethodGet, from).do(ctx, &hc, req)
+	if err != nil {
+		return nil, err
+	}
+	body := &blobBody{ctx: ctx, body: resp.Body, url: from.String()}
+	defer func() { _ = body.Close() }()
+
+	idle := time.AfterFunc(fetchIdle, func() { cancel(fmt.Errorf("nothing came for %v", fetchIdle)) })
+	defer idle.Stop()
+	spool, err := newSpool(o.TempDir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if a == nil {
+			_ = spool.close()
+		}
+	}()
+	unusable := func(err error) error {
+		return &AnswerError{Method: http.MethodGet, Path: from.String(), StatusCode: resp.StatusCode, Err: err}
+	}
+	fetched, err := spool.fill(func(w io.Writer) error {
+		n, err := io.Copy(w, &idleReader{r: io.LimitReader(body, o.MaxBytes+1), timer: idle})
+		if n > o.MaxBytes {
+			return unusable(fmt.Errorf("it is larger than %d bytes", o.MaxBytes))
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	idle.Stop()
+	content, err := fetched.Open()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := readArchive(&contextReader{ctx: ctx, r: content}); err != nil {
+		if ctx.Err() != nil {
+			return nil, &RequestError{Method: http.MethodGet, URL: from.String(), Attempts: 1, Err: contextError(ctx)}
+		}
+		return nil, unusable(fmt.Errorf("not a gzipped tar archive: %w", err))
+	}
+	return fetched, nil
+}
+
+// idleReader puts a timer off whenever something comes.
+type idleReader struct {
+	r     io.Reader
+	timer *time.Timer
+}
+
+func (i *idleReader) Read(p []byte) (int, error) {
+	n, err := i.r.Read(p)
+	if n > 0 {
+		i.timer.Reset(fetchIdle)
+	}
+	return n, err
+}
+
+// originHeader adds a header to requests to one origin. The client knows nothing
+// of it, and so does not take it along a redirect: of its own it would keep any
+// that is not called Authorization, and that one too for a subdomain.
+type originHeader struct {
+	next         http.RoundTripper
+	scheme, host string
+	header       http.Header
+}
+
+func (o *originHeader) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Scheme == o.scheme && strings.EqualFold(req.URL.Host, o.host) {
+		req = req.Clone(req.Context())
+		for name, values := range o.header {
+			req.Header[http.CanonicalHeaderKey(name)] = values
+		}
+	}
+	return o.next.RoundTrip(req)
+}
+
+// checkHeader refuses what cannot be sent. It never quotes a value.
+func checkHeader(h http.Header) error {
+	for name, values := range h {
+		if name == "" || strings.ContainsFunc(name, func(r rune) bool {
+			return r <= ' ' || r > '~' || strings.ContainsRune(`()<>@,;:\"/[]?={}`, r)
+		}) {
+			return &ArgumentError{Name: "Header", Reason: quote(name) + " is not a header's name"}
+		}
+		switch http.CanonicalHeaderKey(name) {
+		case "Host", "Content-Length", "Transfer-Encoding", "Connection":
+			return &ArgumentError{Name: "Header", Reason: quote(name) + " is not the caller's to set"}
+		}
+		for _, value := range values {
+			if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+				return &ArgumentError{Name: "Header", Reason: "the value of " + quote(name) + " has a line break or another character that no header has"}
+			}
+		}
+	}
+	return nil
+}
+
+// errNoEntries is an archive with nothing in it.
+var errNoEntries = errors.New("it has no entries")
