@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 
 	"github.com/herokubuild/herokubuild"
 )
@@ -28,19 +30,27 @@ func dryRun(ctx context.Context, dir string, w io.Writer) error {
 	fmt.Fprintf(w, "%s: %d files, %s before compression\nversion: %s\n", dir, plan.Files, size(plan.Bytes), version)
 	fmt.Fprintln(w, "\nthe largest:")
 	for _, e := range plan.Largest {
-		fmt.Fprintf(w, "    %10s  %s\n", size(e.Size), e.Path)
+		fmt.Fprintf(w, "    %10s  %s\n", size(e.Size), printable(e.Path))
 	}
 	if len(plan.Out) > 0 {
 		fmt.Fprintln(w, "\nleft out:")
 		for _, out := range plan.Out[:min(len(plan.Out), mostOut)] {
-			fmt.Fprintf(w, "    %s  (%s)\n", out.Path, out.Reason)
+			fmt.Fprintf(w, "    %s  (%s)\n", printable(out.Path), out.Reason)
 		}
 		if more := len(plan.Out) - mostOut; more > 0 {
 			fmt.Fprintf(w, "    and %d more\n", more)
 		}
 	}
 	for _, warning := range plan.Warnings {
-		fmt.Fprintln(w, "\nwarning: "+warning.String())
+		fmt.Fprintln(w, "\nwarning: "+printable(warning.Path)+" "+warning.Text)
 	}
 	return nil
+}
+
+// printable quotes a name that would do something to a terminal.
+func printable(name string) string {
+	if strings.ContainsFunc(name, func(r rune) bool { return !strconv.IsPrint(r) }) {
+		return strconv.Quote(name)
+	}
+	return name
 }
