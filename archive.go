@@ -93,7 +93,8 @@ type ArchiveOptions struct {
 //
 // Run bits and symbolic links are kept. Entries are sorted, and their times,
 // owners and other modes fixed, so that the same tree gives the same bytes on
-// every machine. The format is GNU tar's.
+// every machine that has the same version of this package and of its compressor.
+// The format is GNU tar's.
 //
 // Errors: an [*ArgumentError] that names it for a directory that does not exist
 // or has nothing to pack, a link that leads out of the directory, a socket,

@@ -29,7 +29,7 @@ func TreeVersion(ctx context.Context, dir string) (string, error) {
 		return "", err
 	}
 	version, err := w.version()
-	if err != nil && !errors.Is(err, errEnough) {
+	if err != nil {
 		return "", packError(dir, err)
 	}
 	return version, nil
