@@ -2,6 +2,7 @@ package herokubuild
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -92,7 +93,8 @@ type ArchiveOptions struct {
 //
 // Run bits and symbolic links are kept. Entries are sorted, and their times,
 // owners and other modes fixed, so that the same tree gives the same bytes on
-// every machine. The format is GNU tar's.
+// every machine that has the same version of this package and of its compressor.
+// The format is GNU tar's.
 //
 // Errors: an [*ArgumentError] that names it for a directory that does not exist
 // or has nothing to pack, a link that leads out of the directory, a socket,
@@ -138,11 +140,11 @@ func checkDir(field, dir string) error {
 }
 
 // ArchiveFile takes a gzipped tar archive that exists already. The file is read
-// once, for its checksum, and again for each upload; it must not change in
-// between.
+// once, for its checksum, and to its end, so that one that was cut short is found
+// out; and again for each upload. It must not change in between.
 //
-// Errors: an [*ArgumentError] for a file that does not exist, is empty or is
-// not a gzipped tar archive with at least one entry; the context's.
+// Errors: an [*ArgumentError] for a file that does not exist, is empty, damaged
+// or not a gzipped tar archive with at least one entry; the context's.
 func ArchiveFile(ctx context.Context, path string) (*Archive, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -175,23 +177,30 @@ func ArchiveBytes(b []byte) (*Archive, error) {
 	return a, nil
 }
 
-// readArchive measures and hashes an archive and looks at its first entry.
+// readArchive measures and hashes an archive, and reads it to its end: one that
+// was cut short shows nowhere else.
 func readArchive(r io.Reader) (*Archive, error) {
 	hash := sha256.New()
 	size := &countingWriter{w: hash}
 	tee := io.TeeReader(r, size)
-	zr, err := gzip.NewReader(tee)
+	zr, err := gzip.NewReader(bufio.NewReaderSize(tee, 64<<10))
 	if err != nil {
 		return nil, err
 	}
-	if _, err := tar.NewReader(zr).Next(); err != nil {
-		if errors.Is(err, io.EOF) {
-			return nil, errors.New("it has no entries")
+	tr := tar.NewReader(zr)
+	entries := 0
+	for ; ; entries++ {
+		if _, err := tr.Next(); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return nil, err
 		}
-		return nil, err
 	}
-	// What gzip has buffered has been hashed; this is the rest.
-	if _, err := io.Copy(io.Discard, tee); err != nil {
+	if entries == 0 {
+		return nil, errors.New("it has no entries")
+	}
+	// What follows is padding, and at its end a checksum.
+	if _, err := io.Copy(io.Discard, zr); err != nil { //nolint:gosec // nothing of it is kept
 		return nil, err
 	}
 	a := &Archive{Size: size.n}

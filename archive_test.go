@@ -258,6 +258,8 @@ func TestArchiveFileAndBytes(t *testing.T) {
 		"not a tar":  {plain.Bytes(), false},
 		"no entries": {packed(t), false},
 		"cut":        {good[:15], false},
+		"cut late":   {good[:len(good)-1], false},
+		"garbage":    {append(bytes.Clone(good), "<html>"...), false},
 		"gzip only":  {good[:2], false},
 		"damaged":    {broken, false},
 	}

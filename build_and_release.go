@@ -18,8 +18,10 @@ type BuildAndReleaseOptions struct {
 	// succeeds is released on it by the platform.
 	BuildApp string
 
-	// Dir is a directory to pack, as [ArchiveDir] does, and upload.
+	// Dir is a directory to pack, as [ArchiveDir] does with Pack, and upload.
 	Dir string
+	// Pack sets how Dir is packed. nil is the default.
+	Pack *ArchiveOptions
 	// Archive is a packed source to upload; see [ArchiveFile]. It is not
 	// closed.
 	Archive *Archive
@@ -30,9 +32,10 @@ type BuildAndReleaseOptions struct {
 	// to; optional, and for SourceURL only: that of an upload is known.
 	SourceChecksum string
 
-	// Version says which source this is; a commit, for example. Default: the
-	// hex SHA-256 of the archive, so that the same source has the same
-	// version; with SourceURL, none.
+	// Version says which source this is; a commit, for example. Default: for
+	// Dir, what [TreeVersion] says; where that is nothing, and for Archive, the
+	// hex SHA-256 of the archive, so that the same source has the same version;
+	// with SourceURL, none.
 	Version string
 	// VersionDescription describes the version for people.
 	VersionDescription string
@@ -92,6 +95,9 @@ func (o *BuildAndReleaseOptions) check() error {
 	}
 	if err := o.checkSource(); err != nil {
 		return err
+	}
+	if o.Pack != nil && o.Dir == "" && given != 0 {
+		return &ArgumentError{Name: "Pack", Reason: "is for Dir only"}
 	}
 	if err := checkBuildpacks(o.Buildpacks); err != nil {
 		return err
@@ -186,6 +192,9 @@ const (
 	EventPhase EventKind = "phase"
 	// EventPacked: the archive is ready; Total is its size, Archive itself.
 	EventPacked EventKind = "packed"
+	// EventWarning: something about the packed directory looks like a mistake;
+	// Line says what. See [ArchivePlan].Warnings.
+	EventWarning EventKind = "warning"
 	// EventUpload: Done of Total bytes are uploaded.
 	EventUpload EventKind = "upload"
 	// EventBuildCreated: the platform has taken the build on; see Build. A
@@ -511,13 +520,22 @@ func (d *deploy) source(ctx context.Context) (SourceBlob, error) {
 		archive := d.opts.Archive
 		if archive == nil {
 			d.begin(ctx, PhasePack)
+			if blob.Version == "" {
+				// Without one the archive's own name will do.
+				blob.Version, _ = TreeVersion(ctx, d.opts.Dir)
+			}
 			var err error
-			if archive, err = ArchiveDir(ctx, d.opts.Dir, nil); err != nil {
+			if archive, err = ArchiveDir(ctx, d.opts.Dir, d.opts.Pack); err != nil {
 				return blob, err
 			}
 			defer func() { _ = archive.Close() }()
 		}
 		d.log.emit(ctx, Event{Kind: EventPacked, Archive: archive, Total: archive.Size})
+		if archive.Plan != nil {
+			for _, warning := range archive.Plan.Warnings {
+				d.log.emit(ctx, Event{Kind: EventWarning, Archive: archive, Line: warning.String()})
+			}
+		}
 		blob.Checksum = archive.Checksum()
 		if blob.Version == "" {
 			blob.Version = strings.TrimPrefix(blob.Checksum, "SHA256:")

@@ -21,6 +21,29 @@
 // [ReleasesService], one resource of the API each; [Client.Do] reaches any
 // other endpoint.
 //
+// # Source archives
+//
+// [ArchiveDir] packs what git would list in a directory: what it tracks, and what
+// is not ignored by any .gitignore, .git/info/exclude or core.excludesFile. It
+// asks the files, not git, which need not be installed. Left out besides is what
+// a .slugignore in the root names. ".git" is never packed, submodules are as far
+// as they are checked out, and other repositories inside of the tree are not,
+// since git would not deploy them either. [ArchiveOptions] includes and excludes
+// more; [PlanArchive] says what is packed, why a path is not, and what looks like
+// a mistake: secrets, or no Procfile.
+//
+// Run bits and symbolic links are kept; a link that leads out of the tree, a
+// socket or a device is an error that names it. Entries are sorted, their times
+// and owners fixed: two checkouts of one commit give the same bytes, whatever the
+// machine, its umask and the number of its cores. The compression runs on all
+// cores and the archive goes to a temporary file, so that memory stays constant,
+// below 64 MiB.
+//
+// [ArchiveFS] packs a file system of package io/fs, [ArchiveFile] and [ArchiveBytes] take a
+// ready archive, and [Client.FetchArchive] downloads one that the platform has no
+// access to. [TreeVersion] is the commit of a checkout, and the default version
+// of a deploy.
+//
 // # Authentication
 //
 // The API key is, in this order: what [WithToken] or [WithTokenSource] gave,

@@ -4,6 +4,7 @@
 //	go run ./examples/deploy                      # the sample app, on this machine
 //	go run ./examples/deploy -local DIR           # a directory of yours, on this machine
 //	go run ./examples/deploy -app my-app DIR      # on Heroku
+//	go run ./examples/deploy -dry-run DIR         # only say what would be packed
 //
 // Standard output carries the build's output, byte for byte, and nothing else;
 // what happens besides is told on standard error.
@@ -57,6 +58,7 @@ type settings struct {
 	idleTimeout time.Duration
 	local       bool
 	verbose     bool
+	dryRun      bool
 	dir         string
 }
 
@@ -91,10 +93,11 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	flags.SetOutput(stderr)
 	flags.StringVar(&s.app, "app", "", "the `app` that builds")
 	flags.StringVar(&releaseTo, "release-to", "", "further `apps` that get the slug, separated by commas")
-	flags.StringVar(&s.version, "version", "", "source `version` (default: the git commit of DIR, else the archive's SHA-256)")
+	flags.StringVar(&s.version, "version", "", "source `version` (default: the git commit of DIR, with -dirty if it has changes, else the archive's SHA-256)")
 	flags.DurationVar(&s.timeout, "timeout", time.Hour, "bound on the whole run")
 	flags.DurationVar(&s.idleTimeout, "idle-timeout", time.Minute, "silence after which the output stream is connected anew")
 	flags.BoolVar(&s.local, "local", false, "deploy to the embedded platform, not to Heroku")
+	flags.BoolVar(&s.dryRun, "dry-run", false, "say what would be packed, and do nothing")
 	flags.BoolVar(&s.verbose, "v", false, "log every request")
 	flags.Usage = func() {
 		fmt.Fprint(stderr, "Usage: deploy [flags] [DIR]\n\n"+
@@ -140,6 +143,9 @@ func (s *settings) deploy(ctx context.Context, stdout, stderr io.Writer) (err er
 			return err
 		}
 	}
+	if s.dryRun {
+		return dryRun(ctx, s.dir, stdout)
+	}
 	var opts []herokubuild.Option
 	if s.verbose {
 		opts = append(opts, herokubuild.WithLogger(slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))))
@@ -160,9 +166,6 @@ func (s *settings) deploy(ctx context.Context, stdout, stderr io.Writer) (err er
 	client, err := herokubuild.NewClient(opts...)
 	if err != nil {
 		return err
-	}
-	if s.version == "" {
-		s.version = gitVersion(ctx, s.dir)
 	}
 
 	view := newView(stderr, s)

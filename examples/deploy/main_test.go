@@ -99,6 +99,27 @@ func TestWrongUsage(t *testing.T) {
 	}
 }
 
+func TestDryRun(t *testing.T) {
+	isolate(t)
+	dir := sampleCopy(t, ".gitignore", "*.log\n")
+	for name, content := range map[string]string{"noisy.log": "x", ".env": "KEY=not-to-be-shown", "two\nlines": "x"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	code, stdout, stderr := deploy(t, "-dry-run", dir)
+	if code != exitOK || stderr != "" {
+		t.Errorf("exit %d, stderr %q", code, stderr)
+	}
+	wantContains(t, stdout, "files", "main.go", "noisy.log  (.gitignore:1: *.log)", "warning: .env looks as if it held secrets", `"two\nlines"`)
+	if strings.Contains(stdout, "not-to-be-shown") {
+		t.Error("a secret is shown")
+	}
+	if code, _, stderr := deploy(t, "-dry-run", t.TempDir()); code != exitUsage || !strings.Contains(stderr, "no files") {
+		t.Errorf("an empty directory: exit %d, stderr %q", code, stderr)
+	}
+}
+
 func TestHelpIsNotAFailure(t *testing.T) {
 	isolate(t)
 	code, _, stderr := deploy(t, "-h")

@@ -50,6 +50,8 @@ func (v *view) event(_ context.Context, e herokubuild.Event) error {
 		v.phase(e.Phase)
 	case herokubuild.EventPacked:
 		v.say("    %s, %s", size(e.Total), e.Archive.Checksum())
+	case herokubuild.EventWarning:
+		v.say("    warning: %s", e.Line)
 	case herokubuild.EventUpload:
 		v.upload(e.Done, e.Total)
 	case herokubuild.EventBuildCreated:

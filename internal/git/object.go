@@ -346,7 +346,7 @@ func applyDelta(source, delta []byte) ([]byte, error) {
 		return nil, ErrFormat
 	}
 	delta = delta[n:]
-	out := make([]byte, 0, size)
+	out := make([]byte, 0, min(size, maxSmall))
 	for len(delta) > 0 {
 		op := delta[0]
 		delta = delta[1:]

@@ -1,0 +1,186 @@
+package herokubuild
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// FetchArchiveOptions sets how [Client.FetchArchive] downloads. nil is the
+// default.
+type FetchArchiveOptions struct {
+	// Header is sent along, such as the Authorization that a private
+	// repository's archive needs. It goes to the URL's own scheme, host and
+	// port only: not to where a redirect leads. Its values are never printed.
+	Header http.Header
+	// MaxBytes is the most that is downloaded. Default: 2 GiB.
+	MaxBytes int64
+	// TempDir is where the archive is spooled. Default: the system's
+	// directory for temporary files.
+	TempDir string
+}
+
+// Format prints the options without the header's values, for every verb.
+func (o FetchArchiveOptions) Format(f fmt.State, _ rune) {
+	names := slices.Sorted(maps.Keys(o.Header))
+	_, _ = fmt.Fprintf(f, "{Header:%q MaxBytes:%d TempDir:%q}", names, o.MaxBytes, o.TempDir)
+}
+
+// LogValue implements slog.LogValuer; the header's values are left out.
+func (o FetchArchiveOptions) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(o)) }
+
+const (
+	defaultMaxFetch = 2 << 30
+	// fetchIdle is how long a download may bring nothing.
+	fetchIdle = time.Minute
+)
+
+// FetchArchive downloads a gzipped tar archive, so that it can be uploaded to
+// the platform: one of a private repository, for example, that the platform
+// itself has no access to. It is spooled to a temporary file, which
+// [Archive.Close] removes.
+//
+// The request is repeated as a GET of the API is, and redirects are followed,
+// but not from https to http; the API key is not sent. A download that breaks
+// off, or brings nothing for a minute, is not repeated.
+//
+// Errors: [*ArgumentError], [*UploadError] where the host refuses,
+// [*RequestError]; an [*AnswerError] for what is too large or not a gzipped tar
+// archive with at least one entry.
+func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchArchiveOptions) (a *Archive, err error) {
+	o := FetchArchiveOptions{}
+	if opts != nil {
+		o = *opts
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = defaultMaxFetch
+	}
+	if o.MaxBytes < 0 {
+		return nil, &ArgumentError{Name: "MaxBytes", Reason: "is negative"}
+	}
+	if err := checkHeader(o.Header); err != nil {
+		return nil, err
+	}
+	conn := newBlobConn(ctx, fetchIdle)
+	defer conn.close()
+	req, err := c.storageRequest(conn.ctx, http.MethodGet, from, nil) //nolint:contextcheck // conn's context is ctx's child
+	if err != nil {
+		return nil, err
+	}
+	// The archive is wanted as it is, not as the transport unpacks it.
+	req.Header.Set("Accept-Encoding", "identity")
+	hc := *c.storage
+	hc.Transport = &originHeader{next: hc.Transport, scheme: req.URL.Scheme, host: req.URL.Host, header: o.Header.Clone()}
+	resp, err := c.storageCall(http.MethodGet, from).do(conn.ctx, &hc, req) //nolint:bodyclose // conn closes what it holds
+	if err != nil {
+		return nil, err
+	}
+	conn.hold(resp.Body)
+	broken := func(err error) error {
+		if ctx.Err() != nil {
+			err = contextError(ctx)
+		}
+		return &RequestError{Method: http.MethodGet, URL: from.String(), Attempts: 1, Err: cleanURLError(err)}
+	}
+
+	spool, err := newSpool(o.TempDir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if a == nil {
+			_ = spool.close()
+		}
+	}()
+	unusable := func(err error) error {
+		return &AnswerError{Method: http.MethodGet, Path: from.String(), StatusCode: resp.StatusCode, Err: err}
+	}
+	fetched, err := spool.fill(func(w io.Writer) error {
+		body := &blobReader{conn: conn}
+		n, err := io.Copy(w, io.LimitReader(body, o.MaxBytes+1))
+		switch {
+		case body.err != nil:
+			return broken(body.err)
+		case n > o.MaxBytes:
+			return unusable(fmt.Errorf("it is larger than %d bytes", o.MaxBytes))
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	content, err := fetched.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = content.Close() }()
+	if _, err := readArchive(&contextReader{ctx: ctx, r: content}); err != nil {
+		if ctx.Err() != nil {
+			return nil, broken(err)
+		}
+		return nil, unusable(fmt.Errorf("not a gzipped tar archive: %w", err))
+	}
+	return fetched, nil
+}
+
+// blobReader keeps what the network failed with: what the disk failed with is
+// another matter.
+type blobReader struct {
+	conn *blobConn
+	err  error
+}
+
+func (b *blobReader) Read(p []byte) (int, error) {
+	n, err := b.conn.read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.err = err
+	}
+	return n, err
+}
+
+// originHeader adds a header to requests to one origin. The client knows nothing
+// of it, and so does not take it along a redirect: of its own it would keep any
+// that is not called Authorization, and that one too for a subdomain.
+type originHeader struct {
+	next         http.RoundTripper
+	scheme, host string
+	header       http.Header
+}
+
+func (o *originHeader) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Scheme == o.scheme && strings.EqualFold(req.URL.Host, o.host) {
+		req = req.Clone(req.Context())
+		for name, values := range o.header {
+			req.Header[http.CanonicalHeaderKey(name)] = values
+		}
+	}
+	return o.next.RoundTrip(req)
+}
+
+// checkHeader refuses what cannot be sent. It never quotes a value.
+func checkHeader(h http.Header) error {
+	for name, values := range h {
+		if name == "" || strings.ContainsFunc(name, func(r rune) bool {
+			return r <= ' ' || r > '~' || strings.ContainsRune(`()<>@,;:\"/[]?={}`, r)
+		}) {
+			return &ArgumentError{Name: "Header", Reason: quote(name) + " is not a header's name"}
+		}
+		switch http.CanonicalHeaderKey(name) {
+		case "Host", "Content-Length", "Transfer-Encoding", "Connection":
+			return &ArgumentError{Name: "Header", Reason: quote(name) + " is not the caller's to set"}
+		}
+		for _, value := range values {
+			if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+				return &ArgumentError{Name: "Header", Reason: "the value of " + quote(name) + " has a line break or another character that no header has"}
+			}
+		}
+	}
+	return nil
+}

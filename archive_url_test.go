@@ -1,0 +1,186 @@
+package herokubuild_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/herokubuild/herokubuild"
+)
+
+const headerSecret = "glpat-not-a-real-token"
+
+func withHeader(names ...string) *herokubuild.FetchArchiveOptions {
+	o := &herokubuild.FetchArchiveOptions{Header: http.Header{}}
+	for _, name := range names {
+		o.Header.Set(name, headerSecret)
+	}
+	return o
+}
+
+// hosts are two servers, and what each was sent.
+type hosts struct {
+	one, other *httptest.Server
+	mu         sync.Mutex
+	seen       map[string][]http.Header
+}
+
+func newHosts(t *testing.T, one, other http.HandlerFunc) *hosts {
+	t.Helper()
+	h := &hosts{seen: map[string][]http.Header{}}
+	serve := func(name string, handler http.HandlerFunc) *httptest.Server {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			h.mu.Lock()
+			h.seen[name] = append(h.seen[name], r.Header.Clone())
+			h.mu.Unlock()
+			handler(w, r)
+		}))
+		t.Cleanup(s.Close)
+		return s
+	}
+	h.one, h.other = serve("one", one), serve("other", other)
+	return h
+}
+
+func TestFetchArchive(t *testing.T) {
+	t.Parallel()
+	content := packed(t, file{"a", random(100_000)})
+	h := newHosts(t, nil, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(content) })
+	h.one.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.mu.Lock()
+		h.seen["one"] = append(h.seen["one"], r.Header.Clone())
+		h.mu.Unlock()
+		if r.URL.Path == "/archive" {
+			http.Redirect(w, r, "/moved", http.StatusFound)
+			return
+		}
+		http.Redirect(w, r, h.other.URL+"/blob"+fakeQuery, http.StatusFound)
+	})
+	client, _ := newServer(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
+	temp := t.TempDir()
+	opts := withHeader("Authorization", "private-token", "Cookie", "X-Key")
+	opts.TempDir = temp
+	archive, err := client.FetchArchive(t.Context(), herokubuild.SecretURL(h.one.URL+"/archive"), opts)
+	require.NoError(t, err)
+	assert.Equal(t, content, contents(t, archive))
+	require.Len(t, h.seen["one"], 2)
+	for _, header := range h.seen["one"] {
+		for _, name := range []string{"Authorization", "Private-Token", "Cookie", "X-Key"} {
+			assert.Equal(t, headerSecret, header.Get(name), "its own host gets it, after a redirect too")
+		}
+	}
+	require.Len(t, h.seen["other"], 1)
+	assert.NotContains(t, fmt.Sprint(h.seen["other"]), headerSecret, "another host does not, though it is another port only")
+	assert.NotContains(t, fmt.Sprint(h.seen), testToken, "nobody gets the API key")
+	assert.NotContains(t, fmt.Sprint(h.seen["other"]), "/archive", "nor learns where it came from")
+	require.NoError(t, archive.Close())
+	left, err := os.ReadDir(temp)
+	require.NoError(t, err)
+	assert.Empty(t, left)
+}
+
+func TestFetchArchiveFails(t *testing.T) {
+	t.Parallel()
+	good := packed(t, file{"a", random(100_000)})
+	answer := func(status int, body []byte) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status); _, _ = w.Write(body) }
+	}
+	clean := func(t *testing.T, err error) {
+		t.Helper()
+		require.Error(t, err)
+		assertErrorClean(t, err)
+		assert.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, err), headerSecret)
+	}
+	for name, tt := range map[string]struct {
+		handler http.HandlerFunc
+		most    int64
+		check   func(t *testing.T, err error)
+	}{
+		"refused": {answer(403, []byte("no")), 0, func(t *testing.T, err error) {
+			var refused *herokubuild.UploadError
+			require.ErrorAs(t, err, &refused)
+			require.ErrorIs(t, err, herokubuild.ErrForbidden)
+		}},
+		"a page": {answer(200, []byte("<html>log in</html>")), 0, func(t *testing.T, err error) {
+			require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+			assert.Contains(t, err.Error(), "not a gzipped tar archive")
+		}},
+		"nothing":   {answer(200, nil), 0, func(t *testing.T, err error) { require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer) }},
+		"cut":       {answer(200, good[:len(good)-3]), 0, func(t *testing.T, err error) { require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer) }},
+		"too large": {answer(200, good), 1000, func(t *testing.T, err error) { require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer) }},
+		"broken off": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "1000000")
+			_, _ = w.Write(good)
+		}, 0, func(t *testing.T, err error) {
+			var lost *herokubuild.RequestError
+			require.ErrorAs(t, err, &lost)
+		}},
+		"to a weaker scheme": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://example.com/x"+fakeQuery, http.StatusFound)
+		}, 0, func(t *testing.T, err error) { assert.Contains(t, err.Error(), "redirect refused") }},
+		"round in circles": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, r.URL.Path+fakeQuery, http.StatusFound)
+		}, 0, func(t *testing.T, err error) { assert.Contains(t, err.Error(), "redirect refused") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client, server := newServer(t, tt.handler)
+			opts := withHeader("Authorization")
+			opts.MaxBytes, opts.TempDir = tt.most, t.TempDir()
+			a, err := client.FetchArchive(t.Context(), herokubuild.SecretURL(server.URL+"/a"+fakeQuery), opts)
+			assert.Nil(t, a)
+			clean(t, err)
+			tt.check(t, err)
+			left, err := os.ReadDir(opts.TempDir)
+			require.NoError(t, err)
+			assert.Empty(t, left)
+		})
+	}
+
+	client, server := newServer(t, answer(200, good))
+	for name, value := range map[string]string{"": "x", "a b": "x", "X": "a\r\nY: " + headerSecret, "host": "x", "Content-Length": "1", "X\n": "x"} {
+		_, err := client.FetchArchive(t.Context(), herokubuild.SecretURL(server.URL), &herokubuild.FetchArchiveOptions{Header: http.Header{name: {value}}})
+		clean(t, err)
+		requireInvalid(t, err, "Header")
+	}
+	_, err := client.FetchArchive(t.Context(), "http://example.com/", nil)
+	requireInvalid(t, err, "URL")
+	_, err = client.FetchArchive(t.Context(), herokubuild.SecretURL(server.URL), &herokubuild.FetchArchiveOptions{MaxBytes: -1})
+	requireInvalid(t, err, "MaxBytes")
+	assert.NotContains(t, fmt.Sprintf("%v %+v %#v %s", withHeader("X"), *withHeader("X"), *withHeader("X"), withHeader("X")), headerSecret)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	stuck, server := newServer(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write(good[:100])
+		_ = http.NewResponseController(w).Flush()
+		cancel()
+		<-r.Context().Done()
+	})
+	_, err = stuck.FetchArchive(ctx, herokubuild.SecretURL(server.URL), nil)
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+// A download that brings nothing for a minute is given up.
+func TestFetchArchiveStalls(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t, noRetry())
+		answer, w := live(http.StatusOK)
+		a.on(http.MethodGet, "https://storage.example.com/a.tgz", answer)
+		go func() { _, _ = w.Write([]byte(strings.Repeat("x", 10))) }()
+		_, err := a.FetchArchive(t.Context(), "https://storage.example.com/a.tgz", nil)
+		var failed *herokubuild.RequestError
+		require.ErrorAs(t, err, &failed)
+		require.NotErrorIs(t, err, context.Canceled, "the caller has not cancelled")
+		assert.Contains(t, err.Error(), "nothing came from the storage host for 1m0s")
+	})
+}
