@@ -70,15 +70,7 @@ func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchAr
 	}
 	conn := newBlobConn(ctx, fetchIdle)
 	defer conn.close()
-	req, err := c.storageRequest(conn.ctx, http.MethodGet, from, nil) //nolint:contextcheck // conn's context is ctx's child
-	if err != nil {
-		return nil, err
-	}
-	// The archive is wanted as it is, not as the transport unpacks it.
-	req.Header.Set("Accept-Encoding", "identity")
-	hc := *c.storage
-	hc.Transport = &originHeader{next: hc.Transport, scheme: req.URL.Scheme, host: req.URL.Host, header: o.Header.Clone()}
-	resp, err := c.storageCall(http.MethodGet, from).do(conn.ctx, &hc, req) //nolint:bodyclose // conn closes what it holds
+	resp, err := c.openArchive(conn.ctx, from, o.Header)
 	if err != nil {
 		return nil, err
 	}
@@ -128,6 +120,18 @@ func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchAr
 		return nil, unusable(fmt.Errorf("not a gzipped tar archive: %w", err))
 	}
 	return fetched, nil
+}
+
+func (c *Client) openArchive(ctx context.Context, from SecretURL, header http.Header) (*http.Response, error) {
+	req, err := c.storageRequest(ctx, http.MethodGet, from, nil)
+	if err != nil {
+		return nil, err
+	}
+	// The archive is wanted as it is, not as the transport unpacks it.
+	req.Header.Set("Accept-Encoding", "identity")
+	hc := *c.storage
+	hc.Transport = &originHeader{next: hc.Transport, scheme: req.URL.Scheme, host: req.URL.Host, header: header.Clone()}
+	return c.storageCall(http.MethodGet, from).do(ctx, &hc, req)
 }
 
 // blobReader keeps what the network failed with: what the disk failed with is
