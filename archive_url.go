@@ -70,7 +70,7 @@ func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchAr
 	}
 	conn := newBlobConn(ctx, fetchIdle)
 	defer conn.close()
-	resp, err := c.openArchive(conn.ctx, from, o.Header) //nolint:bodyclose // conn closes what it holds
+	resp, err := c.openArchive(conn.ctx, from, o.Header) //nolint:bodyclose,contextcheck // conn closes what it holds, and its context is a child
 	if err != nil {
 		return nil, err
 	}
