@@ -221,7 +221,8 @@ func TestAllocations(t *testing.T) {
 	require.NoError(t, err)
 	bare := testing.AllocsPerRun(200, func() { bareGet(t, hc, server.URL+"/apps/"+appName+"/builds/"+buildID, new(herokubuild.Build)) })
 	ours := testing.AllocsPerRun(200, func() { _, _ = client.Builds.Get(t.Context(), appName, buildID) })
-	assert.LessOrEqual(t, ours, bare+12, "a GET, over one by hand")
+	// It is 12 with Go 1.26 and 14 with 1.25, whose library allocates more.
+	assert.LessOrEqual(t, ours, bare+14, "a GET, over one by hand")
 
 	for name, text := range logs(1 << 16) {
 		src := bytes.NewReader(text[:1<<16])
