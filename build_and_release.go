@@ -200,6 +200,10 @@ const (
 	// EventBuildCreated: the platform has taken the build on; see Build. A
 	// deploy that goes on from a checkpoint has it, too.
 	EventBuildCreated EventKind = "build_created"
+	// EventHeartbeat: the build, or App's release phase if Release is not nil,
+	// is alive and has printed nothing for the time Quiet. It comes every 10 s
+	// or so while that lasts.
+	EventHeartbeat EventKind = "heartbeat"
 	// EventOutputLost: the output of the build or release cannot be followed
 	// any further, because of Err. The outcome is still waited for.
 	EventOutputLost EventKind = "output_lost"
@@ -234,6 +238,7 @@ type Event struct {
 	Build       *Build
 	Release     *Release
 	Line        string
+	Quiet       time.Duration
 	Err         error
 	// Checkpoint is how far the deploy has come.
 	Checkpoint Checkpoint
@@ -658,6 +663,9 @@ func (d *deploy) follow(ctx context.Context, b *Build) *buildOutput {
 	}
 	opts := d.opts.streamOptions()
 	opts.Offset = d.log.saved().Output
+	opts.OnHeartbeat = func(quiet time.Duration) {
+		d.log.emit(ctx, Event{Kind: EventHeartbeat, App: d.opts.BuildApp, Build: b, Quiet: quiet})
+	}
 	go func() {
 		defer close(o.done)
 		stream, err := d.client.Builds.follow(ctx, b, opts, get)

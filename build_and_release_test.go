@@ -65,7 +65,7 @@ func sourceDir(t *testing.T, files map[string]string) string {
 // with.
 func releasesOf(p *platform.Platform, app string) int { return len(p.Releases(app)) - 2 }
 
-// eventLog records the kinds of events, without the repeats of a kind.
+// eventLog records events.
 type eventLog struct {
 	mu     sync.Mutex
 	events []herokubuild.Event
@@ -78,9 +78,14 @@ func (l *eventLog) on(_ context.Context, e herokubuild.Event) error {
 	return nil
 }
 
+// kinds are those of the events, without their repeats and without heartbeats,
+// which come when they come.
 func (l *eventLog) kinds() []string {
 	var kinds []string
 	for _, e := range l.events {
+		if e.Kind == herokubuild.EventHeartbeat {
+			continue
+		}
 		kind := string(e.Kind)
 		if e.Kind == herokubuild.EventPhase {
 			kind += " " + string(e.Phase)
@@ -157,6 +162,53 @@ func TestBuildAndReleaseDeploysADirectoryToSeveralApps(t *testing.T) {
 		}
 	}
 	assert.Len(t, hosts, 3)
+}
+
+func TestBuildAndReleaseTellsOfHeartbeats(t *testing.T) {
+	t.Parallel()
+	// The build goes on when its heartbeats have been heard of, and so does the
+	// release phase.
+	heard := filepath.Join(t.TempDir(), "heard")
+	alive := make(chan struct{})
+	p, client := startPlatform(t, platform.Options{
+		Heartbeat: 5 * time.Millisecond,
+		Builder: platform.BuilderFunc(func(ctx context.Context, _ *platform.Job) error {
+			select {
+			case <-alive:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}),
+	})
+	dir := sourceDir(t, map[string]string{"Procfile": "release: echo migrating; while ! [ -e " + heard + " ]; do sleep 0.01; done\n"})
+	var builds, releases []herokubuild.Event
+	_, err := client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
+		BuildApp: "example-app", Dir: dir, Timeout: time.Minute,
+		OnEvent: func(_ context.Context, e herokubuild.Event) error {
+			switch {
+			case e.Kind != herokubuild.EventHeartbeat:
+			case e.Release == nil:
+				builds = append(builds, e)
+				if len(builds) == 3 {
+					close(alive)
+				}
+			default:
+				if releases = append(releases, e); len(releases) == 3 {
+					return os.WriteFile(heard, nil, 0o600)
+				}
+			}
+			return nil
+		},
+	})
+	require.NoError(t, err)
+	for _, e := range append(builds[:3], releases[:3]...) {
+		assert.Equal(t, "example-app", e.App)
+		assert.Positive(t, e.Quiet)
+	}
+	assert.Equal(t, p.Builds("example-app")[0].ID, builds[0].Build.ID)
+	assert.Greater(t, releases[2].Quiet, releases[1].Quiet, "the silence grows")
+	assert.Equal(t, 3, releases[0].Release.Version)
 }
 
 func TestBuildAndReleaseWithTheDefaultsOfVersionAndDescription(t *testing.T) {

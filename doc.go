@@ -109,6 +109,9 @@
 // row (some 10 s), or 3 that were silent for 10 s or found the stream gone. The
 // deploy's outcome does not depend on it.
 //
+// A build can be quiet for minutes. Its heartbeats say that it is alive:
+// [StreamOptions].OnHeartbeat, and [EventHeartbeat] of a deploy, tell of each.
+//
 // A build that succeeded is not yet an app that runs: the platform releases the
 // slug, and a release phase may fail. [Client.BuildAndRelease] waits for both.
 //

@@ -552,6 +552,9 @@ func (f *follower) await(ctx context.Context, out *AppRelease) error {
 func (f *follower) output(ctx context.Context, out *AppRelease, get func(context.Context) (*Release, error), tail *logTail) error {
 	opts := f.stream
 	opts.backoff = f.backoff
+	opts.OnHeartbeat = func(quiet time.Duration) {
+		f.log.emit(ctx, Event{Kind: EventHeartbeat, App: out.App, Release: out.Release, Quiet: quiet})
+	}
 	stream, err := f.client.Releases.follow(ctx, out.Release, &opts, get)
 	if err != nil {
 		return err

@@ -72,6 +72,8 @@ type resumption struct {
 	// asked is when the status was last asked for, heard when output last
 	// came.
 	asked, heard time.Time
+	// opened is when the first connection that was answered was made.
+	opened time.Time
 	// unanswered counts the failed questions for the status in a row.
 	unanswered int
 }
@@ -223,6 +225,18 @@ func (s *OutputStream) ended(err error) {
 	r.end = err
 }
 
+// heartbeat tells the caller that a read has brought nothing else.
+func (s *OutputStream) heartbeat() {
+	if s.opts.OnHeartbeat == nil {
+		return
+	}
+	since := s.resume.heard
+	if since.IsZero() {
+		since = s.resume.opened
+	}
+	s.opts.OnHeartbeat(time.Since(since))
+}
+
 // quiet is called when nothing but heartbeats has come. It ends the connection
 // of a stream that has nothing more to say and does not end.
 func (s *OutputStream) quiet() error {
@@ -372,7 +386,9 @@ func (s *OutputStream) open() (*streamConn, error) {
 		conn.close()
 		return nil, err
 	}
-	r.answered = true
+	if !r.answered {
+		r.answered, r.opened = true, conn.opened
+	}
 	return conn, nil
 }
 

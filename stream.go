@@ -21,6 +21,11 @@ type StreamOptions struct {
 	// Offset is how many bytes of the output to leave out at the start:
 	// [OutputStream.Offset] of a stream that was read earlier. Default 0.
 	Offset int64
+	// OnHeartbeat, if not nil, is called while a read waits, whenever the
+	// platform has sent a heartbeat and no output: the build or release phase
+	// is alive. quiet is the time since output last came, or since the stream
+	// was first connected. Default: none.
+	OnHeartbeat func(quiet time.Duration)
 
 	// backoff, if not nil, is in the place of the client's.
 	backoff Backoff
@@ -112,7 +117,12 @@ func (s *OutputStream) Read(p []byte) (int, error) {
 		if n > 0 {
 			s.activity.Store(time.Now().UnixNano())
 		}
-		n = dropNULs(p[:n])
+		if text := dropNULs(p[:n]); text == 0 && n > 0 {
+			s.heartbeat()
+			n = 0
+		} else {
+			n = text
+		}
 		if n, err = s.conn.check(p[:n], err); n > 0 {
 			s.delivered(p[:n])
 		}

@@ -231,6 +231,28 @@ func TestStreamBytesAreHandedOnAtOnce(t *testing.T) {
 }
 
 // Heartbeats are what they are sent for: a sign of life.
+func TestStreamTellsOfHeartbeats(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		answer, w := live(200)
+		var quiet []time.Duration
+		s := newAPI(t).output(t.Context(), t, &herokubuild.StreamOptions{
+			OnHeartbeat: func(d time.Duration) { quiet = append(quiet, d) },
+		}, answer)
+		go func() {
+			for _, part := range []string{"\x00", "\x00", "text", "\x00\x00", "\x00more", "more", "\x00"} {
+				time.Sleep(10 * time.Second)
+				_, _ = io.WriteString(w, part)
+			}
+			_ = w.Close()
+		}()
+		got, err := io.ReadAll(s)
+		require.NoError(t, err)
+		assert.Equal(t, "textmoremore", string(got))
+		assert.Equal(t, []time.Duration{10 * time.Second, 20 * time.Second, 10 * time.Second, 10 * time.Second}, quiet)
+	})
+}
+
 func TestHeartbeatsKeepTheStreamAlive(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
