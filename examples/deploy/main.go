@@ -7,7 +7,12 @@
 //	go run ./examples/deploy -dry-run DIR         # only say what would be packed
 //
 // Standard output carries the build's output, byte for byte, and nothing else;
-// what happens besides is told on standard error.
+// what happens besides is told on standard error: on a terminal with what goes on
+// in a line at the bottom, elsewhere in lines, with a sign of life each minute.
+//
+// In a GitHub workflow (GITHUB_ACTIONS is "true" and standard output is no file)
+// all of it goes to standard output, in a group for each phase and with
+// annotations for warnings and errors.
 //
 // The exit status is 0 if every app runs the release, 1 if something failed, 2
 // for a wrong command line, and 130 if it was interrupted (the build is then
@@ -70,16 +75,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err != nil:
 		return exitUsage
 	}
-	err = s.deploy(ctx, stdout, stderr)
+	view := newView(stdout, stderr, s)
+	err = s.deploy(ctx, view, stdout, stderr)
+	view.close()
 	switch {
 	case err == nil:
 		return exitOK
 	case ctx.Err() != nil:
 		fmt.Fprintln(stderr, "Interrupted.")
-		explain(stderr, err)
+		view.explain(err)
 		return exitInterrupted
 	}
-	explain(stderr, err)
+	view.explain(err)
 	if errors.Is(err, herokubuild.ErrInvalid) && !errors.Is(err, herokubuild.ErrNoCredential) {
 		return exitUsage
 	}
@@ -137,7 +144,7 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 }
 
 // deploy is what the program is about: a client, and one call of it.
-func (s *settings) deploy(ctx context.Context, stdout, stderr io.Writer) (err error) {
+func (s *settings) deploy(ctx context.Context, view *view, stdout, stderr io.Writer) (err error) {
 	if s.dir == "" {
 		if s.dir, err = sampleDir(); err != nil {
 			return err
@@ -168,21 +175,20 @@ func (s *settings) deploy(ctx context.Context, stdout, stderr io.Writer) (err er
 		return err
 	}
 
-	view := newView(stderr, s)
 	result, err := client.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{
 		BuildApp:    s.app,
 		Dir:         s.dir,
 		Version:     s.version,
 		ReleaseTo:   s.releaseTo,
-		Output:      stdout,
+		Output:      view,
 		OnEvent:     view.event,
 		Timeout:     s.timeout,
 		IdleTimeout: s.idleTimeout,
 	})
-	view.close()
 	if err != nil {
 		return err
 	}
+	view.close()
 	fmt.Fprintln(stderr, summary(result))
 	return nil
 }
@@ -194,29 +200,6 @@ func summary(r *herokubuild.Result) string {
 	}
 	return "Released: " + strings.Join(apps, ", ")
 }
-
-// explain says what failed, where, and with which last words.
-func explain(w io.Writer, err error) {
-	var build *herokubuild.BuildError
-	if errors.As(err, &build) && build.Tail != "" {
-		fmt.Fprintf(w, "\nThe build's output ended with:\n%s\n\n", indent(build.Tail))
-	}
-	var deploy *herokubuild.DeployError
-	if errors.As(err, &deploy) {
-		for _, r := range deploy.Result.Releases {
-			var release *herokubuild.ReleaseError
-			if errors.As(r.Err, &release) && release.Tail != "" {
-				fmt.Fprintf(w, "\nThe release phase of %s ended with:\n%s\n\n", r.App, indent(release.Tail))
-			}
-		}
-	}
-	fmt.Fprintln(w, "Error: "+strings.TrimPrefix(err.Error(), "herokubuild: "))
-	if errors.Is(err, herokubuild.ErrNoCredential) {
-		fmt.Fprintln(w, "Set HEROKU_API_KEY, or run `heroku login`, which writes ~/.netrc. Without -app, no account is needed.")
-	}
-}
-
-func indent(text string) string { return "    " + strings.ReplaceAll(text, "\n", "\n    ") }
 
 // sampleDir is where the sample app is: beside this file, which is there
 // whenever the program is run from a clone.

@@ -19,6 +19,7 @@ func isolate(t *testing.T) {
 	t.Setenv("HEROKU_API_KEY", "")
 	t.Setenv("HEROKU_API_URL", "")
 	t.Setenv("NETRC", filepath.Join(t.TempDir(), "none"))
+	t.Setenv("GITHUB_ACTIONS", "")
 }
 
 func deploy(t *testing.T, args ...string) (code int, stdout, stderr string) {

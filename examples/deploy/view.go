@@ -2,45 +2,80 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
 
 	"github.com/herokubuild/herokubuild"
 )
 
-// view tells on standard error what happens: in lines, and on a terminal with a
-// bar for the upload and a line for each app that changes in place.
-type view struct {
-	w     io.Writer
-	s     *settings
-	start time.Time
-	// live is nil where there is no terminal to draw on.
-	live *live
-	// told is how much of the upload has been told in lines.
-	told int64
+// teller is a way to tell what happens: line by line (plain.go), on a terminal
+// (live.go), or in the log of a GitHub workflow (actions.go).
+type teller interface {
+	// section begins a part of the deploy.
+	section(phase herokubuild.Phase, title string)
+	note(text string)
+	warn(text string)
+	upload(done, total int64)
+	// output takes a piece of the build's output; ended are the steps that it
+	// brought to their end.
+	output(p []byte, ended []step) error
+	// app says how far the release of an app is.
+	app(name, text string, status herokubuild.Status)
+	appLine(name, line string)
+	// quote shows what the platform's programs said last.
+	quote(title, text string)
+	fail(text string)
+	close()
 }
 
-func newView(w io.Writer, s *settings) *view {
-	v := &view{w: w, s: s, start: time.Now()}
-	// The debug log would be drawn over.
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" && !s.verbose {
-		v.live = &live{w: w, color: os.Getenv("NO_COLOR") == ""}
+// view makes of a deploy's events and output what a teller tells.
+type view struct {
+	teller
+	progress *progress
+	s        *settings
+}
+
+func newView(stdout, stderr io.Writer, s *settings) *view {
+	p := newProgress()
+	v := &view{progress: p, s: s}
+	switch {
+	case os.Getenv("GITHUB_ACTIONS") == "true" && !redirected(stdout):
+		v.teller = newActions(stdout, p)
+	case terminal(stderr) && os.Getenv("TERM") != "dumb" && !s.verbose: // the debug log would be drawn over
+		v.teller = newLive(stdout, stderr, p)
+	default:
+		v.teller = newPlain(stdout, stderr, p)
 	}
 	return v
 }
 
-func (v *view) close() {
-	if v.live != nil {
-		v.live.end()
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// redirected says whether what is written to w ends in a file.
+func redirected(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
 	}
+	info, err := f.Stat()
+	return err == nil && info.Mode().IsRegular()
+}
+
+// Write takes the build's output: it is the deploy's Output.
+func (v *view) Write(p []byte) (int, error) {
+	if err := v.output(p, v.progress.write(p)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // event is the deploy's OnEvent.
@@ -49,100 +84,95 @@ func (v *view) event(_ context.Context, e herokubuild.Event) error {
 	case herokubuild.EventPhase:
 		v.phase(e.Phase)
 	case herokubuild.EventPacked:
-		v.say("    %s, %s", size(e.Total), e.Archive.Checksum())
+		v.note(fmt.Sprintf("%s, %s", size(e.Total), e.Archive.Checksum()))
 	case herokubuild.EventWarning:
-		v.say("    warning: %s", e.Line)
+		v.warn(e.Line)
 	case herokubuild.EventUpload:
 		v.upload(e.Done, e.Total)
 	case herokubuild.EventBuildCreated:
-		v.say("    build %s", e.Build.ID)
+		v.note("build " + e.Build.ID)
+	case herokubuild.EventHeartbeat:
+		v.progress.beat()
+		if e.Release != nil {
+			v.app(e.App, fmt.Sprintf("v%d  pending, quiet for %s, alive", e.Release.Version, seconds(e.Quiet)), e.Release.Status)
+		}
 	case herokubuild.EventOutputLost:
-		v.say("    the output of %s is lost, waiting for the outcome: %v", e.App, e.Err)
+		v.warn(fmt.Sprintf("the output of %s is lost, waiting for the outcome: %v", e.App, e.Err))
 	case herokubuild.EventBuildDone:
-		v.say("    build %s %s after %s", e.Build.ID, e.Build.Status, v.elapsed())
+		v.note(fmt.Sprintf("build %s %s after %s%s", e.Build.ID, e.Build.Status, v.progress.elapsed(), v.progress.longest()))
 	case herokubuild.EventReleaseCreated:
-		v.app(e, "pending")
+		v.app(e.App, fmt.Sprintf("v%d  pending", e.Release.Version), e.Release.Status)
 	case herokubuild.EventReleaseOutput:
-		v.line(e)
+		v.appLine(e.App, e.Line)
 	case herokubuild.EventReleaseDone:
-		v.app(e, string(e.Release.Status))
+		v.progress.done(e.App)
+		v.app(e.App, fmt.Sprintf("v%d  %s", e.Release.Version, e.Release.Status), e.Release.Status)
 	case herokubuild.EventVerified:
 		if e.Err != nil {
-			v.say("    %s  v%d is not well: %v", e.App, e.Release.Version, e.Err)
+			v.warn(fmt.Sprintf("%s  v%d is not well: %v", e.App, e.Release.Version, e.Err))
 		}
 	case herokubuild.EventRolledBack:
 		if e.Err != nil {
-			v.say("    %s  is not rolled back: %v", e.App, e.Err)
+			v.warn(fmt.Sprintf("%s  is not rolled back: %v", e.App, e.Err))
 		} else {
-			v.say("    %s  rolled back by v%d", e.App, e.Release.Version)
+			v.note(fmt.Sprintf("%s  rolled back by v%d", e.App, e.Release.Version))
 		}
 	case herokubuild.EventBuildCanceled:
 		if e.Err != nil {
-			v.say("    build %s may still be running: cancelling it: %v", e.Build.ID, e.Err)
+			v.warn(fmt.Sprintf("build %s may still be running: cancelling it: %v", e.Build.ID, e.Err))
 		} else {
-			v.say("    build %s cancelled", e.Build.ID)
+			v.note(fmt.Sprintf("build %s cancelled", e.Build.ID))
 		}
 	}
 	return nil
 }
 
-func (v *view) say(format string, args ...any) { fmt.Fprintf(v.w, format+"\n", args...) }
-
-func (v *view) elapsed() time.Duration { return time.Since(v.start).Round(100 * time.Millisecond) }
-
 func (v *view) phase(p herokubuild.Phase) {
-	if v.live != nil {
-		v.live.end()
-	}
+	apps := append([]string{v.s.app}, v.s.releaseTo...)
 	switch p {
 	case herokubuild.PhaseCheck:
-		v.say("==> Looking up %s", strings.Join(append([]string{v.s.app}, v.s.releaseTo...), ", "))
+		v.progress.begin("looking up apps")
+		v.section(p, "Looking up "+strings.Join(apps, ", "))
 	case herokubuild.PhasePack:
-		v.say("==> Packing %s", v.s.dir)
+		v.progress.begin("packing")
+		v.section(p, "Packing "+v.s.dir)
 	case herokubuild.PhaseUpload:
-		v.say("==> Uploading")
+		v.progress.begin("uploading")
+		v.section(p, "Uploading")
 	case herokubuild.PhaseBuild:
-		v.say("==> Building on %s (interrupt to cancel)", v.s.app)
+		v.progress.begin("building")
+		v.section(p, fmt.Sprintf("Building on %s (interrupt to cancel)", v.s.app))
 	case herokubuild.PhaseRelease:
-		v.say("==> Releasing")
-		if v.live != nil {
-			v.live.apps(append([]string{v.s.app}, v.s.releaseTo...))
+		v.progress.begin("releasing", apps...)
+		v.section(p, "Releasing")
+		for _, app := range apps {
+			v.app(app, "waiting", "")
 		}
 	}
 }
 
-func (v *view) upload(done, total int64) {
-	if v.live != nil {
-		v.live.upload(done, total)
-		return
+// explain says what failed, where, and with which last words.
+func (v *view) explain(err error) {
+	var build *herokubuild.BuildError
+	if errors.As(err, &build) && build.Tail != "" {
+		v.quote("The build's output ended with:", build.Tail)
 	}
-	// A line every tenth is a sign of life, and not a flood.
-	if done < v.told {
-		v.told = 0
+	var deploy *herokubuild.DeployError
+	if errors.As(err, &deploy) {
+		for _, r := range deploy.Result.Releases {
+			var release *herokubuild.ReleaseError
+			if errors.As(r.Err, &release) && release.Tail != "" {
+				v.quote("The release phase of "+r.App+" ended with:", release.Tail)
+			}
+		}
 	}
-	if done == total || done-v.told >= total/10 {
-		v.told = done
-		v.say("    %3d %% of %s", done*100/total, size(total))
+	v.fail(strings.TrimPrefix(err.Error(), "herokubuild: "))
+	if errors.Is(err, herokubuild.ErrNoCredential) {
+		v.fail("Set HEROKU_API_KEY, or run `heroku login`, which writes ~/.netrc. Without -app, no account is needed.")
 	}
 }
 
-func (v *view) app(e herokubuild.Event, status string) {
-	text := fmt.Sprintf("v%d  %s", e.Release.Version, status)
-	if v.live != nil {
-		v.live.set(e.App, text, e.Release.Status, e.Err)
-		return
-	}
-	v.say("    %s  %s", e.App, text)
-}
-
-func (v *view) line(e herokubuild.Event) {
-	text := fmt.Sprintf("    %s | %s", e.App, e.Line)
-	if v.live != nil {
-		v.live.above(text)
-		return
-	}
-	v.say("%s", text)
-}
+func indent(text string) string { return "    " + strings.ReplaceAll(text, "\n", "\n    ") }
 
 func size(n int64) string {
 	for _, u := range []struct {
@@ -156,92 +186,5 @@ func size(n int64) string {
 	return fmt.Sprintf("%d B", n)
 }
 
-// live draws on a terminal. What it draws for one phase ends before the next
-// begins, so that the build's output has the screen to itself.
-type live struct {
-	w     io.Writer
-	color bool
-	p     *mpb.Progress
-	bar   *mpb.Bar
-
-	mu    sync.Mutex
-	lines map[string]string
-	bars  map[string]*mpb.Bar
-}
-
-func (l *live) begin() {
-	if l.p == nil {
-		l.p = mpb.New(mpb.WithOutput(l.w), mpb.WithWidth(40), mpb.WithAutoRefresh())
-	}
-}
-
-func (l *live) end() {
-	if l.p == nil {
-		return
-	}
-	if l.bar != nil {
-		l.bar.Abort(false)
-	}
-	for _, b := range l.bars {
-		b.Abort(false)
-	}
-	l.p.Wait()
-	l.p, l.bar, l.bars = nil, nil, nil
-}
-
-func (l *live) upload(done, total int64) {
-	if l.bar == nil {
-		l.begin()
-		l.bar = l.p.New(total, mpb.BarStyle(),
-			mpb.PrependDecorators(decor.Name("    ")),
-			mpb.AppendDecorators(decor.Percentage(), decor.CountersKibiByte("  % .1f / % .1f")))
-	}
-	l.bar.SetCurrent(done)
-}
-
-func (l *live) apps(names []string) {
-	l.begin()
-	l.lines, l.bars = map[string]string{}, map[string]*mpb.Bar{}
-	width := 0
-	for _, name := range names {
-		width = max(width, len(name))
-	}
-	for _, name := range names {
-		l.lines[name] = "waiting"
-		l.bars[name] = l.p.New(1, mpb.NopStyle(), mpb.PrependDecorators(decor.Any(func(decor.Statistics) string {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			return fmt.Sprintf("    %-*s  %s", width, name, l.lines[name])
-		})))
-	}
-}
-
-func (l *live) set(app, text string, status herokubuild.Status, err error) {
-	switch {
-	case status == herokubuild.StatusSucceeded:
-		text = l.paint("32", "✓") + " " + text
-	case err != nil || status.Final():
-		text = l.paint("31", "✗") + " " + text
-	default:
-		text = "… " + text
-	}
-	l.mu.Lock()
-	l.lines[app] = text
-	l.mu.Unlock()
-	if status.Final() && l.bars[app] != nil {
-		l.bars[app].SetCurrent(1)
-	}
-}
-
-func (l *live) above(text string) {
-	if l.p != nil {
-		_, _ = fmt.Fprintln(l.p, text)
-	}
-}
-
-func (l *live) paint(code, text string) string {
-	if !l.color {
-		return text
-	}
-	return "\x1b[" + code + "m" + text + "\x1b[0m"
-}
+// seconds is how long, to the second: what changes in place should not flicker.
+func seconds(d time.Duration) string { return d.Truncate(time.Second).String() }

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+
+	"github.com/herokubuild/herokubuild"
+)
+
+// maxHeld bounds how much of a line without an end is held back.
+const maxHeld = 64 << 10
+
+// live tells on a terminal. Below the lines, it draws what changes in place: a
+// line of status, a bar for the upload, a line for each app. What it draws for
+// one phase ends before the next begins.
+type live struct {
+	// out is nil if the build's output is for the same terminal: it is then
+	// written above what is drawn.
+	out      io.Writer
+	w        io.Writer
+	color    bool
+	progress *progress
+
+	p    *mpb.Progress
+	bar  *mpb.Bar
+	held []byte
+
+	mu   sync.Mutex
+	apps []*appLine
+}
+
+// appLine is how far one app is.
+type appLine struct {
+	name, text string
+	bar        *mpb.Bar
+}
+
+func newLive(stdout, stderr io.Writer, p *progress) *live {
+	l := &live{out: stdout, w: stderr, color: os.Getenv("NO_COLOR") == "", progress: p}
+	if terminal(stdout) {
+		l.out = nil
+	}
+	return l
+}
+
+func (l *live) section(phase herokubuild.Phase, title string) {
+	l.close()
+	fmt.Fprintln(l.w, l.paint("1", "==> "+title))
+	l.p = mpb.New(mpb.WithOutput(l.w), mpb.WithWidth(40), mpb.WithAutoRefresh())
+	if phase != herokubuild.PhaseUpload && phase != herokubuild.PhaseRelease {
+		l.bar = l.line(l.progress.status)
+	}
+}
+
+// line draws what text returns, anew several times a second.
+func (l *live) line(text func() string) *mpb.Bar {
+	return l.p.New(1, mpb.NopStyle(), mpb.BarFillerTrim(),
+		mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return "    " + text() })))
+}
+
+// close ends what is drawn: apps and bars are left as they are, the line of
+// status goes.
+func (l *live) close() {
+	if l.p == nil {
+		return
+	}
+	if len(l.held) > 0 {
+		l.above(append(l.held, '\n'))
+		l.held = nil
+	}
+	if l.bar != nil {
+		// A whole bar has ended by itself.
+		l.bar.Abort(true)
+	}
+	for _, a := range l.apps {
+		a.bar.Abort(false)
+	}
+	l.p.Wait()
+	l.p, l.bar, l.apps = nil, nil, nil
+}
+
+// above writes whole lines above what is drawn.
+func (l *live) above(lines []byte) {
+	if l.p == nil {
+		_, _ = l.w.Write(lines)
+		return
+	}
+	_, _ = l.p.Write(lines)
+}
+
+func (l *live) note(text string) { l.above([]byte("    " + text + "\n")) }
+
+func (l *live) warn(text string) {
+	l.above([]byte("    " + l.paint("33", "warning:") + " " + text + "\n"))
+}
+
+func (l *live) appLine(name, line string) { l.note(name + " | " + line) }
+
+func (l *live) output(p []byte, ended []step) error {
+	if l.out != nil {
+		for _, s := range ended {
+			l.note(fmt.Sprintf("%s  %s", s.name, seconds(s.took())))
+		}
+		_, err := l.out.Write(p)
+		return err
+	}
+	l.held = append(l.held, p...)
+	// Half a line would be drawn over.
+	end := bytes.LastIndexByte(l.held, '\n') + 1
+	if end == 0 && len(l.held) > maxHeld {
+		l.held = append(l.held, '\n')
+		end = len(l.held)
+	}
+	if end > 0 {
+		l.above(l.held[:end])
+		l.held = append(l.held[:0], l.held[end:]...)
+	}
+	return nil
+}
+
+func (l *live) upload(done, total int64) {
+	if l.bar == nil {
+		l.bar = l.p.New(total, mpb.BarStyle(),
+			mpb.PrependDecorators(decor.Name("    ")),
+			mpb.AppendDecorators(decor.Percentage(), decor.CountersKibiByte("  % .1f / % .1f"), decor.AverageSpeed(decor.SizeB1024(0), "  % .1f")))
+	}
+	l.bar.SetCurrent(done)
+}
+
+func (l *live) app(name, text string, status herokubuild.Status) {
+	switch {
+	case status == herokubuild.StatusSucceeded:
+		text = l.paint("32", "✓") + " " + text
+	case status.Final():
+		text = l.paint("31", "✗") + " " + text
+	default:
+		text = "… " + text
+	}
+	if l.known(name, text) {
+		return
+	}
+	// Not under the lock: to draw a new line, the drawing must be able to end.
+	a := &appLine{name: name, text: text}
+	a.bar = l.line(func() string {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		width := 0
+		for _, other := range l.apps {
+			width = max(width, len(other.name))
+		}
+		return fmt.Sprintf("%-*s  %s", width, a.name, a.text)
+	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.apps = append(l.apps, a)
+}
+
+func (l *live) known(name, text string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.apps {
+		if a.name == name {
+			a.text = text
+			return true
+		}
+	}
+	return false
+}
+
+func (l *live) quote(title, text string) { fmt.Fprintf(l.w, "\n%s\n%s\n\n", title, indent(text)) }
+
+func (l *live) fail(text string) { fmt.Fprintln(l.w, l.paint("31", "Error:")+" "+text) }
+
+func (l *live) paint(code, text string) string {
+	if !l.color {
+		return text
+	}
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/herokubuild/herokubuild"
+)
+
+// signOfLife is how often it is said that the deploy goes on.
+const signOfLife = time.Minute
+
+// plain tells in lines on standard error, and leaves standard output to the
+// build.
+type plain struct {
+	out, w   io.Writer
+	progress *progress
+	// told is how much of the upload has been told.
+	told int64
+
+	mu         sync.Mutex
+	stop, done chan struct{}
+	closing    sync.Once
+}
+
+func newPlain(out, w io.Writer, p *progress) *plain {
+	t := &plain{out: out, w: w, progress: p, stop: make(chan struct{}), done: make(chan struct{})}
+	go t.tick()
+	return t
+}
+
+func (t *plain) tick() {
+	defer close(t.done)
+	ticker := time.NewTicker(signOfLife)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-t.stop:
+			return
+		case <-ticker.C:
+			t.note("still " + t.progress.status())
+		}
+	}
+}
+
+func (t *plain) close() {
+	t.closing.Do(func() { close(t.stop) })
+	<-t.done
+}
+
+// say writes a line. What is written at once comes out in one piece.
+func (t *plain) say(format string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	fmt.Fprintf(t.w, format+"\n", args...)
+}
+
+func (t *plain) section(_ herokubuild.Phase, title string) { t.say("==> %s", title) }
+
+func (t *plain) note(text string) { t.say("    %s", text) }
+
+func (t *plain) warn(text string) { t.say("    warning: %s", text) }
+
+func (t *plain) fail(text string) { t.say("Error: %s", text) }
+
+func (t *plain) quote(title, text string) { t.say("\n%s\n%s\n", title, indent(text)) }
+
+func (t *plain) output(p []byte, _ []step) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, err := t.out.Write(p)
+	return err
+}
+
+func (t *plain) upload(done, total int64) {
+	// A line every tenth is a sign of life, and not a flood.
+	if done < t.told {
+		t.told = 0
+	}
+	if done == total || done-t.told >= total/10 {
+		t.told = done
+		t.note(fmt.Sprintf("%3d %% of %s", done*100/max(total, 1), size(total)))
+	}
+}
+
+func (t *plain) app(name, text string, status herokubuild.Status) {
+	// That nothing has happened yet is no line's worth.
+	if status != "" {
+		t.note(name + "  " + text)
+	}
+}
+
+func (t *plain) appLine(name, line string) { t.note(name + " | " + line) }
