@@ -34,6 +34,7 @@ func once[T any](ctx context.Context, c *Client, send func() (*T, error), look f
 			// Not certain: that is what the caller has to know.
 			return nil, fmt.Errorf("%w (looking for its effect: %w)", err, lookErr)
 		case found != nil:
+			c.log.InfoContext(ctx, "herokubuild: found what a request without an answer had started")
 			return found, nil
 		case attempt >= c.retry.MaxAttempts || errors.Is(err, ErrUnexpectedAnswer):
 			// An answer of success that cannot be read is still one.

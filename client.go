@@ -105,9 +105,19 @@ func WithUserAgent(product string) Option {
 	}
 }
 
-// WithLogger sets where the package logs: one line an attempt of a request at
-// level debug. The API key and the queries of signed URLs are never logged.
-// Default: nothing is logged.
+// WithLogger sets where the package logs. At level debug that is a line for every
+// attempt of a request, connections to output streams included, with these
+// attributes: method, host, path, status or error, duration (until the answer
+// has come; of uploads, the whole; of downloads and streams, its beginning),
+// attempt (from 1), and where the platform sent them request_id and
+// rate_remaining. At level info it is what the package does about trouble: the
+// line of an attempt that is followed by another (with wait), streams that are
+// connected again, lost answers whose build or release was found, and waits for
+// the rate limit. At level warn it is what the platform warns of. Failures are
+// errors, and not logged besides.
+//
+// The context is the call's, so that a handler can add a trace id. The API key
+// and the queries of signed URLs are never logged. Default: nothing is logged.
 func WithLogger(log *slog.Logger) Option {
 	return func(c *config) error {
 		if log == nil {

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -384,32 +382,6 @@ func TestPrintedClientHidesTheKey(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestLogHasNoSecrets(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var log strings.Builder
-		a := newAPI(t, herokubuild.WithLogger(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))))
-		a.on("POST", apiURL+"/sources", reply(429, "", "Request-Id", "id-9", "RateLimit-Remaining", "0"), replyFile(t, 201, "source.json"))
-		a.on("PUT", sourceURL,
-			fail(errors.New(`Put "`+sourceURL+fakeQuery+`": broken pipe`)),
-			reply(503, golden(t, "storage_refusal.xml")),
-			reply(200, ""))
-		archive, _ := testArchive(t)
-		_, err := a.Sources.Upload(t.Context(), archive, nil)
-		require.NoError(t, err)
-
-		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
-		require.Len(t, lines, 5, "a line an attempt:\n%s", log.String())
-		assertNoSecret(t, log.String())
-		assert.Contains(t, lines[0], "status=429")
-		assert.Contains(t, lines[0], "request_id=id-9")
-		assert.Contains(t, lines[0], "rate_remaining=0")
-		assert.Contains(t, lines[2], "broken pipe")
-		assert.Contains(t, lines[2], sourceURL+"?REDACTED")
-		assert.Contains(t, lines[3], "attempt=2")
-	})
 }
 
 func TestZeroClient(t *testing.T) {

@@ -2,6 +2,7 @@ package herokubuild
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"sync/atomic"
@@ -94,7 +95,10 @@ func (p *pacer) wait(ctx context.Context) error {
 			return nil
 		}
 		// Enough for all that wait, so that one question does for them.
-		if err := sleep(ctx, min(time.Duration(p.reserve+p.reserve/2-left)*refill, maxPace)); err != nil {
+		wait := min(time.Duration(p.reserve+p.reserve/2-left)*refill, maxPace)
+		p.client.log.LogAttrs(ctx, slog.LevelInfo, "herokubuild: waiting for the account's rate limit",
+			slog.Int("rate_remaining", left), slog.Duration("wait", wait))
+		if err := sleep(ctx, wait); err != nil {
 			return err
 		}
 		if _, err := p.client.RateLimitRemaining(ctx); err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"log/slog"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -76,6 +77,10 @@ type resumption struct {
 	opened time.Time
 	// unanswered counts the failed questions for the status in a row.
 	unanswered int
+
+	log *slog.Logger
+	// connections counts all of them.
+	connections int
 }
 
 const (
@@ -152,8 +157,13 @@ func openStream(ctx context.Context, c *Client, now streamStatus, opts *StreamOp
 	if o.backoff != nil {
 		s.resume.backoff = o.backoff
 	}
+	s.resume.log = c.log
 	s.resume.dial = func(ctx context.Context, from int64) (*http.Response, error) {
-		return c.dialStream(ctx, signed, from)
+		s.resume.connections++
+		attempt := attemptLog{method: http.MethodGet, url: signed.String(), attempt: s.resume.connections, started: time.Now()}
+		resp, err := c.dialStream(ctx, signed, from)
+		attempt.write(ctx, c.log, resp, err)
+		return resp, err
 	}
 	if status != nil {
 		s.resume.renew = func(ctx context.Context) (bool, error) {
@@ -308,6 +318,10 @@ func (s *OutputStream) again() error {
 	silent := errors.Is(r.end, errQuiet) || errors.Is(r.end, ErrStreamStalled)
 	gone := errors.Is(r.end, errRefused)
 	ended := errors.Is(r.end, errCleanEnd) || errors.Is(r.end, errAllRead)
+	if !gone && !ended {
+		r.log.LogAttrs(s.ctx, slog.LevelInfo, "herokubuild: output stream broke off and is connected again",
+			slog.String("stream", s.name), slog.Int64("offset", s.Offset()), slog.String("error", redactText(cleanURLError(r.end).Error())))
+	}
 	if tries == 0 && !silent && !gone && !ended {
 		// A connection that had brought something broke: go on at once.
 		return nil

@@ -96,8 +96,10 @@ type retrier struct {
 
 	client   retryablehttp.Client
 	attempts int
-	started  time.Time
-	wait     time.Duration
+	// started is when the current attempt was sent, wait what comes before the
+	// next.
+	started time.Time
+	wait    time.Duration
 	// last is what the latest attempt failed with, where that was an answer.
 	last error
 	// unsure says that the latest attempt changes something and may have
@@ -144,30 +146,37 @@ func closeBody(resp *http.Response) {
 // whether there is to be another, and sets the wait before it.
 func (r *retrier) check(ctx context.Context, resp *http.Response, err error) (bool, error) {
 	r.attempts++
-	r.logAttempt(ctx, resp, err)
+	again := r.decide(ctx, resp, err)
+	attemptLog{
+		method: r.method, url: r.url, attempt: r.attempts, started: r.started, again: again, wait: r.wait,
+	}.write(ctx, r.log, resp, err)
+	r.started = time.Now().Add(r.wait)
+	// go-retryablehttp keeps err; what it is told here is only whether to go on.
+	return again, nil
+}
+
+func (r *retrier) decide(ctx context.Context, resp *http.Response, err error) bool {
 	if err != nil {
-		// go-retryablehttp keeps the error; what it is told here is only
-		// whether to go on.
 		r.unsure = !r.idempotent && !neverSent(err)
 		may := ctx.Err() == nil && r.mayRepeatError(ctx, err)
 		if ctx.Err() == nil {
 			r.last = nil
 		}
-		return r.again(ctx, may, 0), nil
+		return r.again(ctx, may, 0)
 	}
 	r.unsure = false
 	if resp.StatusCode < 300 {
 		r.last = nil
-		return false, nil
+		return false
 	}
 	body := readErrorBody(resp)
 	r.last = r.answered(r, resp.StatusCode, resp.Header, body)
 
 	asked, ok := parseRetryAfter(resp.Header.Get("Retry-After"), time.Now())
 	if !ok {
-		return r.again(ctx, r.mayRepeatStatus(resp.StatusCode), 0), nil
+		return r.again(ctx, r.mayRepeatStatus(resp.StatusCode), 0)
 	}
-	return r.again(ctx, r.mayRepeatStatus(resp.StatusCode), min(asked, r.opts.MaxRetryAfter)), nil
+	return r.again(ctx, r.mayRepeatStatus(resp.StatusCode), min(asked, r.opts.MaxRetryAfter))
 }
 
 // again sets the wait before the next attempt; it is false if there is none.
@@ -233,28 +242,6 @@ func (r *retrier) requestError(ctx context.Context, err error) error {
 		e.Err = contextError(ctx)
 	}
 	return e
-}
-
-func (r *retrier) logAttempt(ctx context.Context, resp *http.Response, err error) {
-	if !r.log.Enabled(ctx, slog.LevelDebug) {
-		return
-	}
-	attrs := []slog.Attr{
-		slog.String("method", r.method), slog.String("url", r.url),
-		slog.Int("attempt", r.attempts), slog.Duration("elapsed", time.Since(r.started)),
-	}
-	if err != nil {
-		attrs = append(attrs, slog.String("error", redactText(cleanURLError(err).Error())))
-	} else {
-		attrs = append(attrs, slog.Int("status", resp.StatusCode))
-		if id := resp.Header.Get("Request-Id"); id != "" {
-			attrs = append(attrs, slog.String("request_id", clip(id, maxHeaderText)))
-		}
-		if left := resp.Header.Get("RateLimit-Remaining"); left != "" {
-			attrs = append(attrs, slog.String("rate_remaining", clip(left, maxHeaderText)))
-		}
-	}
-	r.log.LogAttrs(ctx, slog.LevelDebug, "herokubuild: request", attrs...)
 }
 
 // contextError is why a context ended: its error, and its cause where that

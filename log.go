@@ -1,0 +1,78 @@
+package herokubuild
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// This file is what [WithLogger] writes, at which level.
+
+// attemptLog is one attempt of a request, for the log.
+type attemptLog struct {
+	method string
+	// url has no secrets.
+	url     string
+	attempt int
+	started time.Time
+	// again says that there is to be another attempt, after wait.
+	again bool
+	wait  time.Duration
+}
+
+// write writes the line of an attempt that ended with resp or err, and another
+// one if the platform warns of something.
+func (a attemptLog) write(ctx context.Context, log *slog.Logger, resp *http.Response, err error) {
+	level, text := slog.LevelDebug, "herokubuild: request"
+	if a.again {
+		level, text = slog.LevelInfo, "herokubuild: request failed and is sent again"
+	}
+	if log.Enabled(ctx, level) {
+		attrs := append(make([]slog.Attr, 0, 10), a.request()...)
+		attrs = append(attrs, slog.Duration("duration", time.Since(a.started)), slog.Int("attempt", a.attempt))
+		if err != nil {
+			attrs = append(attrs, slog.String("error", redactText(cleanURLError(err).Error())))
+		} else {
+			attrs = append(attrs, slog.Int("status", resp.StatusCode))
+			attrs = appendHeader(attrs, "request_id", resp.Header, "Request-Id")
+			attrs = appendHeader(attrs, "rate_remaining", resp.Header, rateHeader)
+		}
+		if a.again {
+			attrs = append(attrs, slog.Duration("wait", a.wait))
+		}
+		log.LogAttrs(ctx, level, text, attrs...)
+	}
+	if err == nil && log.Enabled(ctx, slog.LevelWarn) {
+		a.warn(ctx, log, resp.Header)
+	}
+}
+
+func (a attemptLog) request() []slog.Attr {
+	host, path := "", a.url
+	if u, err := url.Parse(a.url); err == nil {
+		host, path = u.Host, u.EscapedPath()
+	}
+	return []slog.Attr{slog.String("method", a.method), slog.String("host", host), slog.String("path", path)}
+}
+
+// warn passes on what the platform warns of, such as an endpoint that is about
+// to go. Both spellings have been seen.
+func (a attemptLog) warn(ctx context.Context, log *slog.Logger, header http.Header) {
+	for _, name := range []string{"Warning-Message", "X-Heroku-Warning"} {
+		if header.Get(name) == "" {
+			continue
+		}
+		attrs := appendHeader(a.request(), "warning", header, name)
+		attrs = appendHeader(attrs, "warning_id", header, "Warning-Id")
+		log.LogAttrs(ctx, slog.LevelWarn, "herokubuild: the platform warns", attrs...)
+	}
+}
+
+func appendHeader(attrs []slog.Attr, key string, header http.Header, name string) []slog.Attr {
+	if v := header.Get(name); v != "" {
+		attrs = append(attrs, slog.String(key, clip(redactText(v), maxHeaderText)))
+	}
+	return attrs
+}
