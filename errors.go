@@ -402,7 +402,7 @@ type BuildError struct {
 // Error implements error. It does not contain the tail, which is for a
 // program's last words on a screen, not for a log line.
 func (e *BuildError) Error() string {
-	return fmt.Sprintf("herokubuild: build %s of %s failed (status %s)", e.Build.ID, e.App, e.Build.Status)
+	return fmt.Sprintf("herokubuild: build %s of %s %s", e.Build.ID, e.App, e.Build.Status)
 }
 
 // Is matches ErrBuildFailed.
@@ -422,7 +422,7 @@ type ReleaseError struct {
 
 // Error implements error.
 func (e *ReleaseError) Error() string {
-	return fmt.Sprintf("herokubuild: release v%d of %s failed (status %s)", e.Release.Version, e.App, e.Release.Status)
+	return fmt.Sprintf("herokubuild: release v%d of %s %s", e.Release.Version, e.App, e.Release.Status)
 }
 
 // Is matches ErrReleaseFailed.

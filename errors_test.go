@@ -189,8 +189,8 @@ func TestErrorsHaveNoSecrets(t *testing.T) {
 			&herokubuild.StreamError{URL: "https://h/p", Offset: 7, Err: network},
 			`herokubuild: output stream https://h/p, after 7 bytes: Put "https://storage.example.com/sources/1.tgz?REDACTED": http: ContentLength=3 with Body length 2`, network,
 		},
-		"build":   {&herokubuild.BuildError{App: appName, Build: build, Tail: "Signature=secret"}, "herokubuild: build " + buildID + " of example-app failed (status failed)", herokubuild.ErrBuildFailed},
-		"release": {&herokubuild.ReleaseError{App: appName, Release: release}, "herokubuild: release v3 of example-app failed (status expired)", herokubuild.ErrReleaseFailed},
+		"build":   {&herokubuild.BuildError{App: appName, Build: build, Tail: "Signature=secret"}, "herokubuild: build " + buildID + " of example-app failed", herokubuild.ErrBuildFailed},
+		"release": {&herokubuild.ReleaseError{App: appName, Release: release}, "herokubuild: release v3 of example-app expired", herokubuild.ErrReleaseFailed},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

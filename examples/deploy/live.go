@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
@@ -13,8 +14,13 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// maxHeld bounds how much of a line without an end is held back.
-const maxHeld = 64 << 10
+const (
+	// maxHeld bounds how much of a line without an end is held back.
+	maxHeld = 64 << 10
+	// mostLines is how many apps have a line of their own.
+	mostLines = 12
+	waiting   = "… waiting"
+)
 
 // live tells on a terminal. Below the lines, it draws what changes in place: a
 // line of status, a bar for the upload, a line for each app. What it draws for
@@ -37,8 +43,27 @@ type live struct {
 
 // appLine is how far one app is.
 type appLine struct {
-	name, text string
-	bar        *mpb.Bar
+	name, text, quiet string
+	// since is when it began to be waited for; zero before and after.
+	since time.Time
+	bar   *mpb.Bar
+}
+
+func (a *appLine) set(text string, pending bool) {
+	a.text, a.quiet = text, ""
+	switch {
+	case !pending:
+		a.since = time.Time{}
+	case a.since.IsZero():
+		a.since = time.Now()
+	}
+}
+
+func (a *appLine) String() string {
+	if a.since.IsZero() {
+		return a.text
+	}
+	return a.text + " for " + seconds(time.Since(a.since)) + a.quiet
 }
 
 func newLive(stdout, stderr io.Writer, p *progress) *live {
@@ -79,6 +104,9 @@ func (l *live) close() {
 		l.bar.Abort(true)
 	}
 	for _, a := range l.apps {
+		if a.text == waiting {
+			a.text = "– not released"
+		}
 		a.bar.Abort(false)
 	}
 	l.p.Wait()
@@ -100,7 +128,10 @@ func (l *live) warn(text string) {
 	l.above([]byte("    " + l.paint("33", "warning:") + " " + text + "\n"))
 }
 
-func (l *live) appLine(name, line string) { l.note(name + " | " + line) }
+func (l *live) appLine(name, line string) {
+	l.quiet(name, 0)
+	l.note(name + " | " + line)
+}
 
 func (l *live) output(p []byte, ended []step) error {
 	if l.out != nil {
@@ -127,10 +158,33 @@ func (l *live) output(p []byte, ended []step) error {
 func (l *live) upload(done, total int64) {
 	if l.bar == nil {
 		l.bar = l.p.New(total, mpb.BarStyle(),
-			mpb.PrependDecorators(decor.Name("    ")),
-			mpb.AppendDecorators(decor.Percentage(), decor.CountersKibiByte("  % .1f / % .1f"), decor.AverageSpeed(decor.SizeB1024(0), "  % .1f")))
+			mpb.PrependDecorators(decor.Name("   ")), // and a space of the bar's own
+			mpb.AppendDecorators(decor.Percentage(), decor.Any(uploaded(time.Now()))))
 	}
 	l.bar.SetCurrent(done)
+}
+
+// uploaded says how much is uploaded, and how fast that went since start.
+func uploaded(start time.Time) func(decor.Statistics) string {
+	var took time.Duration
+	return func(s decor.Statistics) string {
+		if took == 0 || !s.Completed {
+			took = time.Since(start)
+		}
+		speed := float64(s.Current) / max(took.Seconds(), 0.001)
+		return fmt.Sprintf("  %s / %s  %s/s", size(s.Current), size(s.Total), size(int64(speed)))
+	}
+}
+
+func (l *live) releasing(apps []string) {
+	if len(apps) > mostLines {
+		// They would not fit on the screen: each is told when it has ended.
+		l.bar = l.line(l.progress.status)
+		return
+	}
+	for _, app := range apps {
+		l.draw(app)
+	}
 }
 
 func (l *live) app(name, text string, status herokubuild.Status) {
@@ -142,11 +196,19 @@ func (l *live) app(name, text string, status herokubuild.Status) {
 	default:
 		text = "… " + text
 	}
-	if l.known(name, text) {
-		return
+	if a := l.find(name); a != nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		a.set(text, status == herokubuild.StatusPending)
+	} else if status.Final() {
+		l.note(name + "  " + text)
 	}
+}
+
+// draw begins the line of an app.
+func (l *live) draw(name string) {
 	// Not under the lock: to draw a new line, the drawing must be able to end.
-	a := &appLine{name: name, text: text}
+	a := &appLine{name: name, text: waiting}
 	a.bar = l.line(func() string {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -154,23 +216,34 @@ func (l *live) app(name, text string, status herokubuild.Status) {
 		for _, other := range l.apps {
 			width = max(width, len(other.name))
 		}
-		return fmt.Sprintf("%-*s  %s", width, a.name, a.text)
+		return fmt.Sprintf("%-*s  %s", width, a.name, a)
 	})
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.apps = append(l.apps, a)
 }
 
-func (l *live) known(name, text string) bool {
+func (l *live) find(app string) *appLine {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, a := range l.apps {
-		if a.name == name {
-			a.text = text
-			return true
+		if a.name == app {
+			return a
 		}
 	}
-	return false
+	return nil
+}
+
+func (l *live) quiet(app string, quiet time.Duration) {
+	text := ""
+	if quiet > 0 {
+		text = ", quiet for " + seconds(quiet) + ", alive"
+	}
+	if a := l.find(app); a != nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		a.quiet = text
+	}
 }
 
 func (l *live) quote(title, text string) { fmt.Fprintf(l.w, "\n%s\n%s\n\n", title, indent(text)) }

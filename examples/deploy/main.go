@@ -194,6 +194,9 @@ func (s *settings) deploy(ctx context.Context, view *view, stdout, stderr io.Wri
 }
 
 func summary(r *herokubuild.Result) string {
+	if len(r.Releases) > mostLines {
+		return fmt.Sprintf("Released: %d apps", len(r.Releases))
+	}
 	var apps []string
 	for _, rel := range r.Releases {
 		apps = append(apps, fmt.Sprintf("%s v%d", rel.App, rel.Release.Version))

@@ -85,11 +85,12 @@ func (t *plain) upload(done, total int64) {
 	}
 }
 
-func (t *plain) app(name, text string, status herokubuild.Status) {
-	// That nothing has happened yet is no line's worth.
-	if status != "" {
-		t.note(name + "  " + text)
-	}
-}
+// releasing is no line's worth: nothing has happened yet.
+func (t *plain) releasing([]string) {}
+
+func (t *plain) app(name, text string, _ herokubuild.Status) { t.note(name + "  " + text) }
 
 func (t *plain) appLine(name, line string) { t.note(name + " | " + line) }
+
+// quiet is told by the sign of life, for all apps in one line.
+func (t *plain) quiet(string, time.Duration) {}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"cmp"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -18,9 +20,11 @@ const (
 	// maxLine and maxStep bound what is kept of a line and of a step's name,
 	// longestSteps how many steps are.
 	maxLine      = 200
-	maxStep      = 36
+	maxStep      = 60
 	longestSteps = 3
-	stepMark     = "-----> "
+	// mostWaiting bounds how many apps are named.
+	mostWaiting = 5
+	stepMark    = "-----> "
 )
 
 // step is a part of a build: what a line with an arrow begins.
@@ -125,26 +129,18 @@ func (p *progress) end() []step {
 	s.end = time.Now()
 	p.current = step{}
 	p.steps = append(p.steps, s)
-	slices.SortStableFunc(p.steps, func(a, b step) int { return int(b.took() - a.took()) })
+	slices.SortStableFunc(p.steps, func(a, b step) int { return cmp.Compare(b.took(), a.took()) })
 	p.steps = p.steps[:min(len(p.steps), longestSteps)]
 	return []step{s}
 }
 
-// longest names the steps that took a second or more, longest first.
-func (p *progress) longest() string {
+// longest are the longest of the steps that took a second or more, longest
+// first.
+func (p *progress) longest() []step {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.end()
-	var names []string
-	for _, s := range p.steps {
-		if s.took() >= time.Second {
-			names = append(names, s.name+" "+s.took().Round(100*time.Millisecond).String())
-		}
-	}
-	if names == nil {
-		return ""
-	}
-	return " (" + strings.Join(names, ", ") + ")"
+	return slices.DeleteFunc(slices.Clone(p.steps), func(s step) bool { return s.took() < time.Second })
 }
 
 // status is what goes on, in a line.
@@ -153,11 +149,12 @@ func (p *progress) status() string {
 	defer p.mu.Unlock()
 	now := time.Now()
 	parts := []string{p.doing + " for " + seconds(now.Sub(p.since))}
-	if p.current.name != "" {
-		parts = append(parts, p.current.name+" "+seconds(now.Sub(p.current.start)))
-	}
 	if len(p.waiting) > 0 {
-		parts = append(parts, "waiting for "+strings.Join(p.waiting, ", "))
+		text := "waiting for " + strings.Join(p.waiting, ", ")
+		if n := len(p.waiting); n > mostWaiting {
+			text = fmt.Sprintf("waiting for %d apps (%s, …)", n, strings.Join(p.waiting[:mostWaiting], ", "))
+		}
+		parts = append(parts, text)
 	}
 	if quiet := now.Sub(p.spoke); quiet >= quietAfter && len(p.waiting) == 0 {
 		text := "quiet for " + seconds(quiet)
@@ -165,6 +162,10 @@ func (p *progress) status() string {
 			text += ", build alive"
 		}
 		parts = append(parts, text)
+	}
+	// What the build calls a step may be cut off at the end of the line.
+	if p.current.name != "" {
+		parts = append(parts, seconds(now.Sub(p.current.start))+" of "+p.current.name)
 	}
 	return strings.Join(parts, " · ")
 }

@@ -25,9 +25,14 @@ type teller interface {
 	// output takes a piece of the build's output; ended are the steps that it
 	// brought to their end.
 	output(p []byte, ended []step) error
-	// app says how far the release of an app is.
+	// releasing names the apps that are going to be released to, app says how
+	// far one of them is.
+	releasing(apps []string)
 	app(name, text string, status herokubuild.Status)
 	appLine(name, line string)
+	// quiet says that an app's release phase is alive and has printed nothing
+	// for some time.
+	quiet(app string, quiet time.Duration)
 	// quote shows what the platform's programs said last.
 	quote(title, text string)
 	fail(text string)
@@ -84,7 +89,8 @@ func (v *view) event(_ context.Context, e herokubuild.Event) error {
 	case herokubuild.EventPhase:
 		v.phase(e.Phase)
 	case herokubuild.EventPacked:
-		v.note(fmt.Sprintf("%s, %s", size(e.Total), e.Archive.Checksum()))
+		v.note(size(e.Total))
+		v.note(e.Archive.Checksum())
 	case herokubuild.EventWarning:
 		v.warn(e.Line)
 	case herokubuild.EventUpload:
@@ -94,12 +100,15 @@ func (v *view) event(_ context.Context, e herokubuild.Event) error {
 	case herokubuild.EventHeartbeat:
 		v.progress.beat()
 		if e.Release != nil {
-			v.app(e.App, fmt.Sprintf("v%d  pending, quiet for %s, alive", e.Release.Version, seconds(e.Quiet)), e.Release.Status)
+			v.quiet(e.App, e.Quiet)
 		}
 	case herokubuild.EventOutputLost:
 		v.warn(fmt.Sprintf("the output of %s is lost, waiting for the outcome: %v", e.App, e.Err))
 	case herokubuild.EventBuildDone:
-		v.note(fmt.Sprintf("build %s %s after %s%s", e.Build.ID, e.Build.Status, v.progress.elapsed(), v.progress.longest()))
+		v.note(fmt.Sprintf("build %s %s after %s", e.Build.ID, e.Build.Status, v.progress.elapsed()))
+		for _, s := range v.progress.longest() {
+			v.note(fmt.Sprintf("%8s  %s", s.took().Round(100*time.Millisecond), s.name))
+		}
 	case herokubuild.EventReleaseCreated:
 		v.app(e.App, fmt.Sprintf("v%d  pending", e.Release.Version), e.Release.Status)
 	case herokubuild.EventReleaseOutput:
@@ -145,9 +154,7 @@ func (v *view) phase(p herokubuild.Phase) {
 	case herokubuild.PhaseRelease:
 		v.progress.begin("releasing", apps...)
 		v.section(p, "Releasing")
-		for _, app := range apps {
-			v.app(app, "waiting", "")
-		}
+		v.releasing(apps)
 	}
 }
 
