@@ -1,6 +1,9 @@
 package herokubuild_test
 
 import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"testing/fstest"
 
 	"github.com/herokubuild/herokubuild"
 )
@@ -81,4 +85,82 @@ func ExampleReleasesService_Rollback() {
 		fmt.Println(err)
 	}
 	// Output: herokubuild: example-app cannot be rolled back to release v1: it is not eligible (it has neither slug nor image)
+}
+
+// An archive that was made elsewhere becomes a slug. It has everything under
+// ./app.
+func ExampleSlugsService_Create() {
+	client, stop := exampleClient()
+	defer stop()
+	ctx := context.Background()
+	files := fstest.MapFS{"index.html": {Data: []byte("hello\n"), Mode: 0o644}}
+	archive, err := herokubuild.ArchiveFS(ctx, files, &herokubuild.ArchiveOptions{Prefix: "./app"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = archive.Close() }()
+
+	slug, err := client.Slugs.Create(ctx, "example-app", herokubuild.SlugCreateOptions{
+		ProcessTypes: map[string]string{"web": "python3 -m http.server $PORT"},
+		Stack:        "heroku-24", Commit: "60883d9", Checksum: archive.Checksum(),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := client.Slugs.Put(ctx, slug, archive, nil); err != nil {
+		log.Fatal(err)
+	}
+	release, err := client.Releases.Create(ctx, "example-app", herokubuild.ReleaseCreateOptions{Slug: slug.ID})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("v%d %s\n", release.Version, release.Status)
+	// Output: v3 succeeded
+}
+
+func ExampleUnpackSlug() {
+	var hostile bytes.Buffer
+	zipped := gzip.NewWriter(&hostile)
+	files := tar.NewWriter(zipped)
+	err := errors.Join(
+		files.WriteHeader(&tar.Header{Name: "./app/../../.ssh/authorized_keys", Typeflag: tar.TypeReg, Mode: 0o600}),
+		files.Close(), zipped.Close())
+	if err != nil {
+		log.Fatal(err)
+	}
+	dir, remove := exampleDir()
+	defer remove()
+
+	err = herokubuild.UnpackSlug(context.Background(), &hostile, filepath.Join(dir, "slug"), nil)
+	var refused *herokubuild.UnpackError
+	if errors.As(err, &refused) && errors.Is(err, herokubuild.ErrUnsafeArchive) {
+		fmt.Println("refused because of", refused.Entry)
+	}
+	// Output: refused because of ./app/../../.ssh/authorized_keys
+}
+
+func ExampleReleasesService_Previous() {
+	client, stop := exampleClient()
+	defer stop()
+	ctx := context.Background()
+	for range 2 {
+		release, err := client.Releases.Create(ctx, "example-app", herokubuild.ReleaseCreateOptions{Slug: exampleSlug(ctx, client)})
+		if err != nil {
+			log.Fatal(err)
+		}
+		if _, err := client.Releases.Wait(ctx, "example-app", release.ID, nil); err != nil {
+			log.Fatal(err)
+		}
+	}
+
+	previous, err := client.Releases.Previous(ctx, "example-app")
+	if err != nil {
+		log.Fatal(err)
+	}
+	release, err := client.Releases.Rollback(ctx, "example-app", previous.ID)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("v%d: %s\n", release.Version, release.Description)
+	// Output: v5: Rollback to v3
 }

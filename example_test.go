@@ -2,27 +2,41 @@ package herokubuild_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log"
+	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"testing/fstest"
+	"time"
+
+	"github.com/jarcoal/httpmock"
 
 	"github.com/herokubuild/herokubuild"
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
-// exampleClient returns a client of an embedded platform, so that the examples
-// run. A program calls herokubuild.NewClient() with no options instead.
-func exampleClient() (client *herokubuild.Client, stop func()) {
+// exampleClient returns a client of an embedded platform with these apps, so that
+// the examples run. A program calls herokubuild.NewClient() with no options
+// instead.
+func exampleClient(apps ...string) (client *herokubuild.Client, stop func()) {
 	p, err := platform.Start(platform.Options{
-		Builder: platform.BuilderFunc(func(_ context.Context, j *platform.Job) error {
+		StatusLag: -1, ReleaseStreamDelay: -1,
+		Apps: append([]string{"example-app", "other-app"}, apps...),
+		Builder: platform.BuilderFunc(func(ctx context.Context, j *platform.Job) error {
 			if _, err := os.Stat(filepath.Join(j.BuildDir, "broken.go")); err == nil {
 				_, _ = fmt.Fprintln(j.Output, "broken.go:1:1: expected 'package'")
 				return errors.New("failed")
 			}
-			return nil
+			if _, err := os.Stat(filepath.Join(j.BuildDir, "endless.go")); err == nil {
+				<-ctx.Done()
+			}
+			return ctx.Err()
 		}),
 	})
 	if err != nil {
@@ -35,16 +49,80 @@ func exampleClient() (client *herokubuild.Client, stop func()) {
 	return client, func() { _ = p.Close() }
 }
 
-// exampleDir is a directory with one source file.
-func exampleDir(name string) (dir string, remove func()) {
+// exampleDir is a directory with these files.
+func exampleDir(names ...string) (dir string, remove func()) {
 	dir, err := os.MkdirTemp("", "example-")
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, name), []byte("hello\n"), 0o600); err != nil {
-		log.Fatal(err)
+	for _, name := range names {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte("hello\n"), 0o600)); err != nil {
+			log.Fatal(err)
+		}
 	}
 	return dir, func() { _ = os.RemoveAll(dir) }
+}
+
+// exampleArchive is a small source tree.
+func exampleArchive() *herokubuild.Archive {
+	archive, err := herokubuild.ArchiveBytes(exampleTarball())
+	if err != nil {
+		log.Fatal(err)
+	}
+	return archive
+}
+
+// exampleTarball is a gzipped tar archive of a small source tree.
+func exampleTarball() []byte {
+	archive, err := herokubuild.ArchiveFS(context.Background(), fstest.MapFS{"main.go": {Data: []byte("package main\n")}}, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = archive.Close() }()
+	r, err := archive.Open()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = r.Close() }()
+	content, err := io.ReadAll(r)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return content
+}
+
+// exampleBuild starts a build of one file.
+func exampleBuild(ctx context.Context, client *herokubuild.Client, file string) *herokubuild.Build {
+	archive, err := herokubuild.ArchiveFS(ctx, fstest.MapFS{file: {Data: []byte("package main\n")}}, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = archive.Close() }()
+	source, err := client.Sources.Upload(ctx, archive, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	build, err := client.Builds.Create(ctx, "example-app", herokubuild.BuildCreateOptions{
+		SourceBlob: herokubuild.SourceBlob{URL: source.SourceBlob.GetURL, Version: "v1"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return build
+}
+
+// exampleSlug makes a slug with a release phase, and returns its id.
+func exampleSlug(ctx context.Context, client *herokubuild.Client) string {
+	dir, remove := exampleDir("index.html")
+	defer remove()
+	slug, err := client.Slugs.CreateFromDir(ctx, "example-app", dir, herokubuild.SlugDirOptions{
+		ProcessTypes: map[string]string{"release": "echo migrating"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return slug.ID
 }
 
 func ExampleClient_BuildAndRelease() {
@@ -141,4 +219,178 @@ func ExampleClient_Do() {
 	}
 	fmt.Println(limits.Remaining > 0)
 	// Output: true
+}
+
+func ExampleNewClient() {
+	_, err := herokubuild.NewClient(
+		herokubuild.WithToken("HRKU-0123"), // default: HEROKU_API_KEY or ~/.netrc
+		herokubuild.WithUserAgent("shop-ci/1.4"),
+		herokubuild.WithRetry(herokubuild.RetryOptions{MaxAttempts: 3, MaxWait: 10 * time.Second}),
+	)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	// What cannot work is found out at once. Nothing is sent.
+	_, err = herokubuild.NewClient(herokubuild.WithBaseURL("http://api.example.com"))
+	fmt.Println(err)
+	// Output: herokubuild: WithBaseURL: "http://api.example.com" is not https (plain http is for loopback addresses only)
+}
+
+func ExampleWithTokenSource() {
+	// A key that is rotated while the program runs.
+	fromVault := herokubuild.TokenSourceFunc(func(context.Context) (string, error) {
+		return "", errors.New("the vault is sealed")
+	})
+	client, err := herokubuild.NewClient(herokubuild.WithTokenSource(fromVault))
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = client.Apps.Get(context.Background(), "example-app")
+	fmt.Println(err)
+	// Output: herokubuild: getting the API key: the vault is sealed
+}
+
+func ExampleWithLogger() {
+	p, err := platform.Start(platform.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = p.Close() }()
+	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
+		Level: slog.LevelDebug,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			switch a.Key {
+			case "time", "host", "duration", "request_id":
+				return slog.Attr{} // they are others in every run
+			}
+			return a
+		},
+	}))
+	client, err := herokubuild.NewClient(herokubuild.WithBaseURL(p.URL()), herokubuild.WithToken(p.Token()), herokubuild.WithLogger(logger))
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := client.Apps.Get(context.Background(), "example-app"); err != nil {
+		log.Fatal(err)
+	}
+	// Output: level=DEBUG msg="herokubuild: request" method=GET path=/apps/example-app attempt=1 status=200 rate_remaining=4499
+}
+
+// A test of a program that uses this package, without a network.
+func ExampleWithHTTPClient() {
+	mock := httpmock.NewMockTransport()
+	mock.RegisterResponder("GET", "https://api.heroku.com/apps/shop/releases",
+		httpmock.NewStringResponder(200, `[{"version": 7, "status": "succeeded", "current": true}]`))
+	client, err := herokubuild.NewClient(
+		herokubuild.WithToken("any"),
+		herokubuild.WithHTTPClient(&http.Client{Transport: mock}),
+	)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	release, err := client.Releases.Current(context.Background(), "shop")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("shop runs v%d\n", release.Version)
+	// Output: shop runs v7
+}
+
+func ExampleClient_RateLimitRemaining() {
+	client, stop := exampleClient()
+	defer stop()
+	left, err := client.RateLimitRemaining(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(left, "requests left")
+	// Output: 4500 requests left
+}
+
+func ExampleSecretURL() {
+	signed := herokubuild.SecretURL("https://storage.example.com/source.tgz?Signature=abc")
+	fmt.Println(signed)
+	fmt.Println(signed.Reveal())
+	// Output:
+	// https://storage.example.com/source.tgz?REDACTED
+	// https://storage.example.com/source.tgz?Signature=abc
+}
+
+// Progress for people, or for a program: every step is an event.
+func ExampleClient_BuildAndRelease_events() {
+	client, stop := exampleClient()
+	defer stop()
+
+	_, err := client.BuildAndRelease(context.Background(), herokubuild.BuildAndReleaseOptions{
+		BuildApp: "example-app",
+		Archive:  exampleArchive(),
+		OnEvent: func(_ context.Context, e herokubuild.Event) error {
+			switch e.Kind {
+			case herokubuild.EventPhase:
+				fmt.Println("==>", e.Phase)
+			case herokubuild.EventUpload:
+				fmt.Printf("    %d%%\n", 100*e.Done/e.Total)
+			case herokubuild.EventBuildDone:
+				fmt.Println("    build", e.Build.Status)
+			case herokubuild.EventReleaseDone:
+				fmt.Printf("    %s v%d %s\n", e.App, e.Release.Version, e.Release.Status)
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// ==> check
+	// ==> upload
+	//     100%
+	// ==> build
+	//     build succeeded
+	// ==> release
+	//     example-app v3 succeeded
+}
+
+// A deploy whose process dies is gone on with by the next one: there is one
+// build, and one release an app.
+func ExampleCheckpoint() {
+	client, stop := exampleClient()
+	defer stop()
+	var file []byte // a file, or the cache of a CI system
+
+	opts := herokubuild.BuildAndReleaseOptions{
+		BuildApp: "example-app", Archive: exampleArchive(), ReleaseTo: []string{"other-app"},
+		KeepBuildOnCancel: true,
+	}
+	opts.OnEvent = func(_ context.Context, e herokubuild.Event) (err error) {
+		if file, err = json.Marshal(e.Checkpoint); err != nil {
+			return err
+		}
+		if e.Kind == herokubuild.EventBuildCreated {
+			return errors.New("the machine is going down")
+		}
+		return nil
+	}
+	_, err := client.BuildAndRelease(context.Background(), opts)
+	fmt.Println("stopped:", err != nil)
+
+	opts.OnEvent = nil
+	if err := json.Unmarshal(file, &opts.Checkpoint); err != nil {
+		log.Fatal(err)
+	}
+	result, err := client.BuildAndRelease(context.Background(), opts)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("the same build:", result.Build.ID == opts.Checkpoint.Build)
+	for _, r := range result.Releases {
+		fmt.Printf("%s runs v%d\n", r.App, r.Release.Version)
+	}
+	// Output:
+	// stopped: true
+	// the same build: true
+	// example-app runs v3
+	// other-app runs v3
 }

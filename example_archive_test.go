@@ -1,0 +1,151 @@
+package herokubuild_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing/fstest"
+
+	"github.com/herokubuild/herokubuild"
+)
+
+func ExampleArchiveDir() {
+	dir, remove := exampleDir("main.go", ".gitignore", "noisy.log", "dist/app.js")
+	defer remove()
+	if err := os.WriteFile(filepath.Join(dir, ".gitignore"), []byte("*.log\ndist/\n"), 0o600); err != nil {
+		log.Fatal(err)
+	}
+
+	// What git would list, and what it ignores but the app needs.
+	archive, err := herokubuild.ArchiveDir(context.Background(), dir, &herokubuild.ArchiveOptions{
+		Include: []string{"dist/"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = archive.Close() }()
+	for _, e := range archive.Plan.Entries {
+		fmt.Println(e.Path)
+	}
+	// Output:
+	// .gitignore
+	// dist/app.js
+	// main.go
+}
+
+func ExamplePlanArchive() {
+	dir, remove := exampleDir("main.go", ".env", "noisy.log")
+	defer remove()
+
+	plan, err := herokubuild.PlanArchive(context.Background(), dir, &herokubuild.ArchiveOptions{Exclude: []string{"*.log"}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%d files, %d bytes\n", plan.Files, plan.Bytes)
+	for _, out := range plan.Out {
+		fmt.Printf("left out: %s (%s)\n", out.Path, out.Reason)
+	}
+	for _, warning := range plan.Warnings {
+		text, _, _ := strings.Cut(warning.String(), ":")
+		fmt.Println("warning:", text)
+	}
+	// Output:
+	// 2 files, 12 bytes
+	// left out: noisy.log (Exclude:1: *.log)
+	// warning: .env looks as if it held secrets
+	// warning: Procfile is not there
+}
+
+func ExampleArchiveFS() {
+	// An embed.FS or a zip.Reader will do as well.
+	files := fstest.MapFS{
+		"index.php": {Data: []byte("<?php echo 'hello';\n"), Mode: 0o644},
+		"bin/tool":  {Data: []byte("#!/bin/sh\n"), Mode: 0o755},
+	}
+	archive, err := herokubuild.ArchiveFS(context.Background(), files, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = archive.Close() }()
+	// The same files are the same bytes, whenever and wherever they are packed.
+	again, err := herokubuild.ArchiveFS(context.Background(), files, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = again.Close() }()
+	fmt.Println(archive.Plan.Files, "files, the same archive:", archive.Checksum() == again.Checksum())
+	// Output: 2 files, the same archive: true
+}
+
+func ExampleArchiveBytes() {
+	_, err := herokubuild.ArchiveBytes([]byte("PK\x03\x04 a zip file"))
+	fmt.Println(errors.Is(err, herokubuild.ErrInvalid))
+	fmt.Println(err)
+	// Output:
+	// true
+	// herokubuild: archive: the bytes are not a gzipped tar archive
+}
+
+func ExampleArchiveFile() {
+	archive, err := herokubuild.ArchiveFile(context.Background(), "no-such.tar.gz")
+	if errors.Is(err, os.ErrNotExist) {
+		fmt.Println("there is no such archive")
+		return
+	}
+	fmt.Println(archive.Size, err)
+	// Output: there is no such archive
+}
+
+func ExampleTreeVersion() {
+	dir, remove := exampleDir("main.go")
+	defer remove()
+	version, err := herokubuild.TreeVersion(context.Background(), dir)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if version == "" {
+		fmt.Println("not a commit's checkout")
+	}
+	// Output: not a commit's checkout
+}
+
+// The archive of a private repository needs a header, which the platform cannot
+// send.
+func ExampleClient_FetchArchive() {
+	client, stop := exampleClient()
+	defer stop()
+	repository := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer secret" {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		_, _ = w.Write(exampleTarball())
+	}))
+	defer repository.Close()
+	from := herokubuild.SecretURL(repository.URL + "/shop/tarball/main")
+	ctx := context.Background()
+
+	_, err := client.FetchArchive(ctx, from, nil)
+	fmt.Println("without the header, not found:", errors.Is(err, herokubuild.ErrNotFound))
+	archive, err := client.FetchArchive(ctx, from, &herokubuild.FetchArchiveOptions{
+		Header: http.Header{"Authorization": {"Bearer secret"}},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = archive.Close() }()
+	result, err := client.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Archive: archive})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("build", result.Build.Status)
+	// Output:
+	// without the header, not found: true
+	// build succeeded
+}
