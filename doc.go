@@ -159,6 +159,30 @@
 // Apps of the Fir generation ([App.IsFir]) run OCI images and no slugs:
 // [Release.Code] is what a release runs, whichever it is.
 //
+// # Observing
+//
+// [WithLogger] takes a logger of package log/slog: it gets a line for every
+// request at level debug, what the package does about trouble at info, and what
+// the platform warns of at warn. [BuildAndReleaseOptions].OnEvent is told of
+// every step of a deploy, for progress bars and the like.
+//
+// For OpenTelemetry the two hooks are the transport, with [WithHTTPClient], and
+// OnEvent: the program examples/trace shows a deploy as one trace, with a span
+// for each phase, app and request. Every request carries the context of the call
+// that it is made for. A transport sees whole requests: what it records must not
+// contain the query of a signed address, nor the Authorization header.
+//
+// # Testing
+//
+// A program that uses this package can be tested without Heroku in three ways.
+// Its own logic, with an interface of its own that has the few methods that it
+// calls: the services are concrete types, and results and errors can be made
+// with their fields. Its requests, with a transport that answers them, given to
+// [WithHTTPClient]. All of it, with the program examples/platform, which serves
+// a look-alike of the platform on loopback and prints the HEROKU_API_URL and
+// HEROKU_API_KEY that [NewClient] reads. Waits are made with package time, so
+// that they take no time within a bubble of testing/synctest.
+//
 // # Errors
 //
 // Every error is of a type that can be told with errors.As, and matches the

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -144,7 +145,7 @@ func (v *view) phase(p herokubuild.Phase) {
 		v.section(p, "Looking up "+strings.Join(apps, ", "))
 	case herokubuild.PhasePack:
 		v.progress.begin("packing")
-		v.section(p, "Packing "+v.s.dir)
+		v.section(p, "Packing "+near(v.s.dir))
 	case herokubuild.PhaseUpload:
 		v.progress.begin("uploading")
 		v.section(p, "Uploading")
@@ -177,6 +178,18 @@ func (v *view) explain(err error) {
 	if errors.Is(err, herokubuild.ErrNoCredential) {
 		v.fail("Set HEROKU_API_KEY, or run `heroku login`, which writes ~/.netrc. Without -app, no account is needed.")
 	}
+}
+
+// near is a path as seen from the current directory, if it is below that.
+func near(path string) string {
+	here, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if rel, err := filepath.Rel(here, path); err == nil && filepath.IsLocal(rel) {
+		return rel
+	}
+	return path
 }
 
 func indent(text string) string { return "    " + strings.ReplaceAll(text, "\n", "\n    ") }
