@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -494,14 +495,48 @@ func TestDropHeartbeatsNeverReturnsNothing(t *testing.T) {
 	require.ErrorIs(t, err, errDropped)
 }
 
+// Runs of text, NULs at every second byte in either phase, and any mixture of
+// them: each is found in a way of its own.
+func TestDropHeartbeatsOfEveryDensity(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(1, 2))
+	stretches := []func(n int) []byte{
+		func(n int) []byte { return bytes.Repeat([]byte("\xfftext\x01"), n) },
+		func(n int) []byte { return bytes.Repeat([]byte("a\x00"), n) },
+		func(n int) []byte { return bytes.Repeat([]byte("\x00\x80"), n) },
+		func(n int) []byte { return bytes.Repeat([]byte("\x00\x00ab\x00"), n) },
+		func(n int) []byte { return make([]byte, n) },
+		func(n int) []byte {
+			b := make([]byte, n)
+			for i := range b {
+				b[i] = byte(random.IntN(2) * random.IntN(256))
+			}
+			return b
+		},
+	}
+	for range 2000 {
+		var text []byte
+		for range 1 + random.IntN(6) {
+			text = append(text, stretches[random.IntN(len(stretches))](random.IntN(80))...)
+		}
+		got, err := io.ReadAll(herokubuild.DropHeartbeats(bytes.NewReader(text)))
+		require.NoError(t, err)
+		if want := bytes.ReplaceAll(text, []byte{0}, nil); !bytes.Equal(want, got) {
+			t.Fatalf("of %q: %q, want %q", text, got, want)
+		}
+	}
+}
+
 // FuzzDropHeartbeats splits the text into reads as cuts says.
 func FuzzDropHeartbeats(f *testing.F) {
 	f.Add([]byte("a\x00b"), []byte{1, 2}, 3)
 	f.Add([]byte("\x00\x00\x00"), []byte{1}, 1)
 	f.Add([]byte(""), []byte{}, 0)
 	f.Add([]byte("ab\x00\x00cd\x00"), []byte{0, 3, 1}, 2)
+	f.Add(bytes.Repeat([]byte("a\x00"), 100), []byte{255}, 1000)
+	f.Add(append([]byte("\x00\x00text"), bytes.Repeat([]byte("\x00\xff"), 50)...), []byte{255}, 1000)
 	f.Fuzz(func(t *testing.T, text, cuts []byte, size int) {
-		buf := make([]byte, 1+(size%64+64)%64)
+		buf := make([]byte, 1+(size%1024+1024)%1024)
 		src := &pieces{rest: bytes.Clone(text), cuts: cuts}
 		r := herokubuild.DropHeartbeats(src)
 		var got []byte
