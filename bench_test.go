@@ -19,6 +19,7 @@ import (
 
 // The benchmarks come in pairs: what this package does, and the same work by
 // hand with net/http, which is the reference that internal/bench divides by.
+// "benchstat -col /impl" sets them side by side.
 
 // benchServer serves body to every request, and is gone with the benchmark.
 func benchServer(b *testing.B, handler http.HandlerFunc) (url string, client *herokubuild.Client, hc *http.Client) {
@@ -61,13 +62,13 @@ func BenchmarkGet(b *testing.B) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, text)
 	})
-	b.Run("bare", func(b *testing.B) {
+	b.Run("impl=bare", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			bareGet(b, hc, url+"/apps/"+appName+"/builds/"+buildID, new(herokubuild.Build))
 		}
 	})
-	b.Run("herokubuild", func(b *testing.B) {
+	b.Run("impl=herokubuild", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			if _, err := client.Builds.Get(b.Context(), appName, buildID); err != nil {
@@ -84,14 +85,14 @@ func BenchmarkList(b *testing.B) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, text)
 	})
-	b.Run("bare", func(b *testing.B) {
+	b.Run("impl=bare", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			var builds []*herokubuild.Build
 			bareGet(b, hc, url+"/apps/"+appName+"/builds", &builds)
 		}
 	})
-	b.Run("herokubuild", func(b *testing.B) {
+	b.Run("impl=herokubuild", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			n := 0
@@ -129,8 +130,8 @@ func logs(size int) map[string][]byte {
 // is not the memory that is measured.
 func BenchmarkStreamMemory(b *testing.B) {
 	for name, text := range logs(1 << 18) {
-		b.Run(name+"/bare", func(b *testing.B) { copyLog(b, text, func(r io.Reader) io.Reader { return r }) })
-		b.Run(name+"/herokubuild", func(b *testing.B) { copyLog(b, text, herokubuild.DropHeartbeats) })
+		b.Run("heartbeats="+name+"/impl=bare", func(b *testing.B) { copyLog(b, text, func(r io.Reader) io.Reader { return r }) })
+		b.Run("heartbeats="+name+"/impl=herokubuild", func(b *testing.B) { copyLog(b, text, herokubuild.DropHeartbeats) })
 	}
 }
 
@@ -158,7 +159,7 @@ func BenchmarkStreamLoopback(b *testing.B) {
 			}
 			_, _ = w.Write(text)
 		})
-		b.Run(name+"/bare", func(b *testing.B) {
+		b.Run("heartbeats="+name+"/impl=bare", func(b *testing.B) {
 			b.SetBytes(int64(len(text)))
 			b.ReportAllocs()
 			for b.Loop() {
@@ -172,7 +173,7 @@ func BenchmarkStreamLoopback(b *testing.B) {
 				_ = resp.Body.Close()
 			}
 		})
-		b.Run(name+"/herokubuild", func(b *testing.B) {
+		b.Run("heartbeats="+name+"/impl=herokubuild", func(b *testing.B) {
 			b.SetBytes(int64(len(text)))
 			b.ReportAllocs()
 			for b.Loop() {
@@ -223,6 +224,20 @@ func TestAllocations(t *testing.T) {
 	ours := testing.AllocsPerRun(200, func() { _, _ = client.Builds.Get(t.Context(), appName, buildID) })
 	// It is 12 with Go 1.26 and 14 with 1.25, whose library allocates more.
 	assert.LessOrEqual(t, ours, bare+14, "a GET, over one by hand")
+
+	list := "[" + strings.TrimSuffix(strings.Repeat(text+",", 100), ",") + "]"
+	a := newAPI(t)
+	a.mock.RegisterResponder("GET", buildsURL, reply(200, list))
+	bare = testing.AllocsPerRun(20, func() {
+		var builds []*herokubuild.Build
+		bareGet(t, &http.Client{Transport: a.mock}, buildsURL, &builds)
+	})
+	ours = testing.AllocsPerRun(20, func() {
+		for _, err := range a.Builds.List(t.Context(), appName, nil) {
+			require.NoError(t, err)
+		}
+	})
+	assert.LessOrEqual(t, ours, bare*1.05, "a list of 100 builds, over one GET by hand")
 
 	for name, text := range logs(1 << 16) {
 		src := bytes.NewReader(text[:1<<16])

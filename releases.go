@@ -73,7 +73,7 @@ func (o ReleaseCreateOptions) madeFrom(r *Release) bool {
 	})
 }
 
-var imageRE = regexp.MustCompile(`^(?:` + uuidPattern + `|sha256:[0-9a-f]{64})$`)
+var digestRE = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 
 func (o ReleaseCreateOptions) check() error {
 	switch {
@@ -81,7 +81,7 @@ func (o ReleaseCreateOptions) check() error {
 		return &ArgumentError{Name: "ReleaseCreateOptions", Reason: "exactly one of Slug and OCIImage is needed"}
 	case o.Slug != "":
 		return checkUUID("Slug", o.Slug)
-	case !imageRE.MatchString(o.OCIImage):
+	case !digestRE.MatchString(o.OCIImage) && !isUUID(o.OCIImage):
 		return &ArgumentError{Name: "OCIImage", Reason: quote(o.OCIImage) + " is neither a UUID nor a digest (sha256:…)"}
 	}
 	return nil
@@ -95,7 +95,7 @@ func checkRelease(idOrVersion string) (string, error) {
 	if m := versionRE.FindStringSubmatch(idOrVersion); m != nil {
 		return m[1], nil
 	}
-	if !uuidRE.MatchString(idOrVersion) {
+	if !isUUID(idOrVersion) {
 		return "", &ArgumentError{Name: "release", Reason: quote(idOrVersion) + ` is neither a UUID nor a version such as "v12" or "12"`}
 	}
 	return idOrVersion, nil

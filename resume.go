@@ -200,8 +200,8 @@ func (c *Client) dialStream(ctx context.Context, signed SecretURL, from int64) (
 	return c.storage.Do(req)
 }
 
-// delivered takes note of bytes that the caller gets.
-func (s *OutputStream) delivered(p []byte) {
+// delivered takes note of bytes that the caller gets, and that came now.
+func (s *OutputStream) delivered(p []byte, now time.Time) {
 	r := &s.resume
 	s.offset.Add(int64(len(p)))
 	r.sum = checksum(r.sum, p)
@@ -217,7 +217,7 @@ func (s *OutputStream) delivered(p []byte) {
 		}
 	}
 	r.fruitless, r.dead, r.hopeless = 0, 0, 0
-	r.heard = time.Now()
+	r.heard = now
 }
 
 // ended takes note of how a connection ended.

@@ -267,7 +267,7 @@ func (d *download) open() (*blobConn, error) {
 			return conn, nil
 		case d.whole && !whole:
 			continue
-		case renewed || !expiredAddress(err) || !uuidRE.MatchString(d.slug.ID):
+		case renewed || !expiredAddress(err) || !isUUID(d.slug.ID):
 			return nil, err
 		}
 		if err := d.renew(); err != nil {

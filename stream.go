@@ -115,8 +115,9 @@ func (s *OutputStream) Read(p []byte) (int, error) {
 			continue
 		}
 		n, err := s.conn.read(p)
+		now := time.Now()
 		if n > 0 {
-			s.activity.Store(time.Now().UnixNano())
+			s.activity.Store(now.UnixNano())
 		}
 		if text := dropNULs(p[:n]); text == 0 && n > 0 {
 			s.heartbeat()
@@ -125,7 +126,7 @@ func (s *OutputStream) Read(p []byte) (int, error) {
 			n = text
 		}
 		if n, err = s.conn.check(p[:n], err); n > 0 {
-			s.delivered(p[:n])
+			s.delivered(p[:n], now)
 		}
 		if err == nil && n == 0 {
 			err = s.quiet()

@@ -8,27 +8,53 @@ import (
 	"unicode/utf8"
 )
 
-// The patterns are the schema's own (app name, UUID, process type).
-const (
-	uuidPattern        = `[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}`
-	appNamePattern     = `[a-z][a-z0-9-]{1,28}[a-z0-9]`
-	processTypePattern = `[-\w]{1,128}`
-	checksumPattern    = `SHA256:[0-9a-f]{64}`
+// These are compiled once and never changed. The first is the schema's own.
+var (
+	processTypeRE = regexp.MustCompile(`^[-\w]{1,128}$`)
+	checksumRE    = regexp.MustCompile(`^SHA256:[0-9a-f]{64}$`)
 )
 
-// These are compiled once and never changed.
-var (
-	uuidRE        = regexp.MustCompile(`^` + uuidPattern + `$`)
-	appRE         = regexp.MustCompile(`^(?:` + appNamePattern + `|` + uuidPattern + `)$`)
-	processTypeRE = regexp.MustCompile(`^` + processTypePattern + `$`)
-	checksumRE    = regexp.MustCompile(`^` + checksumPattern + `$`)
-)
+// isAppName is the schema's ^[a-z][a-z0-9-]{1,28}[a-z0-9]$. It and isUUID are
+// asked for every call, of which regular expressions would be a fiftieth.
+func isAppName(s string) bool {
+	if len(s) < 3 || len(s) > 30 || s[len(s)-1] == '-' {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (i == 0 || (c < '0' || c > '9') && c != '-') {
+			return false
+		}
+	}
+	return true
+}
+
+// isUUID is the schema's format uuid, in letters of either case.
+func isUUID(s string) bool {
+	if len(s) != len("01234567-89ab-cdef-0123-456789abcdef") {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		switch i {
+		case 8, 13, 18, 23:
+			if c != '-' {
+				return false
+			}
+		default:
+			if (c < '0' || c > '9') && (c < 'a' || c > 'f') && (c < 'A' || c > 'F') {
+				return false
+			}
+		}
+	}
+	return true
+}
 
 func checkApp(field, app string) error {
 	switch {
 	case app == "":
 		return &ArgumentError{Name: field, Reason: "an app's name or id is needed"}
-	case !appRE.MatchString(app):
+	case !isAppName(app) && !isUUID(app):
 		return &ArgumentError{Name: field, Reason: quote(app) + " is neither an app name (a-z, 0-9 and dashes, 3 to 30 characters, a letter first, no dash last) nor a UUID"}
 	}
 	return nil
@@ -38,7 +64,7 @@ func checkUUID(field, id string) error {
 	switch {
 	case id == "":
 		return &ArgumentError{Name: field, Reason: "an id is needed"}
-	case !uuidRE.MatchString(id):
+	case !isUUID(id):
 		return &ArgumentError{Name: field, Reason: quote(id) + " is not a UUID"}
 	}
 	return nil

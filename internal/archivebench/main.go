@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/herokubuild/herokubuild"
+	"github.com/herokubuild/herokubuild/internal/peak"
 )
 
 func main() {
@@ -61,8 +62,7 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 		defer func() { _ = os.RemoveAll(dir) }()
-		// A process that is started begins with the memory of the one that
-		// starts it, which therefore does little itself.
+		// This process does little itself: see peak.Memory.
 		cmd := exec.CommandContext(ctx, self(), "-write", dir, "-mixed", fmt.Sprint(*mixed))
 		cmd.Stderr = os.Stderr
 		if err := cmd.Run(); err != nil {
@@ -132,23 +132,23 @@ func compare(ctx context.Context, dir string, times int) error {
 			fmt.Fprintf(table, "%s\tnot installed\t\t\t\t\t\t\n", w.name)
 			continue
 		}
-		best, size, peak, err := measure(ctx, w, dir, times)
+		best, size, memory, err := measure(ctx, w, dir, times)
 		if err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}
 		if tarTime == 0 {
 			tarTime, tarSize = best, size
 		}
-		fmt.Fprintf(table, "%s\t%.2f\t%.0f\t%.2f\t%d\t%.3f\t%s\t\n", w.name, best.Seconds(),
-			float64(bytes)/(1<<20)/best.Seconds(), tarTime.Seconds()/best.Seconds(), size, float64(size)/float64(tarSize), peak)
+		fmt.Fprintf(table, "%s\t%.2f\t%.0f\t%.2f\t%d\t%.3f\t%d\t\n", w.name, best.Seconds(),
+			float64(bytes)/(1<<20)/best.Seconds(), tarTime.Seconds()/best.Seconds(), size, float64(size)/float64(tarSize), memory>>20)
 	}
 	return table.Flush()
 }
 
-func measure(ctx context.Context, w way, dir string, times int) (best time.Duration, size int64, peak string, err error) {
+func measure(ctx context.Context, w way, dir string, times int) (best time.Duration, size, memory int64, err error) {
 	temp, err := os.MkdirTemp("", "archivebench-out-")
 	if err != nil {
-		return 0, 0, "", err
+		return 0, 0, 0, err
 	}
 	defer func() { _ = os.RemoveAll(temp) }()
 	out := filepath.Join(temp, "a.tgz")
@@ -159,23 +159,23 @@ func measure(ctx context.Context, w way, dir string, times int) (best time.Durat
 		cmd.Stdout = &said
 		start := time.Now()
 		if err := cmd.Run(); err != nil {
-			return 0, 0, "", err
+			return 0, 0, 0, err
 		}
 		took := time.Since(start)
 		if best == 0 || took < best {
 			best = took
 		}
-		peak = peakMemory(cmd.ProcessState)
+		memory = peak.Memory(cmd.ProcessState)
 		if _, err := fmt.Sscan(said.String(), &size); err == nil {
 			continue
 		}
 		info, err := os.Stat(out)
 		if err != nil {
-			return 0, 0, "", err
+			return 0, 0, 0, err
 		}
 		size = info.Size()
 	}
-	return best, size, peak, nil
+	return best, size, memory, nil
 }
 
 // readAll reads every file, so that all ways find them in memory.
