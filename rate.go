@@ -2,6 +2,7 @@ package herokubuild
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -20,13 +21,18 @@ import (
 // [*APIError], [*RequestError], [*AnswerError].
 func (c *Client) RateLimitRemaining(ctx context.Context) (int, error) {
 	var out struct {
-		Remaining int `json:"remaining"`
+		Remaining *int `json:"remaining"`
 	}
-	if _, err := c.call(ctx, apiCall{method: http.MethodGet, path: apiPath("account", "rate-limits")}, &out); err != nil {
+	a := apiCall{method: http.MethodGet, path: apiPath("account", "rate-limits")}
+	if _, err := c.call(ctx, a, &out); err != nil {
 		return 0, err
 	}
-	c.rate.set(out.Remaining)
-	return out.Remaining, nil
+	if out.Remaining == nil {
+		// Taken for none, it would be waited on for ever.
+		return 0, &AnswerError{Method: a.method, Path: a.path, StatusCode: http.StatusOK, Err: errors.New("it does not say how many requests remain")}
+	}
+	c.rate.set(*out.Remaining)
+	return *out.Remaining, nil
 }
 
 // rateLimit is what the platform last said of the account's rate limit.
