@@ -1,13 +1,18 @@
 package herokubuild_test
 
 import (
+	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -150,44 +155,111 @@ func copyLog(b *testing.B, text []byte, wrap func(io.Reader) io.Reader) {
 	}
 }
 
+// BenchmarkStreamLoopback reads a log from a server: as a stream that is one
+// chunk, and in the chunks that the platform would send it in, of which each
+// heartbeat is one.
 func BenchmarkStreamLoopback(b *testing.B) {
 	for name, text := range logs(logSize) {
-		url, client, hc := benchServer(b, func(w http.ResponseWriter, r *http.Request) {
-			if from := r.Header.Get("Range"); from != "" {
-				w.Header().Set("Content-Range", fmt.Sprintf("bytes 0-%d/%d", len(text)-1, len(text)))
-				w.WriteHeader(http.StatusPartialContent)
-			}
-			_, _ = w.Write(text)
-		})
-		b.Run("heartbeats="+name+"/impl=bare", func(b *testing.B) {
-			b.SetBytes(int64(len(text)))
-			b.ReportAllocs()
-			for b.Loop() {
-				resp, err := hc.Get(url)
-				if err != nil {
-					b.Fatal(err)
-				}
-				if _, err := io.Copy(struct{ io.Writer }{io.Discard}, resp.Body); err != nil {
-					b.Fatal(err)
-				}
-				_ = resp.Body.Close()
-			}
-		})
-		b.Run("heartbeats="+name+"/impl=herokubuild", func(b *testing.B) {
-			b.SetBytes(int64(len(text)))
-			b.ReportAllocs()
-			for b.Loop() {
-				s, err := client.Builds.Output(b.Context(), &herokubuild.Build{OutputStreamURL: herokubuild.SecretURL(url)}, nil)
-				if err != nil {
-					b.Fatal(err)
-				}
-				if _, err := io.Copy(struct{ io.Writer }{io.Discard}, s); err != nil {
-					b.Fatal(err)
-				}
-				_ = s.Close()
-			}
-		})
+		b.Run("heartbeats="+name, func(b *testing.B) { streamLoopback(b, len(text), chunked(text)) })
 	}
+	text := []byte(buildLog(1, logSize))
+	var pieces [][]byte
+	for block := range slices.Chunk(text, 4096) {
+		pieces = append(pieces, block, []byte{0})
+	}
+	b.Run("heartbeats=every-4KB-chunks", func(b *testing.B) { streamLoopback(b, len(text)+len(pieces)/2, chunked(pieces...)) })
+	pieces = nil
+	text = text[:len(text)/64]
+	for i := range text {
+		pieces = append(pieces, text[i:i+1], []byte{0})
+	}
+	b.Run("heartbeats=every-2nd-byte-chunks", func(b *testing.B) { streamLoopback(b, 2*len(text), chunked(pieces...)) })
+}
+
+// chunked is an answer's body in these chunks.
+func chunked(pieces ...[]byte) []byte {
+	var wire []byte
+	for _, p := range pieces {
+		wire = fmt.Appendf(wire, "%x\r\n%s\r\n", len(p), p)
+	}
+	return append(wire, "0\r\n\r\n"...)
+}
+
+// serveWire answers every request with a body of this size that is on the wire
+// like this: a server of net/http decides itself what is a chunk.
+func serveWire(b *testing.B, size int, wire []byte) (url string) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(b, err)
+	ctx, stop := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	b.Cleanup(func() {
+		_ = listener.Close()
+		stop()
+		wg.Wait()
+	})
+	serve := func(conn net.Conn) {
+		// A kept connection is nobody's to close on the other side.
+		context.AfterFunc(ctx, func() { _ = conn.Close() })
+		for r := bufio.NewReader(conn); ; {
+			req, err := http.ReadRequest(r)
+			if err != nil {
+				return
+			}
+			head := "HTTP/1.1 200 OK\r\n"
+			if req.Header.Get("Range") != "" {
+				head = fmt.Sprintf("HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-%d/%d\r\n", size-1, size)
+			}
+			_, _ = io.WriteString(conn, head+"Transfer-Encoding: chunked\r\n\r\n")
+			_, _ = conn.Write(wire)
+		}
+	}
+	wg.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { serve(conn) })
+		}
+	})
+	return "http://" + listener.Addr().String()
+}
+
+func streamLoopback(b *testing.B, size int, wire []byte) {
+	url := serveWire(b, size, wire)
+	hc := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
+	b.Cleanup(hc.CloseIdleConnections)
+	// Each with its own default transport, as people have them.
+	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(url))
+	require.NoError(b, err)
+	b.Run("impl=bare", func(b *testing.B) {
+		b.SetBytes(int64(size))
+		b.ReportAllocs()
+		for b.Loop() {
+			resp, err := hc.Get(url)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := io.Copy(struct{ io.Writer }{io.Discard}, resp.Body); err != nil {
+				b.Fatal(err)
+			}
+			_ = resp.Body.Close()
+		}
+	})
+	b.Run("impl=herokubuild", func(b *testing.B) {
+		b.SetBytes(int64(size))
+		b.ReportAllocs()
+		for b.Loop() {
+			s, err := client.Builds.Output(b.Context(), &herokubuild.Build{OutputStreamURL: herokubuild.SecretURL(url)}, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := io.Copy(struct{ io.Writer }{io.Discard}, s); err != nil {
+				b.Fatal(err)
+			}
+			_ = s.Close()
+		}
+	})
 }
 
 // BenchmarkFanOut releases to 1,000 apps that are 50 ms away. The floor is what

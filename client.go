@@ -258,6 +258,8 @@ func newTransport() http.RoundTripper {
 	}
 	t = t.Clone()
 	t.MaxIdleConnsPerHost = 32
+	// Output comes in chunks: with less of a buffer, each costs a system call.
+	t.ReadBufferSize = 64 << 10
 	t.ResponseHeaderTimeout = attemptTimeout
 	t.MaxResponseHeaderBytes = 256 << 10
 	return t

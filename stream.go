@@ -147,7 +147,8 @@ func (s *OutputStream) Read(p []byte) (int, error) {
 // WriteTo writes the output to w as it comes, until its end. It implements
 // io.WriterTo, so that io.Copy needs no buffer of its own.
 func (s *OutputStream) WriteTo(w io.Writer) (int64, error) {
-	buf := make([]byte, 32<<10)
+	// Large enough that asking the kernel costs little against copying.
+	buf := make([]byte, 128<<10)
 	var written int64
 	for {
 		n, err := s.Read(buf)
