@@ -10,12 +10,6 @@ import (
 // This file is where a deploy makes sure that there is one build, and one
 // release an app, although the answer to the request that started it was lost.
 
-// settleLooks is how often a deploy looks for what a request without an answer
-// may have started before it takes it for certain that there is nothing. With
-// the default poll back-off that is about 10 s; the platform's router gives up
-// on a request, and the API is done with it, well before.
-const settleLooks = 16
-
 // once sends a request that must not be acted on twice. Where its outcome is
 // not known it looks for the result, adopts it if there is one, and sends again
 // only if there is certainly none.
@@ -28,7 +22,7 @@ func once[T any](ctx context.Context, c *Client, send func() (*T, error), look f
 		if ctx.Err() != nil {
 			return nil, err
 		}
-		found, lookErr := settle(ctx, c.poll, settleLooks, look)
+		found, lookErr := settle(ctx, c.retry.SettleTime, look)
 		switch {
 		case lookErr != nil:
 			// Not certain: that is what the caller has to know.
@@ -43,19 +37,26 @@ func once[T any](ctx context.Context, c *Client, send func() (*T, error), look f
 	}
 }
 
-// settle looks several times, since a request that got no answer may still be
-// under way.
-func settle[T any](ctx context.Context, backoff Backoff, looks int, look func(context.Context) (*T, error)) (*T, error) {
+// settle looks for some time, since a request that got no answer may still be
+// under way. How often is not the caller's to say (WithPollBackoff): it is what
+// makes certain that there is nothing.
+func settle[T any](ctx context.Context, limit time.Duration, look func(context.Context) (*T, error)) (*T, error) {
+	end := time.Now().Add(limit)
 	for n := 1; ; n++ {
+		// The last look is one at the end, not before it.
+		last := !time.Now().Before(end)
 		v, err := look(ctx)
-		if v != nil || err != nil || n == looks {
+		if v != nil || err != nil || last {
 			return v, err
 		}
-		if err := sleep(ctx, backoff(n)); err != nil {
+		if err := sleep(ctx, min(DefaultPollBackoff(n), time.Until(end))); err != nil {
 			return nil, err
 		}
 	}
 }
+
+// shortSettle is for a deploy that has been given up, and has little time.
+func (c *Client) shortSettle() time.Duration { return min(c.retry.SettleTime, 3*time.Second) }
 
 // newest is the part of a list in which something just made is to be found.
 func newest(by string) *ListOptions {

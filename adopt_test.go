@@ -79,6 +79,98 @@ func TestLostAnswersStartNothingTwice(t *testing.T) {
 	}
 }
 
+// A request that nobody waits for any more may have its effect much later. How
+// long it is looked for does not depend on how often a status is asked for.
+func TestABuildThatBeginsLateIsFound(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t, herokubuild.WithPollBackoff(func(int) time.Duration { return time.Millisecond }))
+		start := time.Now()
+		build := func(status string) string {
+			return `{"id":"` + buildID + `","app":{"id":"` + slugID + `"},"status":"` + status + `","source_blob":{"url":"` + sourceURL + `"},"release":{"id":"` + releaseID + `"}}`
+		}
+		a.on("POST", buildsURL, reply(503, ""))
+		a.on("GET", buildsURL, func(req *http.Request) (*http.Response, error) {
+			if time.Since(start) < 25*time.Second {
+				return reply(200, "[]")(req)
+			}
+			return reply(200, "["+build("succeeded")+"]")(req)
+		})
+		a.on("GET", buildURL, reply(200, build("succeeded")))
+		a.on("GET", apiURL+"/apps/"+appName, reply(200, `{"id":"`+slugID+`"}`))
+		a.on("GET", releasesURL+"/"+releaseID, reply(200, `{"id":"`+releaseID+`","version":3,"status":"succeeded"}`))
+		result, err := a.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{BuildApp: appName, SourceURL: sourceURL})
+		require.NoError(t, err)
+		assert.Equal(t, buildID, result.Build.ID)
+		posts, looks := 0, 0
+		for _, r := range a.seen() {
+			if r.Method == "POST" {
+				posts++
+			}
+			if r.URL == buildsURL {
+				looks++
+			}
+		}
+		assert.Equal(t, 1, posts)
+		assert.Less(t, looks, 30, "the rate limit")
+	})
+}
+
+// A checkpoint of another source than the one that is given would deploy what
+// nobody asked for.
+func TestCheckpointOfAnotherSource(t *testing.T) {
+	t.Parallel()
+	p, client := startPlatform(t, platform.Options{Builder: printing("compiled\n")})
+	first := deploy()
+	first.Archive, first.Version = archiveOf(t), "v1"
+	result, err := client.BuildAndRelease(t.Context(), first)
+	require.NoError(t, err)
+	require.Equal(t, []string{"other-app"}, result.Checkpoint.ReleaseTo)
+
+	for name, change := range map[string]func(*herokubuild.BuildAndReleaseOptions){
+		"version": func(o *herokubuild.BuildAndReleaseOptions) { o.Version = "v2" },
+		"archive": func(o *herokubuild.BuildAndReleaseOptions) { o.Archive = archiveOf(t, file{"other.html", "other"}) },
+	} {
+		opts := first
+		opts.Checkpoint = result.Checkpoint
+		change(&opts)
+		_, err := client.BuildAndRelease(t.Context(), opts)
+		requireInvalid(t, err, "Checkpoint")
+		assert.Len(t, p.Builds("example-app"), 1, name)
+	}
+
+	// With the same it leads to the same, and the apps need not be named again.
+	again, err := client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Checkpoint: result.Checkpoint})
+	require.NoError(t, err)
+	assert.Equal(t, result.Build.ID, again.Build.ID)
+	require.Len(t, again.Releases, 2)
+	assert.Equal(t, "other-app", again.Releases[1].App)
+	assert.Equal(t, 1, releasesOf(p, "other-app"))
+}
+
+func TestCheckpointOfAnotherCommit(t *testing.T) {
+	t.Parallel()
+	p, client := startPlatform(t, platform.Options{Builder: printing("compiled\n")})
+	dir := t.TempDir()
+	git(t, dir, "init", "-q")
+	write(t, dir, "index.html", "one")
+	git(t, dir, "add", ".")
+	git(t, dir, "commit", "-q", "-m", "one")
+	opts := herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Dir: dir}
+	result, err := client.BuildAndRelease(t.Context(), opts)
+	require.NoError(t, err)
+	opts.Checkpoint = result.Checkpoint
+	_, err = client.BuildAndRelease(t.Context(), opts)
+	require.NoError(t, err, "the same commit")
+
+	write(t, dir, "index.html", "two")
+	git(t, dir, "commit", "-q", "-a", "-m", "two")
+	_, err = client.BuildAndRelease(t.Context(), opts)
+	require.ErrorIs(t, err, herokubuild.ErrInvalid)
+	require.ErrorContains(t, err, result.Version)
+	assert.Len(t, p.Builds("example-app"), 1)
+}
+
 // Where nobody can find out, that is the error; and a later process can.
 func TestWhatCannotBeFoundOutIsSaid(t *testing.T) {
 	t.Parallel()
@@ -130,7 +222,7 @@ func TestARefusedBuildIsNotLookedFor(t *testing.T) {
 	var failed *herokubuild.DeployError
 	require.ErrorAs(t, err, &failed)
 	require.NotErrorIs(t, err, herokubuild.ErrMaybeApplied)
-	assert.Equal(t, herokubuild.Checkpoint{BuildApp: "example-app"}, failed.Checkpoint, "there is nothing to go on with")
+	assert.Equal(t, herokubuild.Checkpoint{BuildApp: "example-app", ReleaseTo: []string{"other-app"}}, failed.Checkpoint, "there is nothing to go on with")
 	for _, r := range p.Requests() {
 		assert.False(t, r.Method == "GET" && strings.HasSuffix(r.Path, "/builds"))
 	}
@@ -196,7 +288,7 @@ func TestCancelWhileTheBuildIsBeingStarted(t *testing.T) {
 		assert.Equal(t, "failed", build.Status)
 		assert.True(t, failed.Canceled)
 		assert.Contains(t, err.Error(), build.ID)
-		assert.Equal(t, herokubuild.Checkpoint{BuildApp: "example-app"}, failed.Checkpoint)
+		assert.Equal(t, herokubuild.Checkpoint{BuildApp: "example-app", ReleaseTo: []string{"other-app"}}, failed.Checkpoint)
 	}
 }
 
@@ -332,7 +424,7 @@ func TestOutputGoesOnFromACheckpoint(t *testing.T) {
 // another.
 func TestCheckpointsOfFailures(t *testing.T) {
 	t.Parallel()
-	anew := herokubuild.Checkpoint{BuildApp: "example-app"}
+	anew := herokubuild.Checkpoint{BuildApp: "example-app", ReleaseTo: []string{"other-app"}}
 	t.Run("build", func(t *testing.T) {
 		t.Parallel()
 		_, client := startPlatform(t, platform.Options{Builder: platform.BuilderFunc(func(context.Context, *platform.Job) error { return errors.New("no") })})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -55,7 +56,9 @@ type BuildAndReleaseOptions struct {
 
 	// Checkpoint goes on with a deploy that an earlier process began: its
 	// build, if it has one, is attached to, and Dir, Archive and SourceURL may
-	// then be left out.
+	// then be left out. So may ReleaseTo, for the apps of the Checkpoint. What
+	// is given must not be of another version: a Version, Archive or commit of
+	// Dir that is not the Checkpoint's is an [*ArgumentError].
 	Checkpoint Checkpoint
 
 	// Output gets the build's output while the build runs, byte for byte
@@ -66,8 +69,9 @@ type BuildAndReleaseOptions struct {
 	// for it. An error ends the deploy.
 	OnEvent func(ctx context.Context, e Event) error
 
-	// Timeout bounds the whole; the error then matches [ErrWaitTimeout].
-	// 0 is no bound but the context's.
+	// Timeout bounds the whole; the error then matches [ErrWaitTimeout], and the
+	// build is cancelled as when the context ends. 0 is no bound but the
+	// context's.
 	Timeout time.Duration
 	// IdleTimeout is [StreamOptions].IdleTimeout for all output streams.
 	IdleTimeout time.Duration
@@ -89,6 +93,14 @@ func (o *BuildAndReleaseOptions) check() error {
 	}
 	if err := o.Checkpoint.check(o.BuildApp); err != nil {
 		return err
+	}
+	if c := o.Checkpoint; c.attaches() {
+		if o.Version != "" && o.Version != c.Version {
+			return otherSource("version "+quote(o.Version), quote(c.Version))
+		}
+		if o.Archive != nil && c.Checksum != "" && o.Archive.Checksum() != c.Checksum {
+			return otherSource("archive "+o.Archive.Checksum(), c.Checksum)
+		}
 	}
 	if given != 1 && (given != 0 || o.Checkpoint.Build == "") {
 		return &ArgumentError{Name: "BuildAndReleaseOptions", Reason: fmt.Sprintf("exactly one of Dir, Archive and SourceURL is needed, %d are set", given)}
@@ -123,6 +135,12 @@ func (o *BuildAndReleaseOptions) check() error {
 	}
 	_, err := o.streamOptions().withDefaults()
 	return err
+}
+
+// otherSource is the error for a checkpoint of something else than is given:
+// what is given would not be deployed.
+func otherSource(given, have string) error {
+	return &ArgumentError{Name: "Checkpoint", Reason: "is of a deploy of " + have + ", not of " + given}
 }
 
 func (o *BuildAndReleaseOptions) checkSource() error {
@@ -188,7 +206,7 @@ type EventKind string
 
 // The kinds of events, in the order in which they first come.
 const (
-	// EventPhase: a phase begins; Phase says which.
+	// EventPhase: a phase begins; Phase says which. App is the one that builds.
 	EventPhase EventKind = "phase"
 	// EventPacked: the archive is ready; Total is its size, Archive itself.
 	EventPacked EventKind = "packed"
@@ -207,7 +225,7 @@ const (
 	// EventOutputLost: the output of the build or release cannot be followed
 	// any further, because of Err. The outcome is still waited for.
 	EventOutputLost EventKind = "output_lost"
-	// EventBuildDone: the build has ended; see Build.
+	// EventBuildDone: the build has ended; see Build, and Err if it failed.
 	EventBuildDone EventKind = "build_done"
 	// EventReleaseCreated: App has a new release; see Release.
 	EventReleaseCreated EventKind = "release_created"
@@ -222,24 +240,39 @@ const (
 	// not, because of Err.
 	EventRolledBack EventKind = "rolled_back"
 	// EventBuildCanceled: the deploy was given up and the build cancelled, or
-	// not, because of Err.
+	// not, because of Err. Where it was given up because OnEvent failed, OnEvent
+	// is not called for it.
 	EventBuildCanceled EventKind = "build_canceled"
 )
 
-// Event is one step of a deploy. Which fields are set depends on its Kind.
+// Event is one step of a deploy. Kind, Time and Checkpoint are always set; of the
+// others those that the kind's comment names.
 type Event struct {
-	Kind  EventKind
-	Time  time.Time
+	Kind EventKind
+	// Time is when it happened, by this machine's clock.
+	Time time.Time
+	// Phase is the phase that begins; set for EventPhase only.
 	Phase Phase
-	// App is the app that the event is about, as the caller named it.
-	App         string
-	Archive     *Archive
+	// App is the app that the event is about, as the caller named it; empty for
+	// the events of an archive (packed, warning, upload).
+	App string
+	// Archive is what was packed: for EventPacked and EventWarning. It is closed
+	// when it has been uploaded.
+	Archive *Archive
+	// Done and Total are bytes of the archive: for EventUpload, and Total for
+	// EventPacked.
 	Done, Total int64
-	Build       *Build
-	Release     *Release
-	Line        string
-	Quiet       time.Duration
-	Err         error
+	// Build is the build in its last known state, for the events about it.
+	Build *Build
+	// Release is App's release in its last known state, for the events about it.
+	Release *Release
+	// Line is a line of output, without its end, for EventReleaseOutput; or the
+	// text of EventWarning.
+	Line string
+	// Quiet is how long there has been no output, for EventHeartbeat.
+	Quiet time.Duration
+	// Err is what went wrong; nil for most events.
+	Err error
 	// Checkpoint is how far the deploy has come.
 	Checkpoint Checkpoint
 }
@@ -268,12 +301,12 @@ type AppRelease struct {
 	// is none.
 	Release *Release
 	// Err is nil if the release succeeded; a [*ReleaseError] if it did not;
-	// it matches [ErrSkipped] if it was not attempted, [ErrVerifyFailed] and
-	// [ErrRolledBack] if that is so.
+	// it matches [ErrSkipped] if it was not attempted, [ErrVerifyFailed],
+	// [ErrRolledBack] and [ErrRollbackFailed] if that is so.
 	Err error
 	// RolledBack is the release that took the app back to what it ran before;
 	// nil if there is none. RollbackErr is why that did not succeed, if it was
-	// tried.
+	// tried; Err wraps it.
 	RolledBack  *Release
 	RollbackErr error
 }
@@ -303,14 +336,15 @@ type DeployError struct {
 
 // Error implements error.
 func (e *DeployError) Error() string {
-	text := fmt.Sprintf("herokubuild: deploy of %s, %s: %s", e.App, e.Phase, strings.TrimPrefix(e.Err.Error(), "herokubuild: "))
+	text := fmt.Sprintf("herokubuild: deploy of %s, %s: %s", e.App, e.Phase, strings.TrimPrefix(errorText(e.Err), "herokubuild: "))
+	b := orZero(orZero(e.Result).Build)
 	switch {
 	case e.Canceled:
-		text += " (build " + e.Result.Build.ID + " was cancelled)"
-	case e.CancelErr != nil && e.Result.Build == nil:
+		text += " (build " + b.ID + " was cancelled)"
+	case e.CancelErr != nil && b.ID == "":
 		text += " (a build may be running: looking for it: " + e.CancelErr.Error() + ")"
 	case e.CancelErr != nil:
-		text += " (build " + e.Result.Build.ID + " may still be running: cancelling it: " + e.CancelErr.Error() + ")"
+		text += " (build " + b.ID + " may still be running: cancelling it: " + e.CancelErr.Error() + ")"
 	}
 	return text
 }
@@ -321,10 +355,8 @@ func (e *DeployError) Unwrap() error { return e.Err }
 const (
 	// checkLimit is how many apps are asked about at once.
 	checkLimit = 16
-	// cancelTimeout bounds the cancelling of a build that was given up,
-	// cancelLooks the search for one that nobody has heard of yet.
+	// cancelTimeout bounds the cancelling of a build that was given up.
 	cancelTimeout = 10 * time.Second
-	cancelLooks   = 6
 	// ownReleaseTimeout bounds the wait for the release that the platform
 	// makes of a successful build to be named.
 	ownReleaseTimeout = time.Minute
@@ -360,6 +392,9 @@ func (c *Client) BuildAndRelease(ctx context.Context, opts BuildAndReleaseOption
 	if c == nil || c.base == "" {
 		return nil, &ArgumentError{Name: "Client", Reason: errNoClient.Error()}
 	}
+	if len(opts.ReleaseTo) == 0 {
+		opts.ReleaseTo = opts.Checkpoint.ReleaseTo
+	}
 	if err := opts.check(); err != nil {
 		return nil, err
 	}
@@ -371,7 +406,7 @@ func (c *Client) BuildAndRelease(ctx context.Context, opts BuildAndReleaseOption
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	log := &eventLog{onEvent: opts.OnEvent, giveUp: giveUp, checkpoint: opts.Checkpoint.clone()}
-	log.checkpoint.BuildApp = opts.BuildApp
+	log.checkpoint.BuildApp, log.checkpoint.ReleaseTo = opts.BuildApp, slices.Clone(opts.ReleaseTo)
 	d := &deploy{client: c, opts: opts, result: new(Result), log: log}
 	err := d.run(ctx)
 	if outputErr := d.output.join(); outputErr != nil {
@@ -446,13 +481,19 @@ func (d *deploy) begin(ctx context.Context, p Phase) {
 // attach returns the build that an earlier process started, or nil.
 func (d *deploy) attach(ctx context.Context) (*Build, error) {
 	c := d.opts.Checkpoint
+	if c.attaches() && d.opts.Dir != "" && d.opts.Version == "" {
+		// Where a version was given then, there is nothing to compare with.
+		if at, err := TreeVersion(ctx, d.opts.Dir); err == nil && at != "" && at != c.Version && isCommit(c.Version) && "SHA256:"+c.Version != c.Checksum {
+			return nil, otherSource("commit "+at, c.Version)
+		}
+	}
 	var b *Build
 	var err error
 	switch {
 	case c.Build != "":
 		b, err = d.client.Builds.Get(ctx, d.opts.BuildApp, c.Build)
 	case c.Source != "":
-		b, err = settle(ctx, d.client.poll, settleLooks, func(ctx context.Context) (*Build, error) {
+		b, err = settle(ctx, d.client.retry.SettleTime, func(ctx context.Context) (*Build, error) {
 			return d.findBuild(ctx, c.Source, c.Version)
 		})
 	}
@@ -527,7 +568,10 @@ func (d *deploy) source(ctx context.Context) (SourceBlob, error) {
 			d.begin(ctx, PhasePack)
 			if blob.Version == "" {
 				// Without one the archive's own name will do.
-				blob.Version, _ = TreeVersion(ctx, d.opts.Dir)
+				var err error
+				if blob.Version, err = TreeVersion(ctx, d.opts.Dir); err != nil && ctx.Err() == nil {
+					d.log.emit(ctx, Event{Kind: EventWarning, Line: "the commit of " + d.opts.Dir + " cannot be told: " + err.Error()})
+				}
 			}
 			var err error
 			if archive, err = ArchiveDir(ctx, d.opts.Dir, d.opts.Pack); err != nil {
@@ -562,8 +606,8 @@ func (d *deploy) source(ctx context.Context) (SourceBlob, error) {
 	}
 	d.log.note(func(c *Checkpoint) {
 		*c = Checkpoint{
-			BuildApp: c.BuildApp, Source: sourceAddress(blob.URL), After: after,
-			Version: blob.Version, Checksum: blob.Checksum,
+			BuildApp: c.BuildApp, ReleaseTo: c.ReleaseTo,
+			Source: sourceAddress(blob.URL), After: after, Version: blob.Version, Checksum: blob.Checksum,
 		}
 	})
 	return blob, nil
@@ -599,7 +643,7 @@ func (d *deploy) create(ctx context.Context, source SourceBlob) (*Build, error) 
 
 // startAnew forgets what there is nothing left of to go on with.
 func (d *deploy) startAnew() {
-	d.log.note(func(c *Checkpoint) { *c = Checkpoint{BuildApp: c.BuildApp} })
+	d.log.note(func(c *Checkpoint) { *c = Checkpoint{BuildApp: c.BuildApp, ReleaseTo: c.ReleaseTo} })
 }
 
 // build follows the build to its final status. The stream may still be making
@@ -819,7 +863,7 @@ func (d *deploy) cancelBuild(ctx context.Context, failure *DeployError) {
 	if b == nil && d.phase == PhaseBuild && errors.Is(failure.Err, ErrMaybeApplied) {
 		// The request was under way; what it started has to be found first.
 		c := d.log.saved()
-		b, failure.CancelErr = settle(ctx, d.client.poll, cancelLooks, func(ctx context.Context) (*Build, error) {
+		b, failure.CancelErr = settle(ctx, d.client.shortSettle(), func(ctx context.Context) (*Build, error) {
 			return d.findBuild(ctx, c.Source, c.Version)
 		})
 		if b != nil {

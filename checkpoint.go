@@ -3,6 +3,7 @@ package herokubuild
 import (
 	"maps"
 	"net/url"
+	"regexp"
 	"time"
 )
 
@@ -15,6 +16,10 @@ import (
 // process may have started without hearing the answer. A build that failed or
 // was cancelled is nothing to go on with: the Checkpoint then starts anew. An
 // app whose release failed gets another.
+//
+// The Checkpoint of a deploy that has succeeded leads to the same result again,
+// and nothing is built: forget it then. One that is given together with another
+// version, archive or commit than its own is refused.
 type Checkpoint struct {
 	// BuildApp is the app that builds, as the caller named it.
 	BuildApp string `json:"build_app,omitzero"`
@@ -28,8 +33,12 @@ type Checkpoint struct {
 	Checksum string `json:"checksum,omitzero"`
 	// Build is the id of the build.
 	Build string `json:"build,omitzero"`
-	// Output is how many bytes of the build's output have been written.
+	// Output is how many bytes of the build's output had been written at the
+	// time. Output makes no events of its own: after a process that was killed,
+	// what it wrote since its last event is written again.
 	Output int64 `json:"output,omitzero"`
+	// ReleaseTo are the apps that get the slug, besides BuildApp.
+	ReleaseTo []string `json:"release_to,omitempty"`
 	// Slug is what is released to many apps without a build, a slug or image,
 	// and Started when that began.
 	Slug    string    `json:"slug,omitzero"`
@@ -75,6 +84,14 @@ func (c Checkpoint) check(buildApp string) error {
 	}
 	return nil
 }
+
+// attaches says that there is, or may be, a build to go on with.
+func (c Checkpoint) attaches() bool { return c.Build != "" || c.Source != "" }
+
+var commitRE = regexp.MustCompile(`^[0-9a-f]{40}(?:[0-9a-f]{24})?(?:-dirty)?$`)
+
+// isCommit says whether a version looks like one of TreeVersion's.
+func isCommit(version string) bool { return commitRE.MatchString(version) }
 
 func (c Checkpoint) isZero() bool {
 	return c.BuildApp+c.Source+c.Build+c.Slug == "" && c.Started.IsZero() && len(c.Releases) == 0

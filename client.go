@@ -81,8 +81,8 @@ func WithBaseURL(rawURL string) Option {
 // cookie jar) is used. The client is copied, never changed. Its CheckRedirect is
 // not used: redirects of the API are refused and those of storage and stream
 // hosts followed, without credentials. Its Timeout bounds an attempt of an API
-// call, as the default of a minute does; uploads, downloads and streams have no
-// total limit.
+// call, and how long an upload makes no headway, as the default of a minute does;
+// uploads, downloads and streams have no total limit.
 func WithHTTPClient(hc *http.Client) Option {
 	return func(c *config) error {
 		if hc == nil {
@@ -242,7 +242,7 @@ func newHTTPClients(given *http.Client) (api, storage *http.Client) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	storage = &http.Client{
-		Transport:     keepIdle{transport},
+		Transport:     &storageTransport{next: transport, limit: limit},
 		CheckRedirect: checkStorageRedirect,
 	}
 	return api, storage
@@ -356,10 +356,70 @@ func answerContent(body io.Reader) ([]byte, error) {
 	return io.ReadAll(body)
 }
 
-// keepIdle hides the transport's CloseIdleConnections, which go-retryablehttp
+// storageTransport bounds how long an upload makes no headway: neither a transport
+// that was handed in nor the default one does. Requests without a body have
+// readers that take care of themselves.
+//
+// It also hides the transport's CloseIdleConnections, which go-retryablehttp
 // calls whenever a call fails: one refusal would cost all others their
 // connections.
-type keepIdle struct{ http.RoundTripper }
+type storageTransport struct {
+	next  http.RoundTripper
+	limit time.Duration
+}
+
+var errUploadStalled = errors.New("the storage host neither took more of the upload nor answered")
+
+func (t *storageTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Body == nil || req.Body == http.NoBody {
+		return t.next.RoundTrip(req)
+	}
+	ctx, cancel := context.WithCancelCause(req.Context())
+	defer cancel(nil)
+	body := &watchedBody{ReadCloser: req.Body, limit: t.limit}
+	body.timer = time.AfterFunc(t.limit, func() { cancel(errUploadStalled) })
+	defer body.stop()
+	req = req.WithContext(ctx)
+	req.Body = body
+	resp, err := t.next.RoundTrip(req)
+	if err != nil {
+		if errors.Is(context.Cause(ctx), errUploadStalled) {
+			err = fmt.Errorf("%w for %v", errUploadStalled, t.limit)
+		}
+		return nil, err
+	}
+	// Storage hosts answer in a few lines. With them read, ctx may end.
+	resp.Body = newAnswer(readErrorBody(resp))
+	return resp, nil
+}
+
+// watchedBody starts the timer anew whenever the network takes more of it.
+type watchedBody struct {
+	io.ReadCloser
+	limit time.Duration
+
+	mu    sync.Mutex
+	timer *time.Timer
+	over  bool
+}
+
+func (b *watchedBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	// The network library may still be reading when an early refusal has been
+	// answered.
+	if !b.over {
+		b.timer.Reset(b.limit)
+	}
+	b.mu.Unlock()
+	return b.ReadCloser.Read(p)
+}
+
+func (b *watchedBody) stop() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.over = true
+	b.timer.Stop()
+}
 
 var errRedirect = errors.New("redirect refused")
 
@@ -447,7 +507,7 @@ func (c *Client) call(ctx context.Context, a apiCall, out any) (http.Header, err
 	}
 	resp, err := r.do(ctx, c.api, req)
 	if errors.Is(err, errTooLarge) {
-		return nil, &AnswerError{Method: a.method, Path: a.path, StatusCode: http.StatusOK, Err: errTooLarge, maybeApplied: !r.idempotent}
+		return nil, &AnswerError{Method: a.method, Path: a.path, StatusCode: http.StatusOK, Err: errTooLarge, MaybeApplied: !r.idempotent}
 	}
 	if err != nil {
 		return nil, err
@@ -464,7 +524,7 @@ func (c *Client) call(ctx context.Context, a apiCall, out any) (http.Header, err
 	if err != nil {
 		return nil, &AnswerError{
 			Method: a.method, Path: a.path, StatusCode: resp.StatusCode,
-			RequestID: clip(resp.Header.Get("Request-Id"), maxHeaderText), Err: err, maybeApplied: !r.idempotent,
+			RequestID: clip(resp.Header.Get("Request-Id"), maxHeaderText), Err: err, MaybeApplied: !r.idempotent,
 		}
 	}
 	return resp.Header, nil
@@ -475,7 +535,7 @@ func refusal(r *retrier, status int, header http.Header, body []byte) error {
 	r.rate.note(header)
 	e := newAPIError(r.method, r.path, status, header, body)
 	e.Attempts = r.attempts
-	e.maybeApplied = !r.idempotent && status >= 500
+	e.MaybeApplied = !r.idempotent && status >= 500
 	return e
 }
 

@@ -49,7 +49,7 @@
 // The API key is, in this order: what [WithToken] or [WithTokenSource] gave,
 // the variable HEROKU_API_KEY, or the password of the API host's entry in the
 // netrc file (~/.netrc, _netrc on Windows, or the file that the variable NETRC
-// names), which "heroku login" writes and "curl -n" reads. It is sent to the
+// names; its default entry, if it has none for the host), which "heroku login" writes and "curl -n" reads. It is sent to the
 // API's host only: never to the storage hosts that archives are uploaded to,
 // never to the hosts that output is streamed from, and never along a redirect.
 //
@@ -62,6 +62,7 @@
 //	cannot connect        yes                       yes
 //	connection lost       yes                       no
 //	no answer in a minute yes                       no
+//	upload stalls for one yes
 //	429                   yes                       yes
 //	5xx, but for 501      yes                       no
 //	any other answer      no                        no
@@ -76,7 +77,7 @@
 // A POST is not repeated where the platform may have acted on it, since a
 // second one could start a second build. Its error then matches
 // [ErrMaybeApplied]. [Client.BuildAndRelease] goes on from there: it looks, for
-// about 10 s, for the build of its source or the release of its slug, adopts it
+// 30 s ([RetryOptions].SettleTime), for the build of its source or the release of its slug, adopts it
 // if it is there, and sends the request again only if it certainly is not. Where
 // it cannot find out, its error matches ErrMaybeApplied, too.
 //
@@ -142,9 +143,10 @@
 // without secrets that can be stored as JSON. A process that is given one goes
 // on where another stopped, also where that one had no time to say so: it
 // attaches to the build that is running, writes its output from where the other
-// stopped, and releases only to the apps that have no release of it yet. Store
-// that of [PhaseBuild]'s event before anything else, and the build is found
-// again whatever happens.
+// stopped (or, if that was killed, was at its last event), and releases only to
+// the apps that have no release of it yet. Store that of [PhaseBuild]'s event
+// before anything else, and the build is found again whatever happens. Forget it
+// when the deploy has succeeded.
 //
 // # Slugs
 //
@@ -185,10 +187,11 @@
 //
 // # Errors
 //
-// Every error is of a type that can be told with errors.As, and matches the
-// sentinels that it stands for with errors.Is:
+// Errors match the sentinels that they stand for with errors.Is, and where there
+// is more to say than text they are of a type that can be told with errors.As:
 //
-//   - [*ArgumentError]: wrong input, found before anything is sent ([ErrInvalid])
+//   - [*ArgumentError]: wrong input, found before anything is changed
+//     ([ErrInvalid])
 //   - [*APIError]: the API refused ([ErrNotFound], [ErrUnauthorized],
 //     [ErrForbidden], [ErrRateLimited]), with its id, message and Request-Id
 //   - [*RequestError]: no answer; wraps the cause
@@ -203,7 +206,7 @@
 //   - [*RollbackError] ([ErrNotEligible], [ErrExpired]) and [*GenerationError]
 //     ([ErrGeneration]): asked of a release or app that cannot do it
 //   - [*FanOutError]: some of many apps failed ([ErrSkipped], [ErrVerifyFailed],
-//     [ErrRolledBack], or the app's own error)
+//     [ErrRolledBack], [ErrRollbackFailed], or the app's own error)
 //   - [*DeployError]: where [Client.BuildAndRelease] stopped, and what it had
 //     done by then
 //

@@ -10,20 +10,23 @@ import (
 	"time"
 )
 
-// The sentinels to test for with errors.Is. The error that is returned is
-// always a typed one that says more; a sentinel is its category.
+// The sentinels to test for with errors.Is. The error that is returned says
+// more, and is a typed one where there is more to say than text; a sentinel is
+// its category.
 var (
 	// ErrInvalid is matched by every [*ArgumentError]: the call was refused
-	// before anything was sent.
+	// before anything was changed, and nearly always before anything was sent.
 	ErrInvalid = errors.New("invalid argument")
 	// ErrNoCredential is matched where no API key was found at all.
 	ErrNoCredential = errors.New("no API key found")
 
 	// ErrUnauthorized is matched by an [*APIError] with status 401.
 	ErrUnauthorized = errors.New("unauthorized")
-	// ErrForbidden is matched by an [*APIError] with status 403.
+	// ErrForbidden is matched by an [*APIError] or [*UploadError] with status
+	// 403.
 	ErrForbidden = errors.New("forbidden")
-	// ErrNotFound is matched by an [*APIError] with status 404.
+	// ErrNotFound is matched by an [*APIError] or [*UploadError] with status
+	// 404, and where an app has no release of the kind that is asked for.
 	ErrNotFound = errors.New("not found")
 	// ErrRateLimited is matched by an [*APIError] with status 429.
 	ErrRateLimited = errors.New("rate limited")
@@ -44,7 +47,7 @@ var (
 	// ErrReleaseFailed is matched by every [*ReleaseError].
 	ErrReleaseFailed = errors.New("release failed")
 	// ErrSkipped is matched by the outcome of an app that got no release
-	// because an earlier one failed.
+	// because an earlier one failed or the context ended.
 	ErrSkipped = errors.New("not attempted")
 	// ErrVerifyFailed is matched by the outcome of an app that was released to
 	// and found not to be well ([FanOutOptions].Verify).
@@ -52,6 +55,9 @@ var (
 	// ErrRolledBack is matched by the outcome of an app that was well and is
 	// back at what it ran before, because another one failed.
 	ErrRolledBack = errors.New("rolled back")
+	// ErrRollbackFailed is matched by the outcome of an app that should be back
+	// at what it ran before and is not, or not certainly.
+	ErrRollbackFailed = errors.New("not rolled back")
 	// ErrNoSlug is matched where a build succeeded and left neither slug nor
 	// image to release to other apps.
 	ErrNoSlug = errors.New("the build has neither slug nor image")
@@ -96,7 +102,8 @@ var (
 )
 
 // ArgumentError says which argument of a call is wrong and why. It is returned
-// before any request is sent and matches [ErrInvalid].
+// before any request is sent, unless it takes a look at the platform or at files
+// to find out, and before anything is changed. It matches [ErrInvalid].
 type ArgumentError struct {
 	// Name is the argument, option, variable or field that is wrong.
 	Name string
@@ -147,8 +154,9 @@ type APIError struct {
 	RetryAfter time.Duration
 	// Attempts is how often the request was sent.
 	Attempts int
-
-	maybeApplied bool
+	// MaybeApplied says that the request would have changed something and may
+	// have all the same; the error then matches [ErrMaybeApplied].
+	MaybeApplied bool
 }
 
 // Error implements error.
@@ -195,7 +203,7 @@ func (e *APIError) Is(target error) bool {
 	case ErrRateLimited:
 		return e.StatusCode == http.StatusTooManyRequests
 	case ErrMaybeApplied:
-		return e.maybeApplied
+		return e.MaybeApplied
 	}
 	return false
 }
@@ -254,13 +262,14 @@ type RequestError struct {
 	// Last is what the attempt before failed with when the context ended
 	// during the wait for the next; nil otherwise.
 	Last error
-
-	maybeApplied bool
+	// MaybeApplied says that the request would have changed something and may
+	// have reached the platform; the error then matches [ErrMaybeApplied].
+	MaybeApplied bool
 }
 
 // Error implements error.
 func (e *RequestError) Error() string {
-	text := "herokubuild: " + e.Method + " " + e.URL + ": " + redactText(e.Err.Error())
+	text := "herokubuild: " + e.Method + " " + e.URL + ": " + redactText(errorText(e.Err))
 	if e.Attempts > 1 {
 		text += " [" + strconv.Itoa(e.Attempts) + " attempts]"
 	}
@@ -272,7 +281,7 @@ func (e *RequestError) Error() string {
 
 // Is matches ErrMaybeApplied where that is so.
 func (e *RequestError) Is(target error) bool {
-	return target == ErrMaybeApplied && e.maybeApplied
+	return target == ErrMaybeApplied && e.MaybeApplied
 }
 
 // Unwrap returns the causes.
@@ -296,8 +305,9 @@ type AnswerError struct {
 	RequestID string
 	// Err says what is wrong with the answer.
 	Err error
-
-	maybeApplied bool
+	// MaybeApplied says that the request changed something; the error then
+	// matches [ErrMaybeApplied].
+	MaybeApplied bool
 }
 
 // Error implements error.
@@ -311,7 +321,7 @@ func (e *AnswerError) Error() string {
 
 // Is matches ErrUnexpectedAnswer and, where that is so, ErrMaybeApplied.
 func (e *AnswerError) Is(target error) bool {
-	return target == ErrUnexpectedAnswer || target == ErrMaybeApplied && e.maybeApplied
+	return target == ErrUnexpectedAnswer || target == ErrMaybeApplied && e.MaybeApplied
 }
 
 // Unwrap returns the cause.
@@ -381,7 +391,7 @@ type StreamError struct {
 
 // Error implements error.
 func (e *StreamError) Error() string {
-	return fmt.Sprintf("herokubuild: output stream %s, after %d bytes: %s", e.URL, e.Offset, redactText(e.Err.Error()))
+	return fmt.Sprintf("herokubuild: output stream %s, after %d bytes: %s", e.URL, e.Offset, redactText(errorText(e.Err)))
 }
 
 // Unwrap returns the cause.
@@ -402,7 +412,8 @@ type BuildError struct {
 // Error implements error. It does not contain the tail, which is for a
 // program's last words on a screen, not for a log line.
 func (e *BuildError) Error() string {
-	return fmt.Sprintf("herokubuild: build %s of %s %s", e.Build.ID, e.App, e.Build.Status)
+	b := orZero(e.Build)
+	return fmt.Sprintf("herokubuild: build %s of %s %s", b.ID, e.App, b.Status)
 }
 
 // Is matches ErrBuildFailed.
@@ -422,11 +433,28 @@ type ReleaseError struct {
 
 // Error implements error.
 func (e *ReleaseError) Error() string {
-	return fmt.Sprintf("herokubuild: release v%d of %s %s", e.Release.Version, e.App, e.Release.Status)
+	r := orZero(e.Release)
+	return fmt.Sprintf("herokubuild: release v%d of %s %s", r.Version, e.App, r.Status)
 }
 
 // Is matches ErrReleaseFailed.
 func (e *ReleaseError) Is(target error) bool { return target == ErrReleaseFailed }
+
+// orZero and errorText let an error that was made by hand, as a test of the
+// caller's makes it, leave out what this package always sets.
+func orZero[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return "unknown cause"
+	}
+	return err.Error()
+}
 
 // Limits on the text that an error carries: enough to read, too little to
 // bloat a log.

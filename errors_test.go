@@ -254,6 +254,27 @@ func newRealClient(t *testing.T, opts ...herokubuild.Option) *herokubuild.Client
 	return client
 }
 
+// A test of the caller's makes an error with the fields that it needs.
+func TestErrorsMadeByHand(t *testing.T) {
+	t.Parallel()
+	for _, err := range []error{
+		&herokubuild.ArgumentError{}, &herokubuild.APIError{}, &herokubuild.RequestError{}, &herokubuild.AnswerError{},
+		&herokubuild.UploadError{}, &herokubuild.StreamError{}, &herokubuild.BuildError{}, &herokubuild.ReleaseError{},
+		&herokubuild.RollbackError{}, &herokubuild.GenerationError{}, &herokubuild.FanOutError{}, &herokubuild.ChecksumError{},
+		&herokubuild.UnpackError{}, &herokubuild.DeployError{}, &herokubuild.DeployError{Canceled: true, CancelErr: errDropped},
+		&herokubuild.FanOutError{Apps: []herokubuild.AppRelease{{}}},
+	} {
+		assert.NotEmpty(t, err.Error(), "%T", err)
+		require.NotErrorIs(t, err, herokubuild.ErrMaybeApplied, "%T", err)
+		require.NotErrorIs(t, err, herokubuild.ErrExpired, "%T", err)
+	}
+	for _, err := range []error{
+		&herokubuild.APIError{MaybeApplied: true}, &herokubuild.RequestError{MaybeApplied: true}, &herokubuild.AnswerError{MaybeApplied: true},
+	} {
+		require.ErrorIs(t, err, herokubuild.ErrMaybeApplied, "%T", err)
+	}
+}
+
 // A transport of the caller's may quote what it likes in its errors.
 func TestTransportErrorsHaveNoSecrets(t *testing.T) {
 	t.Parallel()

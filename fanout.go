@@ -33,8 +33,8 @@ type FanOutOptions struct {
 	// Rollback says which apps go back to the release that they ran before,
 	// once everything else is over. Default: none.
 	Rollback Rollback
-	// RollbackTimeout bounds that; it goes on after the context has ended.
-	// Default 5 min.
+	// RollbackTimeout bounds that. It goes on after the context has ended, so
+	// that the call returns by so much later. Default 5 min.
 	RollbackTimeout time.Duration
 
 	// OnEvent is told of the progress. Calls never overlap. An error ends the
@@ -58,8 +58,9 @@ const (
 	RollbackNone Rollback = iota
 	// RollbackUnverified rolls back the apps whose Verify failed.
 	RollbackUnverified
-	// RollbackAll rolls back every app that got the release as soon as the
-	// release or Verify of one failed, or the context ended.
+	// RollbackAll rolls back every app that got the release if the release or
+	// Verify of one failed, or the context ended. With StopOnError the others
+	// are not released to first.
 	RollbackAll
 )
 
@@ -393,10 +394,15 @@ func (f *fanOut) finishRollback(ctx context.Context) {
 		if _, ok := f.saved.Rollbacks[out.App]; !ok {
 			continue
 		}
-		out.Err = fmt.Errorf("%s: %w", out.App, ErrRolledBack)
 		back = append(back, out)
 	}
 	f.rollBackAll(ctx, back)
+	for _, out := range back {
+		if out.Err == nil {
+			// It runs what it ran before.
+			out.Err = fmt.Errorf("%s: %w", out.App, ErrRolledBack)
+		}
+	}
 }
 
 func (f *fanOut) rollBackAll(ctx context.Context, back []*AppRelease) {
@@ -409,7 +415,12 @@ func (f *fanOut) rollBackAll(ctx context.Context, back []*AppRelease) {
 		if out.RolledBack == nil && out.RollbackErr == nil {
 			return
 		}
-		if out.Err == nil {
+		switch {
+		case out.RollbackErr != nil && out.Err != nil:
+			out.Err = fmt.Errorf("%w; %w: %w", out.Err, ErrRollbackFailed, out.RollbackErr)
+		case out.RollbackErr != nil:
+			out.Err = fmt.Errorf("%s: %w: %w", out.App, ErrRollbackFailed, out.RollbackErr)
+		case out.Err == nil:
 			out.Err = fmt.Errorf("%s: %w", out.App, ErrRolledBack)
 		}
 		f.log.emit(ctx, Event{Kind: EventRolledBack, App: out.App, Release: out.RolledBack, Err: out.RollbackErr})
@@ -474,7 +485,7 @@ func (f *fanOut) settleRelease(ctx context.Context, out *AppRelease) error {
 	case out.Release == nil && f.saved.Releases[out.App] != "":
 		out.Release, err = f.client.Releases.Get(ctx, out.App, f.saved.Releases[out.App])
 	case out.Release == nil:
-		out.Release, err = settle(ctx, f.client.poll, cancelLooks, func(ctx context.Context) (*Release, error) { return f.find(ctx, out.App, "") })
+		out.Release, err = settle(ctx, f.client.shortSettle(), func(ctx context.Context) (*Release, error) { return f.find(ctx, out.App, "") })
 	}
 	if err != nil || out.Release == nil {
 		return err

@@ -221,8 +221,43 @@ func TestRollbackLeavesNewerReleasesAlone(t *testing.T) {
 	})
 	require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
 	require.ErrorContains(t, outcomes[0].RollbackErr, "v5 has been released since")
+	require.ErrorIs(t, err, herokubuild.ErrRollbackFailed)
+	require.ErrorContains(t, err, "v5 has been released since")
 	assert.Nil(t, outcomes[0].RolledBack)
 	assert.Equal(t, "summer sale, somebody else's", f.history("app-1"))
+}
+
+// An app that could not be taken back is not said to be back.
+func TestRollbackThatFailsIsSaid(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 3, "web: new\n", platform.Options{
+		Faults: func(at platform.FaultPoint) platform.Fault {
+			if at.Method == "POST" && strings.HasSuffix(at.Path, "/app-1/releases") && at.Nth > 1 {
+				return platform.Fault{Status: 403}
+			}
+			return platform.Fault{}
+		},
+	})
+	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.FanOutOptions{
+		Rollback: herokubuild.RollbackAll,
+		Verify: func(_ context.Context, app string, _ *herokubuild.Release) error {
+			if app == "app-3" {
+				return errors.New("unwell")
+			}
+			return nil
+		},
+	})
+	assert.Equal(t, []string{"summer sale", "summer sale, Rollback to v3", "summer sale, Rollback to v3"},
+		[]string{f.history("app-1"), f.history("app-2"), f.history("app-3")})
+	require.ErrorIs(t, outcomes[0].Err, herokubuild.ErrRollbackFailed)
+	require.NotErrorIs(t, outcomes[0].Err, herokubuild.ErrRolledBack)
+	require.ErrorIs(t, outcomes[0].RollbackErr, herokubuild.ErrForbidden)
+	assert.Nil(t, outcomes[0].RolledBack)
+	require.ErrorIs(t, outcomes[1].Err, herokubuild.ErrRolledBack)
+	require.NotErrorIs(t, outcomes[2].Err, herokubuild.ErrRollbackFailed)
+	require.ErrorIs(t, err, herokubuild.ErrForbidden)
+	require.ErrorContains(t, err, "app-1: not rolled back")
+	assertErrorClean(t, err)
 }
 
 // An ended context skips what has not begun and, where that is wanted, takes
@@ -305,7 +340,9 @@ func TestAnEarlierReleaseIsNotTakenForOurs(t *testing.T) {
 					releaseID, slugID, clock.Add(-age).UTC().Format(time.RFC3339))
 				a := newAPI(t, quickRetry())
 				a.on("POST", releasesURL, fail(errDropped), reply(201, `{"id":"`+buildID+`","version":5,"status":"succeeded"}`))
-				a.on("GET", releasesURL, reply(200, "["+release+"]", "Date", clock.UTC().Format(http.TimeFormat)))
+				a.on("GET", releasesURL, func(req *http.Request) (*http.Response, error) {
+					return reply(200, "["+release+"]", "Date", time.Now().Add(-7*time.Hour).UTC().Format(http.TimeFormat))(req)
+				})
 				outcomes, err := a.Releases.ReleaseToApps(t.Context(), herokubuild.ReleaseCreateOptions{Slug: slugID, Description: "sale"}, []string{appName}, nil)
 				require.NoError(t, err)
 				want := releaseID

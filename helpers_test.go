@@ -195,11 +195,11 @@ func live(status int) (httpmock.Responder, *io.PipeWriter) {
 
 // quickRetry keeps tests on real connections from waiting.
 func quickRetry() herokubuild.Option {
-	return herokubuild.WithRetry(herokubuild.RetryOptions{MinWait: time.Microsecond, MaxWait: time.Microsecond, MaxRetryAfter: time.Microsecond})
+	return herokubuild.WithRetry(herokubuild.RetryOptions{MinWait: time.Microsecond, MaxWait: time.Microsecond, MaxRetryAfter: time.Microsecond, SettleTime: 100 * time.Millisecond})
 }
 
 func noRetry() herokubuild.Option {
-	return herokubuild.WithRetry(herokubuild.RetryOptions{MaxAttempts: 1})
+	return herokubuild.WithRetry(herokubuild.RetryOptions{MaxAttempts: 1, SettleTime: 100 * time.Millisecond})
 }
 
 // newServer is a server on loopback and a client of it with a transport of its

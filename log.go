@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 )
 
@@ -37,7 +38,9 @@ func (a attemptLog) write(ctx context.Context, log *slog.Logger, resp *http.Resp
 		} else {
 			attrs = append(attrs, slog.Int("status", resp.StatusCode))
 			attrs = appendHeader(attrs, "request_id", resp.Header, "Request-Id")
-			attrs = appendHeader(attrs, "rate_remaining", resp.Header, rateHeader)
+			if left, err := strconv.Atoi(resp.Header.Get(rateHeader)); err == nil {
+				attrs = append(attrs, slog.Int("rate_remaining", left))
+			}
 		}
 		if a.again {
 			attrs = append(attrs, slog.Duration("wait", a.wait))

@@ -65,7 +65,7 @@ func TestLogOfCalls(t *testing.T) {
 		got := lines(t)
 		require.Len(t, got, 5)
 		again := "request failed and is sent again"
-		assert.Equal(t, line("INFO", again, "attempt", 1., "duration", 0., "status", 429., "request_id", "id-9", "rate_remaining", "0", "wait", 7e9), got[0])
+		assert.Equal(t, line("INFO", again, "attempt", 1., "duration", 0., "status", 429., "request_id", "id-9", "rate_remaining", 0., "wait", 7e9), got[0])
 		assert.InDelta(t, 0.75e9, got[1]["wait"], 0.25e9)
 		delete(got[1], "wait")
 		assert.Equal(t, line("INFO", again, "attempt", 2., "duration", 0., "error", errDropped.Error()), got[1])

@@ -1,6 +1,7 @@
 package herokubuild
 
 import (
+	"encoding/json"
 	"fmt"
 	"log/slog"
 )
@@ -151,4 +152,22 @@ func (r AppRelease) LogValue() slog.Value {
 		attrs = append(attrs, slog.String("error", r.Err.Error()))
 	}
 	return slog.GroupValue(attrs...)
+}
+
+// MarshalJSON makes the outcome in short, no secrets: a list of them that is
+// logged by slog's JSON handler is JSON.
+func (r AppRelease) MarshalJSON() ([]byte, error) {
+	release := orZero(r.Release)
+	out := struct {
+		App        string `json:"app"`
+		Release    string `json:"release,omitzero"`
+		Version    int    `json:"version,omitzero"`
+		Status     Status `json:"status,omitzero"`
+		RolledBack int    `json:"rolled_back_by,omitzero"`
+		Error      string `json:"error,omitzero"`
+	}{r.App, release.ID, release.Version, release.Status, orZero(r.RolledBack).Version, ""}
+	if r.Err != nil {
+		out.Error = r.Err.Error()
+	}
+	return json.Marshal(out)
 }

@@ -71,8 +71,8 @@ type resumption struct {
 	// end is how the last connection ended; nil before the first.
 	end error
 	// asked is when the status was last asked for, heard when output last
-	// came.
-	asked, heard time.Time
+	// came, begun when the stream was made.
+	asked, heard, begun time.Time
 	// opened is when the first connection that was answered was made.
 	opened time.Time
 	// unanswered counts the failed questions for the status in a row.
@@ -93,6 +93,9 @@ const (
 	// between them, about 10 s. maxHopeless is the same for those.
 	maxDead     = 16
 	maxHopeless = 3
+	// askNotYet is how long a stream that does not exist yet is waited for
+	// before the status is asked for: streams cost nothing of the rate limit.
+	askNotYet = time.Second
 	// askTries is how many failed questions for the status in a row there are,
 	// each of which the client has repeated by its own rules.
 	askTries = 3
@@ -153,6 +156,8 @@ func openStream(ctx context.Context, c *Client, now streamStatus, opts *StreamOp
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	s.offset.Store(o.Offset)
 	s.resume.final = now.final
+	s.resume.begun = time.Now()
+	s.resume.asked = s.resume.begun
 	s.resume.backoff = c.poll
 	if o.backoff != nil {
 		s.resume.backoff = o.backoff
@@ -331,7 +336,7 @@ func (s *OutputStream) again() error {
 		if silent || gone && r.answered {
 			r.hopeless++
 		}
-		if r.dead > maxDead || r.hopeless > maxHopeless {
+		if r.dead >= maxDead || r.hopeless >= maxHopeless {
 			return s.streamError(r.end)
 		}
 	}
@@ -341,6 +346,10 @@ func (s *OutputStream) again() error {
 	}
 	if err := s.wait(tries); err != nil || r.renew == nil {
 		return err
+	}
+	notYet := gone && answer.status == http.StatusNotFound && !r.answered && !r.final
+	if notYet && time.Since(r.asked) < max(askNotYet, time.Since(r.begun)/2) {
+		return nil
 	}
 	return s.ask()
 }

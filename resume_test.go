@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -437,7 +438,30 @@ func TestStreamAddressIsRenewed(t *testing.T) {
 		h := &logHost{text: "text", pending: 2, conns: []logConn{{end: refused, refusal: 404}, {end: refused, refusal: 403}, {}}}
 		_, err := io.ReadAll(h.open(t.Context(), t, nil))
 		require.NoError(t, err)
-		assert.Equal(t, []string{"X-Amz-Signature=fake0", "X-Amz-Signature=fake1", "X-Amz-Signature=fake2"}, h.queries[:3])
+		// What is not there yet will be there; an address that is refused will not.
+		assert.Equal(t, []string{"X-Amz-Signature=fake0", "X-Amz-Signature=fake0", "X-Amz-Signature=fake1"}, h.queries[:3])
+	})
+}
+
+// A stream that does not exist for some seconds costs little of the rate limit,
+// although it is looked for often: it may be there any moment.
+func TestStreamThatDoesNotExistYetAsksRarely(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := &logHost{text: "text", pending: 1000, conns: slices.Repeat([]logConn{{end: refused, refusal: 404}}, 60)}
+		s := h.open(t.Context(), t, nil)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, _ = io.ReadAll(s)
+		}()
+		time.Sleep(8 * time.Second)
+		synctest.Wait()
+		t.Log(len(h.queries), "connections,", h.asked, "questions")
+		assert.Greater(t, len(h.queries), 14)
+		assert.Less(t, h.asked, 6)
+		require.NoError(t, s.Close())
+		<-done
 	})
 }
 

@@ -32,14 +32,21 @@ type RetryOptions struct {
 	// MaxRetryAfter is the longest wait that a Retry-After header of the
 	// platform is followed for; a longer one is cut to it. Default 2 min.
 	MaxRetryAfter time.Duration
+	// SettleTime is how long [Client.BuildAndRelease] and
+	// [ReleasesService.ReleaseToApps] look for what a POST without an answer may
+	// have started, before they take it for certain that there is nothing and
+	// send it again. The platform's router gives a request up after 30 s: with
+	// less than that, a request that was slow, and lost, can have its effect
+	// twice. Default 30 s.
+	SettleTime time.Duration
 }
 
 func (o RetryOptions) check() error {
 	switch {
 	case o.MaxAttempts < 0:
 		return &ArgumentError{Name: "WithRetry", Reason: "MaxAttempts is negative"}
-	case o.MinWait < 0 || o.MaxWait < 0 || o.MaxRetryAfter < 0:
-		return &ArgumentError{Name: "WithRetry", Reason: "a wait is negative"}
+	case o.MinWait < 0 || o.MaxWait < 0 || o.MaxRetryAfter < 0 || o.SettleTime < 0:
+		return &ArgumentError{Name: "WithRetry", Reason: "a time is negative"}
 	}
 	if o = o.withDefaults(); o.MinWait > o.MaxWait {
 		return &ArgumentError{Name: "WithRetry", Reason: fmt.Sprintf("MinWait (%v) is longer than MaxWait (%v)", o.MinWait, o.MaxWait)}
@@ -59,6 +66,9 @@ func (o RetryOptions) withDefaults() RetryOptions {
 	}
 	if o.MaxRetryAfter == 0 {
 		o.MaxRetryAfter = 2 * time.Minute
+	}
+	if o.SettleTime == 0 {
+		o.SettleTime = 30 * time.Second
 	}
 	return o
 }
@@ -234,7 +244,7 @@ func (r *retrier) requestError(ctx context.Context, err error) error {
 	e := &RequestError{
 		Method: r.method, URL: r.url, Attempts: r.attempts,
 		Err: cleanURLError(err), Last: r.last,
-		maybeApplied: r.unsure,
+		MaybeApplied: r.unsure,
 	}
 	if ctx.Err() != nil {
 		// Both are wanted: context.Canceled or DeadlineExceeded to test for,

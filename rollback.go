@@ -19,25 +19,26 @@ type RollbackError struct {
 // Error implements error.
 func (e *RollbackError) Error() string {
 	reason := "it is not eligible"
+	r := orZero(e.Release)
 	switch {
-	case e.Release.Status == StatusExpired:
+	case r.Status == StatusExpired:
 		reason = "its slug or image is no longer kept by the platform (status expired)"
-	case e.Release.Status != StatusSucceeded && e.Release.Status != "":
-		reason += " (status " + clip(string(e.Release.Status), maxHeaderText) + ")"
-	case !e.hasCode():
+	case r.Status != StatusSucceeded && r.Status != "":
+		reason += " (status " + clip(string(r.Status), maxHeaderText) + ")"
+	case !hasCode(r):
 		reason += " (it has neither slug nor image)"
 	}
-	return fmt.Sprintf("herokubuild: %s cannot be rolled back to release v%d: %s", e.App, e.Release.Version, reason)
+	return fmt.Sprintf("herokubuild: %s cannot be rolled back to release v%d: %s", e.App, r.Version, reason)
 }
 
-func (e *RollbackError) hasCode() bool {
-	_, ok := e.Release.Code()
+func hasCode(r Release) bool {
+	_, ok := r.Code()
 	return ok
 }
 
 // Is matches ErrNotEligible and, where that is so, ErrExpired.
 func (e *RollbackError) Is(target error) bool {
-	return target == ErrNotEligible || target == ErrExpired && e.Release.Status == StatusExpired
+	return target == ErrNotEligible || target == ErrExpired && orZero(e.Release).Status == StatusExpired
 }
 
 // rollbackTarget is a release that may leave out whether it is eligible, as

@@ -13,8 +13,10 @@ import (
 //
 // Printing one in any way (String, every fmt verb, slog) shows scheme, host
 // and path and replaces user information and query by "REDACTED". JSON carries
-// the whole URL, because the platform needs it. [SecretURL.Reveal] is the one
-// way to get at the whole string.
+// the whole URL, because the platform needs it; and what slog's JSON handler is
+// given inside of a slice, map or struct of yours, it turns into JSON: log this
+// package's values one by one. [SecretURL.Reveal] is the one way besides to get
+// at the whole string.
 type SecretURL string
 
 const redacted = "REDACTED"

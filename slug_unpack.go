@@ -72,7 +72,7 @@ func (e *UnpackError) Error() string {
 	if e.Reason != "" {
 		return text + ": " + e.Reason
 	}
-	return text + ": " + redactText(e.Err.Error())
+	return text + ": " + redactText(errorText(e.Err))
 }
 
 // Unwrap returns the category or cause.

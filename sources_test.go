@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -365,12 +366,73 @@ func TestStorageRedirects(t *testing.T) {
 	}
 }
 
-// Uploads have no limit in time but the context's.
-func TestUploadIsNotBoundByTheClientTimeout(t *testing.T) {
+// slowHost takes a part of the body at a time, and answers after the last.
+type slowHost struct {
+	part  int
+	every time.Duration
+	// takes bounds how many parts it takes before it neither takes any more nor
+	// answers; 0 is no bound.
+	takes int
+	// mute is one that takes everything and never answers.
+	mute  bool
+	tries int
+}
+
+func (h *slowHost) RoundTrip(req *http.Request) (*http.Response, error) {
+	h.tries++
+	buf := make([]byte, h.part)
+	for n := 0; ; n++ {
+		if h.takes > 0 && n == h.takes {
+			return hang(req)
+		}
+		time.Sleep(h.every)
+		if _, err := io.ReadFull(req.Body, buf); err != nil {
+			break
+		}
+	}
+	_ = req.Body.Close()
+	if h.mute {
+		return hang(req)
+	}
+	return reply(200, "")(req)
+}
+
+// An upload may take as long as it likes, as long as it makes headway, whatever
+// the transport.
+func TestUploadThatStalls(t *testing.T) {
 	t.Parallel()
-	archive, _ := testArchive(t)
-	a := newAPI(t)
-	slow := newAPI(t, herokubuild.WithHTTPClient(&http.Client{Transport: a.mock, Timeout: time.Nanosecond}))
-	a.on("PUT", sourceURL, reply(200, ""))
-	require.NoError(t, slow.Sources.Put(t.Context(), decodeSource(t, sourceURL+fakeQuery), archive, nil))
+	archive, content := testArchive(t)
+	part := len(content)/10 + 1
+	for name, tt := range map[string]struct {
+		host  slowHost
+		limit time.Duration
+		ok    bool
+		took  time.Duration
+	}{
+		"slow":                {slowHost{part: part, every: 50 * time.Second}, 0, true, 10 * 50 * time.Second},
+		"stalls in the midst": {slowHost{part: part, every: 50 * time.Second, takes: 3}, 0, false, 2 * (150 + 60) * time.Second},
+		"never answers":       {slowHost{part: part, every: time.Second, mute: true}, 0, false, 2 * (10 + 60) * time.Second},
+		"its own limit":       {slowHost{part: part, every: time.Second, takes: 3}, 5 * time.Second, false, 2 * (3 + 5) * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				a := newAPI(t, herokubuild.WithHTTPClient(&http.Client{Transport: &tt.host, Timeout: tt.limit}),
+					herokubuild.WithRetry(herokubuild.RetryOptions{MaxAttempts: 2, MinWait: time.Nanosecond, MaxWait: time.Nanosecond}))
+				start := time.Now()
+				err := a.Sources.Put(t.Context(), decodeSource(t, sourceURL+fakeQuery), archive, nil)
+				assert.InDelta(t, tt.took.Seconds(), time.Since(start).Seconds(), 1)
+				if tt.ok {
+					require.NoError(t, err)
+					assert.Equal(t, 1, tt.host.tries)
+					return
+				}
+				var failed *herokubuild.RequestError
+				require.ErrorAs(t, err, &failed)
+				require.ErrorContains(t, err, "neither took more")
+				assert.Equal(t, 2, tt.host.tries)
+				assertErrorClean(t, err)
+			})
+		})
+	}
 }
