@@ -125,7 +125,7 @@ func ExampleClient_FetchArchive() {
 			w.WriteHeader(http.StatusNotFound)
 			return
 		}
-		_, _ = w.Write(exampleTarball())
+		_, _ = w.Write(exampleTarball(r.Context()))
 	}))
 	defer repository.Close()
 	from := herokubuild.SecretURL(repository.URL + "/shop/tarball/main")

@@ -65,8 +65,8 @@ func exampleDir(names ...string) (dir string, remove func()) {
 }
 
 // exampleArchive is a small source tree.
-func exampleArchive() *herokubuild.Archive {
-	archive, err := herokubuild.ArchiveBytes(exampleTarball())
+func exampleArchive(ctx context.Context) *herokubuild.Archive {
+	archive, err := herokubuild.ArchiveBytes(exampleTarball(ctx))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -74,8 +74,8 @@ func exampleArchive() *herokubuild.Archive {
 }
 
 // exampleTarball is a gzipped tar archive of a small source tree.
-func exampleTarball() []byte {
-	archive, err := herokubuild.ArchiveFS(context.Background(), fstest.MapFS{"main.go": {Data: []byte("package main\n")}}, nil)
+func exampleTarball(ctx context.Context) []byte {
+	archive, err := herokubuild.ArchiveFS(ctx, fstest.MapFS{"main.go": {Data: []byte("package main\n")}}, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -284,6 +284,7 @@ func ExampleWithHTTPClient() {
 		httpmock.NewStringResponder(200, `[{"version": 7, "status": "succeeded", "current": true}]`))
 	client, err := herokubuild.NewClient(
 		herokubuild.WithToken("any"),
+		herokubuild.WithBaseURL(herokubuild.DefaultBaseURL), // whatever HEROKU_API_URL says
 		herokubuild.WithHTTPClient(&http.Client{Transport: mock}),
 	)
 	if err != nil {
@@ -325,7 +326,7 @@ func ExampleClient_BuildAndRelease_events() {
 
 	_, err := client.BuildAndRelease(context.Background(), herokubuild.BuildAndReleaseOptions{
 		BuildApp: "example-app",
-		Archive:  exampleArchive(),
+		Archive:  exampleArchive(context.Background()),
 		OnEvent: func(_ context.Context, e herokubuild.Event) error {
 			switch e.Kind {
 			case herokubuild.EventPhase:
@@ -336,6 +337,7 @@ func ExampleClient_BuildAndRelease_events() {
 				fmt.Println("    build", e.Build.Status)
 			case herokubuild.EventReleaseDone:
 				fmt.Printf("    %s v%d %s\n", e.App, e.Release.Version, e.Release.Status)
+			default: // there are more kinds, and may be others some day
 			}
 			return nil
 		},
@@ -358,33 +360,51 @@ func ExampleClient_BuildAndRelease_events() {
 func ExampleCheckpoint() {
 	client, stop := exampleClient()
 	defer stop()
-	var file []byte // a file, or the cache of a CI system
-
-	opts := herokubuild.BuildAndReleaseOptions{
-		BuildApp: "example-app", Archive: exampleArchive(), ReleaseTo: []string{"other-app"},
-		KeepBuildOnCancel: true,
-	}
-	opts.OnEvent = func(_ context.Context, e herokubuild.Event) (err error) {
-		if file, err = json.Marshal(e.Checkpoint); err != nil {
+	dir, remove := exampleDir()
+	defer remove()
+	file := filepath.Join(dir, "deploy.json")
+	// What is stored is whole, or what was stored before.
+	save := func(_ context.Context, e herokubuild.Event) error {
+		text, err := json.Marshal(e.Checkpoint)
+		if err != nil {
 			return err
 		}
+		return errors.Join(os.WriteFile(file+".new", text, 0o600), os.Rename(file+".new", file))
+	}
+
+	opts := herokubuild.BuildAndReleaseOptions{
+		BuildApp: "example-app", Archive: exampleArchive(context.Background()), ReleaseTo: []string{"other-app"},
+		KeepBuildOnCancel: true,
+	}
+	opts.OnEvent = func(ctx context.Context, e herokubuild.Event) error {
 		if e.Kind == herokubuild.EventBuildCreated {
-			return errors.New("the machine is going down")
+			return errors.Join(save(ctx, e), errors.New("the machine is going down"))
 		}
-		return nil
+		return save(ctx, e)
 	}
 	_, err := client.BuildAndRelease(context.Background(), opts)
 	fmt.Println("stopped:", err != nil)
 
-	opts.OnEvent = nil
-	if err := json.Unmarshal(file, &opts.Checkpoint); err != nil {
-		log.Fatal(err)
-	}
-	result, err := client.BuildAndRelease(context.Background(), opts)
+	// The next process has nothing but the file.
+	text, err := os.ReadFile(file)
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("the same build:", result.Build.ID == opts.Checkpoint.Build)
+	var checkpoint herokubuild.Checkpoint
+	if err := json.Unmarshal(text, &checkpoint); err != nil {
+		log.Fatal(err)
+	}
+	result, err := client.BuildAndRelease(context.Background(), herokubuild.BuildAndReleaseOptions{
+		BuildApp: checkpoint.BuildApp, Checkpoint: checkpoint, OnEvent: save,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	// Done: the next deploy is another one.
+	if err := os.Remove(file); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("the same build:", result.Build.ID == checkpoint.Build)
 	for _, r := range result.Releases {
 		fmt.Printf("%s runs v%d\n", r.App, r.Release.Version)
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -76,8 +77,15 @@ type ArchiveWarning struct {
 	Text string
 }
 
-// String returns path and explanation.
-func (w ArchiveWarning) String() string { return w.Path + " " + w.Text }
+// String returns path and explanation. A path that would do something to a
+// terminal is quoted.
+func (w ArchiveWarning) String() string {
+	path := w.Path
+	if strings.ContainsFunc(path, func(r rune) bool { return !strconv.IsPrint(r) }) {
+		path = strconv.Quote(path)
+	}
+	return path + " " + w.Text
+}
 
 // PlanArchive says what [ArchiveDir] would pack, without packing it.
 //

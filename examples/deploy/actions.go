@@ -31,7 +31,7 @@ func (t *actions) command(name, properties, text string) {
 	if properties != "" {
 		name += " " + properties
 	}
-	t.say("::%s::%s", name, strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A").Replace(text))
+	t.printf("::%s::%s", name, strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A").Replace(text))
 }
 
 // deafen makes the runner take what follows for text.
@@ -43,7 +43,7 @@ func (t *actions) deafen() {
 func (t *actions) listen() {
 	if t.broken {
 		t.broken = false
-		t.say("")
+		t.printf("")
 	}
 	if t.token != "" {
 		t.command(t.token, "", "")
@@ -83,7 +83,7 @@ func (t *actions) output(p []byte, ended []step) error {
 func (t *actions) note(text string) {
 	if t.broken {
 		t.broken = false
-		t.say("")
+		t.printf("")
 	}
 	t.plain.note(text)
 }
@@ -101,7 +101,7 @@ func (t *actions) warn(text string) {
 func (t *actions) quote(title, text string) {
 	t.group(title)
 	t.deafen()
-	t.say("%s", indent(text))
+	t.printf("%s", indent(text))
 	t.endGroup()
 }
 

@@ -42,7 +42,7 @@ func dryRun(ctx context.Context, dir string, w io.Writer) error {
 		}
 	}
 	for _, warning := range plan.Warnings {
-		fmt.Fprintln(w, "\nwarning: "+printable(warning.Path)+" "+warning.Text)
+		fmt.Fprintln(w, "\nwarning: "+warning.String())
 	}
 	return nil
 }

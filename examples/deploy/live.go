@@ -103,13 +103,18 @@ func (l *live) close() {
 		// A whole bar has ended by itself.
 		l.bar.Abort(true)
 	}
+	l.mu.Lock()
 	for _, a := range l.apps {
 		if a.text == waiting {
 			a.text = "– not released"
 		}
 		a.bar.Abort(false)
 	}
+	l.mu.Unlock()
+	// Not under the lock: what is drawn last takes it.
 	l.p.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.p, l.bar, l.apps = nil, nil, nil
 }
 
@@ -121,6 +126,8 @@ func (l *live) above(lines []byte) {
 	}
 	_, _ = l.p.Write(lines)
 }
+
+func (l *live) say(text string) { l.above([]byte(text + "\n")) }
 
 func (l *live) note(text string) { l.above([]byte("    " + text + "\n")) }
 
@@ -156,6 +163,11 @@ func (l *live) output(p []byte, ended []step) error {
 }
 
 func (l *live) upload(done, total int64) {
+	if l.bar != nil && done < l.bar.Current() {
+		// It is sent again, and a bar that is full would stay so.
+		l.bar.Abort(true)
+		l.bar = nil
+	}
 	if l.bar == nil {
 		l.bar = l.p.New(total, mpb.BarStyle(),
 			mpb.PrependDecorators(decor.Name("   ")), // and a space of the bar's own
@@ -245,6 +257,8 @@ func (l *live) quiet(app string, quiet time.Duration) {
 		a.quiet = text
 	}
 }
+
+func (l *live) shown() bool { return l.out == nil }
 
 func (l *live) quote(title, text string) { fmt.Fprintf(l.w, "\n%s\n%s\n\n", title, indent(text)) }
 

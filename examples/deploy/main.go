@@ -11,12 +11,12 @@
 // in a line at the bottom, elsewhere in lines, with a sign of life each minute.
 //
 // In a GitHub workflow (GITHUB_ACTIONS is "true" and standard output is no file)
-// all of it goes to standard output, in a group for each phase and with
-// annotations for warnings and errors.
+// all of it but the debug log goes to standard output, in a group for each phase
+// and with annotations for warnings and errors.
 //
 // The exit status is 0 if every app runs the release, 1 if something failed, 2
-// for a wrong command line, and 130 if it was interrupted (the build is then
-// cancelled).
+// for a wrong command line or a directory that cannot be packed, and 130 if it
+// was interrupted (the build is then cancelled).
 package main
 
 import (
@@ -82,7 +82,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err == nil:
 		return exitOK
 	case ctx.Err() != nil:
-		fmt.Fprintln(stderr, "Interrupted.")
+		view.say("Interrupted.")
 		view.explain(err)
 		return exitInterrupted
 	}
@@ -167,7 +167,7 @@ func (s *settings) deploy(ctx context.Context, view *view, stdout, stderr io.Wri
 			// A name that no app can have is the library's to refuse.
 			_ = p.AddApp(app)
 		}
-		fmt.Fprintln(stderr, "Deploying to an embedded platform on this machine (with -app, to Heroku).")
+		view.say("Deploying to an embedded platform on this machine (with -app, to Heroku).")
 		opts = append(opts, herokubuild.WithBaseURL(p.URL()), herokubuild.WithToken(p.Token()))
 	}
 	client, err := herokubuild.NewClient(opts...)
@@ -189,7 +189,7 @@ func (s *settings) deploy(ctx context.Context, view *view, stdout, stderr io.Wri
 		return err
 	}
 	view.close()
-	fmt.Fprintln(stderr, summary(result))
+	view.say(summary(result))
 	return nil
 }
 

@@ -50,22 +50,26 @@ func (t *plain) close() {
 	<-t.done
 }
 
-// say writes a line. What is written at once comes out in one piece.
-func (t *plain) say(format string, args ...any) {
+// printf writes a line. What is written at once comes out in one piece.
+func (t *plain) printf(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	fmt.Fprintf(t.w, format+"\n", args...)
 }
 
-func (t *plain) section(_ herokubuild.Phase, title string) { t.say("==> %s", title) }
+func (t *plain) say(text string) { t.printf("%s", text) }
 
-func (t *plain) note(text string) { t.say("    %s", text) }
+func (t *plain) section(_ herokubuild.Phase, title string) { t.printf("==> %s", title) }
 
-func (t *plain) warn(text string) { t.say("    warning: %s", text) }
+func (t *plain) note(text string) { t.printf("    %s", text) }
 
-func (t *plain) fail(text string) { t.say("Error: %s", text) }
+func (t *plain) warn(text string) { t.printf("    warning: %s", text) }
 
-func (t *plain) quote(title, text string) { t.say("\n%s\n%s\n", title, indent(text)) }
+func (t *plain) shown() bool { return false }
+
+func (t *plain) fail(text string) { t.printf("Error: %s", text) }
+
+func (t *plain) quote(title, text string) { t.printf("\n%s\n%s\n", title, indent(text)) }
 
 func (t *plain) output(p []byte, _ []step) error {
 	t.mu.Lock()

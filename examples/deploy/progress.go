@@ -24,6 +24,7 @@ const (
 	longestSteps = 3
 	// mostWaiting bounds how many apps are named.
 	mostWaiting = 5
+	building    = "building"
 	stepMark    = "-----> "
 )
 
@@ -39,7 +40,6 @@ func (s step) took() time.Duration { return s.end.Sub(s.start) }
 // is told when nothing happens, too.
 type progress struct {
 	control *regexp.Regexp
-	start   time.Time
 
 	mu      sync.Mutex
 	doing   string
@@ -55,10 +55,15 @@ type progress struct {
 
 func newProgress() *progress {
 	now := time.Now()
-	return &progress{control: regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]`), start: now, since: now, doing: "starting"}
+	return &progress{control: regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]`), since: now, doing: "starting"}
 }
 
-func (p *progress) elapsed() time.Duration { return time.Since(p.start).Round(100 * time.Millisecond) }
+// elapsed is how long the current phase takes.
+func (p *progress) elapsed() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return time.Since(p.since).Round(100 * time.Millisecond)
+}
 
 // begin begins a phase, in which apps are waited for.
 func (p *progress) begin(doing string, apps ...string) {
@@ -156,7 +161,7 @@ func (p *progress) status() string {
 		}
 		parts = append(parts, text)
 	}
-	if quiet := now.Sub(p.spoke); quiet >= quietAfter && len(p.waiting) == 0 {
+	if quiet := now.Sub(p.spoke); quiet >= quietAfter && p.doing == building {
 		text := "quiet for " + seconds(quiet)
 		if now.Sub(p.alive) < aliveFor {
 			text += ", build alive"

@@ -20,6 +20,8 @@ import (
 type teller interface {
 	// section begins a part of the deploy.
 	section(phase herokubuild.Phase, title string)
+	// say is for what is not of a part, note for what is.
+	say(text string)
 	note(text string)
 	warn(text string)
 	upload(done, total int64)
@@ -34,6 +36,8 @@ type teller interface {
 	// quiet says that an app's release phase is alive and has printed nothing
 	// for some time.
 	quiet(app string, quiet time.Duration)
+	// shown says that the build's output has just been on the same screen.
+	shown() bool
 	// quote shows what the platform's programs said last.
 	quote(title, text string)
 	fail(text string)
@@ -150,7 +154,7 @@ func (v *view) phase(p herokubuild.Phase) {
 		v.progress.begin("uploading")
 		v.section(p, "Uploading")
 	case herokubuild.PhaseBuild:
-		v.progress.begin("building")
+		v.progress.begin(building)
 		v.section(p, fmt.Sprintf("Building on %s (interrupt to cancel)", v.s.app))
 	case herokubuild.PhaseRelease:
 		v.progress.begin("releasing", apps...)
@@ -162,7 +166,7 @@ func (v *view) phase(p herokubuild.Phase) {
 // explain says what failed, where, and with which last words.
 func (v *view) explain(err error) {
 	var build *herokubuild.BuildError
-	if errors.As(err, &build) && build.Tail != "" {
+	if errors.As(err, &build) && build.Tail != "" && !v.shown() {
 		v.quote("The build's output ended with:", build.Tail)
 	}
 	var deploy *herokubuild.DeployError

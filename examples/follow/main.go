@@ -224,15 +224,10 @@ func goOn(ctx context.Context, client *herokubuild.Client, file string, stdout, 
 	if checkpoint.Build == "" {
 		return errors.New("the checkpoint names no build: there is nothing to follow")
 	}
-	var others []string
-	for app := range checkpoint.Releases {
-		if app != checkpoint.BuildApp {
-			others = append(others, app)
-		}
-	}
 	fmt.Fprintf(stderr, "Going on with build %s of %s, after %d bytes of its output.\n", checkpoint.Build, checkpoint.BuildApp, checkpoint.Output)
 	result, err := client.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{
-		BuildApp: checkpoint.BuildApp, ReleaseTo: others, Checkpoint: checkpoint, Output: stdout,
+		// It knows the other apps, too.
+		BuildApp: checkpoint.BuildApp, Checkpoint: checkpoint, Output: stdout,
 		// It is somebody else's deploy: an interrupt ends the following only.
 		KeepBuildOnCancel: true,
 	})

@@ -131,7 +131,7 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	case flags.NArg() > 0:
 		return wrong("there are no arguments besides flags")
 	case !s.local && (s.from == "" || to == ""):
-		return wrong("-from and -to are needed")
+		return wrong("-from and -to are needed: only without them, and without HEROKU_API_URL, is it the embedded platform")
 	case s.fail != "" && !s.local:
 		return wrong("-fail is for the embedded platform")
 	case s.rollback == herokubuild.RollbackUnverified && s.check == "" && !s.local:
@@ -195,7 +195,7 @@ func (s *settings) promote(ctx context.Context, stdout, stderr io.Writer) error 
 	if code.Description = s.description; s.description == "" {
 		code.Description = fmt.Sprintf("Promote %s v%d", s.from, current.Version)
 	}
-	fmt.Fprintf(stderr, "Promoting v%d of %s to %d apps.\n", current.Version, s.from, len(s.to))
+	fmt.Fprintf(stderr, "Promoting v%d of %s to %s.\n", current.Version, s.from, count(len(s.to), "app"))
 
 	fanOut := &herokubuild.FanOutOptions{
 		Concurrency: s.concurrency, StopOnError: s.stopOnError, Canaries: s.canaries, Rollback: s.rollback,
@@ -300,17 +300,27 @@ func table(w io.Writer, outcomes []herokubuild.AppRelease) {
 			outcome = "not well"
 		case errors.Is(out.Err, herokubuild.ErrReleaseFailed):
 			outcome = "release failed"
-		case errors.Is(out.Err, herokubuild.ErrRolledBack):
+		case errors.Is(out.Err, herokubuild.ErrRolledBack), errors.Is(out.Err, herokubuild.ErrRollbackFailed):
 			outcome = "released"
 		case out.Err != nil:
 			outcome = "failed"
 		}
-		if out.RolledBack != nil {
+		switch {
+		case out.RollbackErr != nil:
+			outcome += ", NOT ROLLED BACK: " + strings.TrimPrefix(out.RollbackErr.Error(), "herokubuild: ")
+		case out.RolledBack != nil:
 			outcome += fmt.Sprintf(", rolled back by v%d", out.RolledBack.Version)
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\n", out.App, version, outcome)
 	}
 	_ = t.Flush()
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // load reads a checkpoint; a file that is not there is the start.

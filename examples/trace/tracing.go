@@ -83,6 +83,7 @@ func (t *tracing) event(ctx context.Context, e herokubuild.Event) error {
 			finish(span, e.Err)
 			delete(t.releases, e.App)
 		}
+	default: // the others say nothing that a span could
 	}
 	return nil
 }

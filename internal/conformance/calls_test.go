@@ -106,10 +106,14 @@ func TestEveryCallIsOneOfTheSchema(t *testing.T) {
 		{"deploy", r.deploy},
 	}
 	for _, step := range steps {
-		t.Run(step.name, func(t *testing.T) {
+		ok := t.Run(step.name, func(t *testing.T) {
 			step.do(t)
 			c.check(t, r.recorder.take())
 		})
+		if !ok {
+			// A build that it has left behind would hold up the others.
+			t.FailNow()
+		}
 	}
 	c.ranges.requireUsed(t)
 
@@ -131,6 +135,8 @@ func (r *rig) apps(t *testing.T) {
 	byID, err := r.Apps.Get(t.Context(), app.ID)
 	require.NoError(t, err)
 	assert.Equal(t, app, byID)
+	_, err = r.RateLimitRemaining(t.Context())
+	require.NoError(t, err)
 }
 
 func (r *rig) sources(t *testing.T) {

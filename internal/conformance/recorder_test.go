@@ -113,7 +113,7 @@ func (c *callCheck) find(t *testing.T, call call) *link {
 	return fits
 }
 
-var acceptHeader = regexp.MustCompile(`^application/vnd\.heroku\+json; version=3(\.[a-z-]+)?$`)
+var acceptHeader = regexp.MustCompile(`^application/vnd\.heroku\+json; version=3(\.cancel-build)?$`)
 
 func (c *callCheck) checkRequest(t *testing.T, name string, l *link, call call) {
 	t.Helper()

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/herokubuild/herokubuild"
+)
+
+// screen is a terminal that nobody looks at.
+type screen struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *screen) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+// An upload that is sent again begins anew, although its bar was full.
+func TestLiveUploadAgain(t *testing.T) {
+	var s screen
+	l := newLive(&s, &s, newProgress())
+	l.section(herokubuild.PhaseUpload, "Uploading")
+	l.upload(50, 100)
+	l.upload(100, 100)
+	l.upload(10, 100)
+	if got := l.bar.Current(); got != 10 {
+		t.Errorf("the bar is at %d of 100, want 10", got)
+	}
+	l.upload(100, 100)
+	l.close()
+	if text := s.String(); !strings.Contains(text, "100 %") {
+		t.Errorf("no full bar in %q", text)
+	}
+}
+
+// What is drawn while a deploy ends is what has become of each app.
+func TestLiveApps(t *testing.T) {
+	t.Setenv("NO_COLOR", "1")
+	var s screen
+	p := newProgress()
+	l := newLive(&s, &s, p)
+	l.section(herokubuild.PhaseRelease, "Releasing")
+	l.releasing([]string{"one", "two", "three"})
+	l.app("one", "v3  pending", herokubuild.StatusPending)
+	l.quiet("one", 20*time.Second)
+	l.appLine("one", "migrating")
+	l.app("one", "v3  succeeded", herokubuild.StatusSucceeded)
+	l.app("two", "v4  failed", herokubuild.StatusFailed)
+	l.close()
+	text := s.String()
+	for _, want := range []string{"    one | migrating\n", "one    ✓ v3  succeeded", "two    ✗ v4  failed", "three  – not released"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in %q", want, text)
+		}
+	}
+
+	// More apps than a screen has room for are told one by one.
+	s.text.Reset()
+	l.section(herokubuild.PhaseRelease, "Releasing")
+	apps := strings.Split(strings.Repeat("app,", mostLines+1), ",")
+	l.releasing(apps)
+	l.app("app", "v3  pending", herokubuild.StatusPending)
+	l.app("app", "v3  succeeded", herokubuild.StatusSucceeded)
+	l.close()
+	if text := s.String(); !strings.Contains(text, "    app  ✓ v3  succeeded\n") || strings.Contains(text, "pending") {
+		t.Errorf("%q", text)
+	}
+}
