@@ -25,7 +25,7 @@ import (
 )
 
 func main() {
-	count := flag.Int("count", 6, "how often each benchmark runs; the medians count")
+	count := flag.Int("count", 20, "how often each benchmark runs; the fastest of each counts")
 	dir := flag.String("deploy", "", "deploy this `directory` (what the program calls itself with)")
 	flag.Parse()
 	do := func(ctx context.Context) error { return run(ctx, os.Stdout, *count) }
@@ -44,10 +44,11 @@ func run(ctx context.Context, w io.Writer, count int) error {
 	if err != nil {
 		return err
 	}
-	// Round by round, so that both sides of a ratio have the same weather.
+	// Many short rounds, and the fastest of each benchmark: what else goes on on a
+	// machine only ever makes it slower.
 	text := ""
 	for range count {
-		round, err := command(ctx, "", "go", "test", "-run", "^$", "-bench", "Get|List|Stream", "-benchtime", "300ms", ".")
+		round, err := command(ctx, "", "go", "test", "-run", "^$", "-bench", "Get|List|Stream", "-benchtime", "150ms", ".")
 		if err != nil {
 			return err
 		}
@@ -73,18 +74,28 @@ func run(ctx context.Context, w io.Writer, count int) error {
 		fmt.Fprintf(w, "| %s | %s | %s | %s |\n", figure, reference, measured, bar)
 	}
 	ratio := func(name, unit string) float64 {
-		return results.median(name+"/impl=herokubuild", unit) / results.median(name+"/impl=bare", unit)
+		return results.fastest(name+"/impl=herokubuild", unit) / results.fastest(name+"/impl=bare", unit)
 	}
 	row("one GET, its JSON decoded: time", "net/http + encoding/json", fmt.Sprintf("%.2f times", ratio("Get", "ns/op")), "≤ 1.05")
 	row("one GET: allocations", "the same", fmt.Sprintf("%+.0f", results.median("Get/impl=herokubuild", "allocs/op")-results.median("Get/impl=bare", "allocs/op")), "≤ +12")
 	row("list of 1,000 builds: time", "one GET + decode", fmt.Sprintf("%.2f times", ratio("List", "ns/op")), "≤ 1.10")
-	row("list of 1,000 builds: allocations", "the same", fmt.Sprintf("%.3f times", ratio("List", "allocs/op")), "≤ 1.05")
-	for _, beat := range []string{"none", "every-4KB", "every-2nd-byte"} {
-		row("output over loopback, heartbeats: "+beat, "io.Copy", fmt.Sprintf("%.2f of the throughput", ratio("StreamLoopback/heartbeats="+beat, "MB/s")), "≥ 0.97")
+	row("list of 1,000 builds: allocations", "the same", fmt.Sprintf("%.3f times", results.median("List/impl=herokubuild", "allocs/op")/results.median("List/impl=bare", "allocs/op")), "≤ 1.05")
+	for _, beat := range []struct{ name, text string }{
+		{"none", "no heartbeats"},
+		{"every-4KB-chunks", "a heartbeat every 4 KB, as a chunk of its own"},
+		{"every-2nd-byte-chunks", "a heartbeat a byte, each a chunk of its own"},
+		{"every-4KB", "a heartbeat every 4 KB, all in one chunk"},
+		{"every-2nd-byte", "a heartbeat a byte, all in one chunk"},
+	} {
+		row("output over loopback, "+beat.text, "io.Copy", fmt.Sprintf("%.2f of the throughput", ratio("StreamLoopback/heartbeats="+beat.name, "MB/s")), "≥ 0.97")
 	}
-	for _, beat := range []struct{ name, bar string }{{"none", "–"}, {"every-4KB", "≥ 15 GB/s"}, {"every-2nd-byte", "≥ 2 GB/s"}} {
-		row("output in memory, heartbeats: "+beat.name, "io.Copy: "+gigabytes(results.median("StreamMemory/heartbeats="+beat.name+"/impl=bare", "MB/s")),
-			gigabytes(results.median("StreamMemory/heartbeats="+beat.name+"/impl=herokubuild", "MB/s")), beat.bar)
+	for _, beat := range []struct{ name, text, bar string }{
+		{"none", "no heartbeats", "–"},
+		{"every-4KB", "a heartbeat every 4 KB", "≥ 15 GB/s"},
+		{"every-2nd-byte", "a heartbeat a byte", "≥ 2 GB/s"},
+	} {
+		row("output in memory, "+beat.text, "io.Copy: "+gigabytes(results.fastest("StreamMemory/heartbeats="+beat.name+"/impl=bare", "MB/s")),
+			gigabytes(results.fastest("StreamMemory/heartbeats="+beat.name+"/impl=herokubuild", "MB/s")), beat.bar)
 	}
 	row("from the build's end to the release, at 0, 20 and 100 ms a request", "the three requests that the API forces", outcome(flow, "AtOnce", "+ 0 ms"), "≤ + 20 ms")
 	row("requests in a ten-minute build that is silent but for heartbeats", "–", find(flow, `(\d+) requests:`), "≤ 12")
@@ -144,6 +155,19 @@ func parse(text string) measurements {
 		}
 	}
 	return m
+}
+
+// fastest is the least of what is better if there is less of it, and the most of
+// a throughput.
+func (m measurements) fastest(name, unit string) float64 {
+	values := m[name+" "+unit]
+	switch {
+	case len(values) == 0:
+		return 0
+	case unit == "MB/s":
+		return slices.Max(values)
+	}
+	return slices.Min(values)
 }
 
 func (m measurements) median(name, unit string) float64 {
