@@ -95,10 +95,7 @@ func (l *live) close() {
 	if l.p == nil {
 		return
 	}
-	if len(l.held) > 0 {
-		l.above(append(l.held, '\n'))
-		l.held = nil
-	}
+	l.flush()
 	if l.bar != nil {
 		// A whole bar has ended by itself.
 		l.bar.Abort(true)
@@ -124,16 +121,26 @@ func (l *live) above(lines []byte) {
 		_, _ = l.w.Write(lines)
 		return
 	}
-	_, _ = l.p.Write(lines)
+	// Keys that were pressed, such as ^C, have moved the cursor.
+	_, _ = l.p.Write(append([]byte("\r"), lines...))
 }
 
-func (l *live) say(text string) { l.above([]byte(text + "\n")) }
-
-func (l *live) note(text string) { l.above([]byte("    " + text + "\n")) }
-
-func (l *live) warn(text string) {
-	l.above([]byte("    " + l.paint("33", "warning:") + " " + text + "\n"))
+// flush ends the line that the build has left open.
+func (l *live) flush() {
+	if len(l.held) > 0 {
+		l.above(append(l.held, '\n'))
+		l.held = nil
+	}
 }
+
+func (l *live) say(text string) {
+	l.flush()
+	l.above([]byte(text + "\n"))
+}
+
+func (l *live) note(text string) { l.say("    " + text) }
+
+func (l *live) warn(text string) { l.note(l.paint("33", "warning:") + " " + text) }
 
 func (l *live) appLine(name, line string) {
 	l.quiet(name, 0)
