@@ -125,7 +125,7 @@
 // Canaries the first few have to succeed, and to pass Verify, before the rest
 // gets it; with Rollback apps go back to what they ran before.
 //
-// A release costs one request, and with a release phase one to three more. The
+// A release costs one request, and with a release phase one to four more. The
 // platform gives an account 4500 requests an hour: when little is left of them,
 // the requests of a fan-out wait for more instead of being refused. The status
 // of a release phase is asked for when its output ends; where there is no output
