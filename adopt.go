@@ -55,9 +55,6 @@ func settle[T any](ctx context.Context, limit time.Duration, look func(context.C
 	}
 }
 
-// shortSettle is for a deploy that has been given up, and has little time.
-func (c *Client) shortSettle() time.Duration { return min(c.retry.SettleTime, 3*time.Second) }
-
 // newest is the part of a list in which something just made is to be found.
 func newest(by string) *ListOptions {
 	return &ListOptions{SortBy: by, Order: Descending, PageSize: 50}

@@ -128,6 +128,9 @@ func TestCheckpointOfAnotherSource(t *testing.T) {
 	require.Equal(t, []string{"other-app"}, result.Checkpoint.ReleaseTo)
 
 	for name, change := range map[string]func(*herokubuild.BuildAndReleaseOptions){
+		"source": func(o *herokubuild.BuildAndReleaseOptions) {
+			o.Archive, o.SourceURL = nil, "https://example.com/other.tgz"
+		},
 		"version": func(o *herokubuild.BuildAndReleaseOptions) { o.Version = "v2" },
 		"archive": func(o *herokubuild.BuildAndReleaseOptions) { o.Archive = archiveOf(t, file{"other.html", "other"}) },
 	} {
@@ -138,6 +141,12 @@ func TestCheckpointOfAnotherSource(t *testing.T) {
 		requireInvalid(t, err, "Checkpoint")
 		assert.Len(t, p.Builds("example-app"), 1, name)
 	}
+
+	// What a checkpoint does not say is no contradiction.
+	onlyBuild := first
+	onlyBuild.Checkpoint = herokubuild.Checkpoint{Build: result.Build.ID}
+	_, err = client.BuildAndRelease(t.Context(), onlyBuild)
+	require.NoError(t, err)
 
 	// With the same it leads to the same, and the apps need not be named again.
 	again, err := client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Checkpoint: result.Checkpoint})
@@ -162,6 +171,9 @@ func TestCheckpointOfAnotherCommit(t *testing.T) {
 	opts.Checkpoint = result.Checkpoint
 	_, err = client.BuildAndRelease(t.Context(), opts)
 	require.NoError(t, err, "the same commit")
+	write(t, dir, "deploy.json", "{}")
+	_, err = client.BuildAndRelease(t.Context(), opts)
+	require.NoError(t, err, "the checkpoint's own file")
 
 	write(t, dir, "index.html", "two")
 	git(t, dir, "commit", "-q", "-a", "-m", "two")
@@ -169,6 +181,47 @@ func TestCheckpointOfAnotherCommit(t *testing.T) {
 	require.ErrorIs(t, err, herokubuild.ErrInvalid)
 	require.ErrorContains(t, err, result.Version)
 	assert.Len(t, p.Builds("example-app"), 1)
+}
+
+// A deploy that begins anew after a failure, and is to no other app now.
+func TestAppsOfACheckpointAreNotForEver(t *testing.T) {
+	t.Parallel()
+	builds := 0
+	p, client := startPlatform(t, platform.Options{Builder: platform.BuilderFunc(func(context.Context, *platform.Job) error {
+		if builds++; builds == 1 {
+			return errors.New("no")
+		}
+		return nil
+	})})
+	opts := deploy()
+	opts.Archive = archiveOf(t)
+	_, err := client.BuildAndRelease(t.Context(), opts)
+	var failed *herokubuild.DeployError
+	require.ErrorAs(t, err, &failed)
+	opts.Checkpoint, opts.ReleaseTo = failed.Checkpoint, nil
+	result, err := client.BuildAndRelease(t.Context(), opts)
+	require.NoError(t, err)
+	assert.Len(t, result.Releases, 1)
+	assert.Zero(t, releasesOf(p, "other-app"))
+}
+
+// A context that ends while the build is being started leaves a doubt, which is
+// said.
+func TestABuildThatMayBeRunningIsMentioned(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t)
+		a.on("GET", apiURL+"/apps/"+appName, reply(200, `{"id":"`+slugID+`"}`))
+		a.on("POST", buildsURL, hang)
+		a.on("GET", buildsURL, reply(200, "[]"))
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		start := time.Now()
+		_, err := a.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{BuildApp: appName, SourceURL: sourceURL})
+		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorContains(t, err, "a build may be running")
+		assert.Less(t, time.Since(start), 11*time.Second)
+	})
 }
 
 // Where nobody can find out, that is the error; and a later process can.

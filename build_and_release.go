@@ -1,6 +1,7 @@
 package herokubuild
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,9 +57,10 @@ type BuildAndReleaseOptions struct {
 
 	// Checkpoint goes on with a deploy that an earlier process began: its
 	// build, if it has one, is attached to, and Dir, Archive and SourceURL may
-	// then be left out. So may ReleaseTo, for the apps of the Checkpoint. What
-	// is given must not be of another version: a Version, Archive or commit of
-	// Dir that is not the Checkpoint's is an [*ArgumentError].
+	// then be left out. So may ReleaseTo (nil), for the apps of the Checkpoint.
+	// What is given must not be another source: a Version, Archive, SourceURL,
+	// SourceChecksum or commit of Dir that is not the Checkpoint's is an
+	// [*ArgumentError]. Changes in Dir that are not committed are not looked at.
 	Checkpoint Checkpoint
 
 	// Output gets the build's output while the build runs, byte for byte
@@ -94,13 +96,8 @@ func (o *BuildAndReleaseOptions) check() error {
 	if err := o.Checkpoint.check(o.BuildApp); err != nil {
 		return err
 	}
-	if c := o.Checkpoint; c.attaches() {
-		if o.Version != "" && o.Version != c.Version {
-			return otherSource("version "+quote(o.Version), quote(c.Version))
-		}
-		if o.Archive != nil && c.Checksum != "" && o.Archive.Checksum() != c.Checksum {
-			return otherSource("archive "+o.Archive.Checksum(), c.Checksum)
-		}
+	if err := o.checkSameSource(); err != nil {
+		return err
 	}
 	if given != 1 && (given != 0 || o.Checkpoint.Build == "") {
 		return &ArgumentError{Name: "BuildAndReleaseOptions", Reason: fmt.Sprintf("exactly one of Dir, Archive and SourceURL is needed, %d are set", given)}
@@ -141,6 +138,26 @@ func (o *BuildAndReleaseOptions) check() error {
 // what is given would not be deployed.
 func otherSource(given, have string) error {
 	return &ArgumentError{Name: "Checkpoint", Reason: "is of a deploy of " + have + ", not of " + given}
+}
+
+// checkSameSource refuses a checkpoint of another source than is given, as far as
+// that can be told from both.
+func (o *BuildAndReleaseOptions) checkSameSource() error {
+	c, checksum, address := o.Checkpoint, o.SourceChecksum, ""
+	if o.Archive != nil {
+		checksum = o.Archive.Checksum()
+	}
+	if o.SourceURL != "" {
+		address = sourceAddress(o.SourceURL)
+	}
+	for _, same := range []struct{ what, given, have string }{
+		{"version", o.Version, c.Version}, {"checksum", checksum, c.Checksum}, {"source", address, c.Source},
+	} {
+		if same.given != "" && same.have != "" && same.given != same.have {
+			return otherSource(same.what+" "+quote(same.given), quote(same.have))
+		}
+	}
+	return nil
 }
 
 func (o *BuildAndReleaseOptions) checkSource() error {
@@ -257,7 +274,7 @@ type Event struct {
 	// the events of an archive (packed, warning, upload).
 	App string
 	// Archive is what was packed: for EventPacked and EventWarning. It is closed
-	// when it has been uploaded.
+	// when it has been uploaded, unless it was the caller's.
 	Archive *Archive
 	// Done and Total are bytes of the archive: for EventUpload, and Total for
 	// EventPacked.
@@ -357,6 +374,9 @@ const (
 	checkLimit = 16
 	// cancelTimeout bounds the cancelling of a build that was given up.
 	cancelTimeout = 10 * time.Second
+	// cancelSettle is how much of that goes into looking for a build that nobody
+	// has heard of yet.
+	cancelSettle = 7 * time.Second
 	// ownReleaseTimeout bounds the wait for the release that the platform
 	// makes of a successful build to be named.
 	ownReleaseTimeout = time.Minute
@@ -392,7 +412,7 @@ func (c *Client) BuildAndRelease(ctx context.Context, opts BuildAndReleaseOption
 	if c == nil || c.base == "" {
 		return nil, &ArgumentError{Name: "Client", Reason: errNoClient.Error()}
 	}
-	if len(opts.ReleaseTo) == 0 {
+	if opts.ReleaseTo == nil && opts.Checkpoint.attaches() {
 		opts.ReleaseTo = opts.Checkpoint.ReleaseTo
 	}
 	if err := opts.check(); err != nil {
@@ -481,10 +501,11 @@ func (d *deploy) begin(ctx context.Context, p Phase) {
 // attach returns the build that an earlier process started, or nil.
 func (d *deploy) attach(ctx context.Context) (*Build, error) {
 	c := d.opts.Checkpoint
-	if c.attaches() && d.opts.Dir != "" && d.opts.Version == "" {
-		// Where a version was given then, there is nothing to compare with.
-		if at, err := TreeVersion(ctx, d.opts.Dir); err == nil && at != "" && at != c.Version && isCommit(c.Version) && "SHA256:"+c.Version != c.Checksum {
-			return nil, otherSource("commit "+at, c.Version)
+	if c.Commit != "" && c.attaches() && d.opts.Dir != "" {
+		at, err := TreeVersion(ctx, d.opts.Dir)
+		// The checkpoint's own file, for one, may have made it dirty since.
+		if at = strings.TrimSuffix(at, dirty); err == nil && at != "" && at != c.Commit {
+			return nil, otherSource("commit "+quote(at), c.Commit)
 		}
 	}
 	var b *Build
@@ -501,7 +522,7 @@ func (d *deploy) attach(ctx context.Context) (*Build, error) {
 		return nil, err
 	}
 	d.resumed = true
-	d.result.Version, d.result.Checksum = c.Version, c.Checksum
+	d.result.Version, d.result.Checksum = cmp.Or(c.Version, b.SourceBlob.Version), cmp.Or(c.Checksum, b.SourceBlob.Checksum)
 	return b, nil
 }
 
@@ -562,15 +583,16 @@ func (d *deploy) source(ctx context.Context) (SourceBlob, error) {
 		URL: d.opts.SourceURL, Checksum: d.opts.SourceChecksum,
 		Version: d.opts.Version, VersionDescription: d.opts.VersionDescription,
 	}
+	commit, versionErr := "", error(nil)
 	if blob.URL == "" {
 		archive := d.opts.Archive
 		if archive == nil {
 			d.begin(ctx, PhasePack)
 			if blob.Version == "" {
 				// Without one the archive's own name will do.
-				var err error
-				if blob.Version, err = TreeVersion(ctx, d.opts.Dir); err != nil && ctx.Err() == nil {
-					d.log.emit(ctx, Event{Kind: EventWarning, Line: "the commit of " + d.opts.Dir + " cannot be told: " + err.Error()})
+				blob.Version, versionErr = TreeVersion(ctx, d.opts.Dir)
+				if blob.Version != "" && !strings.HasSuffix(blob.Version, dirty) {
+					commit = blob.Version
 				}
 			}
 			var err error
@@ -580,6 +602,9 @@ func (d *deploy) source(ctx context.Context) (SourceBlob, error) {
 			defer func() { _ = archive.Close() }()
 		}
 		d.log.emit(ctx, Event{Kind: EventPacked, Archive: archive, Total: archive.Size})
+		if versionErr != nil {
+			d.log.emit(ctx, Event{Kind: EventWarning, Archive: archive, Line: "the commit cannot be told: " + quote(versionErr.Error())})
+		}
 		if archive.Plan != nil {
 			for _, warning := range archive.Plan.Warnings {
 				d.log.emit(ctx, Event{Kind: EventWarning, Archive: archive, Line: warning.String()})
@@ -607,7 +632,7 @@ func (d *deploy) source(ctx context.Context) (SourceBlob, error) {
 	d.log.note(func(c *Checkpoint) {
 		*c = Checkpoint{
 			BuildApp: c.BuildApp, ReleaseTo: c.ReleaseTo,
-			Source: sourceAddress(blob.URL), After: after, Version: blob.Version, Checksum: blob.Checksum,
+			Source: sourceAddress(blob.URL), After: after, Version: blob.Version, Checksum: blob.Checksum, Commit: commit,
 		}
 	})
 	return blob, nil
@@ -863,9 +888,12 @@ func (d *deploy) cancelBuild(ctx context.Context, failure *DeployError) {
 	if b == nil && d.phase == PhaseBuild && errors.Is(failure.Err, ErrMaybeApplied) {
 		// The request was under way; what it started has to be found first.
 		c := d.log.saved()
-		b, failure.CancelErr = settle(ctx, d.client.shortSettle(), func(ctx context.Context) (*Build, error) {
+		b, failure.CancelErr = settle(ctx, min(d.client.retry.SettleTime, cancelSettle), func(ctx context.Context) (*Build, error) {
 			return d.findBuild(ctx, c.Source, c.Version)
 		})
+		if b == nil && failure.CancelErr == nil {
+			failure.CancelErr = errors.New("there is none so far")
+		}
 		if b != nil {
 			d.result.Build = b
 			d.log.note(func(c *Checkpoint) { c.Build = b.ID })

@@ -3,7 +3,6 @@ package herokubuild
 import (
 	"maps"
 	"net/url"
-	"regexp"
 	"time"
 )
 
@@ -19,7 +18,7 @@ import (
 //
 // The Checkpoint of a deploy that has succeeded leads to the same result again,
 // and nothing is built: forget it then. One that is given together with another
-// version, archive or commit than its own is refused.
+// source than its own is refused, as far as the two can be told apart.
 type Checkpoint struct {
 	// BuildApp is the app that builds, as the caller named it.
 	BuildApp string `json:"build_app,omitzero"`
@@ -31,6 +30,9 @@ type Checkpoint struct {
 	// Version and Checksum are those of the source.
 	Version  string `json:"version,omitzero"`
 	Checksum string `json:"checksum,omitzero"`
+	// Commit is that of the directory, if the version was not given and there
+	// were no changes.
+	Commit string `json:"commit,omitzero"`
 	// Build is the id of the build.
 	Build string `json:"build,omitzero"`
 	// Output is how many bytes of the build's output had been written at the
@@ -87,11 +89,6 @@ func (c Checkpoint) check(buildApp string) error {
 
 // attaches says that there is, or may be, a build to go on with.
 func (c Checkpoint) attaches() bool { return c.Build != "" || c.Source != "" }
-
-var commitRE = regexp.MustCompile(`^[0-9a-f]{40}(?:[0-9a-f]{24})?(?:-dirty)?$`)
-
-// isCommit says whether a version looks like one of TreeVersion's.
-func isCommit(version string) bool { return commitRE.MatchString(version) }
 
 func (c Checkpoint) isZero() bool {
 	return c.BuildApp+c.Source+c.Build+c.Slug == "" && c.Started.IsZero() && len(c.Releases) == 0

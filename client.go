@@ -281,13 +281,8 @@ func (t *answerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	a := &attempt{cancel: cancel}
 	timer := time.AfterFunc(t.limit, a.expire)
 	defer timer.Stop()
-	resp, err := t.next.RoundTrip(req.WithContext(ctx))
+	resp, err := checkedAnswer(t.next.RoundTrip(req.WithContext(ctx))) //nolint:bodyclose // read below
 	switch {
-	case err == nil && resp == nil:
-		err = errors.New("the transport returned neither an answer nor an error")
-	case err == nil && resp.Body == nil:
-		// The standard library forgives a transport this, too.
-		resp.Body = http.NoBody
 	case err == nil && resp.StatusCode >= 300:
 		// The status is what counts; as much of the body as comes is enough.
 		resp.Body = newAnswer(readErrorBody(resp))
@@ -376,12 +371,19 @@ func (t *storageTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())
 	defer cancel(nil)
-	body := &watchedBody{ReadCloser: req.Body, limit: t.limit}
-	body.timer = time.AfterFunc(t.limit, func() { cancel(errUploadStalled) })
-	defer body.stop()
-	req = req.WithContext(ctx)
-	req.Body = body
-	resp, err := t.next.RoundTrip(req)
+	w := &watch{limit: t.limit, timer: time.AfterFunc(t.limit, func() { cancel(errUploadStalled) })}
+	defer w.end()
+	out := req.WithContext(ctx)
+	out.Body = &watchedBody{req.Body, w}
+	if again := req.GetBody; again != nil {
+		// The network library takes another one where a kept connection turns out
+		// to be dead.
+		out.GetBody = func() (io.ReadCloser, error) {
+			body, err := again()
+			return &watchedBody{body, w}, err
+		}
+	}
+	resp, err := checkedAnswer(t.next.RoundTrip(out))
 	if err != nil {
 		if errors.Is(context.Cause(ctx), errUploadStalled) {
 			err = fmt.Errorf("%w for %v", errUploadStalled, t.limit)
@@ -393,9 +395,8 @@ func (t *storageTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 	return resp, nil
 }
 
-// watchedBody starts the timer anew whenever the network takes more of it.
-type watchedBody struct {
-	io.ReadCloser
+// watch is a timer that runs while the network has the next turn.
+type watch struct {
 	limit time.Duration
 
 	mu    sync.Mutex
@@ -403,22 +404,50 @@ type watchedBody struct {
 	over  bool
 }
 
-func (b *watchedBody) Read(p []byte) (int, error) {
-	b.mu.Lock()
+func (w *watch) pause() { w.timer.Stop() }
+
+func (w *watch) goOn() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	// The network library may still be reading when an early refusal has been
 	// answered.
-	if !b.over {
-		b.timer.Reset(b.limit)
+	if !w.over {
+		w.timer.Reset(w.limit)
 	}
-	b.mu.Unlock()
+}
+
+func (w *watch) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.over = true
+	w.timer.Stop()
+}
+
+// watchedBody starts the watch anew whenever the network has taken more of it. The
+// time that the body itself takes does not count.
+type watchedBody struct {
+	io.ReadCloser
+	watch *watch
+}
+
+func (b *watchedBody) Read(p []byte) (int, error) {
+	b.watch.pause()
+	defer b.watch.goOn()
 	return b.ReadCloser.Read(p)
 }
 
-func (b *watchedBody) stop() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.over = true
-	b.timer.Stop()
+// checkedAnswer forgives transports, as those of tests, what the standard library
+// does, and turns the rest into errors.
+func checkedAnswer(resp *http.Response, err error) (*http.Response, error) {
+	switch {
+	case err != nil:
+		return nil, err
+	case resp == nil:
+		return nil, errors.New("the transport returned neither an answer nor an error")
+	case resp.Body == nil:
+		resp.Body = http.NoBody
+	}
+	return resp, nil
 }
 
 var errRedirect = errors.New("redirect refused")

@@ -62,7 +62,8 @@
 //	cannot connect        yes                       yes
 //	connection lost       yes                       no
 //	no answer in a minute yes                       no
-//	upload stalls for one yes
+//	upload makes no headway
+//	for a minute          yes
 //	429                   yes                       yes
 //	5xx, but for 501      yes                       no
 //	any other answer      no                        no

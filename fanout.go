@@ -122,7 +122,7 @@ func (e *FanOutError) Error() string {
 		switch {
 		case a.Err == nil:
 			continue
-		case errors.Is(a.Err, ErrSkipped):
+		case errors.Is(a.Err, ErrSkipped) && !errors.Is(a.Err, ErrRollbackFailed):
 			skipped++
 			continue
 		}
@@ -341,23 +341,29 @@ func (f *fanOut) createRelease(ctx context.Context, app string) (*Release, error
 			failed = r.ID
 		}
 	}
-	if err := f.pace.wait(ctx); err != nil {
-		return nil, err
+	send := func() (*Release, error) {
+		if err := f.pace.wait(ctx); err != nil {
+			return nil, err
+		}
+		return f.client.Releases.Create(ctx, app, f.what)
 	}
-	return once(ctx, f.client, func() (*Release, error) { return f.client.Releases.Create(ctx, app, f.what) }, look)
+	return once(ctx, f.client, send, look)
 }
 
 func (f *fanOut) earlierRelease(ctx context.Context, app string, look func(context.Context) (*Release, error)) (*Release, error) {
-	if err := f.pace.wait(ctx); err != nil {
-		return nil, err
-	}
 	if id := f.saved.Releases[app]; id != "" {
+		if err := f.pace.wait(ctx); err != nil {
+			return nil, err
+		}
 		return f.client.Releases.Get(ctx, app, id)
 	}
 	return look(ctx)
 }
 
 func (f *fanOut) find(ctx context.Context, app, not string) (*Release, error) {
+	if err := f.pace.wait(ctx); err != nil {
+		return nil, err
+	}
 	return findRelease(ctx, f.client, app, f.started, func(r *Release) bool {
 		return r.ID != not && r.Description == f.what.Description && f.what.madeFrom(r)
 	})
@@ -394,6 +400,7 @@ func (f *fanOut) finishRollback(ctx context.Context) {
 		if _, ok := f.saved.Rollbacks[out.App]; !ok {
 			continue
 		}
+		out.Err = nil
 		back = append(back, out)
 	}
 	f.rollBackAll(ctx, back)
@@ -485,7 +492,10 @@ func (f *fanOut) settleRelease(ctx context.Context, out *AppRelease) error {
 	case out.Release == nil && f.saved.Releases[out.App] != "":
 		out.Release, err = f.client.Releases.Get(ctx, out.App, f.saved.Releases[out.App])
 	case out.Release == nil:
-		out.Release, err = settle(ctx, f.client.shortSettle(), func(ctx context.Context) (*Release, error) { return f.find(ctx, out.App, "") })
+		out.Release, err = settle(ctx, f.client.retry.SettleTime, func(ctx context.Context) (*Release, error) { return f.find(ctx, out.App, "") })
+	}
+	if err == nil && out.Release == nil && errors.Is(out.Err, ErrMaybeApplied) {
+		err = fmt.Errorf("herokubuild: whether %s has got the release: %w", out.App, ErrMaybeApplied)
 	}
 	if err != nil || out.Release == nil {
 		return err

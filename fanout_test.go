@@ -260,6 +260,23 @@ func TestRollbackThatFailsIsSaid(t *testing.T) {
 	assertErrorClean(t, err)
 }
 
+// Where it is not known whether an app has got the release, it is not known
+// whether it is back.
+func TestRollbackOfWhatIsNotKnown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t)
+		a.on("POST", releasesURL, hang)
+		a.on("GET", releasesURL, reply(200, "[]"))
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		outcomes, err := a.Releases.ReleaseToApps(ctx, herokubuild.ReleaseCreateOptions{Slug: slugID}, []string{appName}, &herokubuild.FanOutOptions{Rollback: herokubuild.RollbackAll})
+		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorIs(t, outcomes[0].Err, herokubuild.ErrRollbackFailed)
+		require.ErrorIs(t, outcomes[0].RollbackErr, herokubuild.ErrMaybeApplied)
+	})
+}
+
 // An ended context skips what has not begun and, where that is wanted, takes
 // back what has, on the platform's time and not the caller's.
 func TestReleaseToAppsIsCancelled(t *testing.T) {
@@ -431,6 +448,7 @@ func TestAnotherProcessGoesOnWithAFanOut(t *testing.T) {
 					require.NoError(t, out.RollbackErr)
 					require.Error(t, out.Err)
 					require.NotNil(t, out.RolledBack)
+					require.NotErrorIs(t, out.Err, herokubuild.ErrSkipped)
 				}
 			})
 		}

@@ -155,12 +155,12 @@ func (r AppRelease) LogValue() slog.Value {
 }
 
 // MarshalJSON makes the outcome in short, no secrets: a list of them that is
-// logged by slog's JSON handler is JSON.
+// logged by slog's JSON handler is JSON. There is no way back.
 func (r AppRelease) MarshalJSON() ([]byte, error) {
 	release := orZero(r.Release)
 	out := struct {
 		App        string `json:"app"`
-		Release    string `json:"release,omitzero"`
+		Release    string `json:"release_id,omitzero"`
 		Version    int    `json:"version,omitzero"`
 		Status     Status `json:"status,omitzero"`
 		RolledBack int    `json:"rolled_back_by,omitzero"`

@@ -95,7 +95,9 @@ const (
 	maxHopeless = 3
 	// askNotYet is how long a stream that does not exist yet is waited for
 	// before the status is asked for: streams cost nothing of the rate limit.
+	// askAtLast bounds how long there is no question, since it may also be over.
 	askNotYet = time.Second
+	askAtLast = 10 * time.Second
 	// askTries is how many failed questions for the status in a row there are,
 	// each of which the client has repeated by its own rules.
 	askTries = 3
@@ -323,15 +325,14 @@ func (s *OutputStream) again() error {
 	silent := errors.Is(r.end, errQuiet) || errors.Is(r.end, ErrStreamStalled)
 	gone := errors.Is(r.end, errRefused)
 	ended := errors.Is(r.end, errCleanEnd) || errors.Is(r.end, errAllRead)
-	if !gone && !ended {
-		r.log.LogAttrs(s.ctx, slog.LevelInfo, "herokubuild: output stream broke off and is connected again",
-			slog.String("stream", s.name), slog.Int64("offset", s.Offset()), slog.String("error", redactText(cleanURLError(r.end).Error())))
-	}
 	if tries == 0 && !silent && !gone && !ended {
 		// A connection that had brought something broke: go on at once.
+		s.logBroken()
 		return nil
 	}
 	if r.final || r.renew == nil {
+		// What came before, while there could have been more, does not count.
+		tries = r.dead
 		r.dead++
 		if silent || gone && r.answered {
 			r.hopeless++
@@ -339,6 +340,9 @@ func (s *OutputStream) again() error {
 		if r.dead >= maxDead || r.hopeless >= maxHopeless {
 			return s.streamError(r.end)
 		}
+	}
+	if !gone && !ended {
+		s.logBroken()
 	}
 	if gone {
 		// What is not there yet is not there a moment later.
@@ -348,10 +352,15 @@ func (s *OutputStream) again() error {
 		return err
 	}
 	notYet := gone && answer.status == http.StatusNotFound && !r.answered && !r.final
-	if notYet && time.Since(r.asked) < max(askNotYet, time.Since(r.begun)/2) {
+	if notYet && time.Since(r.asked) < min(max(askNotYet, time.Since(r.begun)/2), askAtLast) {
 		return nil
 	}
 	return s.ask()
+}
+
+func (s *OutputStream) logBroken() {
+	s.resume.log.LogAttrs(s.ctx, slog.LevelInfo, "herokubuild: output stream broke off and is connected again",
+		slog.String("stream", s.name), slog.Int64("offset", s.Offset()), slog.String("error", redactText(cleanURLError(s.resume.end).Error())))
 }
 
 // wait sleeps before another try; the first is at once.

@@ -448,7 +448,7 @@ func TestStreamAddressIsRenewed(t *testing.T) {
 func TestStreamThatDoesNotExistYetAsksRarely(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := &logHost{text: "text", pending: 1000, conns: slices.Repeat([]logConn{{end: refused, refusal: 404}}, 60)}
+		h := &logHost{text: "text", pending: 1000, conns: slices.Repeat([]logConn{{end: refused, refusal: 404}}, 600)}
 		s := h.open(t.Context(), t, nil)
 		done := make(chan struct{})
 		go func() {
@@ -460,6 +460,11 @@ func TestStreamThatDoesNotExistYetAsksRarely(t *testing.T) {
 		t.Log(len(h.queries), "connections,", h.asked, "questions")
 		assert.Greater(t, len(h.queries), 14)
 		assert.Less(t, h.asked, 6)
+		// And yet it is not waited for long without a question: it may be over.
+		asked := h.asked
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		assert.InDelta(t, 50, h.asked-asked, 12)
 		require.NoError(t, s.Close())
 		<-done
 	})

@@ -157,8 +157,11 @@ func closeBody(resp *http.Response) {
 func (r *retrier) check(ctx context.Context, resp *http.Response, err error) (bool, error) {
 	r.attempts++
 	again := r.decide(ctx, resp, err)
+	deadline, bounded := ctx.Deadline()
 	attemptLog{
-		method: r.method, url: r.url, attempt: r.attempts, started: r.started, again: again, wait: r.wait,
+		method: r.method, url: r.url, attempt: r.attempts, started: r.started,
+		// The context may end before it comes to that.
+		again: again && (!bounded || time.Until(deadline) > r.wait), wait: r.wait,
 	}.write(ctx, r.log, resp, err)
 	r.started = time.Now().Add(r.wait)
 	// go-retryablehttp keeps err; what it is told here is only whether to go on.

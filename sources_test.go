@@ -374,23 +374,34 @@ type slowHost struct {
 	// answers; 0 is no bound.
 	takes int
 	// mute is one that takes everything and never answers.
-	mute  bool
-	tries int
+	mute bool
+	// rewinds is one that takes another body, as the network library does where a
+	// kept connection turns out to be dead.
+	rewinds bool
+	tries   int
 }
 
 func (h *slowHost) RoundTrip(req *http.Request) (*http.Response, error) {
 	h.tries++
+	body := req.Body
+	if h.rewinds {
+		_ = req.Body.Close()
+		var err error
+		if body, err = req.GetBody(); err != nil {
+			return nil, err
+		}
+	}
 	buf := make([]byte, h.part)
 	for n := 0; ; n++ {
 		if h.takes > 0 && n == h.takes {
 			return hang(req)
 		}
 		time.Sleep(h.every)
-		if _, err := io.ReadFull(req.Body, buf); err != nil {
+		if _, err := io.ReadFull(body, buf); err != nil {
 			break
 		}
 	}
-	_ = req.Body.Close()
+	_ = body.Close()
 	if h.mute {
 		return hang(req)
 	}
@@ -410,6 +421,7 @@ func TestUploadThatStalls(t *testing.T) {
 		took  time.Duration
 	}{
 		"slow":                {slowHost{part: part, every: 50 * time.Second}, 0, true, 10 * 50 * time.Second},
+		"slow, from another":  {slowHost{part: part, every: 50 * time.Second, rewinds: true}, 0, true, 10 * 50 * time.Second},
 		"stalls in the midst": {slowHost{part: part, every: 50 * time.Second, takes: 3}, 0, false, 2 * (150 + 60) * time.Second},
 		"never answers":       {slowHost{part: part, every: time.Second, mute: true}, 0, false, 2 * (10 + 60) * time.Second},
 		"its own limit":       {slowHost{part: part, every: time.Second, takes: 3}, 5 * time.Second, false, 2 * (3 + 5) * time.Second},
@@ -434,5 +446,51 @@ func TestUploadThatStalls(t *testing.T) {
 				assertErrorClean(t, err)
 			})
 		})
+	}
+}
+
+// sleepy takes its time for every read.
+type sleepy struct {
+	io.ReadCloser
+	every time.Duration
+}
+
+func (s sleepy) Read(p []byte) (int, error) {
+	time.Sleep(s.every)
+	return s.ReadCloser.Read(p[:min(len(p), 50)])
+}
+
+// That the archive is slow is not the storage host's fault.
+func TestUploadOfASlowArchive(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		archive, _ := testArchive(t)
+		a := newAPI(t)
+		a.on("PUT", sourceURL, reply(200, ""))
+		slow := *archive
+		slow.Open = func() (io.ReadCloser, error) {
+			r, err := archive.Open()
+			return sleepy{r, 90 * time.Second}, err
+		}
+		require.NoError(t, a.Sources.Put(t.Context(), decodeSource(t, sourceURL+fakeQuery), &slow, nil))
+		assert.Len(t, a.seen(), 1)
+	})
+}
+
+// Transports of tests are not always whole.
+func TestUploadWithAnOddTransport(t *testing.T) {
+	t.Parallel()
+	archive, _ := testArchive(t)
+	answers := []*http.Response{{StatusCode: 200}, nil}
+	for i, answer := range answers {
+		a := newAPI(t, noRetry())
+		a.mock.RegisterResponder("PUT", sourceURL, func(*http.Request) (*http.Response, error) { return answer, nil })
+		err := a.Sources.Put(t.Context(), decodeSource(t, sourceURL+fakeQuery), archive, nil)
+		if i == 0 {
+			require.NoError(t, err)
+		} else {
+			require.Error(t, err)
+			assertErrorClean(t, err)
+		}
 	}
 }

@@ -35,6 +35,9 @@ func TreeVersion(ctx context.Context, dir string) (string, error) {
 	return version, nil
 }
 
+// dirty is at the end of the version of a checkout with changes.
+const dirty = "-dirty"
+
 func (w *walker) version() (string, error) {
 	s, err := w.start()
 	if err != nil || s.checkout == nil {
@@ -46,7 +49,7 @@ func (w *walker) version() (string, error) {
 		// There is no commit yet, or it is kept where it cannot be found.
 		return "", nil //nolint:nilerr // which is no failure
 	}
-	dirty := commit + "-dirty"
+	changed := commit + dirty
 	dir := filepath.ToSlash(filepath.Clean(c.above))
 	if dir == "." {
 		dir = ""
@@ -61,7 +64,7 @@ func (w *walker) version() (string, error) {
 	case !known:
 		return "", nil
 	case staged:
-		return dirty, nil
+		return changed, nil
 	}
 
 	seen := map[*git.Entry]bool{}
@@ -99,7 +102,7 @@ func (w *walker) version() (string, error) {
 	w.found = func(packEntry) error { return nil }
 	switch err := w.dir("", s); {
 	case errors.Is(err, errEnough):
-		return dirty, nil
+		return changed, nil
 	case err != nil:
 		return "", err
 	}
@@ -107,7 +110,7 @@ func (w *walker) version() (string, error) {
 		e := &c.index.Entries[i]
 		expected := e.Mode != git.ModeGitlink && e.Mode != git.ModeDir && !e.SkipWorktree && !e.Assumed
 		if expected && len(e.Path) > len(c.above) && e.Path[:len(c.above)] == c.above && !seen[e] {
-			return dirty, nil
+			return changed, nil
 		}
 	}
 	return commit, nil

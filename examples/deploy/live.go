@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -101,14 +102,17 @@ func (l *live) close() {
 		l.bar.Abort(true)
 	}
 	l.mu.Lock()
-	for _, a := range l.apps {
+	apps := slices.Clone(l.apps)
+	for _, a := range apps {
 		if a.text == waiting {
 			a.text = "– not released"
 		}
-		a.bar.Abort(false)
 	}
 	l.mu.Unlock()
-	// Not under the lock: what is drawn last takes it.
+	// Not under the lock, which what is drawn takes.
+	for _, a := range apps {
+		a.bar.Abort(false)
+	}
 	l.p.Wait()
 	l.mu.Lock()
 	defer l.mu.Unlock()

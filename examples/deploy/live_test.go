@@ -79,3 +79,18 @@ func TestLiveApps(t *testing.T) {
 		t.Errorf("%q", text)
 	}
 }
+
+// The view ends whatever is being drawn.
+func TestLiveEnds(t *testing.T) {
+	var wg sync.WaitGroup
+	for range 100 {
+		wg.Go(func() {
+			var s screen
+			l := newLive(&s, &s, newProgress())
+			l.section(herokubuild.PhaseRelease, "Releasing")
+			l.releasing(strings.Split("a,b,c,d,e,f,g,h,i,j,k,l", ","))
+			l.close()
+		})
+	}
+	wg.Wait()
+}

@@ -139,10 +139,17 @@ func compare(ctx context.Context, dir string, times int) error {
 		if tarTime == 0 {
 			tarTime, tarSize = best, size
 		}
-		fmt.Fprintf(table, "%s\t%.2f\t%.0f\t%.2f\t%d\t%.3f\t%d\t\n", w.name, best.Seconds(),
-			float64(bytes)/(1<<20)/best.Seconds(), tarTime.Seconds()/best.Seconds(), size, float64(size)/float64(tarSize), memory>>20)
+		fmt.Fprintf(table, "%s\t%.2f\t%.0f\t%.2f\t%d\t%.3f\t%s\t\n", w.name, best.Seconds(),
+			float64(bytes)/(1<<20)/best.Seconds(), tarTime.Seconds()/best.Seconds(), size, float64(size)/float64(tarSize), mebibytes(memory))
 	}
 	return table.Flush()
+}
+
+func mebibytes(n int64) string {
+	if n == 0 {
+		return "?"
+	}
+	return fmt.Sprint(n >> 20)
 }
 
 func measure(ctx context.Context, w way, dir string, times int) (best time.Duration, size, memory int64, err error) {

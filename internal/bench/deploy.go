@@ -51,7 +51,11 @@ func deployMemory(ctx context.Context) (measured string, err error) {
 	if err := cmd.Run(); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%d MiB", peak.Memory(cmd.ProcessState)>>20), nil
+	memory := peak.Memory(cmd.ProcessState)
+	if memory == 0 {
+		return "?", nil
+	}
+	return fmt.Sprintf("%d MiB", memory>>20), nil
 }
 
 // deploy is what the process does whose memory counts.
