@@ -447,27 +447,25 @@ func TestStreamAddressIsRenewed(t *testing.T) {
 // although it is looked for often: it may be there any moment.
 func TestStreamThatDoesNotExistYetAsksRarely(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		h := &logHost{text: "text", pending: 1000, conns: slices.Repeat([]logConn{{end: refused, refusal: 404}}, 600)}
-		s := h.open(t.Context(), t, nil)
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			_, _ = io.ReadAll(s)
-		}()
-		time.Sleep(8 * time.Second)
-		synctest.Wait()
-		t.Log(len(h.queries), "connections,", h.asked, "questions")
-		assert.Greater(t, len(h.queries), 14)
-		assert.Less(t, h.asked, 6)
+	for _, tt := range []struct {
+		after                time.Duration
+		connections          int // at least
+		questions, exactness float64
+	}{
+		{8 * time.Second, 14, 4, 2},
 		// And yet it is not waited for long without a question: it may be over.
-		asked := h.asked
-		time.Sleep(10 * time.Minute)
-		synctest.Wait()
-		assert.InDelta(t, 50, h.asked-asked, 12)
-		require.NoError(t, s.Close())
-		<-done
-	})
+		{10 * time.Minute, 100, 55, 12},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := &logHost{text: "text", pending: 1000, conns: slices.Repeat([]logConn{{end: refused, refusal: 404}}, 600)}
+			ctx, cancel := context.WithTimeout(t.Context(), tt.after)
+			defer cancel()
+			_, err := io.ReadAll(h.open(ctx, t, nil))
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			assert.GreaterOrEqual(t, len(h.queries), tt.connections)
+			assert.InDelta(t, tt.questions, h.asked, tt.exactness)
+		})
+	}
 }
 
 // A stream is read on by another process from the offset that the first one
