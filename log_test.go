@@ -105,7 +105,7 @@ func TestLogOfStreams(t *testing.T) {
 		a := newAPI(t, option)
 		broken := func(req *http.Request) (*http.Response, error) {
 			resp, err := reply(200, "one\n")(req)
-			resp.Body = io.NopCloser(io.MultiReader(resp.Body, failing{errDropped}))
+			resp.Body = io.NopCloser(io.MultiReader(resp.Body, failingReader{errDropped}))
 			return resp, err
 		}
 		s := a.output(t.Context(), t, nil, broken, reply(206, "one\ntwo\n", "Content-Range", "bytes 0-7/8"))
@@ -124,7 +124,3 @@ func TestLogOfStreams(t *testing.T) {
 		}, got[2])
 	})
 }
-
-type failing struct{ err error }
-
-func (f failing) Read([]byte) (int, error) { return 0, f.err }

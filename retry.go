@@ -157,13 +157,14 @@ func closeBody(resp *http.Response) {
 func (r *retrier) check(ctx context.Context, resp *http.Response, err error) (bool, error) {
 	r.attempts++
 	again := r.decide(ctx, resp, err)
-	deadline, bounded := ctx.Deadline()
 	attemptLog{
 		method: r.method, url: r.url, attempt: r.attempts, started: r.started,
 		// The context may end before it comes to that.
-		again: again && (!bounded || time.Until(deadline) > r.wait), wait: r.wait,
+		again: again && !endsWithin(ctx, r.wait), wait: r.wait,
 	}.write(ctx, r.log, resp, err)
-	r.started = time.Now().Add(r.wait)
+	if again {
+		r.started = time.Now().Add(r.wait)
+	}
 	// go-retryablehttp keeps err; what it is told here is only whether to go on.
 	return again, nil
 }
@@ -198,7 +199,7 @@ func (r *retrier) again(ctx context.Context, may bool, atLeast time.Duration) bo
 		return false
 	}
 	r.wait = max(r.opts.wait(r.attempts), atLeast)
-	if deadline, ok := ctx.Deadline(); ok && atLeast > 0 && time.Until(deadline) < r.wait {
+	if atLeast > 0 && endsWithin(ctx, r.wait) {
 		// Waiting would only turn this answer into a bare "deadline exceeded".
 		if !errors.Is(r.last, ErrRateLimited) {
 			return false
@@ -207,6 +208,12 @@ func (r *retrier) again(ctx context.Context, may bool, atLeast time.Duration) bo
 		return false
 	}
 	return true
+}
+
+// endsWithin says that the context's deadline comes before d has passed.
+func endsWithin(ctx context.Context, d time.Duration) bool {
+	deadline, ok := ctx.Deadline()
+	return ok && time.Until(deadline) < d
 }
 
 // mayRepeatStatus says which answers are worth another attempt: 429 always,

@@ -20,20 +20,16 @@ type RollbackError struct {
 func (e *RollbackError) Error() string {
 	reason := "it is not eligible"
 	r := orZero(e.Release)
+	_, hasCode := r.Code()
 	switch {
 	case r.Status == StatusExpired:
 		reason = "its slug or image is no longer kept by the platform (status expired)"
 	case r.Status != StatusSucceeded && r.Status != "":
 		reason += " (status " + clip(string(r.Status), maxHeaderText) + ")"
-	case !hasCode(r):
+	case !hasCode:
 		reason += " (it has neither slug nor image)"
 	}
 	return fmt.Sprintf("herokubuild: %s cannot be rolled back to release v%d: %s", e.App, r.Version, reason)
-}
-
-func hasCode(r Release) bool {
-	_, ok := r.Code()
-	return ok
 }
 
 // Is matches ErrNotEligible and, where that is so, ErrExpired.

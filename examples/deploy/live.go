@@ -219,11 +219,8 @@ func (l *live) app(name, text string, status herokubuild.Status) {
 	default:
 		text = "… " + text
 	}
-	if a := l.find(name); a != nil {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		a.set(text, status == herokubuild.StatusPending)
-	} else if status.Final() {
+	known := l.update(name, func(a *appLine) { a.set(text, status == herokubuild.StatusPending) })
+	if !known && status.Final() {
 		l.note(name + "  " + text)
 	}
 }
@@ -246,15 +243,17 @@ func (l *live) draw(name string) {
 	l.apps = append(l.apps, a)
 }
 
-func (l *live) find(app string) *appLine {
+// update changes the line of an app, if it has one.
+func (l *live) update(app string, change func(*appLine)) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, a := range l.apps {
 		if a.name == app {
-			return a
+			change(a)
+			return true
 		}
 	}
-	return nil
+	return false
 }
 
 func (l *live) quiet(app string, quiet time.Duration) {
@@ -262,11 +261,7 @@ func (l *live) quiet(app string, quiet time.Duration) {
 	if quiet > 0 {
 		text = ", quiet for " + seconds(quiet) + ", alive"
 	}
-	if a := l.find(app); a != nil {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		a.quiet = text
-	}
+	l.update(app, func(a *appLine) { a.quiet = text })
 }
 
 func (l *live) shown() bool { return l.out == nil }

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
@@ -66,7 +65,7 @@ func milliseconds(d time.Duration) string { return fmt.Sprintf("%d ms", d.Millis
 func outcome(s sdktrace.ReadOnlySpan) string {
 	text := ""
 	for _, a := range s.Attributes() {
-		if a.Key == attribute.Key("http.response.status_code") {
+		if a.Key == "http.response.status_code" {
 			text += fmt.Sprintf("  %d", a.Value.AsInt64())
 		}
 	}

@@ -62,7 +62,7 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 		defer func() { _ = os.RemoveAll(dir) }()
-		// This process does little itself: see peak.Memory.
+		// This process does little itself: see peak.MiB.
 		cmd := exec.CommandContext(ctx, self(), "-write", dir, "-mixed", fmt.Sprint(*mixed))
 		cmd.Stderr = os.Stderr
 		if err := cmd.Run(); err != nil {
@@ -140,22 +140,15 @@ func compare(ctx context.Context, dir string, times int) error {
 			tarTime, tarSize = best, size
 		}
 		fmt.Fprintf(table, "%s\t%.2f\t%.0f\t%.2f\t%d\t%.3f\t%s\t\n", w.name, best.Seconds(),
-			float64(bytes)/(1<<20)/best.Seconds(), tarTime.Seconds()/best.Seconds(), size, float64(size)/float64(tarSize), mebibytes(memory))
+			float64(bytes)/(1<<20)/best.Seconds(), tarTime.Seconds()/best.Seconds(), size, float64(size)/float64(tarSize), memory)
 	}
 	return table.Flush()
 }
 
-func mebibytes(n int64) string {
-	if n == 0 {
-		return "?"
-	}
-	return fmt.Sprint(n >> 20)
-}
-
-func measure(ctx context.Context, w way, dir string, times int) (best time.Duration, size, memory int64, err error) {
+func measure(ctx context.Context, w way, dir string, times int) (best time.Duration, size int64, memory string, err error) {
 	temp, err := os.MkdirTemp("", "archivebench-out-")
 	if err != nil {
-		return 0, 0, 0, err
+		return 0, 0, "", err
 	}
 	defer func() { _ = os.RemoveAll(temp) }()
 	out := filepath.Join(temp, "a.tgz")
@@ -166,19 +159,19 @@ func measure(ctx context.Context, w way, dir string, times int) (best time.Durat
 		cmd.Stdout = &said
 		start := time.Now()
 		if err := cmd.Run(); err != nil {
-			return 0, 0, 0, err
+			return 0, 0, "", err
 		}
 		took := time.Since(start)
 		if best == 0 || took < best {
 			best = took
 		}
-		memory = peak.Memory(cmd.ProcessState)
+		memory = peak.MiB(cmd.ProcessState)
 		if _, err := fmt.Sscan(said.String(), &size); err == nil {
 			continue
 		}
 		info, err := os.Stat(out)
 		if err != nil {
-			return 0, 0, 0, err
+			return 0, 0, "", err
 		}
 		size = info.Size()
 	}

@@ -51,11 +51,7 @@ func deployMemory(ctx context.Context) (measured string, err error) {
 	if err := cmd.Run(); err != nil {
 		return "", err
 	}
-	memory := peak.Memory(cmd.ProcessState)
-	if memory == 0 {
-		return "?", nil
-	}
-	return fmt.Sprintf("%d MiB", memory>>20), nil
+	return peak.MiB(cmd.ProcessState) + " MiB", nil
 }
 
 // deploy is what the process does whose memory counts.

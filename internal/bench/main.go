@@ -39,7 +39,7 @@ func main() {
 }
 
 func run(ctx context.Context, w io.Writer, count int) error {
-	// First: see peak.Memory.
+	// First: see peak.MiB.
 	memory, err := deployMemory(ctx)
 	if err != nil {
 		return err

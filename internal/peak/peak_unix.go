@@ -1,6 +1,5 @@
 //go:build linux || darwin
 
-// Package peak says how much memory a process took.
 package peak
 
 import (
@@ -9,10 +8,8 @@ import (
 	"syscall"
 )
 
-// Memory is the most bytes that an ended process, or one of its children, had in
-// memory; 0 where that is not known. A process begins with the memory of the one
-// that starts it, which therefore should have little.
-func Memory(p *os.ProcessState) int64 {
+// memory is in bytes; 0 is not known.
+func memory(p *os.ProcessState) int64 {
 	usage, ok := p.SysUsage().(*syscall.Rusage)
 	if !ok {
 		return 0
