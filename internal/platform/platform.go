@@ -356,6 +356,34 @@ func (p *Platform) addApp(name string, generation namedRef) error {
 	return nil
 }
 
+// AppID returns the id of an app, or nothing.
+func (p *Platform) AppID(name string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if a := p.findApp(name); a != nil {
+		return a.id
+	}
+	return ""
+}
+
+// Rename gives an app another name.
+func (p *Platform) Rename(app, name string) error {
+	if !validAppName(name) {
+		return fmt.Errorf("platform: %q is not a valid app name", name)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a := p.findApp(app)
+	switch {
+	case a == nil:
+		return fmt.Errorf("platform: no app %q", app)
+	case p.findApp(name) != nil:
+		return fmt.Errorf("platform: app %q exists", name)
+	}
+	a.name, a.updated = name, time.Now()
+	return nil
+}
+
 // SetConfigVars sets config vars of an app, next to those that it has, without
 // making a release of it.
 func (p *Platform) SetConfigVars(app string, vars map[string]string) error {
