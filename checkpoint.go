@@ -2,111 +2,144 @@ package herokubuild
 
 import (
 	"maps"
-	"net/url"
+	"slices"
 	"time"
 )
 
 // Checkpoint is how far a deploy has come: a small value that JSON carries, for
-// a later process to go on from ([BuildAndReleaseOptions].Checkpoint). Every
-// [Event], [Result] and [DeployError] has one. It contains no secrets.
+// a later process to resume from ([BuildAndReleaseOptions].Checkpoint,
+// [FanOutOptions].Checkpoint). Every [Event], [Result], [DeployError] and
+// [FanOutError] has one. It contains no secrets. The rules:
 //
-// A deploy that goes on does not upload or build again what is built or being
-// built, and does not release again where it has; it looks for what an earlier
-// process may have started without hearing the answer. A build that failed or
-// was cancelled is nothing to go on with: the Checkpoint then starts anew. An
-// app whose release failed gets another.
+//   - Store each new one before returning from OnEvent, and resume from the
+//     last; [CheckpointFile] does. Even an older one never leads to a second
+//     build, or to a second release of an app.
+//   - The zero Checkpoint has nothing to resume, nor has one after a build that
+//     failed or was canceled, or whose release failed on BuildApp: the next call
+//     starts from scratch. Any other is for the same apps and source only
+//     ([ErrCheckpointMismatch]). See [Checkpoint.Resumable].
+//   - An app gets another release only if its release failed or was rolled back.
+//     One that runs what somebody else has released since is left alone
+//     ([ErrSuperseded]).
+//   - An interrupted rollback is finished before anything else, and the call
+//     then fails with what caused the rollback. After a finished rollback the
+//     next call releases the same build again.
+//   - Delete it when the deploy has succeeded.
 //
-// The Checkpoint of a deploy that has succeeded leads to the same result again,
-// and nothing is built: forget it then. One that is given together with another
-// source than its own is refused, as far as the two can be told apart.
+// The fields are for reading and storing. Maps are keyed by app as the caller
+// named it and are shared by events: do not change them.
 type Checkpoint struct {
-	// BuildApp is the app that builds, as the caller named it.
+	// BuildApp is the app that builds.
 	BuildApp string `json:"build_app,omitzero"`
-	// Source is the address of the source, without its query: what tells the
-	// build of this deploy from others. After is the id of the build before
-	// it, where the source was not uploaded for this deploy alone.
-	Source string `json:"source,omitzero"`
-	After  string `json:"after,omitzero"`
+	// Token identifies the rollout, or the build of a SourceURL, on the
+	// platform: it is part of the description that is sent with each.
+	Token string `json:"token,omitzero"`
+	// Source is the URL of the source without its query, which identifies the
+	// build of an uploaded source. SourceDigest is a hash of the whole URL
+	// without its signature, for a SourceURL, and Before are the ids of earlier
+	// builds of that URL.
+	Source       string   `json:"source,omitzero"`
+	SourceDigest string   `json:"source_digest,omitzero"`
+	Before       []string `json:"before,omitempty"`
 	// Version and Checksum are those of the source.
 	Version  string `json:"version,omitzero"`
 	Checksum string `json:"checksum,omitzero"`
 	// Commit is that of the directory, if the version was not given and there
-	// were no changes.
+	// were no uncommitted changes.
 	Commit string `json:"commit,omitzero"`
 	// Build is the id of the build.
 	Build string `json:"build,omitzero"`
-	// Output is how many bytes of the build's output had been written at the
-	// time. Output makes no events of its own: after a process that was killed,
-	// what it wrote since its last event is written again.
+	// Output is how many bytes of the build's output had been written. There is
+	// no event for output: what a process that was killed wrote after its last
+	// event is written again.
 	Output int64 `json:"output,omitzero"`
-	// ReleaseTo are the apps that get the slug, besides BuildApp.
-	ReleaseTo []string `json:"release_to,omitempty"`
+	// ReleaseTo are the apps that get the slug, besides BuildApp, and
+	// Description is that of their releases.
+	ReleaseTo   []string `json:"release_to,omitempty"`
+	Description string   `json:"description,omitzero"`
 	// Slug is what is released to many apps without a build, a slug or image,
 	// and Started when that began.
 	Slug    string    `json:"slug,omitzero"`
 	Started time.Time `json:"started,omitzero"`
-	// Releases are the ids of the releases, by app as the caller named it. Not
-	// to be changed: events share the map.
+	// Apps are the ids of the apps, once known. A resumed deploy uses them, so
+	// that it stays with an app that was renamed meanwhile.
+	Apps map[string]string `json:"apps,omitempty"`
+	// Releases are the ids of the newest releases that the deploy made.
 	Releases map[string]string `json:"releases,omitempty"`
-	// Rollbacks are the ids of the releases that took apps back to what they
-	// ran before, empty where there is none yet. Once there is one, what is
-	// gone on with is the rollback.
-	Rollbacks map[string]string `json:"rollbacks,omitempty"`
+	// Rollbacks has the apps of a rollback that is not finished: the id of the
+	// release that took the app back, empty while there is none. Failures says
+	// why the rollback began.
+	Rollbacks map[string]string            `json:"rollbacks,omitempty"`
+	Failures  map[string]CheckpointFailure `json:"failures,omitempty"`
+	// Settled says that no request was under way any more: a call that resumes
+	// need not wait for its effect. No Checkpoint of an event has it.
+	Settled bool `json:"settled,omitzero"`
+	// Done says that the deploy succeeded.
+	Done bool `json:"done,omitzero"`
 }
 
+// CheckpointFailure is why an app failed, as a Checkpoint carries it.
+type CheckpointFailure struct {
+	// Reason is the text of the error.
+	Reason string `json:"reason"`
+	// Verify says that the app's release succeeded and failed Verify.
+	Verify bool `json:"verify,omitzero"`
+}
+
+// IsZero reports whether there is nothing at all in the Checkpoint.
+func (c Checkpoint) IsZero() bool {
+	return c.BuildApp == "" && c.Token == "" && c.Source == "" && c.Version == "" && c.Checksum == "" && c.Build == "" && c.Output == 0 &&
+		len(c.ReleaseTo) == 0 && c.Slug == "" && c.Started.IsZero() && len(c.Releases) == 0 && len(c.Rollbacks) == 0
+}
+
+// Resumable reports whether there is something to resume: a build that was
+// started or may have been, or a rollout that has not succeeded. It is false for
+// the zero Checkpoint and for that of a deploy that has succeeded.
+func (c Checkpoint) Resumable() bool {
+	return !c.Done && c.started()
+}
+
+// started says that there is, or may be, something on the platform to resume.
+func (c Checkpoint) started() bool { return c.attaches() || c.Slug != "" || !c.Started.IsZero() }
+
 func (c Checkpoint) check(buildApp string) error {
-	if c.BuildApp != "" && c.BuildApp != buildApp {
-		return &ArgumentError{Name: "Checkpoint", Reason: "is of a deploy of " + quote(c.BuildApp) + ", not of " + quote(buildApp)}
+	if c.BuildApp != "" && c.BuildApp != buildApp && c.started() {
+		return mismatch("a deploy of "+quote(c.BuildApp), quote(buildApp))
 	}
 	if c.Output < 0 {
-		return &ArgumentError{Name: "Checkpoint", Reason: "its output is negative"}
+		return &ArgumentError{Name: "Checkpoint.Output", Reason: "is negative"}
 	}
-	if c.Build != "" {
-		if err := checkUUID("Checkpoint.Build", c.Build); err != nil {
-			return err
-		}
+	ids := map[string][]string{"Build": {c.Build}, "Before": c.Before}
+	for name, m := range map[string]map[string]string{"Apps": c.Apps, "Releases": c.Releases, "Rollbacks": c.Rollbacks} {
+		ids[name] = slices.Collect(maps.Values(m))
 	}
-	if c.After != "" {
-		if err := checkUUID("Checkpoint.After", c.After); err != nil {
-			return err
-		}
-	}
-	for _, id := range c.Releases {
-		if err := checkUUID("Checkpoint.Releases", id); err != nil {
-			return err
-		}
-	}
-	for _, id := range c.Rollbacks {
-		if id == "" {
-			continue
-		}
-		if err := checkUUID("Checkpoint.Rollbacks", id); err != nil {
-			return err
+	for name, ids := range ids {
+		for _, id := range ids {
+			if id == "" {
+				continue
+			}
+			if err := checkUUID("Checkpoint."+name, id); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// attaches says that there is, or may be, a build to go on with.
-func (c Checkpoint) attaches() bool { return c.Build != "" || c.Source != "" }
-
-func (c Checkpoint) isZero() bool {
-	return c.BuildApp+c.Source+c.Build+c.Slug == "" && c.Started.IsZero() && len(c.Releases) == 0
+// mismatch is the error for a Checkpoint of something else than the call is
+// for: what is given would not be deployed.
+func mismatch(have, given string) error {
+	return &ArgumentError{Name: "Checkpoint", Reason: "is of " + have + ", not of " + given, Err: ErrCheckpointMismatch}
 }
+
+// attaches says that there is a build to resume, or that there may be.
+func (c Checkpoint) attaches() bool { return c.Build != "" || c.Source != "" }
 
 // clone is a copy that later steps do not change.
 func (c Checkpoint) clone() Checkpoint {
+	c.Apps = maps.Clone(c.Apps)
 	c.Releases = maps.Clone(c.Releases)
 	c.Rollbacks = maps.Clone(c.Rollbacks)
+	c.Failures = maps.Clone(c.Failures)
 	return c
-}
-
-// sourceAddress is what identifies a source: its URL without the signature,
-// which the platform may leave out or make anew.
-func sourceAddress(u SecretURL) string {
-	parsed, err := url.Parse(u.Reveal())
-	if err != nil {
-		return ""
-	}
-	return parsed.Scheme + "://" + parsed.Host + parsed.EscapedPath()
 }

@@ -49,6 +49,23 @@ var (
 	// ErrSkipped is matched by the outcome of an app that got no release
 	// because an earlier one failed or the context ended.
 	ErrSkipped = errors.New("not attempted")
+	// ErrSuperseded reports that an app no longer runs the release of the deploy,
+	// because somebody else has released to it since.
+	ErrSuperseded = errors.New("superseded")
+	// ErrCheckpointMismatch reports that a [Checkpoint] is of another deploy than
+	// the call: of other apps, or of another source. Discard the Checkpoint to
+	// start from scratch. The error is an [*ArgumentError].
+	ErrCheckpointMismatch = errors.New("checkpoint of another deploy")
+	// ErrDetached is for callers to end a context with, to stop following a
+	// deploy without giving it up:
+	//
+	//	ctx, cancel := context.WithCancelCause(ctx)
+	//	cancel(herokubuild.ErrDetached)
+	//
+	// The build is not canceled and nothing is rolled back; a later call resumes
+	// from the Checkpoint of the error, which matches ErrDetached. OnEvent may
+	// return it for the same effect.
+	ErrDetached = errors.New("detached")
 	// ErrVerifyFailed is matched by the outcome of an app that was released to
 	// and found not to be well ([FanOutOptions].Verify).
 	ErrVerifyFailed = errors.New("verification failed")

@@ -43,6 +43,10 @@ const (
 	buildURL    = buildsURL + "/" + buildID
 	releasesURL = apiURL + "/apps/" + appName + "/releases"
 
+	// appID is that of testdata/app.json.
+	appID        = "01234567-89ab-cdef-0123-456789abcde0"
+	appBuildsURL = apiURL + "/apps/" + appID + "/builds"
+
 	fakeQuery  = "?AWSAccessKeyId=FAKEKEY&Expires=1893456000&Signature=fake"
 	sourceURL  = "https://storage.example.com/sources/1.tgz"
 	slugURL    = "https://storage.example.com/slugs/2.tgz"

@@ -112,14 +112,14 @@ func TestHostileStatus(t *testing.T) {
 				a := newAPI(t)
 				text := strings.Replace(golden(t, "build_pending.json"), `"pending"`, status, 1)
 				a.on("GET", apiURL+"/apps/"+appName, replyFile(t, 200, "app.json"))
-				a.on("GET", buildsURL, reply(200, "[]"))
-				a.on("POST", buildsURL, reply(201, text))
+				a.on("GET", appBuildsURL, reply(200, "[]"))
+				a.on("POST", appBuildsURL, reply(201, text))
 				a.mock.RegisterNoResponder(reply(200, text))
 				_, err := a.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{BuildApp: appName, SourceURL: sourceURL})
 				var failed *herokubuild.DeployError
 				require.ErrorAs(t, err, &failed)
 				assert.Empty(t, failed.Result.Slug)
-				assert.Equal(t, 1, a.mock.GetCallCountInfo()["POST "+buildsURL])
+				assert.Equal(t, 1, a.mock.GetCallCountInfo()["POST "+appBuildsURL])
 			})
 		})
 	}

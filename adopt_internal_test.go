@@ -1,0 +1,126 @@
+package herokubuild
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestReplacedBy(t *testing.T) {
+	t.Parallel()
+	release := func(version int, slug, description string) *Release {
+		return &Release{Version: version, Status: StatusSucceeded, Slug: Ref{ID: slug}, Description: description}
+	}
+	deployed := release(5, "new", "Deploy")
+	for name, tt := range map[string]struct {
+		newer      []*Release
+		by         int
+		rolledBack bool
+	}{
+		"nothing since":                      {},
+		"config vars":                        {newer: []*Release{release(6, "new", "Set A config vars")}},
+		"another deploy":                     {newer: []*Release{release(6, "newer", "Deploy")}, by: 6},
+		"another deploy, config vars":        {newer: []*Release{release(6, "newer", "Deploy"), release(7, "newer", "Set A config vars")}, by: 6},
+		"rolled back":                        {newer: []*Release{release(6, "old", "Rollback to v4")}, by: 6, rolledBack: true},
+		"rolled back, config vars":           {newer: []*Release{release(6, "old", "Rollback to v4"), release(7, "old", "Set A config vars")}, by: 6, rolledBack: true},
+		"rolled back, another deploy":        {newer: []*Release{release(6, "old", "Rollback to v4"), release(7, "newer", "Deploy")}, by: 7},
+		"rolled back to the same code":       {newer: []*Release{release(6, "new", "Rollback to v4")}, by: 6, rolledBack: true},
+		"back to the release":                {newer: []*Release{release(6, "newer", "Deploy"), release(7, "new", "Rollback to v5")}},
+		"rolled back and forth":              {newer: []*Release{release(6, "old", "Rollback to v4"), release(7, "new", "Rollback to v5")}},
+		"the same code again":                {newer: []*Release{release(6, "newer", "Deploy"), release(7, "new", "Promote")}},
+		"rolled back to somebody else's":     {newer: []*Release{release(6, "newer", "Deploy"), release(7, "newest", "Deploy"), release(8, "newer", "Rollback to v6")}, by: 8},
+		"a description that is no rollback":  {newer: []*Release{release(6, "newer", "Rollback to v4 of the API")}, by: 6},
+		"an image instead of the slug there": {newer: []*Release{{Version: 6, Artifacts: []Artifact{{ID: "image", Type: artifactImage}}}}, by: 6},
+	} {
+		by, rolledBack := replacedBy(deployed, tt.newer)
+		assert.Equal(t, tt.by, orZero(by).Version, name)
+		assert.Equal(t, tt.rolledBack, rolledBack, name)
+	}
+}
+
+func TestSourceIdentity(t *testing.T) {
+	t.Parallel()
+	const (
+		upload  = "https://storage.example.com/sources/1.tgz"
+		archive = "https://git.example.com/archive.tgz"
+	)
+	uploaded := sourceIdentity{address: upload, version: "v1", checksum: "SHA256:1"}
+	fetched := sourceIdentity{
+		address: archive, digest: sourceDigest(archive + "?ref=two&token=a"), version: "v1", token: "0123456789ab", before: []string{"earlier"},
+	}
+	build := func(id, url, description string) *Build {
+		return &Build{ID: id, SourceBlob: SourceBlob{URL: SecretURL(url), Version: "v1", VersionDescription: description}}
+	}
+	another := build("b", upload+"?Signature=x", "")
+	another.SourceBlob.Checksum = "SHA256:2"
+	version := build("b", upload+"?Signature=x", "")
+	version.SourceBlob.Version = "v2"
+	for name, tt := range map[string]struct {
+		id    sourceIdentity
+		build *Build
+		want  verdict
+	}{
+		"uploaded":                         {uploaded, build("b", upload+"?Signature=x", ""), ours},
+		"uploaded, without the signature":  {uploaded, build("b", upload, ""), ours},
+		"uploaded, with a description":     {uploaded, build("b", upload, "fix"), ours},
+		"another upload":                   {uploaded, build("b", "https://storage.example.com/sources/2.tgz", ""), notOurs},
+		"of another version":               {uploaded, version, notOurs},
+		"of another checksum":              {uploaded, another, notOurs},
+		"without a URL":                    {uploaded, build("b", "", ""), perhapsOurs},
+		"with the token":                   {fetched, build("b", archive, "fix (deploy 0123456789ab)"), ours},
+		"with the token, without a URL":    {fetched, build("b", "", "(deploy 0123456789ab)"), ours},
+		"with another token":               {fetched, build("b", archive+"?ref=two", "fix (deploy ba9876543210)"), notOurs},
+		"with another description":         {fetched, build("b", archive+"?ref=two", "fix"), notOurs},
+		"of the URL, signed again":         {fetched, build("b", archive+"?token=b&ref=two", ""), ours},
+		"of the URL, less the query":       {fetched, build("b", archive, ""), ours},
+		"of the URL, from before":          {fetched, build("earlier", archive+"?ref=two", ""), notOurs},
+		"of another query":                 {fetched, build("b", archive+"?ref=one&token=a", ""), notOurs},
+		"of the URL, not said, nor before": {fetched, build("b", "", ""), perhapsOurs},
+	} {
+		assert.Equal(t, tt.want, tt.id.judge(tt.build), name)
+	}
+}
+
+// What grants access is not part of a source's identity, and all else is.
+func TestSourceDigest(t *testing.T) {
+	t.Parallel()
+	same := func(a, b string) bool { return sourceDigest(SecretURL(a)) == sourceDigest(SecretURL(b)) }
+	const u = "https://h.example.com/a.tgz"
+	for _, signed := range []string{
+		"X-Amz-Signature=1&X-Amz-Date=2", "AWSAccessKeyId=a&Signature=b&Expires=1", "X-Goog-Signature=1", "sig=1&se=2&sp=r&sv=3",
+		"token=1", "private_token=1", "Policy=1&Key-Pair-Id=2&Signature=3",
+	} {
+		assert.True(t, same(u, u+"?"+signed), signed)
+		assert.True(t, same(u+"?ref=1", u+"?"+signed+"&ref=1"), signed)
+		assert.False(t, same(u+"?ref=1&"+signed, u+"?"+signed+"&ref=2"), signed)
+	}
+	assert.False(t, same(u+"?se=1", u+"?se=2"), "Azure's names without its signature")
+	assert.False(t, same(u, u+"?sha=1"))
+	assert.False(t, same(u, "https://h.example.com/b.tgz"))
+	assert.False(t, same(u, "https://i.example.com/a.tgz"))
+}
+
+// However many run at once, a full pool is enough to begin.
+func TestReserve(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, 32, reserveFor(16, 1000))
+	assert.Equal(t, 6, reserveFor(1000, 3))
+	assert.Equal(t, 450, reserveFor(2250, 40_000))
+	assert.Zero(t, reserveFor(16, 0))
+}
+
+// The error names the causes, and counts what follows from them apart.
+func TestRolloutErrorNamesCausesFirst(t *testing.T) {
+	t.Parallel()
+	e := new(FanOutError)
+	for i := range 11 {
+		app := fmt.Sprintf("app-%d", i+1)
+		e.Apps = append(e.Apps, AppRelease{App: app, Err: fmt.Errorf("%s: %w", app, ErrRolledBack)})
+	}
+	e.Apps = append(e.Apps,
+		AppRelease{App: "app-12", Err: fmt.Errorf("app-12: %w: %w", ErrVerifyFailed, errors.New("THE REASON"))},
+		AppRelease{App: "app-13", Err: ErrSkipped}, AppRelease{App: "app-14"})
+	assert.Equal(t, "herokubuild: released to 1 of 14 apps, 1 failed: app-12: verification failed: THE REASON (11 others rolled back, 1 not attempted)", e.Error())
+}

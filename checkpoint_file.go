@@ -1,0 +1,123 @@
+package herokubuild
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+)
+
+// CheckpointFile is the path of a file that keeps the Checkpoint of one deploy.
+// Keep it outside of the directory that is deployed, of which it would become a
+// part. To resume where an earlier process stopped:
+//
+//	file := herokubuild.CheckpointFile("/var/lib/deploys/shop.json")
+//	opts.Checkpoint, err = file.Load()
+//	opts.OnEvent = file.OnEvent(opts.OnEvent)
+//	result, err := client.BuildAndRelease(ctx, opts)
+//	err = errors.Join(err, file.Finish(err))
+type CheckpointFile string
+
+// Load returns the Checkpoint of the file, or the zero one if there is no file.
+func (f CheckpointFile) Load() (Checkpoint, error) {
+	var c Checkpoint
+	text, err := os.ReadFile(string(f))
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &c)
+	}
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("herokubuild: checkpoint file: %w", err)
+	}
+	return c, nil
+}
+
+// Save replaces the content of the file, at once or not at all: whoever reads it
+// meanwhile, or after a crash, finds the old Checkpoint or the new one. It
+// removes the file if c is zero.
+func (f CheckpointFile) Save(c Checkpoint) error {
+	if c.IsZero() {
+		return f.Remove()
+	}
+	text, err := json.Marshal(c)
+	if err == nil {
+		err = replaceFile(string(f), append(text, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("herokubuild: checkpoint file: %w", err)
+	}
+	return nil
+}
+
+// Remove deletes the file. That there is none is no error.
+func (f CheckpointFile) Remove() error {
+	if err := os.Remove(string(f)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("herokubuild: checkpoint file: %w", err)
+	}
+	return nil
+}
+
+// OnEvent returns a function for OnEvent that saves the Checkpoint of each event
+// in which it has changed, and then calls next, which may be nil. The deploy
+// ends if it cannot be saved.
+func (f CheckpointFile) OnEvent(next func(ctx context.Context, e Event) error) func(ctx context.Context, e Event) error {
+	var saved Checkpoint
+	return func(ctx context.Context, e Event) error {
+		// A phase may be the first of another call, and the file another one since.
+		if !reflect.DeepEqual(e.Checkpoint, saved) || e.Kind == EventPhase && !e.Checkpoint.IsZero() {
+			if err := f.Save(e.Checkpoint); err != nil {
+				return err
+			}
+			saved = e.Checkpoint
+		}
+		if next == nil {
+			return nil
+		}
+		return next(ctx, e)
+	}
+}
+
+// Finish stores what the error of a deploy leaves to resume, and removes the
+// file after a success. An error that has no Checkpoint leaves the file as it
+// is.
+func (f CheckpointFile) Finish(err error) error {
+	var deploy *DeployError
+	var rollout *FanOutError
+	switch {
+	case err == nil:
+		return f.Remove()
+	case errors.As(err, &deploy):
+		return f.Save(deploy.Checkpoint)
+	case errors.As(err, &rollout):
+		return f.Save(rollout.Checkpoint)
+	}
+	return nil
+}
+
+// replaceFile writes a new file beside the old one and renames it.
+func replaceFile(name string, content []byte) (err error) {
+	temp, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(temp.Name())
+		}
+	}()
+	_, err = temp.Write(content)
+	if err == nil {
+		err = temp.Sync()
+	}
+	if err = cmp.Or(err, temp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(temp.Name(), name)
+}

@@ -1,0 +1,291 @@
+package herokubuild_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/herokubuild/herokubuild"
+	"github.com/herokubuild/herokubuild/internal/platform"
+)
+
+// A caller that detaches leaves the build running, and the releases as they are;
+// another call resumes.
+func TestDetach(t *testing.T) {
+	t.Parallel()
+	ways := map[string]func(cancel context.CancelCauseFunc) error{
+		"by the context": func(cancel context.CancelCauseFunc) error {
+			cancel(herokubuild.ErrDetached)
+			return nil
+		},
+		"by OnEvent": func(context.CancelCauseFunc) error { return herokubuild.ErrDetached },
+	}
+	for name, way := range ways {
+		for _, kind := range []herokubuild.EventKind{herokubuild.EventBuildCreated, herokubuild.EventReleaseCreated, herokubuild.EventReleaseDone} {
+			t.Run(name+", "+string(kind), func(t *testing.T) {
+				t.Parallel()
+				proceed := make(chan struct{})
+				p, client := startPlatform(t, platform.Options{Builder: platform.BuilderFunc(func(ctx context.Context, _ *platform.Job) error {
+					select {
+					case <-proceed:
+					case <-ctx.Done():
+					}
+					return ctx.Err()
+				})}, quickRetry())
+				if kind != herokubuild.EventBuildCreated {
+					close(proceed)
+				}
+				ctx, cancel := context.WithCancelCause(t.Context())
+				defer cancel(nil)
+				opts := deploy()
+				opts.Archive = archiveOf(t)
+				opts.Release = herokubuild.FanOutOptions{Rollback: herokubuild.RollbackAll, Verify: unhealthy()}
+				opts.OnEvent = func(_ context.Context, e herokubuild.Event) error {
+					if e.Kind == kind {
+						return way(cancel)
+					}
+					return nil
+				}
+				_, err := client.BuildAndRelease(ctx, opts)
+				require.ErrorIs(t, err, herokubuild.ErrDetached)
+				var failed *herokubuild.DeployError
+				require.ErrorAs(t, err, &failed)
+				assert.False(t, failed.Canceled)
+				require.NoError(t, failed.CancelErr)
+				require.NotErrorIs(t, err, herokubuild.ErrRolledBack)
+				assert.Equal(t, p.Builds("example-app")[0].ID, failed.Checkpoint.Build)
+				if kind == herokubuild.EventBuildCreated {
+					assert.Equal(t, "pending", p.Builds("example-app")[0].Status)
+					close(proceed)
+				}
+				opts.OnEvent, opts.Checkpoint = nil, checkpointOf(t, err)
+				_, err = client.BuildAndRelease(t.Context(), opts)
+				require.NoError(t, err)
+				assert.Len(t, p.Builds("example-app"), 1)
+				assert.Equal(t, 1, releasesOf(p, "other-app"))
+			})
+		}
+	}
+}
+
+// stalled is a deploy whose build prints, in a bubble, and the calls of DELETE.
+func stalled(t *testing.T, canceled ...func(*http.Request) (*http.Response, error)) *api {
+	t.Helper()
+	a := newAPI(t)
+	a.on("GET", apiURL+"/apps/"+appName, replyFile(t, 200, "app.json"))
+	a.on("GET", appBuildsURL, reply(200, "[]"))
+	a.on("POST", appBuildsURL, replyFile(t, 201, "build_pending.json"))
+	a.on("GET", appBuildsURL+"/"+buildID, replyFile(t, 200, "build_pending.json"))
+	for _, answer := range canceled {
+		a.on("DELETE", appBuildsURL+"/"+buildID, answer)
+	}
+	responder, w := live(200)
+	a.on("GET", outputURL, responder)
+	go func() { _, _ = io.WriteString(w, "compiling\n") }()
+	return a
+}
+
+// A writer that blocks holds up neither the end of the context nor Timeout, and
+// the build is canceled all the same.
+func TestAnOutputThatBlocks(t *testing.T) {
+	t.Parallel()
+	for name, stop := range map[string]func(context.CancelFunc, *herokubuild.BuildAndReleaseOptions){
+		"context": func(cancel context.CancelFunc, _ *herokubuild.BuildAndReleaseOptions) {
+			time.AfterFunc(time.Minute, cancel)
+		},
+		"timeout": func(_ context.CancelFunc, o *herokubuild.BuildAndReleaseOptions) { o.Timeout = time.Minute },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var canceledAt atomic.Value
+				start := time.Now()
+				a := stalled(t, func(req *http.Request) (*http.Response, error) {
+					canceledAt.Store(time.Since(start))
+					return reply(200, strings.Replace(golden(t, "build_pending.json"), `"pending"`, `"failed"`, 1))(req)
+				})
+				unblock := make(chan struct{})
+				defer close(unblock)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				events := 0
+				opts := herokubuild.BuildAndReleaseOptions{
+					BuildApp: appName, SourceURL: sourceURL,
+					Output: writer(func(p []byte) (int, error) {
+						<-unblock
+						return len(p), nil
+					}),
+					OnEvent: func(context.Context, herokubuild.Event) error {
+						events++
+						return nil
+					},
+				}
+				stop(cancel, &opts)
+				_, err := a.BuildAndRelease(ctx, opts)
+				require.ErrorIs(t, err, map[string]error{"context": context.Canceled, "timeout": herokubuild.ErrWaitTimeout}[name])
+				var failed *herokubuild.DeployError
+				require.ErrorAs(t, err, &failed)
+				assert.True(t, failed.Canceled)
+				assert.Equal(t, time.Minute, canceledAt.Load(), "at once, not after the writer")
+				assert.LessOrEqual(t, time.Since(start), time.Minute+20*time.Second)
+				require.Error(t, failed.Result.OutputErr)
+			})
+		})
+	}
+}
+
+// A cancel that was only accepted is not yet one that has happened.
+func TestACancelThatWasOnlyAccepted(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		then     string
+		canceled bool
+	}{"and succeeds": {"succeeded", false}, "and fails": {"failed", true}, "and goes on": {"pending", false}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				var accepted atomic.Bool
+				build := func(status string) string {
+					return strings.Replace(golden(t, "build_pending.json"), `"pending"`, `"`+status+`"`, 1)
+				}
+				a := stalled(t, func(req *http.Request) (*http.Response, error) {
+					accepted.Store(true)
+					return reply(202, build("pending"))(req)
+				})
+				a.on("GET", appBuildsURL+"/"+buildID, func(req *http.Request) (*http.Response, error) {
+					if accepted.Load() && time.Since(start) > 63*time.Second {
+						return reply(200, build(tt.then))(req)
+					}
+					return reply(200, build("pending"))(req)
+				})
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				_, err := a.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{BuildApp: appName, SourceURL: sourceURL})
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				var failed *herokubuild.DeployError
+				require.ErrorAs(t, err, &failed)
+				assert.Equal(t, tt.canceled, failed.Canceled)
+				assert.Equal(t, tt.canceled, failed.Checkpoint.IsZero(), "the build is there to be resumed")
+				assert.Equal(t, tt.then == "pending", failed.CancelErr != nil)
+				assert.LessOrEqual(t, time.Since(start), 75*time.Second)
+			})
+		})
+	}
+}
+
+// A panic of a callback is the caller's, in the caller's goroutine, and the
+// build is canceled first.
+func TestCallbacksThatPanic(t *testing.T) {
+	t.Parallel()
+	boom := func(kind herokubuild.EventKind) func(context.Context, herokubuild.Event) error {
+		return when(kind, func() { panic("boom") })
+	}
+	for name, set := range map[string]func(*herokubuild.BuildAndReleaseOptions){
+		"OnEvent of the upload":  func(o *herokubuild.BuildAndReleaseOptions) { o.OnEvent = boom(herokubuild.EventUpload) },
+		"OnEvent of the build":   func(o *herokubuild.BuildAndReleaseOptions) { o.OnEvent = boom(herokubuild.EventBuildCreated) },
+		"OnEvent of the release": func(o *herokubuild.BuildAndReleaseOptions) { o.OnEvent = boom(herokubuild.EventReleaseCreated) },
+		"Output": func(o *herokubuild.BuildAndReleaseOptions) {
+			o.Output = writer(func([]byte) (int, error) { panic("boom") })
+		},
+		"Verify": func(o *herokubuild.BuildAndReleaseOptions) {
+			o.Release.Verify = func(context.Context, string, *herokubuild.Release) error { panic("boom") }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, client := startPlatform(t, platform.Options{Builder: printing("compiled\n")}, quickRetry())
+			opts := deploy()
+			opts.Archive = archiveOf(t)
+			set(&opts)
+			assert.PanicsWithValue(t, "boom", func() { _, _ = client.BuildAndRelease(t.Context(), opts) })
+			for _, b := range p.Builds("example-app") {
+				assert.NotEqual(t, "pending", b.Status)
+			}
+		})
+	}
+}
+
+// A writer that breaks the rules of io.Writer does not spoil the checkpoint.
+func TestAnOutputThatMiscounts(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{-1, 1 << 20, 0} {
+		_, client := startPlatform(t, platform.Options{Builder: printing("compiled\n")}, quickRetry())
+		opts := deploy()
+		opts.Archive = archiveOf(t)
+		opts.Output = writer(func([]byte) (int, error) { return n, nil })
+		_, err := client.BuildAndRelease(t.Context(), opts)
+		var failed *herokubuild.DeployError
+		require.ErrorAs(t, err, &failed)
+		assert.Zero(t, failed.Checkpoint.Output)
+		if n == 0 {
+			require.ErrorIs(t, err, io.ErrShortWrite)
+		}
+	}
+}
+
+// The error of a callback is the caller's own, and says nothing of the arguments
+// of the call.
+func TestArgumentErrorsOfCallbacks(t *testing.T) {
+	t.Parallel()
+	_, client := startPlatform(t, platform.Options{Builder: printing("compiled\n")}, quickRetry())
+	own := errors.New("my own")
+	opts := deploy()
+	opts.Archive = archiveOf(t)
+	opts.Release.Verify = func(ctx context.Context, _ string, _ *herokubuild.Release) error {
+		_, err := client.Apps.Get(ctx, "?")
+		return errors.Join(own, err)
+	}
+	_, err := client.BuildAndRelease(t.Context(), opts)
+	require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
+	require.ErrorIs(t, err, own)
+	require.NotErrorIs(t, err, herokubuild.ErrInvalid)
+	var bad *herokubuild.ArgumentError
+	assert.NotErrorAs(t, err, &bad)
+}
+
+// A check that ends with its context is no verdict.
+func TestAVerifyThatIsInterrupted(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1, "web: new\n", platform.Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	outcomes, err := f.client.Releases.ReleaseToApps(ctx, f.what, f.apps, &herokubuild.FanOutOptions{
+		Verify: func(ctx context.Context, _ string, _ *herokubuild.Release) error {
+			cancel()
+			return ctx.Err()
+		},
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotErrorIs(t, outcomes[0].Err, herokubuild.ErrVerifyFailed)
+}
+
+// Output that cannot be read is reported with the result, and changes nothing
+// about the outcome.
+func TestLostOutputIsReported(t *testing.T) {
+	t.Parallel()
+	_, client := startPlatform(t, platform.Options{Builder: printing("compiled\n"), Faults: func(at platform.FaultPoint) platform.Fault {
+		if at.Host == "stream" {
+			return platform.Fault{Status: 404}
+		}
+		return platform.Fault{}
+	}}, quickRetry())
+	opts := deploy()
+	opts.Archive = archiveOf(t, file{"Procfile", "release: echo migrating\n"})
+	result, err := client.BuildAndRelease(t.Context(), opts)
+	require.NoError(t, err)
+	var lost *herokubuild.StreamError
+	require.ErrorAs(t, result.OutputErr, &lost)
+	for _, out := range result.Releases {
+		require.ErrorAs(t, out.OutputErr, &lost)
+		assertErrorClean(t, out.OutputErr)
+	}
+}
