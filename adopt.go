@@ -226,6 +226,9 @@ type standing struct {
 	// to what was there before, or somebody else's.
 	by         *Release
 	rolledBack bool
+	// awaited is a newer release that is pending and would take the app back to
+	// this one.
+	awaited *Release
 }
 
 // version is that of the release, 0 if there is none.
@@ -260,9 +263,7 @@ func findStanding(ctx context.Context, c *Client, app, id string, ours func(*Rel
 			s.release = r
 			break
 		}
-		if r.Status == StatusSucceeded || r.Status == "" {
-			newer = append(newer, r)
-		}
+		newer = append(newer, r)
 	}
 	if s.release == nil {
 		if id == "" {
@@ -274,9 +275,28 @@ func findStanding(ctx context.Context, c *Client, app, id string, ours func(*Rel
 	}
 	if s.release.Status == StatusSucceeded && !s.release.Current {
 		slices.Reverse(newer)
-		s.by, s.rolledBack = replacedBy(s.release, newer)
+		s.replace(newer)
 	}
 	return s, nil
+}
+
+// replace finds out what has taken the place of the release: newer are the
+// releases since, in order.
+func (s *standing) replace(newer []*Release) {
+	var succeeded, expected []*Release
+	var pending *Release
+	for _, r := range newer {
+		switch r.Status {
+		case StatusSucceeded, "":
+			succeeded, expected = append(succeeded, r), append(expected, r)
+		case StatusPending:
+			expected, pending = append(expected, r), r
+		}
+	}
+	s.by, s.rolledBack = replacedBy(s.release, succeeded)
+	if by, _ := replacedBy(s.release, expected); by == nil && s.by != nil {
+		s.awaited = pending
+	}
 }
 
 // replacedBy follows what an app has run since a release: newer are the releases

@@ -122,5 +122,5 @@ func TestRolloutErrorNamesCausesFirst(t *testing.T) {
 	e.Apps = append(e.Apps,
 		AppRelease{App: "app-12", Err: fmt.Errorf("app-12: %w: %w", ErrVerifyFailed, errors.New("THE REASON"))},
 		AppRelease{App: "app-13", Err: ErrSkipped}, AppRelease{App: "app-14"})
-	assert.Equal(t, "herokubuild: released to 1 of 14 apps, 1 failed: app-12: verification failed: THE REASON (11 others rolled back, 1 not attempted)", e.Error())
+	assert.Equal(t, "herokubuild: released to 1 of 14 apps, 1 failed: app-12: verification failed: THE REASON (11 rolled back, 1 not attempted)", e.Error())
 }

@@ -144,7 +144,7 @@ func (e *FanOutError) Error() string {
 	}
 	var others []string
 	if rolledBack > 0 {
-		others = append(others, fmt.Sprintf("%d others rolled back", rolledBack))
+		others = append(others, fmt.Sprintf("%d rolled back", rolledBack))
 	}
 	if skipped > 0 {
 		others = append(others, fmt.Sprintf("%d not attempted", skipped))
@@ -259,7 +259,7 @@ func (f *fanOut) begin(c Checkpoint, apps []string) {
 		if c.Token == "" {
 			return r.Description == f.what.Description && f.what.madeFrom(r)
 		}
-		return strings.HasSuffix(r.Description, c.Token+")") && f.what.madeFrom(r)
+		return strings.HasSuffix(r.Description, c.Token+")")
 	}
 	outcomes := make([]AppRelease, len(apps))
 	for i, app := range apps {

@@ -193,10 +193,19 @@ func (f *fanOut) earlier(ctx context.Context, t *target) (*standing, error) {
 }
 
 func (f *fanOut) standing(ctx context.Context, t *target) (*standing, error) {
-	if err := f.pace.wait(ctx); err != nil {
-		return nil, err
+	for {
+		if err := f.pace.wait(ctx); err != nil {
+			return nil, err
+		}
+		s, err := findStanding(ctx, f.client, t.app, f.log.saved().Releases[t.out.App], f.ours)
+		if err != nil || s.awaited == nil {
+			return s, err
+		}
+		get := func(ctx context.Context) (*Release, error) { return f.client.Releases.Get(ctx, t.app, s.awaited.ID) }
+		if _, err := waitFinal(ctx, nil, f.backoff, get, func(r *Release) Status { return r.Status }); err != nil {
+			return nil, err
+		}
 	}
-	return findStanding(ctx, f.client, t.app, f.log.saved().Releases[t.out.App], f.ours)
 }
 
 // find returns the newest release of this rollout with a version above after,

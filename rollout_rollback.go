@@ -5,16 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 )
 
 // rollBack takes apps back to what they ran before, as the options say.
 func (f *fanOut) rollBack(ctx context.Context) {
-	all := false
-	for _, t := range f.targets {
-		// An app that runs something newer is no reason to take others back.
-		all = all || f.opts.Rollback == RollbackAll && t.out.Err != nil && !errors.Is(t.out.Err, ErrSuperseded)
-	}
+	all := f.opts.Rollback == RollbackAll && (ctx.Err() != nil || f.anyFailed())
 	var back []*target
 	for i := range f.targets {
 		t := &f.targets[i]
@@ -39,13 +36,22 @@ func (f *fanOut) rollBack(ctx context.Context) {
 	f.rollBackAll(ctx, back)
 }
 
-// reasons are why the apps failed that did, as a checkpoint carries them.
+// anyFailed reports whether an app failed by itself. One that runs something
+// newer is no reason to take others back.
+func (f *fanOut) anyFailed() bool {
+	return slices.ContainsFunc(f.targets, func(t target) bool {
+		return t.out.Err != nil && isCause(t.out.Err) && !errors.Is(t.out.Err, ErrSuperseded)
+	})
+}
+
+// reasons are why the apps failed that did, as a checkpoint carries them; nil if
+// none did.
 func (f *fanOut) reasons() map[string]CheckpointFailure {
-	reasons := map[string]CheckpointFailure{}
+	var reasons map[string]CheckpointFailure
 	for _, t := range f.targets {
 		if t.out.Err != nil && isCause(t.out.Err) {
 			text := strings.TrimPrefix(strings.TrimPrefix(t.out.Err.Error(), "herokubuild: "), t.out.App+": ")
-			reasons[t.out.App] = CheckpointFailure{Reason: clip(redactText(text), maxErrorText), Verify: errors.Is(t.out.Err, ErrVerifyFailed)}
+			reasons = with(reasons, t.out.App, CheckpointFailure{Reason: clip(redactText(text), maxErrorText), Verify: errors.Is(t.out.Err, ErrVerifyFailed)})
 		}
 	}
 	return reasons

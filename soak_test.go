@@ -31,14 +31,7 @@ import (
 // SOAK_RUNS is how many deploys there are (40 if it is not set) and SOAK_SEED
 // the seed of the first; each further one has the next.
 func TestSoak(t *testing.T) {
-	runs, seed := uint64(40), uint64(1)
-	for name, into := range map[string]*uint64{"SOAK_RUNS": &runs, "SOAK_SEED": &seed} {
-		if text := os.Getenv(name); text != "" {
-			n, err := strconv.ParseUint(text, 10, 64)
-			require.NoError(t, err, name)
-			*into = n
-		}
-	}
+	runs, seed := soakSettings(t)
 	before := runtime.NumGoroutine()
 	var all soakTally
 	slots := make(chan struct{}, 4*runtime.GOMAXPROCS(0))
@@ -63,6 +56,20 @@ func TestSoak(t *testing.T) {
 			t.Fatalf("%d goroutines are left behind: %s", runtime.NumGoroutine()-before, &dump)
 		}
 	}
+}
+
+// soakSettings are the number of runs and the seed of the first.
+func soakSettings(t *testing.T) (runs, seed uint64) {
+	t.Helper()
+	runs, seed = 40, 1
+	for name, into := range map[string]*uint64{"SOAK_RUNS": &runs, "SOAK_SEED": &seed} {
+		if text := os.Getenv(name); text != "" {
+			n, err := strconv.ParseUint(text, 10, 64)
+			require.NoError(t, err, name)
+			*into = n
+		}
+	}
+	return runs, seed
 }
 
 // soakTally sums up what happened.
