@@ -91,6 +91,10 @@ func TestResponsesThatNameNothing(t *testing.T) {
 			_, err := a.Releases.Current(ctx, appName)
 			return err
 		}},
+		"list of apps": {"GET", apiURL + "/apps", join(noID, []string{"null"}), func(ctx context.Context, a *api) error {
+			_, err := a.Apps.ListPage(ctx, nil)
+			return err
+		}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

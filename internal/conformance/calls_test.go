@@ -135,6 +135,12 @@ func (r *rig) apps(t *testing.T) {
 	byID, err := r.Apps.Get(t.Context(), app.ID)
 	require.NoError(t, err)
 	assert.Equal(t, app, byID)
+	apps := 0
+	for _, err := range r.Apps.List(t.Context(), &herokubuild.ListOptions{SortBy: "name", PageSize: 1}) {
+		require.NoError(t, err)
+		apps++
+	}
+	assert.Equal(t, 3, apps)
 	_, err = r.RateLimitRemaining(t.Context())
 	require.NoError(t, err)
 }
