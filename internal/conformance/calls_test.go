@@ -303,7 +303,10 @@ func TestEveryAnswerOfTheEmbeddedPlatformIsOneOfTheSchema(t *testing.T) {
 	do("GET", "/apps/"+buildApp+"/releases/1/config-vars", nil)
 	fir, err := r.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{BuildApp: firApp, Archive: r.archive})
 	require.NoError(t, err)
-	do("GET", "/apps/"+firApp+"/oci-images/"+fir.Releases[0].Release.Image(), nil)
+	image := fir.Releases[0].Release.Image()
+	id, err := r.Releases.ImageID(ctx, firApp, image)
+	require.NoError(t, err)
+	assert.Equal(t, image, id)
 	c := &callCheck{schema: s, ranges: rangeDifferences(), seen: map[string]int{}}
 	c.check(t, r.recorder.take())
 
