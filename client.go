@@ -110,8 +110,8 @@ func WithUserAgent(product string) Option {
 // attempt of a request, connections to output streams included, with these
 // attributes: method, host, path, status or error, duration (until the answer
 // has come; of uploads, the whole; of downloads and streams, its beginning),
-// attempt (from 1), and where the platform sent them request_id and
-// rate_remaining. At level info it is what the package does about trouble: the
+// attempt (from 1), request_id (of requests to the API: that of the response, or
+// the one that was sent), and where the platform sent it rate_remaining. At level info it is what the package does about trouble: the
 // line of an attempt that is followed by another (with wait), streams that are
 // connected again, lost answers whose build or release was found, and waits for
 // the rate limit. At level warn it is what the platform warns of. Failures are
@@ -213,11 +213,9 @@ func checkBaseURL(field, raw string) (*url.URL, error) {
 	return &base, nil
 }
 
-const (
-	// attemptTimeout bounds one attempt of an API call, headers and body. The
-	// platform's router gives up after 30 s.
-	attemptTimeout = time.Minute
-)
+// attemptTimeout bounds one attempt of an API call, headers and body. The
+// platform's router gives up after 30 s.
+const attemptTimeout = time.Minute
 
 // newHTTPClients makes the two clients that everything goes through. They
 // share connections, not rules.
@@ -619,7 +617,7 @@ func refusal(r *retrier, status int, header http.Header, body []byte) error {
 	e := newAPIError(r.method, r.path, status, header, body)
 	e.Attempts = r.attempts
 	e.RequestID = r.responseID(header)
-	e.MaybeApplied = !r.idempotent && status >= 500
+	e.MaybeApplied = !r.idempotent && (status >= 500 || status < 200)
 	return e
 }
 

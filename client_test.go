@@ -217,6 +217,21 @@ func TestDoChecksOut(t *testing.T) {
 	}
 }
 
+// A status below 200 is no success, whatever a transport makes of it, and what it was
+// sent in response to may have been acted on.
+func TestStatusBelow200(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{0, 100, 101, 103, 199} {
+		a := newAPI(t, noRetry())
+		a.on("POST", apiURL+"/x", reply(status, ""))
+		a.on("GET", apiURL+"/x", reply(status, ""))
+		err := a.Do(t.Context(), "POST", "/x", nil, nil, nil)
+		assert.Equal(t, status, requireAPIError(t, err).StatusCode)
+		require.ErrorIs(t, err, herokubuild.ErrMaybeApplied)
+		require.NotErrorIs(t, a.Do(t.Context(), "GET", "/x", nil, nil, nil), herokubuild.ErrMaybeApplied)
+	}
+}
+
 // The first page of a list is not the list.
 func TestDoOfAPartialList(t *testing.T) {
 	t.Parallel()

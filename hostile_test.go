@@ -78,7 +78,7 @@ func TestHostileAnswers(t *testing.T) {
 		"nothing":               {answer(200, ""), &odd},
 		"an error of an error":  {answer(500, `{"id":[],"message":{"a":1}}`), &api},
 		"a huge error":          {answer(422, `{"id":"x","message":"`+megabyte+`"}`), &api},
-		"another protocol":      {answer(101, ""), &odd},
+		"another protocol":      {answer(101, ""), &api},
 		"redirect to ftp":       {answer(302, "", "Location", "ftp://h/"), &api},
 	}
 	for name, tt := range tests {

@@ -182,7 +182,7 @@ func (r *retrier) decide(ctx context.Context, resp *http.Response, err error) bo
 		return r.again(ctx, may, 0)
 	}
 	r.unsure = false
-	if resp.StatusCode < 300 {
+	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
 		r.last = nil
 		return false
 	}
