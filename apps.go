@@ -2,7 +2,9 @@ package herokubuild
 
 import (
 	"context"
+	"iter"
 	"net/http"
+	"regexp"
 	"time"
 )
 
@@ -61,3 +63,32 @@ func (s AppsService) Get(ctx context.Context, app string) (*App, error) {
 	}
 	return fetch[App](ctx, s.client, apiCall{method: http.MethodGet, path: apiPath("apps", app)})
 }
+
+// List iterates over the apps that the credential may see, page by page as needed. An
+// error ends the iteration; it comes with a nil app.
+//
+// Endpoint: GET /apps (schema: app, List; sortable by id, name and updated_at).
+// Errors: [*ArgumentError], [*APIError], [*RequestError], [*AnswerError].
+func (s AppsService) List(ctx context.Context, opts *ListOptions) iter.Seq2[*App, error] {
+	return list[App](ctx, s.client, apiPath("apps"), opts)
+}
+
+// ListPage returns one page of the apps that the credential may see and the cursor of
+// the next. See [AppsService.List], which needs no cursor.
+func (s AppsService) ListPage(ctx context.Context, opts *ListOptions) (*Page[App], error) {
+	return listPage[App](ctx, s.client, apiPath("apps"), opts)
+}
+
+// ListForTeam iterates over the apps of a team, named by its name or id, like
+// [AppsService.List].
+//
+// Endpoint: GET /teams/{team}/apps (schema: team-app, List By Team). Errors: as
+// [AppsService.List].
+func (s AppsService) ListForTeam(ctx context.Context, team string, opts *ListOptions) iter.Seq2[*App, error] {
+	if !teamRE.MatchString(team) {
+		return failed[App](&ArgumentError{Name: "team", Reason: quote(team) + " is neither a team's name nor its id"})
+	}
+	return list[App](ctx, s.client, apiPath("teams", team, "apps"), opts)
+}
+
+var teamRE = regexp.MustCompile(`^\w[-.\w]{0,127}$`)

@@ -1,6 +1,7 @@
 package herokubuild_test
 
 import (
+	"iter"
 	"strings"
 	"testing"
 
@@ -35,7 +36,7 @@ func TestAppsGet(t *testing.T) {
 func TestAppNames(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
-	a.mock.RegisterNoResponder(reply(200, `{"id":"x"}`))
+	a.mock.RegisterNoResponder(reply(200, `{"id":"`+slugID+`"}`))
 	for _, good := range []string{"abc", "a-1", "a" + strings.Repeat("b", 29), buildID, strings.ToUpper(buildID)} {
 		_, err := a.Apps.Get(t.Context(), good)
 		require.NoError(t, err, good)
@@ -51,4 +52,31 @@ func TestAppNames(t *testing.T) {
 		assert.NotContains(t, argument.Error(), "\n")
 	}
 	assert.Equal(t, calls, a.mock.GetTotalCallCount())
+}
+
+func TestAppsList(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	first := reply(206, `[{"id":"`+uuidOf("1")+`","name":"one"}]`, "Next-Range", "id ]1..")
+	second := reply(200, `[{"id":"`+uuidOf("2")+`","name":"two"}]`)
+	a.on("GET", apiURL+"/apps", first, second, first)
+	a.on("GET", apiURL+"/teams/my-team/apps", first, second)
+	for _, list := range []iter.Seq2[*herokubuild.App, error]{a.Apps.List(t.Context(), nil), a.Apps.ListForTeam(t.Context(), "my-team", nil)} {
+		var names []string
+		for app, err := range list {
+			require.NoError(t, err)
+			names = append(names, app.Name)
+		}
+		assert.Equal(t, []string{"one", "two"}, names)
+	}
+	assertCall(t, a.seen()[0], "GET", apiURL+"/apps", "")
+	assertCall(t, a.seen()[2], "GET", apiURL+"/teams/my-team/apps", "")
+	page, err := a.Apps.ListPage(t.Context(), nil)
+	require.NoError(t, err)
+	assert.Equal(t, "id ]1..", page.Next)
+	for _, team := range []string{"", ".", "..", "a/b", "a b", "-x"} {
+		for _, err := range a.Apps.ListForTeam(t.Context(), team, nil) {
+			requireInvalid(t, err, "team")
+		}
+	}
 }

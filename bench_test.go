@@ -47,6 +47,7 @@ func bareGet(b testing.TB, hc *http.Client, url string, out any) {
 	req.Header.Set("Accept", accept)
 	req.Header.Set("Authorization", "Bearer "+testToken)
 	req.Header.Set("User-Agent", "bench")
+	req.Header.Set("Request-Id", buildID)
 	resp, err := hc.Do(req)
 	if err != nil {
 		b.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -109,8 +110,8 @@ func WithUserAgent(product string) Option {
 // attempt of a request, connections to output streams included, with these
 // attributes: method, host, path, status or error, duration (until the answer
 // has come; of uploads, the whole; of downloads and streams, its beginning),
-// attempt (from 1), and where the platform sent them request_id and
-// rate_remaining. At level info it is what the package does about trouble: the
+// attempt (from 1), request_id (of requests to the API: that of the response, or
+// the one that was sent), and where the platform sent it rate_remaining. At level info it is what the package does about trouble: the
 // line of an attempt that is followed by another (with wait), streams that are
 // connected again, lost answers whose build or release was found, and waits for
 // the rate limit. At level warn it is what the platform warns of. Failures are
@@ -212,14 +213,9 @@ func checkBaseURL(field, raw string) (*url.URL, error) {
 	return &base, nil
 }
 
-const (
-	// attemptTimeout bounds one attempt of an API call, headers and body. The
-	// platform's router gives up after 30 s.
-	attemptTimeout = time.Minute
-	// maxAnswer bounds an answer of the API. A page of 1,000 builds is about
-	// a megabyte.
-	maxAnswer = 32 << 20
-)
+// attemptTimeout bounds one attempt of an API call, headers and body. The
+// platform's router gives up after 30 s.
+const attemptTimeout = time.Minute
 
 // newHTTPClients makes the two clients that everything goes through. They
 // share connections, not rules.
@@ -289,7 +285,7 @@ func (t *answerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	case err == nil:
 		a.holds(resp.Body)
 		var body []byte
-		body, err = readBody(resp.Body, resp.ContentLength, maxAnswer)
+		body, err = readBody(resp.Body, resp.ContentLength, maxResponse(req.Context()))
 		resp.Body = newAnswer(body)
 	}
 	if err != nil {
@@ -299,6 +295,17 @@ func (t *answerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	return resp, nil
+}
+
+// responseBounds is the context's key for the retrier of a request, which holds the
+// bounds of the response.
+type responseBounds struct{}
+
+func maxResponse(ctx context.Context) int64 {
+	if r, ok := ctx.Value(responseBounds{}).(*retrier); ok {
+		return r.bounds.bytes
+	}
+	return maxObjectBytes
 }
 
 // attempt is one try of a request, which a timer ends.
@@ -485,6 +492,10 @@ type apiCall struct {
 	repeatable bool
 	// mayBeEmpty says that an answer without a body is one, too.
 	mayBeEmpty bool
+	// bounds limits the response; the zero value is that of a single resource.
+	bounds bounds
+	// whole says that the first page of a list is not a response.
+	whole bool
 }
 
 // call sends an apiCall and decodes the answer's body into out unless out is
@@ -502,11 +513,20 @@ func (c *Client) call(ctx context.Context, a apiCall, out any) (http.Header, err
 		}
 		body = b
 	}
+	if a.bounds.bytes == 0 {
+		a.bounds = objectBounds()
+	}
 	address := c.base + a.path
+	r := &retrier{
+		opts: c.retry, log: c.log, method: a.method, url: address, path: a.path, rate: c.rate, answered: refusal,
+		idempotent: a.repeatable || slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete}, a.method),
+		bounds:     a.bounds, requestID: newRequestID(),
+	}
 	u := address
 	if a.query != "" {
 		u += "?" + a.query
 	}
+	ctx = context.WithValue(ctx, responseBounds{}, r)
 	req, err := retryablehttp.NewRequestWithContext(ctx, a.method, u, body)
 	if err != nil {
 		return nil, &ArgumentError{Name: "request", Reason: "the method or path cannot be sent"}
@@ -519,24 +539,19 @@ func (c *Client) call(ctx context.Context, a apiCall, out any) (http.Header, err
 		return nil, err
 	}
 	maps.Copy(req.Header, a.header)
-	accept := acceptHeader
-	if a.variant != "" {
-		accept += a.variant
-	}
-	req.Header.Set("Accept", accept)
-	req.Header.Set("Authorization", "Bearer "+token)
-	req.Header.Set("User-Agent", c.userAgent)
+	setHeaders(req.Header, [][2]string{
+		{"Accept", acceptHeader + a.variant},
+		{"Authorization", "Bearer " + token},
+		{"User-Agent", c.userAgent},
+		{requestIDHeader, r.requestID},
+	})
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
 
-	r := retrier{
-		opts: c.retry, log: c.log, method: a.method, url: address, path: a.path, rate: c.rate, answered: refusal,
-		idempotent: a.repeatable || slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete}, a.method),
-	}
 	resp, err := r.do(ctx, c.api, req)
 	if errors.Is(err, errTooLarge) {
-		return nil, &AnswerError{Method: a.method, Path: a.path, StatusCode: http.StatusOK, Err: errTooLarge, MaybeApplied: !r.idempotent}
+		return nil, r.unexpected(http.StatusOK, nil, errTooLarge)
 	}
 	if err != nil {
 		return nil, err
@@ -546,17 +561,54 @@ func (c *Client) call(ctx context.Context, a apiCall, out any) (http.Header, err
 	if out == nil {
 		return resp.Header, nil
 	}
-	content, err := answerContent(resp.Body)
-	if err == nil {
-		err = decodeJSON(content, out, a.mayBeEmpty)
-	}
-	if err != nil {
-		return nil, &AnswerError{
-			Method: a.method, Path: a.path, StatusCode: resp.StatusCode,
-			RequestID: clip(resp.Header.Get("Request-Id"), maxHeaderText), Err: err, MaybeApplied: !r.idempotent,
-		}
+	if err := a.read(resp, out); err != nil {
+		return nil, r.unexpected(resp.StatusCode, resp.Header, err)
 	}
 	return resp.Header, nil
+}
+
+// setHeaders sets headers whose names are in their canonical form. One array holds
+// the values of all.
+func setHeaders(header http.Header, lines [][2]string) {
+	values := make([]string, len(lines))
+	for i, line := range lines {
+		values[i] = line[1]
+		header[line[0]] = values[i : i+1 : i+1]
+	}
+}
+
+// read decodes a response of success into out, and checks that it is one.
+func (a apiCall) read(resp *http.Response, out any) error {
+	if a.whole && resp.Header.Get(nextRangeHeader) != "" {
+		return ErrPartialList
+	}
+	content, err := answerContent(resp.Body)
+	if err != nil {
+		return err
+	}
+	switch trimmed := bytes.TrimSpace(content); {
+	case len(trimmed) == 0 && a.mayBeEmpty:
+		return nil
+	case len(trimmed) == 0:
+		return errEmptyResponse
+	case bytes.Equal(trimmed, []byte("null")):
+		return errors.New("the response is null")
+	}
+	if err := a.bounds.check(content); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(content, out); err != nil {
+		return err
+	}
+	return validate(out)
+}
+
+// unexpected makes the error of a response of success that cannot be used.
+func (r *retrier) unexpected(status int, header http.Header, err error) error {
+	return &AnswerError{
+		Method: r.method, Path: r.path, StatusCode: status,
+		RequestID: r.responseID(header), Err: err, MaybeApplied: !r.idempotent,
+	}
 }
 
 // refusal makes the error of an answer that is not a success.
@@ -564,7 +616,8 @@ func refusal(r *retrier, status int, header http.Header, body []byte) error {
 	r.rate.note(header)
 	e := newAPIError(r.method, r.path, status, header, body)
 	e.Attempts = r.attempts
-	e.MaybeApplied = !r.idempotent && status >= 500
+	e.RequestID = r.responseID(header)
+	e.MaybeApplied = !r.idempotent && (status >= 500 || status < 200)
 	return e
 }
 
@@ -583,20 +636,7 @@ func encodeJSON(v any) ([]byte, error) {
 // acceptHeader asks for the version of the API that this package knows.
 const acceptHeader = "application/vnd.heroku+json; version=3"
 
-var errEmptyAnswer = errors.New("the answer has no body")
-
-func decodeJSON(content []byte, out any, mayBeEmpty bool) error {
-	trimmed := bytes.TrimSpace(content)
-	switch {
-	case len(trimmed) == 0 && mayBeEmpty:
-		return nil
-	case len(trimmed) == 0:
-		return errEmptyAnswer
-	case bytes.Equal(trimmed, []byte("null")):
-		return errors.New("the answer is null")
-	}
-	return json.Unmarshal(content, out)
-}
+var errEmptyResponse = errors.New("the response has no body")
 
 // fetch is call for endpoints that answer with a T.
 func fetch[T any](ctx context.Context, c *Client, a apiCall) (*T, error) {
@@ -619,15 +659,21 @@ func apiPath(segments ...string) string {
 }
 
 // Do calls any endpoint of the API, for those that have no method of their own
-// in this package. Authentication, retries, limits and errors are the same.
+// in this package. Authentication, retries and errors are the same.
 //
 // The path starts with a slash and is sent as it is: escape what you put into
 // it with [url.PathEscape]. query is nil, a [url.Values], or a struct that
 // [go-querystring] encodes by its `url` tags. body is nil or anything that
-// encoding/json encodes. The answer is decoded into out, unless out is nil or
-// the answer empty.
+// encoding/json encodes. The response is decoded into out, which is nil or a
+// pointer, unless the response is empty. It may have 8 MiB, 64 levels, and 10,000
+// elements in each array and object.
 //
-// Errors: [*ArgumentError], [*APIError], [*RequestError], [*AnswerError].
+// Do does not read lists page by page. Where the response is only the first page of
+// a list and out is not nil, the error matches [ErrPartialList] and out is left as
+// it was; [List] reads all pages.
+//
+// Errors: an [*ArgumentError] before anything is sent, [*APIError],
+// [*RequestError], [*AnswerError].
 //
 // [go-querystring]: https://pkg.go.dev/github.com/google/go-querystring/query
 func (c *Client) Do(ctx context.Context, method, path string, query, body, out any) error {
@@ -637,12 +683,55 @@ func (c *Client) Do(ctx context.Context, method, path string, query, body, out a
 	if method == "" {
 		return &ArgumentError{Name: "method", Reason: "a method such as GET is needed"}
 	}
+	if err := checkOut(out); err != nil {
+		return err
+	}
 	encoded, err := encodeQuery(query)
 	if err != nil {
 		return err
 	}
-	_, err = c.call(ctx, apiCall{method: method, path: path, query: encoded, body: body, mayBeEmpty: true}, out)
+	_, err = c.call(ctx, apiCall{
+		method: method, path: path, query: encoded, body: body,
+		mayBeEmpty: true, whole: true, bounds: anyBounds(),
+	}, out)
 	return err
+}
+
+// checkOut refuses what encoding/json cannot decode into, before a request is sent
+// whose response would then be lost.
+func checkOut(out any) error {
+	if out == nil {
+		return nil
+	}
+	bad := func(reason string) error {
+		return &ArgumentError{Name: "out", Reason: fmt.Sprintf("%T %s", out, reason)}
+	}
+	v := reflect.ValueOf(out)
+	switch {
+	case v.Kind() != reflect.Pointer:
+		return bad("is not a pointer")
+	case v.IsNil():
+		return bad("is a nil pointer")
+	}
+	if _, ok := out.(json.Unmarshaler); ok {
+		return nil
+	}
+	if !decodable(v.Type().Elem()) {
+		return bad("is not a type that JSON can be decoded into")
+	}
+	return nil
+}
+
+func decodable(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Chan, reflect.Func, reflect.Complex64, reflect.Complex128, reflect.UnsafePointer:
+		return false
+	case reflect.Interface:
+		return t.NumMethod() == 0
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		return decodable(t.Elem())
+	}
+	return true
 }
 
 // checkPath refuses a path that would leave the API's host or climb out of the

@@ -2,8 +2,10 @@ package herokubuild_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -79,7 +81,7 @@ func TestNewClientAccepts(t *testing.T) {
 func TestBaseURLFromEnvironment(t *testing.T) {
 	t.Setenv("HEROKU_API_URL", "https://api.example.com/heroku/")
 	mock := httpmock.NewMockTransport()
-	mock.RegisterResponder("GET", "https://api.example.com/heroku/apps/example-app", reply(200, `{"id":"x"}`))
+	mock.RegisterResponder("GET", "https://api.example.com/heroku/apps/example-app", reply(200, `{"id":"`+slugID+`"}`))
 	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithHTTPClient(&http.Client{Transport: mock}))
 	require.NoError(t, err)
 	_, err = client.Apps.Get(t.Context(), appName)
@@ -97,7 +99,7 @@ func TestBaseURLFromEnvironment(t *testing.T) {
 func TestDefaultBaseURL(t *testing.T) {
 	t.Setenv("HEROKU_API_URL", "")
 	mock := httpmock.NewMockTransport()
-	mock.RegisterResponder("GET", apiURL+"/apps/example-app", reply(200, `{"id":"x"}`))
+	mock.RegisterResponder("GET", apiURL+"/apps/example-app", reply(200, `{"id":"`+slugID+`"}`))
 	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithHTTPClient(&http.Client{Transport: mock}))
 	require.NoError(t, err)
 	_, err = client.Apps.Get(t.Context(), appName)
@@ -185,6 +187,69 @@ func TestDoRefuses(t *testing.T) {
 			assert.Zero(t, a.mock.GetTotalCallCount())
 		})
 	}
+}
+
+// What cannot be decoded into is found before a request is sent.
+func TestDoChecksOut(t *testing.T) {
+	t.Parallel()
+	type build struct{ ID string }
+	var nothing *build
+	var reader io.Reader
+	for name, out := range map[string]any{
+		"a struct": build{}, "a map": map[string]any{}, "a slice": []build{}, "a text": "", "a nil pointer": nothing, "a function": func() {},
+		"pointer to a channel": new(chan int), "to a function": new(func()), "to an interface": &reader, "to a complex number": new(complex128),
+		"to channels": new([]chan int),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAPI(t)
+			requireInvalid(t, a.Do(t.Context(), "POST", "/x", nil, nil, out), "out")
+			assert.Zero(t, a.mock.GetTotalCallCount())
+		})
+	}
+	for name, out := range map[string]any{"nothing": nil, "a struct": new(build), "anything": new(any), "raw": new(json.RawMessage), "a map": new(map[string]any)} {
+		t.Run("pointer to "+name, func(t *testing.T) {
+			t.Parallel()
+			a := newAPI(t)
+			a.on("POST", apiURL+"/x", reply(200, `{"id":"x"}`))
+			require.NoError(t, a.Do(t.Context(), "POST", "/x", nil, nil, out))
+		})
+	}
+}
+
+// A status below 200 is no success, whatever a transport makes of it, and what it was
+// sent in response to may have been acted on.
+func TestStatusBelow200(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{0, 100, 101, 103, 199} {
+		a := newAPI(t, noRetry())
+		a.on("POST", apiURL+"/x", reply(status, ""))
+		a.on("GET", apiURL+"/x", reply(status, ""))
+		err := a.Do(t.Context(), "POST", "/x", nil, nil, nil)
+		assert.Equal(t, status, requireAPIError(t, err).StatusCode)
+		require.ErrorIs(t, err, herokubuild.ErrMaybeApplied)
+		require.NotErrorIs(t, a.Do(t.Context(), "GET", "/x", nil, nil, nil), herokubuild.ErrMaybeApplied)
+	}
+}
+
+// The first page of a list is not the list.
+func TestDoOfAPartialList(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	a.on("GET", apiURL+"/x", reply(206, `[{"id":"a"}]`, "Next-Range", "id ]a.."), reply(200, `[{"id":"a"}]`, "Next-Range", "id ]a.."), reply(206, `[{"id":"a"}]`))
+	for range 2 {
+		var out []map[string]any
+		err := a.Do(t.Context(), "GET", "/x", nil, nil, &out)
+		require.ErrorIs(t, err, herokubuild.ErrPartialList)
+		require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+		require.NotErrorIs(t, err, herokubuild.ErrMaybeApplied)
+		assert.Nil(t, out)
+	}
+	var out []map[string]any
+	require.NoError(t, a.Do(t.Context(), "GET", "/x", nil, nil, &out), "nothing is missing")
+	assert.Len(t, out, 1)
+	a.on("GET", apiURL+"/y", reply(206, `[]`, "Next-Range", "id ]a.."))
+	require.NoError(t, a.Do(t.Context(), "GET", "/y", nil, nil, nil), "nothing is wanted")
 }
 
 func TestDoAnswers(t *testing.T) {

@@ -19,7 +19,7 @@
 // did, release phases included. The steps that it is made of are the methods of
 // the services, [BuildsService], [SourcesService], [SlugsService] and
 // [ReleasesService], one resource of the API each; [Client.Do] reaches any
-// other endpoint.
+// other endpoint, and [List] any other list.
 //
 // # Source archives
 //

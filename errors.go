@@ -164,8 +164,9 @@ type APIError struct {
 	// Body is the start of an answer that was not the platform's JSON (an
 	// HTML page of a router, say); empty otherwise.
 	Body string
-	// RequestID is the Request-Id header: what Heroku's support asks for. It
-	// may be a comma-separated list and is opaque.
+	// RequestID is the Request-Id header of the response, or of the request if the
+	// response has none: what Heroku's support asks for. It may be a
+	// comma-separated list and is opaque.
 	RequestID string
 	// RetryAfter is the wait that the answer asked for, 0 if it did not.
 	RetryAfter time.Duration
@@ -272,6 +273,10 @@ type RequestError struct {
 	Method string
 	// URL is the request's URL, its secrets removed.
 	URL string
+	// RequestID is the Request-Id header that was sent with every attempt, by which
+	// Heroku's support can find it; empty for requests to other hosts than the
+	// API's.
+	RequestID string
 	// Attempts is how often the request was sent.
 	Attempts int
 	// Err is the cause of the last attempt's failure.
@@ -293,6 +298,9 @@ func (e *RequestError) Error() string {
 	if e.Last != nil {
 		text += " (last answer: " + e.Last.Error() + ")"
 	}
+	if e.RequestID != "" {
+		text += " [Request-Id " + e.RequestID + "]"
+	}
 	return text
 }
 
@@ -310,7 +318,8 @@ func (e *RequestError) Unwrap() []error {
 }
 
 // AnswerError is an answer with a status of success whose content cannot be
-// used: not JSON, of another type, larger than the package accepts, or empty.
+// used: not JSON, of another type, larger than the package accepts, empty, or
+// without what it must have (as an id).
 // It matches [ErrUnexpectedAnswer], and [ErrMaybeApplied] where the request
 // changed something.
 type AnswerError struct {
@@ -318,7 +327,8 @@ type AnswerError struct {
 	Method, Path string
 	// StatusCode is the HTTP status.
 	StatusCode int
-	// RequestID is the Request-Id header.
+	// RequestID is the Request-Id header of the response, or of the request if the
+	// response has none.
 	RequestID string
 	// Err says what is wrong with the answer.
 	Err error

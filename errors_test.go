@@ -82,9 +82,9 @@ func TestAPIErrorBodies(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := newAPI(t)
-			a.on("GET", apiURL+"/x", reply(422, tt.body))
+			a.on("GET", apiURL+"/x", reply(422, tt.body, "Request-Id", "id-1"))
 			err := a.Do(t.Context(), "GET", "/x", nil, nil, nil)
-			tt.want.Method, tt.want.Path, tt.want.StatusCode, tt.want.Attempts = "GET", "/x", 422, 1
+			tt.want.Method, tt.want.Path, tt.want.StatusCode, tt.want.Attempts, tt.want.RequestID = "GET", "/x", 422, 1, "id-1"
 			assert.Equal(t, tt.want, *requireAPIError(t, err))
 			assert.Contains(t, err.Error(), tt.text)
 			assertErrorClean(t, err)

@@ -281,7 +281,7 @@ func ExampleWithLogger() {
 func ExampleWithHTTPClient() {
 	mock := httpmock.NewMockTransport()
 	mock.RegisterResponder("GET", "https://api.heroku.com/apps/shop/releases",
-		httpmock.NewStringResponder(200, `[{"version": 7, "status": "succeeded", "current": true}]`))
+		httpmock.NewStringResponder(200, `[{"id": "0fd8f4a2-5c1b-4f7a-9d8e-3b2a1c0d9e8f", "version": 7, "status": "succeeded", "current": true}]`))
 	client, err := herokubuild.NewClient(
 		herokubuild.WithToken("any"),
 		herokubuild.WithBaseURL(herokubuild.DefaultBaseURL), // whatever HEROKU_API_URL says

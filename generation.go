@@ -1,6 +1,12 @@
 package herokubuild
 
-import "slices"
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+)
 
 // The generations of apps. Cedar apps run slugs, Fir apps images.
 const (
@@ -16,6 +22,60 @@ func (a *App) IsFir() bool { return a.Generation.Name == generationFir }
 // Image returns the id of the OCI image that a Fir app's release is of, for
 // [ReleaseCreateOptions].OCIImage; empty if there is none.
 func (r *Release) Image() string { return r.artifact(artifactImage) }
+
+// ociImage is what this package needs to know of an image. Source: the schema's
+// oci-image.
+type ociImage struct {
+	ID     string `json:"id"`
+	Digest string `json:"digest"`
+}
+
+func (i *ociImage) validate() error { return requireID("id", i.ID) }
+
+// ImageID returns the id of an OCI image that is named by its digest ("sha256:…") or
+// id. Releases name their image by id only (see [Release.Image]); the app is any Fir
+// app that can use the image.
+//
+// Endpoint: GET /apps/{app}/oci-images/{image} (schema: oci-image, Info; stability
+// prototype). Errors: [*ArgumentError], [*APIError] (matching [ErrNotFound] if there
+// is no such image), [*RequestError], [*AnswerError].
+func (s ReleasesService) ImageID(ctx context.Context, app, idOrDigest string) (string, error) {
+	if err := checkApp("app", app); err != nil {
+		return "", err
+	}
+	if err := checkImage("image", idOrDigest); err != nil {
+		return "", err
+	}
+	a := apiCall{method: http.MethodGet, path: apiPath("apps", app, "oci-images", idOrDigest)}
+	// The endpoint returns a list, although it is of one image.
+	images, err := fetch[items[ociImage]](ctx, s.client, a)
+	if err != nil {
+		return "", err
+	}
+	for _, image := range *images {
+		if strings.EqualFold(image.Digest, idOrDigest) || strings.EqualFold(image.ID, idOrDigest) {
+			return image.ID, nil
+		}
+	}
+	return "", &AnswerError{
+		Method: a.method, Path: a.path, StatusCode: http.StatusOK,
+		Err: fmt.Errorf("none of its %d images is the one that was asked for", len(*images)),
+	}
+}
+
+// withImageID returns the options with an image's id in place of its digest, so that
+// madeFrom can recognize the release.
+func (s ReleasesService) withImageID(ctx context.Context, app string, o ReleaseCreateOptions) (ReleaseCreateOptions, error) {
+	if !isDigest(o.OCIImage) {
+		return o, nil
+	}
+	id, err := s.ImageID(ctx, app, o.OCIImage)
+	if err != nil {
+		return o, err
+	}
+	o.OCIImage = id
+	return o, nil
+}
 
 func (r *Release) artifact(kind string) string {
 	i := slices.IndexFunc(r.Artifacts, func(a Artifact) bool { return a.Type == kind })

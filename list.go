@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -32,7 +33,7 @@ type ListOptions struct {
 	// From and To bound the values of SortBy, both inclusive; empty is open.
 	From, To string
 	// PageSize is how many items one request asks for, 1 to 1000. Default:
-	// the platform's, 200.
+	// the platform's, 200. A page of more items than were asked for is refused.
 	PageSize int
 	// Limit ends an iteration after this many items; 0 is no limit. It has no
 	// effect on a ListPage call.
@@ -113,61 +114,149 @@ func validHeader(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
-// errNextRange is a cursor that does not lead on.
-var errNextRange = errors.New("the list's Next-Range does not advance")
+// ErrPartialList reports that [Client.Do] got the first page of a list and that
+// there are more. It is wrapped in an [*AnswerError]. [List] reads all pages.
+var ErrPartialList = errors.New("the response is only the first page of a list")
 
-// listPage asks for one page of the list at path.
-func listPage[T any](ctx context.Context, c *Client, path string, opts *ListOptions) (*Page[T], error) {
-	asked, err := opts.rangeHeader()
-	if err != nil {
-		return nil, err
+var (
+	errNextRange = errors.New("the list's Next-Range does not advance")
+	errTooLong   = fmt.Errorf("the list has more than %d pages", maxPages)
+)
+
+const (
+	nextRangeHeader = "Next-Range"
+	// maxPages bounds an iteration: two million items at the platform's page size.
+	maxPages = 10_000
+)
+
+// List iterates over any list endpoint of the API, page by page as needed, for
+// those that have no method of their own in this package:
+//
+//	type addon struct{ ID, Name string }
+//	for a, err := range herokubuild.List[addon](ctx, client, "/apps/my-app/addons", nil) {
+//
+// The path is as for [Client.Do], and a T is what one item is decoded into. An
+// error ends the iteration; it comes with a nil item.
+//
+// An iteration always ends. A page that brings nothing new, or is out of the order
+// that was asked for, is an [*AnswerError], as is a list of more than 10,000 pages.
+// An item whose id has been yielded before is skipped: where a list is sorted by
+// something that changes, such as updated_at, it can come twice.
+//
+// Errors: [*ArgumentError], [*APIError], [*RequestError], [*AnswerError].
+func List[T any](ctx context.Context, c *Client, path string, opts *ListOptions) iter.Seq2[*T, error] {
+	if err := checkPath(path); err != nil {
+		return failed[T](err)
 	}
-	a := apiCall{method: http.MethodGet, path: path}
+	if !decodable(reflect.TypeFor[T]()) {
+		return failed[T](&ArgumentError{Name: "T", Reason: reflect.TypeFor[T]().String() + " is not a type that JSON can be decoded into"})
+	}
+	return list[T](ctx, c, path, opts)
+}
+
+// items is a page of a list as it is decoded.
+type items[T any] []*T
+
+func (l *items[T]) validate() error {
+	for i, item := range *l {
+		if item == nil {
+			return fmt.Errorf("item %d of the list is null", i)
+		}
+		if err := validate(item); err != nil {
+			return fmt.Errorf("item %d of the list: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// pages reads the pages of one list.
+type pages[T any] struct {
+	client *Client
+	path   string
+	// size is how many items a page may have.
+	size  int
+	order order
+	// requestID is that of the latest page.
+	requestID string
+}
+
+// listPages prepares to read a list. It returns the range of the first page too.
+func listPages[T any](c *Client, path string, opts *ListOptions) (*pages[T], string, error) {
+	first, err := opts.rangeHeader()
+	if err != nil {
+		return nil, "", err
+	}
+	order, size := parseRange(first)
+	return &pages[T]{client: c, path: path, size: size, order: order}, first, nil
+}
+
+// get asks for a page of the list by its range.
+func (p *pages[T]) get(ctx context.Context, asked string) (*Page[T], error) {
+	a := apiCall{method: http.MethodGet, path: p.path, bounds: listBounds(p.size)}
 	if asked != "" {
 		a.header = http.Header{"Range": {asked}}
 	}
-	page := new(Page[T])
-	header, err := c.call(ctx, a, &page.Items)
+	var got items[T]
+	header, err := p.client.call(ctx, a, &got)
 	if err != nil {
 		return nil, err
 	}
-	for i, item := range page.Items {
-		if item == nil {
-			return nil, &AnswerError{Method: a.method, Path: path, StatusCode: http.StatusOK, Err: fmt.Errorf("item %d of the list is null", i)}
-		}
-	}
-	page.Date = time.Now()
+	p.requestID = clip(header.Get(requestIDHeader), maxHeaderText)
+	page := &Page[T]{Items: got, Next: header.Get(nextRangeHeader), Date: time.Now()}
 	if date, err := http.ParseTime(header.Get("Date")); err == nil {
 		page.Date = date
 	}
-	page.Next = header.Get("Next-Range")
 	switch {
 	case len(page.Next) > maxHeaderText || !validHeader(page.Next):
 		err = errors.New("its Next-Range is not a range")
 	case page.Next != "" && (page.Next == asked || len(page.Items) == 0):
 		err = errNextRange
 	}
+	for i := 0; i < len(got) && err == nil; i++ {
+		err = p.order.check(got[i])
+	}
 	if err != nil {
-		return nil, &AnswerError{Method: a.method, Path: path, StatusCode: http.StatusPartialContent, Err: err}
+		return nil, p.unexpected(page, err)
 	}
 	return page, nil
+}
+
+// unexpected makes the error of a page that cannot be used.
+func (p *pages[T]) unexpected(page *Page[T], err error) error {
+	status := http.StatusOK
+	if page.Next != "" {
+		status = http.StatusPartialContent
+	}
+	return &AnswerError{Method: http.MethodGet, Path: p.path, StatusCode: status, RequestID: p.requestID, Err: err}
+}
+
+// listPage asks for one page of the list at path.
+func listPage[T any](ctx context.Context, c *Client, path string, opts *ListOptions) (*Page[T], error) {
+	p, first, err := listPages[T](c, path, opts)
+	if err != nil {
+		return nil, err
+	}
+	return p.get(ctx, first)
 }
 
 // list iterates over the pages of a list. It yields an error at most once, as
 // the last thing.
 func list[T any](ctx context.Context, c *Client, path string, opts *ListOptions) iter.Seq2[*T, error] {
 	return func(yield func(*T, error) bool) {
-		var o ListOptions
-		if opts != nil {
-			o = *opts
+		p, next, err := listPages[T](c, path, opts)
+		if err != nil {
+			yield(nil, err)
+			return
 		}
-		yielded := 0
-		// A cursor that comes again would go round for ever.
-		seen := map[string]bool{}
-		for {
-			page, err := listPage[T](ctx, c, path, &o)
-			if err == nil && seen[page.Next] {
-				err = &AnswerError{Method: http.MethodGet, Path: path, StatusCode: http.StatusPartialContent, Err: errNextRange}
+		limit, yielded := 0, 0
+		if opts != nil {
+			limit = opts.Limit
+		}
+		var progress progress
+		for n := 1; ; n++ {
+			page, err := p.get(ctx, next)
+			if err == nil {
+				err = p.advance(&progress, page, n)
 			}
 			if err != nil {
 				yield(nil, err)
@@ -177,15 +266,159 @@ func list[T any](ctx context.Context, c *Client, path string, opts *ListOptions)
 				if !yield(item, nil) {
 					return
 				}
-				if yielded++; yielded == o.Limit {
+				if yielded++; yielded == limit {
 					return
 				}
 			}
-			if page.Next == "" {
+			if next = page.Next; next == "" {
 				return
 			}
-			seen[page.Next] = true
-			o = ListOptions{Cursor: page.Next, Limit: o.Limit}
 		}
 	}
+}
+
+// advance checks that the nth page leads on, and removes the items that have been
+// on an earlier one.
+func (p *pages[T]) advance(progress *progress, page *Page[T], n int) error {
+	if n == 1 && page.Next == "" {
+		return nil
+	}
+	fresh := page.Items[:0]
+	for _, item := range page.Items {
+		if progress.isNew(itemID(item)) {
+			fresh = append(fresh, item)
+		}
+	}
+	var err error
+	switch {
+	case len(page.Items) > 0 && len(fresh) == 0, !progress.leadsTo(page.Next):
+		err = errNextRange
+	case page.Next != "" && n == maxPages:
+		err = errTooLong
+	}
+	page.Items = fresh
+	if err != nil {
+		return p.unexpected(page, err)
+	}
+	return nil
+}
+
+// progress is what an iteration has seen.
+type progress struct{ cursors, ids map[string]bool }
+
+// leadsTo is false for a cursor that has been followed before, which would lead
+// round in circles.
+func (p *progress) leadsTo(next string) bool {
+	if p.cursors == nil {
+		p.cursors = map[string]bool{}
+	}
+	seen := p.cursors[next]
+	p.cursors[next] = true
+	return !seen
+}
+
+// isNew is false for an item that has been seen before. One without an id is taken
+// for new.
+func (p *progress) isNew(id string) bool {
+	if p.ids == nil {
+		p.ids = map[string]bool{}
+	}
+	seen := id != "" && p.ids[id]
+	p.ids[id] = true
+	return !seen
+}
+
+// itemID returns the id of an item, or nothing if it has none: its field ID, or the
+// value of "id" in a map.
+func itemID(item any) string {
+	v := reflect.ValueOf(item).Elem()
+	switch {
+	case v.Kind() == reflect.Struct:
+		field, ok := v.Type().FieldByName("ID")
+		if !ok {
+			return ""
+		}
+		var err error
+		if v, err = v.FieldByIndexErr(field.Index); err != nil {
+			return ""
+		}
+	case v.Kind() == reflect.Map && v.Type().Key().Kind() == reflect.String:
+		v = v.MapIndex(reflect.ValueOf("id").Convert(v.Type().Key()))
+	default:
+		return ""
+	}
+	if v.IsValid() && v.Kind() == reflect.Interface {
+		v = v.Elem()
+	}
+	if !v.IsValid() || v.Kind() != reflect.String {
+		return ""
+	}
+	return v.String()
+}
+
+// order is the order of a list that has been asked for, and how far it has come.
+type order struct {
+	by   string
+	desc bool
+	last int64
+	// begun says that last is known.
+	begun bool
+}
+
+// parseRange reads the order and the page size of a Range header, in the form that
+// this package and the platform give it.
+func parseRange(header string) (order, int) {
+	o, size := order{by: "id"}, maxPageSize
+	span, params, _ := strings.Cut(header, ";")
+	if by, _, ok := strings.Cut(strings.TrimSpace(span), " "); ok {
+		o.by = by
+	}
+	for param := range strings.SplitSeq(params, ",") {
+		switch name, value, _ := strings.Cut(strings.TrimSpace(param), "="); name {
+		case "order":
+			o.desc = value == string(Descending)
+		case "max":
+			if n, err := strconv.Atoi(value); err == nil && n > 0 && n <= maxPageSize {
+				size = n
+			}
+		}
+	}
+	return o, size
+}
+
+// sorted is a type of items that knows its place in an order. It is false for an
+// attribute that is not known, not set, or can change.
+type sorted interface {
+	place(by string) (place int64, strict, ok bool)
+}
+
+func (b *Build) place(by string) (place int64, strict, ok bool) {
+	return b.CreatedAt.Unix(), false, by == "created_at" && !b.CreatedAt.IsZero()
+}
+
+func (r *Release) place(by string) (place int64, strict, ok bool) {
+	if by == "version" {
+		return int64(r.Version), true, true
+	}
+	return r.CreatedAt.Unix(), false, by == "created_at" && !r.CreatedAt.IsZero()
+}
+
+// check checks that an item is where it belongs: after the one before it.
+func (o *order) check(item any) error {
+	s, ok := item.(sorted)
+	if !ok {
+		return nil
+	}
+	place, strict, ok := s.place(o.by)
+	if !ok {
+		return nil
+	}
+	if o.desc {
+		place = -place
+	}
+	if o.begun && (place < o.last || strict && place == o.last) {
+		return fmt.Errorf("the list is not in the order of %s that was asked for", quote(o.by))
+	}
+	o.last, o.begun = place, true
+	return nil
 }

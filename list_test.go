@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -94,7 +95,7 @@ func collect(a *api, opts *herokubuild.ListOptions) (ids []string, err error) {
 			return ids, fmt.Errorf("build %v came with error %v", b, e)
 		}
 		if err = e; e == nil {
-			ids = append(ids, b.ID)
+			ids = append(ids, b.ID[:1])
 		}
 	}
 	return ids, err
@@ -113,10 +114,15 @@ func (a *api) pages(t *testing.T, byRange map[string]httpmock.Responder) {
 	})
 }
 
+// uuidOf is a UUID of one digit.
+func uuidOf(digit string) string {
+	return regexp.MustCompile("[0-9a-f]").ReplaceAllString(buildID, digit)
+}
+
 func page(next string, ids ...string) httpmock.Responder {
 	var items []string
 	for _, id := range ids {
-		items = append(items, `{"id":"`+id+`"}`)
+		items = append(items, `{"id":"`+uuidOf(id)+`"}`)
 	}
 	body := "[" + strings.Join(items, ",") + "]"
 	if next == "" {
@@ -192,7 +198,7 @@ func TestListBreak(t *testing.T) {
 	a.pages(t, threePages())
 	for b, err := range a.Builds.List(t.Context(), appName, nil) {
 		require.NoError(t, err)
-		if b.ID == "b" {
+		if b.ID == uuidOf("b") {
 			break
 		}
 	}
@@ -208,7 +214,7 @@ func TestListPageCursor(t *testing.T) {
 		page, err := a.Builds.ListPage(t.Context(), appName, opts)
 		require.NoError(t, err)
 		for _, b := range page.Items {
-			ids = append(ids, b.ID)
+			ids = append(ids, b.ID[:1])
 		}
 		if page.Next == "" {
 			break
@@ -227,7 +233,7 @@ func TestListErrors(t *testing.T) {
 	}{
 		"first page fails":   {map[string]httpmock.Responder{"": reply(404, "")}, "", herokubuild.ErrNotFound},
 		"second page fails":  {map[string]httpmock.Responder{"": page(second, "a"), second: reply(401, "")}, "a", herokubuild.ErrUnauthorized},
-		"null item":          {map[string]httpmock.Responder{"": reply(200, `[{"id":"a"},null]`)}, "", herokubuild.ErrUnexpectedAnswer},
+		"null item":          {map[string]httpmock.Responder{"": reply(200, `[{"id":"`+uuidOf("a")+`"},null]`)}, "", herokubuild.ErrUnexpectedAnswer},
 		"not a list":         {map[string]httpmock.Responder{"": reply(200, `{"id":"a"}`)}, "", herokubuild.ErrUnexpectedAnswer},
 		"null list":          {map[string]httpmock.Responder{"": reply(200, `null`)}, "", herokubuild.ErrUnexpectedAnswer},
 		"no list":            {map[string]httpmock.Responder{"": reply(200, ``)}, "", herokubuild.ErrUnexpectedAnswer},
@@ -286,7 +292,7 @@ func FuzzNextRange(f *testing.F) {
 			if len(asked) == 1 {
 				next = first
 			}
-			return reply(206, `[{"id":"a"}]`, "Next-Range", next)(req)
+			return reply(206, `[{"id":"`+buildID+`"}]`, "Next-Range", next)(req)
 		})
 		_, err := collect(a, nil)
 		if err != nil {
@@ -297,4 +303,164 @@ func FuzzNextRange(f *testing.F) {
 			assert.Equal(t, 1, n, "%q", header)
 		}
 	})
+}
+
+// endless serves pages without an end, each with a Next-Range of its own.
+func (a *api) endless(url string, page func(n int) string) {
+	n := 0
+	a.mock.RegisterResponder("GET", url, func(req *http.Request) (*http.Response, error) {
+		n++
+		return reply(206, page(n), "Next-Range", fmt.Sprintf("version ]%d..; max=20,order=desc", n))(req)
+	})
+}
+
+// However a list goes on without an end, reading it has one.
+func TestListsWithoutAnEnd(t *testing.T) {
+	t.Parallel()
+	id := func(n int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d", n) }
+	release := func(id string, version int) string {
+		return fmt.Sprintf(`{"id":%q,"version":%d,"status":"succeeded"}`, id, version)
+	}
+	tests := map[string]struct {
+		page func(n int) string
+		most int
+	}{
+		"the same release":    {func(int) string { return "[" + release(id(1), 7) + "]" }, 2},
+		"two in turn":         {func(n int) string { return "[" + release(id(n%2), 7+n%2) + "]" }, 3},
+		"ever newer":          {func(n int) string { return "[" + release(id(n), n) + "]" }, 2},
+		"new ids, no version": {func(n int) string { return "[" + release(id(n), 1) + "]" }, 2},
+		"twice on a page":     {func(int) string { return "[" + release(id(1), 7) + "," + release(id(1), 7) + "]" }, 1},
+		"empty":               {func(int) string { return "[]" }, 1},
+		"ever older":          {func(n int) string { return "[" + release(id(n), 1<<30-n) + "]" }, 10_000},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAPI(t)
+			a.endless(releasesURL, tt.page)
+			_, err := a.Releases.Current(t.Context(), appName)
+			require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+			assert.LessOrEqual(t, a.mock.GetTotalCallCount(), tt.most)
+			a.mock.ZeroCallCounters()
+			_, err = a.Releases.Previous(t.Context(), appName)
+			require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+			assert.LessOrEqual(t, a.mock.GetTotalCallCount(), tt.most)
+		})
+	}
+	for name, page := range map[string]func(n int) string{
+		"the same":    func(int) string { return `[{"id":"` + buildID + `"}]` },
+		"in turn":     func(n int) string { return `[{"id":"` + uuidOf(fmt.Sprint(n%5)) + `"}]` },
+		"same fields": func(n int) string { return fmt.Sprintf(`[{"id":%q,"status":"%d"}]`, buildID, n) },
+	} {
+		t.Run("builds, "+name, func(t *testing.T) {
+			t.Parallel()
+			a := newAPI(t)
+			a.endless(buildsURL, page)
+			_, err := collect(a, nil)
+			require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+			assert.LessOrEqual(t, a.mock.GetTotalCallCount(), 6)
+		})
+	}
+}
+
+// A list that is not in the order asked for would lead to the wrong item.
+func TestListOutOfOrder(t *testing.T) {
+	t.Parallel()
+	item := func(digit, created string) string {
+		return `{"id":"` + uuidOf(digit) + `","created_at":"` + created + `"}`
+	}
+	const early, late = "2026-01-02T03:04:05Z", "2026-01-02T03:04:06Z"
+	tests := map[string]struct {
+		opts *herokubuild.ListOptions
+		body string
+		ok   bool
+	}{
+		"descending":          {&herokubuild.ListOptions{SortBy: "created_at", Order: herokubuild.Descending}, item("1", late) + "," + item("2", early), true},
+		"ascending":           {&herokubuild.ListOptions{SortBy: "created_at"}, item("1", early) + "," + item("2", late), true},
+		"at once":             {&herokubuild.ListOptions{SortBy: "created_at"}, item("1", early) + "," + item("2", early), true},
+		"wrong way":           {&herokubuild.ListOptions{SortBy: "created_at", Order: herokubuild.Descending}, item("1", early) + "," + item("2", late), false},
+		"wrong way, cursor":   {&herokubuild.ListOptions{Cursor: "created_at ]x..; max=9, order=desc"}, item("1", early) + "," + item("2", late), false},
+		"by something else":   {&herokubuild.ListOptions{SortBy: "started_at", Order: herokubuild.Descending}, item("1", early) + "," + item("2", late), true},
+		"by nothing":          {nil, item("2", late) + "," + item("1", early), true},
+		"of unknown creation": {&herokubuild.ListOptions{SortBy: "created_at"}, item("1", late) + `,{"id":"` + uuidOf("2") + `"}`, true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAPI(t)
+			a.on("GET", buildsURL, reply(200, "["+tt.body+"]"))
+			page, err := a.Builds.ListPage(t.Context(), appName, tt.opts)
+			if !tt.ok {
+				require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+				return
+			}
+			require.NoError(t, err)
+			assert.Len(t, page.Items, 2)
+		})
+	}
+}
+
+// An item that comes again on a later page, as one that has been updated meanwhile
+// does, is yielded once.
+func TestListYieldsEachItemOnce(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	a.pages(t, map[string]httpmock.Responder{"": page(second, "a", "b"), second: page(third, "b", "c"), third: page("", "c")})
+	ids, err := collect(a, nil)
+	assert.Equal(t, []string{"a", "b", "c"}, ids)
+	require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer, "the last page brings nothing")
+}
+
+func TestListOfAnything(t *testing.T) {
+	t.Parallel()
+	type addon struct {
+		ID   string
+		Name string
+	}
+	a := newAPI(t)
+	pages := []httpmock.Responder{
+		reply(206, `[{"id":"1","name":"db"},{"id":"2","name":"cache"}]`, "Next-Range", "id ]2.."),
+		reply(200, `[{"id":"2","name":"cache"},{"id":"3","name":"log"}]`),
+	}
+	a.on("GET", apiURL+"/apps/x/addons", append(pages, pages...)...)
+	var names []string
+	for one, err := range herokubuild.List[addon](t.Context(), a.Client, "/apps/x/addons", &herokubuild.ListOptions{PageSize: 2}) {
+		require.NoError(t, err)
+		names = append(names, one.Name)
+	}
+	assert.Equal(t, []string{"db", "cache", "log"}, names)
+	assert.Equal(t, "id ..; max=2", a.seen()[0].Header.Get("Range"))
+	assert.Equal(t, "id ]2..", a.seen()[1].Header.Get("Range"))
+	n := 0
+	for one, err := range herokubuild.List[map[string]any](t.Context(), a.Client, "/apps/x/addons", nil) {
+		require.NoError(t, err)
+		assert.Len(t, *one, 2)
+		n++
+	}
+	assert.Equal(t, 3, n)
+}
+
+func TestListOfAnythingRefuses(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	last := func(items func(func(*any, error) bool)) (err error) {
+		for _, err = range items {
+		}
+		return err
+	}
+	requireInvalid(t, last(herokubuild.List[any](t.Context(), a.Client, "apps", nil)), "path")
+	requireInvalid(t, last(herokubuild.List[any](t.Context(), a.Client, "/../apps", nil)), "path")
+	requireInvalid(t, last(herokubuild.List[any](t.Context(), a.Client, "/apps", &herokubuild.ListOptions{Limit: -1})), "ListOptions.Limit")
+	requireInvalid(t, last(herokubuild.List[any](t.Context(), nil, "/apps", nil)), "Client")
+	for _, err := range herokubuild.List[chan int](t.Context(), a.Client, "/apps", nil) {
+		requireInvalid(t, err, "T")
+	}
+	assert.Zero(t, a.mock.GetTotalCallCount())
+	for name, body := range map[string]string{"null": `[null]`, "not a list": `{}`, "of another type": `[[1]]`} {
+		a := newAPI(t)
+		a.on("GET", apiURL+"/x", reply(200, body))
+		for _, err := range herokubuild.List[map[string]any](t.Context(), a.Client, "/x", nil) {
+			require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer, name)
+		}
+	}
 }

@@ -15,9 +15,11 @@ import (
 type attemptLog struct {
 	method string
 	// url has no secrets.
-	url     string
-	attempt int
-	started time.Time
+	url string
+	// requestID is the one that was sent, if any.
+	requestID string
+	attempt   int
+	started   time.Time
 	// again says that there is to be another attempt, after wait.
 	again bool
 	wait  time.Duration
@@ -37,7 +39,13 @@ func (a attemptLog) write(ctx context.Context, log *slog.Logger, resp *http.Resp
 			attrs = append(attrs, slog.String("error", redactText(cleanURLError(err).Error())))
 		} else {
 			attrs = append(attrs, slog.Int("status", resp.StatusCode))
-			attrs = appendHeader(attrs, "request_id", resp.Header, "Request-Id")
+		}
+		if err == nil && resp.Header.Get(requestIDHeader) != "" {
+			attrs = appendHeader(attrs, "request_id", resp.Header, requestIDHeader)
+		} else if a.requestID != "" {
+			attrs = append(attrs, slog.String("request_id", a.requestID))
+		}
+		if err == nil {
 			if left, err := strconv.Atoi(resp.Header.Get(rateHeader)); err == nil {
 				attrs = append(attrs, slog.Int("rate_remaining", left))
 			}

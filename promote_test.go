@@ -16,7 +16,7 @@ const otherURL = apiURL + "/apps/other-app"
 
 func TestPromote(t *testing.T) {
 	t.Parallel()
-	imageRelease := `{"id":"r","version":7,"current":true,"slug":null,"artifacts":[{"type":"slug","id":""},{"type":"oci-image","id":"` + slugID + `"}]}`
+	imageRelease := `{"id":"` + releaseID + `","version":7,"current":true,"slug":null,"artifacts":[{"type":"slug","id":""},{"type":"oci-image","id":"` + slugID + `"}]}`
 	other := strings.Replace(golden(t, "app.json"), "abcde0", "abcdef", 1)
 	fir := strings.Replace(other, `"cedar"`, `"fir"`, 1)
 	tests := map[string]struct {
@@ -32,12 +32,12 @@ func TestPromote(t *testing.T) {
 		"slug by artifact":  {reply(200, strings.ReplaceAll("["+golden(t, "release.json")+"]", `"slug": {"id"`, `"was": {"id"`)), reply(200, other), "", `{"slug":"` + slugID + `","description":"Promote example-app v12"}`, nil},
 		"slug to fir":       {reply(200, "["+golden(t, "release.json")+"]"), reply(200, fir), "", "", herokubuild.ErrGeneration},
 		"image to cedar":    {reply(200, "["+imageRelease+"]"), reply(200, other), "", "", herokubuild.ErrGeneration},
-		"no code":           {reply(200, `[{"id":"r","version":2,"current":true}]`), reply(200, other), "", "", herokubuild.ErrNoCode},
-		"no current":        {reply(200, `[{"id":"r","version":2}]`), reply(200, other), "", "", herokubuild.ErrNotFound},
+		"no code":           {reply(200, `[{"id":"`+releaseID+`","version":2,"current":true}]`), reply(200, other), "", "", herokubuild.ErrNoCode},
+		"no current":        {reply(200, `[{"id":"`+releaseID+`","version":2}]`), reply(200, other), "", "", herokubuild.ErrNotFound},
 		"itself by its id":  {reply(200, "["+golden(t, "release.json")+"]"), replyFile(t, 200, "app.json"), "", "", herokubuild.ErrInvalid},
 		"to no app":         {reply(200, "["+golden(t, "release.json")+"]"), reply(404, golden(t, "error_not_found.json")), "", "", herokubuild.ErrNotFound},
 		"cannot be listed":  {reply(403, ""), reply(200, other), "", "", herokubuild.ErrForbidden},
-		"id is not an uuid": {reply(200, `[{"id":"r","version":2,"current":true,"slug":{"id":"x"}}]`), reply(200, other), "", "", herokubuild.ErrInvalid},
+		"id is not an uuid": {reply(200, `[{"id":"`+releaseID+`","version":2,"current":true,"slug":{"id":"x"}}]`), reply(200, other), "", "", herokubuild.ErrUnexpectedAnswer},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -31,8 +31,9 @@ func (c *Client) RateLimitRemaining(ctx context.Context) (int, error) {
 		// Taken for none, it would be waited on for ever.
 		return 0, &AnswerError{Method: a.method, Path: a.path, StatusCode: http.StatusOK, Err: errors.New("it does not say how many requests remain")}
 	}
-	c.rate.set(*out.Remaining)
-	return *out.Remaining, nil
+	left := max(*out.Remaining, 0)
+	c.rate.set(left)
+	return left, nil
 }
 
 // rateLimit is what the platform last said of the account's rate limit.
@@ -59,14 +60,22 @@ func (l *rateLimit) left() (n int, known bool) {
 	return n - 1, n > 0
 }
 
-// pacer holds back requests that would use up the account's rate limit.
+// pacer holds back requests that would use up the account's rate limit. It holds
+// them back for about an hour at most, in which an empty pool refills, and then lets
+// them through: whether the platform refuses them is for the platform to decide.
 type pacer struct {
 	client *Client
 	// reserve is never touched: as many requests may be under way unseen.
 	reserve int
+	// onWait is called before each wait unless it is nil, from one goroutine at a
+	// time.
+	onWait func(left int, wait time.Duration)
 
-	// turn has room for one, who asks for all.
+	// turn has room for the one goroutine that checks the pool for all others.
 	turn chan struct{}
+	// waited is how long the pool has been short without a break. It belongs to
+	// the goroutine that has the turn.
+	waited time.Duration
 }
 
 func newPacer(c *Client, reserve int) *pacer {
@@ -74,14 +83,17 @@ func newPacer(c *Client, reserve int) *pacer {
 }
 
 const (
-	// refill is how long one request takes to come back, by what the platform
-	// documents.
-	refill = time.Hour / 4500
+	// poolSize and poolRefill are what the platform documents: an empty pool is full
+	// again after an hour. refill is how long one request takes to come back.
+	poolSize   = 4500
+	poolRefill = time.Hour
+	refill     = poolRefill / poolSize
 	// maxPace bounds the wait between two questions.
 	maxPace = 15 * time.Second
 )
 
-// wait returns once there is a request to spare.
+// wait returns once there is a request to spare, or the pool has been short for as
+// long as it takes to refill.
 func (p *pacer) wait(ctx context.Context) error {
 	if p.enough() {
 		return nil
@@ -92,26 +104,39 @@ func (p *pacer) wait(ctx context.Context) error {
 	case <-ctx.Done():
 		return contextError(ctx)
 	}
-	for !p.enough() {
+	for !p.enough() && p.waited < poolRefill {
 		left, err := p.client.RateLimitRemaining(ctx)
 		if err != nil {
 			return err
 		}
 		if left > p.reserve {
-			return nil
+			break
 		}
-		// Enough for all that wait, so that one question does for them.
-		wait := min(time.Duration(p.reserve+p.reserve/2-left)*refill, maxPace)
+		wait := p.pause(left)
+		if p.onWait != nil {
+			p.onWait(left, wait)
+		}
 		p.client.log.LogAttrs(ctx, slog.LevelInfo, "herokubuild: waiting for the account's rate limit",
 			slog.Int("rate_remaining", left), slog.Duration("wait", wait))
 		if err := sleep(ctx, wait); err != nil {
 			return err
 		}
+		p.waited += wait
 		if _, err := p.client.RateLimitRemaining(ctx); err != nil {
 			return err
 		}
 	}
+	if p.enough() {
+		p.waited = 0
+	}
 	return nil
+}
+
+// pause is how long it takes until there is enough for all that wait, so that one
+// status request is enough for them.
+func (p *pacer) pause(left int) time.Duration {
+	missing := min(p.reserve+p.reserve/2-left, poolSize)
+	return min(max(time.Duration(missing)*refill, refill), maxPace)
 }
 
 func (p *pacer) enough() bool {

@@ -62,18 +62,27 @@ type ReleaseCreateOptions struct {
 	Description string `json:"description,omitzero"`
 }
 
-// madeFrom says whether a release is of this slug or image. A digest is not in
-// what the platform tells of a release: then any image will do.
+// madeFrom reports whether a release is of this slug or image. Releases do not name
+// their image by its digest: see withImageID.
 func (o ReleaseCreateOptions) madeFrom(r *Release) bool {
 	if o.Slug != "" {
-		return r.Slug.ID == o.Slug
+		return strings.EqualFold(r.Slug.ID, o.Slug)
 	}
 	return slices.ContainsFunc(r.Artifacts, func(a Artifact) bool {
-		return a.Type == artifactImage && (a.ID == o.OCIImage || strings.HasPrefix(o.OCIImage, "sha256:"))
+		return a.Type == artifactImage && strings.EqualFold(a.ID, o.OCIImage)
 	})
 }
 
 var digestRE = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+
+func isDigest(image string) bool { return digestRE.MatchString(image) }
+
+func checkImage(field, image string) error {
+	if !isDigest(image) && !isUUID(image) {
+		return &ArgumentError{Name: field, Reason: quote(image) + " is neither a UUID nor a digest (sha256:…)"}
+	}
+	return nil
+}
 
 func (o ReleaseCreateOptions) check() error {
 	switch {
@@ -81,10 +90,8 @@ func (o ReleaseCreateOptions) check() error {
 		return &ArgumentError{Name: "ReleaseCreateOptions", Reason: "exactly one of Slug and OCIImage is needed"}
 	case o.Slug != "":
 		return checkUUID("Slug", o.Slug)
-	case !digestRE.MatchString(o.OCIImage) && !isUUID(o.OCIImage):
-		return &ArgumentError{Name: "OCIImage", Reason: quote(o.OCIImage) + " is neither a UUID nor a digest (sha256:…)"}
 	}
-	return nil
+	return checkImage("OCIImage", o.OCIImage)
 }
 
 var versionRE = regexp.MustCompile(`^[vV]?([1-9][0-9]{0,9})$`)

@@ -2,6 +2,7 @@ package herokubuild_test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -128,7 +129,7 @@ func TestReleasesCreateIsNotRepeated(t *testing.T) {
 func TestCurrentRelease(t *testing.T) {
 	t.Parallel()
 	release := func(version int, current bool, status string) string {
-		return fmt.Sprintf(`{"id":"r","version":%d,"current":%t,"status":%q}`, version, current, status)
+		return fmt.Sprintf(`{"id":%q,"version":%d,"current":%t,"status":%q}`, uuidOf(strconv.Itoa(version%10)), version, current, status)
 	}
 	list := func(releases ...string) string { return "[" + strings.Join(releases, ",") + "]" }
 	t.Run("is not the newest", func(t *testing.T) {

@@ -100,9 +100,12 @@ type retrier struct {
 	// answered turns an answer that is not a success into the error that the
 	// caller gets.
 	answered func(r *retrier, status int, header http.Header, body []byte) error
-	// path and rate are those of a call to the API.
-	path string
-	rate *rateLimit
+	// path, rate and bounds are those of a call to the API, requestID is the
+	// Request-Id header of all its attempts.
+	path      string
+	rate      *rateLimit
+	bounds    bounds
+	requestID string
 
 	client   retryablehttp.Client
 	attempts int
@@ -158,7 +161,7 @@ func (r *retrier) check(ctx context.Context, resp *http.Response, err error) (bo
 	r.attempts++
 	again := r.decide(ctx, resp, err)
 	attemptLog{
-		method: r.method, url: r.url, attempt: r.attempts, started: r.started,
+		method: r.method, url: r.url, requestID: r.requestID, attempt: r.attempts, started: r.started,
 		// The context may end before it comes to that.
 		again: again && !endsWithin(ctx, r.wait), wait: r.wait,
 	}.write(ctx, r.log, resp, err)
@@ -179,7 +182,7 @@ func (r *retrier) decide(ctx context.Context, resp *http.Response, err error) bo
 		return r.again(ctx, may, 0)
 	}
 	r.unsure = false
-	if resp.StatusCode < 300 {
+	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
 		r.last = nil
 		return false
 	}
@@ -252,7 +255,7 @@ func neverSent(err error) bool {
 // requestError makes the caller's error of a failure without an answer.
 func (r *retrier) requestError(ctx context.Context, err error) error {
 	e := &RequestError{
-		Method: r.method, URL: r.url, Attempts: r.attempts,
+		Method: r.method, URL: r.url, RequestID: r.requestID, Attempts: r.attempts,
 		Err: cleanURLError(err), Last: r.last,
 		MaybeApplied: r.unsure,
 	}
@@ -291,9 +294,6 @@ const (
 	maxErrorBody     = 1 << 20
 	errorBodyTimeout = 5 * time.Second
 )
-
-// errTooLarge is what readBody returns for a body over its bound.
-var errTooLarge = errors.New("the answer is larger than this package accepts")
 
 // readBody reads and closes a body of which size is what the host says, -1 if it
 // does not. What was read is returned with the error too.

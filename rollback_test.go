@@ -39,7 +39,7 @@ func TestRollback(t *testing.T) {
 			t.Parallel()
 			a := newAPI(t)
 			a.on("GET", releasesURL+"/"+tt.asked, reply(200, tt.release))
-			a.on("POST", releasesURL, reply(201, `{"id":"new","version":13,"status":"succeeded"}`))
+			a.on("POST", releasesURL, reply(201, `{"id":"`+buildID+`","version":13,"status":"succeeded"}`))
 			r, err := a.Releases.Rollback(t.Context(), appName, tt.given)
 			seen := a.seen()
 			assertCall(t, seen[0], "GET", releasesURL+"/"+tt.asked, "")
@@ -78,8 +78,8 @@ func TestRollback(t *testing.T) {
 
 func TestPreviousRelease(t *testing.T) {
 	t.Parallel()
-	list := `[{"id":"5","version":5,"status":"failed"},{"id":"4","version":4,"status":"succeeded","eligible_for_rollback":true,"current":true},
-		{"id":"3","version":3,"status":"failed"},{"id":"2","version":2,"status":"expired","eligible_for_rollback":true},{"id":"1","version":1,"status":"succeeded","eligible_for_rollback":true}]`
+	list := `[{"id":"` + uuidOf("5") + `","version":5,"status":"failed"},{"id":"` + uuidOf("4") + `","version":4,"status":"succeeded","eligible_for_rollback":true,"current":true},
+		{"id":"` + uuidOf("3") + `","version":3,"status":"failed"},{"id":"` + uuidOf("2") + `","version":2,"status":"expired","eligible_for_rollback":true},{"id":"` + uuidOf("1") + `","version":1,"status":"succeeded","eligible_for_rollback":true}]`
 	a := newAPI(t)
 	a.on("GET", releasesURL, reply(200, list))
 	r, err := a.Releases.Previous(t.Context(), appName)
@@ -88,7 +88,7 @@ func TestPreviousRelease(t *testing.T) {
 	call := a.requireCall(t, "GET", releasesURL, "")
 	assert.Equal(t, "version ..; max=20,order=desc", call.Header.Get("Range"))
 
-	for _, none := range []string{"[]", strings.ReplaceAll(list, `"current":true`, `"current":false`), `[{"id":"4","version":4,"current":true,"eligible_for_rollback":true}]`} {
+	for _, none := range []string{"[]", strings.ReplaceAll(list, `"current":true`, `"current":false`), `[{"id":"` + uuidOf("4") + `","version":4,"current":true,"eligible_for_rollback":true}]`} {
 		a := newAPI(t)
 		a.on("GET", releasesURL, reply(200, none))
 		_, err := a.Releases.Previous(t.Context(), appName)

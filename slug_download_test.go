@@ -349,7 +349,7 @@ func TestDownloadWithAFreshAddress(t *testing.T) {
 		"in the middle":         {slugID, []httpmock.Responder{cut, expired}, reply(200, slugJSON("")), rest, nil, 1},
 		"that is refused, too":  {slugID, []httpmock.Responder{expired}, reply(200, slugJSON("")), expired, herokubuild.ErrForbidden, 1},
 		"of a destroyed one":    {slugID, []httpmock.Responder{expired}, reply(200, slugJSON(`,"deleted_at":"2026-01-02T03:04:05Z"`)), expired, herokubuild.ErrExpired, 1},
-		"that is for uploading": {slugID, []httpmock.Responder{expired}, reply(200, strings.Replace(slugJSON(""), "get", "put", 1)), expired, herokubuild.ErrInvalid, 1},
+		"that is for uploading": {slugID, []httpmock.Responder{expired}, reply(200, strings.Replace(slugJSON(""), "get", "put", 1)), expired, herokubuild.ErrUnexpectedAnswer, 1},
 		"that is not to be had": {slugID, []httpmock.Responder{expired}, reply(401, ""), expired, herokubuild.ErrUnauthorized, 1},
 		"without an id":         {"", []httpmock.Responder{expired}, reply(200, slugJSON("")), body(200, content), herokubuild.ErrForbidden, 0},
 		"is no help for a 400":  {slugID, []httpmock.Responder{reply(400, "")}, reply(200, slugJSON("")), body(200, content), errAny, 0},

@@ -82,7 +82,11 @@ func (s SlugsService) Get(ctx context.Context, app, id string) (*Slug, error) {
 	if err := checkAppAndID(app, "slug", id); err != nil {
 		return nil, err
 	}
-	return fetch[Slug](ctx, s.client, apiCall{method: http.MethodGet, path: apiPath("apps", app, "slugs", id)})
+	slug, err := fetch[storedSlug](ctx, s.client, apiCall{method: http.MethodGet, path: apiPath("apps", app, "slugs", id)})
+	if err != nil {
+		return nil, err
+	}
+	return &slug.Slug, nil
 }
 
 // Create registers a slug whose archive is uploaded next, with
@@ -104,7 +108,11 @@ func (s SlugsService) Create(ctx context.Context, app string, opts SlugCreateOpt
 		// The schema wants an object, not null.
 		opts.ProcessTypes = map[string]string{}
 	}
-	return fetch[Slug](ctx, s.client, apiCall{method: http.MethodPost, path: apiPath("apps", app, "slugs"), body: opts})
+	slug, err := fetch[newSlug](ctx, s.client, apiCall{method: http.MethodPost, path: apiPath("apps", app, "slugs"), body: opts})
+	if err != nil {
+		return nil, err
+	}
+	return &slug.Slug, nil
 }
 
 // Put uploads the archive of a slug just created, by the method that its Blob

@@ -14,7 +14,9 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-func build(status string) string { return `{"id":"` + buildID + `","status":"` + status + `"}` }
+func build(status string) string {
+	return `{"id":"` + buildID + `","version":12,"status":"` + status + `"}`
+}
 
 func TestStatus(t *testing.T) {
 	t.Parallel()

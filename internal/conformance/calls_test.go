@@ -135,6 +135,12 @@ func (r *rig) apps(t *testing.T) {
 	byID, err := r.Apps.Get(t.Context(), app.ID)
 	require.NoError(t, err)
 	assert.Equal(t, app, byID)
+	apps := 0
+	for _, err := range r.Apps.List(t.Context(), &herokubuild.ListOptions{SortBy: "name", PageSize: 1}) {
+		require.NoError(t, err)
+		apps++
+	}
+	assert.Equal(t, 3, apps)
 	_, err = r.RateLimitRemaining(t.Context())
 	require.NoError(t, err)
 }
@@ -297,7 +303,10 @@ func TestEveryAnswerOfTheEmbeddedPlatformIsOneOfTheSchema(t *testing.T) {
 	do("GET", "/apps/"+buildApp+"/releases/1/config-vars", nil)
 	fir, err := r.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{BuildApp: firApp, Archive: r.archive})
 	require.NoError(t, err)
-	do("GET", "/apps/"+firApp+"/oci-images/"+fir.Releases[0].Release.Image(), nil)
+	image := fir.Releases[0].Release.Image()
+	id, err := r.Releases.ImageID(ctx, firApp, image)
+	require.NoError(t, err)
+	assert.Equal(t, image, id)
 	c := &callCheck{schema: s, ranges: rangeDifferences(), seen: map[string]int{}}
 	c.check(t, r.recorder.take())
 

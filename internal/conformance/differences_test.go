@@ -75,7 +75,6 @@ func uncalled() *differences {
 		"app Create":                      apps,
 		"app Delete":                      apps,
 		"app Update":                      apps,
-		"app List":                        apps,
 		"app List Owned and Collaborated": apps,
 		"app Enable ACM":                  apps,
 		"app Disable ACM":                 apps,
