@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -481,6 +482,8 @@ type apiCall struct {
 	header  http.Header
 	// body is sent as JSON unless it is nil.
 	body any
+	// secrets are those of the body.
+	secrets []string
 	// repeatable says that a POST may be sent twice.
 	repeatable bool
 	// mayBeEmpty says that an answer without a body is one, too.
@@ -532,6 +535,7 @@ func (c *Client) call(ctx context.Context, a apiCall, out any) (http.Header, err
 
 	r := retrier{
 		opts: c.retry, log: c.log, method: a.method, url: address, path: a.path, rate: c.rate, answered: refusal,
+		secrets:    newRedactor(token).and(secretsOfQuery(a.query)...).and(a.secrets...),
 		idempotent: a.repeatable || slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete}, a.method),
 	}
 	resp, err := r.do(ctx, c.api, req)
@@ -553,7 +557,7 @@ func (c *Client) call(ctx context.Context, a apiCall, out any) (http.Header, err
 	if err != nil {
 		return nil, &AnswerError{
 			Method: a.method, Path: a.path, StatusCode: resp.StatusCode,
-			RequestID: clip(resp.Header.Get("Request-Id"), maxHeaderText), Err: err, MaybeApplied: !r.idempotent,
+			RequestID: r.hide.header(resp.Header, "Request-Id"), Err: r.hide.err(err), MaybeApplied: !r.idempotent,
 		}
 	}
 	return resp.Header, nil
@@ -562,7 +566,7 @@ func (c *Client) call(ctx context.Context, a apiCall, out any) (http.Header, err
 // refusal makes the error of an answer that is not a success.
 func refusal(r *retrier, status int, header http.Header, body []byte) error {
 	r.rate.note(header)
-	e := newAPIError(r.method, r.path, status, header, body)
+	e := newAPIError(r.method, r.path, status, header, body, r.hide)
 	e.Attempts = r.attempts
 	e.MaybeApplied = !r.idempotent && status >= 500
 	return e
@@ -624,7 +628,8 @@ func apiPath(segments ...string) string {
 // The path starts with a slash and is sent as it is: escape what you put into
 // it with [url.PathEscape]. query is nil, a [url.Values], or a struct that
 // [go-querystring] encodes by its `url` tags. body is nil or anything that
-// encoding/json encodes. The answer is decoded into out, unless out is nil or
+// encoding/json encodes; a [SecretURL] in it is refused, as JSON has only a part
+// of it. The answer is decoded into out, unless out is nil or
 // the answer empty.
 //
 // Errors: [*ArgumentError], [*APIError], [*RequestError], [*AnswerError].
@@ -636,6 +641,9 @@ func (c *Client) Do(ctx context.Context, method, path string, query, body, out a
 	}
 	if method == "" {
 		return &ArgumentError{Name: "method", Reason: "a method such as GET is needed"}
+	}
+	if holdsSecretURL(reflect.ValueOf(body), 0) {
+		return &ArgumentError{Name: "body", Reason: "has a SecretURL, of which JSON has no query: give its Reveal"}
 	}
 	encoded, err := encodeQuery(query)
 	if err != nil {
@@ -685,11 +693,12 @@ func encodeQuery(q any) (string, error) {
 	return values.Encode(), nil
 }
 
-// cleanURLError takes the URL out of an error of net/http.
+// cleanURLError takes the URL out of an error of net/http. A transport that is a
+// client itself adds another one.
 func cleanURLError(err error) error {
 	var ue *url.Error
-	if errors.As(err, &ue) && ue.Err != nil {
-		return ue.Err
+	for errors.As(err, &ue) && ue.Err != nil {
+		err = ue.Err
 	}
 	return err
 }
