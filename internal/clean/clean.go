@@ -3,6 +3,8 @@
 package clean
 
 import (
+	"io"
+	"regexp"
 	"strings"
 	"unicode"
 )
@@ -17,6 +19,26 @@ func Line(text string) string { return clean(text, false) }
 // Lines is Line for a text of several lines: line breaks ("\n", "\r\n") and tabs
 // are kept.
 func Lines(text string) string { return clean(text, true) }
+
+// colorRE is what switches colors and moves the cursor.
+var colorRE = regexp.MustCompile(`(?:\x1b\[|\x{9b})[0-?]*[ -/]*[@-~]`)
+
+// Uncolored removes the control sequences for colors and the cursor, which would
+// leave their letters behind where only their first character is replaced.
+func Uncolored(text string) string { return colorRE.ReplaceAllString(text, "") }
+
+// Writer returns a writer that passes each text on to w as [Uncolored] and [Lines]
+// make it. Each Write has to be of whole characters, as those of package fmt are.
+func Writer(w io.Writer) io.Writer { return writer{w} }
+
+type writer struct{ w io.Writer }
+
+func (w writer) Write(p []byte) (int, error) {
+	if _, err := io.WriteString(w.w, Lines(Uncolored(string(p)))); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
 
 func clean(text string, lines bool) string {
 	return strings.Map(func(r rune) rune {

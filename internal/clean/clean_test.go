@@ -1,11 +1,13 @@
 package clean_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/herokubuild/herokubuild/internal/clean"
 )
@@ -34,6 +36,24 @@ func TestLine(t *testing.T) {
 func TestLines(t *testing.T) {
 	t.Parallel()
 	assert.Equal(t, "a\n\tb\nc d\uFFFD[0m", clean.Lines("a\r\n\tb\nc\rd\x1b[0m"))
+}
+
+func TestUncolored(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"\x1b[1;31mred\x1b[0m \u009b2Kx\x1b[?25l": "red x", "[1m": "[1m", "\x1b]0;title\a": "\x1b]0;title\a", "\x1b[": "\x1b[",
+	} {
+		assert.Equal(t, want, clean.Uncolored(in), "%q", in)
+	}
+}
+
+func TestWriter(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	n, err := fmt.Fprintf(clean.Writer(&b), "%s\n", "\x1b[1mone\x1b[0m\a")
+	require.NoError(t, err)
+	assert.Equal(t, 13, n)
+	assert.Equal(t, "one\uFFFD\n", b.String())
 }
 
 func FuzzClean(f *testing.F) {
