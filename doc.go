@@ -211,6 +211,6 @@
 //   - [*DeployError]: where [Client.BuildAndRelease] stopped, and what it had
 //     done by then
 //
-// No error, log line or printed value of this package contains the API key or
-// the query of a signed URL ([SecretURL]).
+// No error, log line, printed value or JSON of this package contains the API key
+// or the query of a signed URL ([SecretURL]).
 package herokubuild

@@ -60,11 +60,19 @@ func (r redactor) text(text string) string {
 	return redactText(text)
 }
 
+// maxOutside bounds how much of a text is looked through, of which far less is
+// kept.
+const maxOutside = 64 << 10
+
 // line is text as one clean line of a bounded length.
-func (r redactor) line(text string, most int) string { return clip(r.text(text), most) }
+func (r redactor) line(text string, most int) string {
+	return clip(r.text(text[:min(len(text), maxOutside)]), most)
+}
 
 // lines is line for a text of several.
-func (r redactor) lines(text string, most int) string { return cut(clean.Lines(r.text(text)), most) }
+func (r redactor) lines(text string, most int) string {
+	return cut(clean.Lines(r.text(text[:min(len(text), maxOutside)])), most)
+}
 
 // header is a header's value as a clean line.
 func (r redactor) header(header http.Header, name string) string {

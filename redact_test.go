@@ -397,3 +397,23 @@ func TestErrorTextSaysMaybeApplied(t *testing.T) {
 		assert.NotContains(t, err.Error(), said)
 	}
 }
+
+// Whatever stands around them, the key and the signature are hidden.
+func FuzzEchoedSecrets(f *testing.F) {
+	for _, around := range []string{"", " ", "%", "%4", "&#", "&amp", `\u00`, `\`, "?", "https://h/?", `"`, "<Error><Code>", `{"id":"x","message":"`, "a=", "\x1b"} {
+		f.Add(around, around)
+	}
+	a := newAPI(f, noRetry())
+	archive, _ := testArchive(f)
+	f.Fuzz(func(t *testing.T, before, after string) {
+		before = before[:min(len(before), 1000)]
+		body := before + testToken + after + oddSignature + before + oddQuery + after
+		a.mock.RegisterNoResponder(reply(400, body, "Request-Id", body))
+		err := a.Do(t.Context(), "GET", "/x", url.Values{"Signature": {"aB3/xY+z7=9q"}}, nil, nil)
+		upload := a.Sources.Put(t.Context(), decodeSource(t, sourceURL+oddQuery), archive, nil)
+		for _, text := range []string{shown(err), shown(upload)} {
+			assert.NotContains(t, text, oddSignature)
+		}
+		assert.NotContains(t, shown(err), testToken)
+	})
+}

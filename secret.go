@@ -61,16 +61,6 @@ func (u SecretURL) MarshalJSON() ([]byte, error) { return json.Marshal(u.String(
 // MarshalText returns the redacted text, as [SecretURL.String] does.
 func (u SecretURL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
 
-// UnmarshalJSON keeps the whole URL; null is the empty one.
-func (u *SecretURL) UnmarshalJSON(b []byte) error {
-	var text *string
-	if err := json.Unmarshal(b, &text); err != nil {
-		return err
-	}
-	*u = SecretURL(orZero(text))
-	return nil
-}
-
 // holdsSecretURL says whether v, or anything in it that JSON has, is a SecretURL
 // that would not be encoded as it is.
 func holdsSecretURL(v reflect.Value, depth int) bool {
