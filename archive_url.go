@@ -18,7 +18,8 @@ import (
 type FetchArchiveOptions struct {
 	// Header is sent along, such as the Authorization that a private
 	// repository's archive needs. It goes to the URL's own scheme, host and
-	// port only: not to where a redirect leads. Its values are never printed.
+	// port only: not to where a redirect leads. Its values are neither printed
+	// nor logged nor in JSON; fmt's verbs %p and %w ask no method, and print them.
 	Header http.Header
 	// MaxBytes is the most that is downloaded. Default: 2 GiB.
 	MaxBytes int64
@@ -75,11 +76,13 @@ func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchAr
 		return nil, err
 	}
 	conn.hold(resp.Body)
+	hide := newRedactor(secretsOf(from.Reveal())...).and(secretsOfHeader(o.Header)...).after(resp)
 	broken := func(err error) error {
+		err = cleanURLError(hide.err(err))
 		if ctx.Err() != nil {
 			err = contextError(ctx)
 		}
-		return &RequestError{Method: http.MethodGet, URL: from.String(), Attempts: 1, Err: cleanURLError(err)}
+		return &RequestError{Method: http.MethodGet, URL: from.String(), Attempts: 1, Err: err}
 	}
 
 	spool, err := newSpool(o.TempDir)
@@ -131,7 +134,9 @@ func (c *Client) openArchive(ctx context.Context, from SecretURL, header http.He
 	req.Header.Set("Accept-Encoding", "identity")
 	hc := *c.storage
 	hc.Transport = &originHeader{next: hc.Transport, scheme: req.URL.Scheme, host: req.URL.Host, header: header.Clone()}
-	return c.storageCall(http.MethodGet, from).do(ctx, &hc, req)
+	call := c.storageCall(http.MethodGet, from)
+	call.secrets = call.secrets.and(secretsOfHeader(header)...)
+	return call.do(ctx, &hc, req)
 }
 
 // blobReader keeps what the network failed with: what the disk failed with is

@@ -1,17 +1,15 @@
 package herokubuild
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime"
 
-	"github.com/git-lfs/go-netrc/netrc"
+	"github.com/herokubuild/herokubuild/internal/netrc"
 )
 
 // TokenSource supplies the API key. Token is called once for each API call
@@ -67,44 +65,33 @@ func tokenFromEnvironment(host string) (TokenSource, error) {
 		}
 		return staticToken(token), nil
 	}
-	path, err := netrcPath()
-	if err != nil {
+	files := netrc.Files(runtime.GOOS == "windows", os.Getenv)
+	if len(files) == 0 {
 		return nil, &ArgumentError{Name: "credential", Reason: "HEROKU_API_KEY is not set and there is no home directory to look for a netrc file in", Err: ErrNoCredential}
 	}
-	token, err := tokenFromNetrc(path, host)
+	token, err := tokenFromNetrc(files, host)
 	if err != nil {
 		return nil, err
 	}
 	return staticToken(token), nil
 }
 
-func netrcPath() (string, error) {
-	if path := os.Getenv("NETRC"); path != "" {
-		return path, nil
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return "", err
-	}
-	name := ".netrc"
-	if runtime.GOOS == "windows" {
-		name = "_netrc"
-	}
-	return filepath.Join(home, name), nil
-}
-
 // maxNetrc is far more than any real file has.
 const maxNetrc = 1 << 20
 
-func tokenFromNetrc(path, host string) (string, error) {
+// tokenFromNetrc reads the first of the files that exists.
+func tokenFromNetrc(files []string, host string) (string, error) {
+	path := files[0]
 	content, err := readSmallFile(path, maxNetrc)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && len(files) > 1:
+		return tokenFromNetrc(files[1:], host)
 	case errors.Is(err, fs.ErrNotExist):
 		return "", &ArgumentError{Name: "credential", Reason: "HEROKU_API_KEY is not set and there is no netrc file at " + path, Err: ErrNoCredential}
 	case err != nil:
 		return "", &ArgumentError{Name: "netrc", Reason: "cannot read " + path, Err: err}
 	}
-	password, err := netrcPassword(content, host)
+	password, err := netrc.Password(content, host)
 	switch {
 	case err != nil:
 		return "", &ArgumentError{Name: "netrc", Reason: path + " is not a netrc file", Err: err}
@@ -117,26 +104,21 @@ func tokenFromNetrc(path, host string) (string, error) {
 	return password, nil
 }
 
-// netrcPassword returns the password of the host's entry, or of the default
-// entry, as curl does; "" if there is neither.
-func netrcPassword(content []byte, host string) (string, error) {
-	file, err := netrc.Parse(bytes.NewReader(content))
-	if err != nil {
-		// The parser's text may quote what it stumbled over: a password.
-		var pe *netrc.Error
-		if errors.As(err, &pe) {
-			return "", fmt.Errorf("line %d cannot be read", pe.LineNum)
-		}
-		return "", errors.New("it cannot be read")
-	}
-	machine := file.FindMachine(host, "")
-	if machine == nil {
-		return "", nil
-	}
-	return machine.Password, nil
-}
+// errNotAFile is of a directory, or of a pipe or device, which may have nothing
+// to read for ever.
+var errNotAFile = errors.New("it is not a regular file")
 
 func readSmallFile(path string, most int64) ([]byte, error) {
+	if path == os.DevNull {
+		return nil, nil // the usual way to say that there is no such file
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, errNotAFile
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err

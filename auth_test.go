@@ -78,6 +78,11 @@ func TestKeyFromNetrc(t *testing.T) {
 		"entry before default":      {"machine api.heroku.com login x password key-1\ndefault login x password other\n", apiURL, "key-1"},
 		"host of another base":      {"machine api.heroku.com login x password other\nmachine api.example.com login x password key-1\n", "https://api.example.com:8443/v3", "key-1"},
 		"carriage returns":          {"machine api.heroku.com\r\n  login x\r\n  password key-1\r\n", apiURL, "key-1"},
+		"byte order mark":           {"\ufeffmachine api.heroku.com login x password key-1\n", apiURL, "key-1"},
+		"in quotes":                 {`machine "api.heroku.com" login x password "key\-1"`, apiURL, "key-1"},
+		"within a macro":            {"macdef init\nmachine api.heroku.com password other\n\nmachine api.heroku.com login x password key-1\n", apiURL, "key-1"},
+		"in capitals":               {"MACHINE API.HEROKU.COM LOGIN x PASSWORD key-1\n", apiURL, "key-1"},
+		"default first":             {"default login x password key-1\nmachine api.heroku.com login x password other\n", apiURL, "key-1"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -102,12 +107,14 @@ func TestKeyFromNetrcInHome(t *testing.T) {
 
 func TestNoCredential(t *testing.T) {
 	tests := map[string]string{
-		"no file":           "",
-		"empty file":        " \n",
-		"another machine":   "machine example.com login x password " + testToken + "\n",
-		"no password":       "machine api.heroku.com login x\n",
-		"password cut":      "machine api.heroku.com login x password",
-		"host's start only": "machine api.heroku.co login x password " + testToken + "\n",
+		"no file":            "",
+		"empty file":         " \n",
+		"another machine":    "machine example.com login x password " + testToken + "\n",
+		"no password":        "machine api.heroku.com login x\n",
+		"password cut":       "machine api.heroku.com login x password",
+		"host's start only":  "machine api.heroku.co login x password " + testToken + "\n",
+		"password of no one": "password " + testToken,
+		"commented out":      "machine api.heroku.com login x # password " + testToken,
 	}
 	for name, content := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -126,7 +133,7 @@ func TestNoCredential(t *testing.T) {
 	}
 	t.Run("no home", func(t *testing.T) {
 		withoutCredentials(t)
-		for _, name := range []string{"HOME", "USERPROFILE", "home"} {
+		for _, name := range []string{"HOME", "HOMEDRIVE", "HOMEPATH", "USERPROFILE", "home"} {
 			t.Setenv(name, "")
 		}
 		_, err := herokubuild.NewClient()
@@ -136,13 +143,10 @@ func TestNoCredential(t *testing.T) {
 
 func TestUnreadableNetrc(t *testing.T) {
 	tests := map[string]string{
-		"two passwords":         "machine api.heroku.com login x password " + testToken + " password " + testToken,
-		"password of no one":    "password " + testToken,
-		"two defaults":          "default login x password " + testToken + "\ndefault login y password " + testToken,
-		"machine after default": "default login x password " + testToken + "\nmachine " + testToken,
-		"endless word":          "machine api.heroku.com login x password " + strings.Repeat(testToken, 10_000),
-		"not a key":             "machine api.heroku.com login x password é" + testToken,
-		"too large":             strings.Repeat("# "+testToken+"\n", 100_000),
+		"quote without an end": "machine api.heroku.com login x password \"" + testToken,
+		"endless word":         "machine api.heroku.com login x password " + strings.Repeat(testToken, 10_000),
+		"not a key":            "machine api.heroku.com login x password é" + testToken,
+		"too large":            strings.Repeat("# "+testToken+"\n", 100_000),
 	}
 	for name, content := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -163,6 +167,13 @@ func TestUnreadableNetrc(t *testing.T) {
 		_, err := herokubuild.NewClient()
 		requireInvalid(t, err, "netrc")
 	})
+}
+
+func TestNullDeviceIsNoNetrc(t *testing.T) {
+	withoutCredentials(t)
+	t.Setenv("NETRC", os.DevNull)
+	_, err := herokubuild.NewClient()
+	require.ErrorIs(t, err, herokubuild.ErrNoCredential)
 }
 
 func FuzzNetrc(f *testing.F) {

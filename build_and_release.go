@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"strings"
 	"time"
+
+	"github.com/herokubuild/herokubuild/internal/clean"
 )
 
 // BuildAndReleaseOptions says what [Client.BuildAndRelease] does. BuildApp and
@@ -274,7 +276,7 @@ func (e *DeployError) Error() string {
 	case e.CancelErr != nil:
 		text += " (build " + b.ID + " may still be running: canceling it: " + e.CancelErr.Error() + ")"
 	}
-	return text
+	return clean.Line(redactText(text))
 }
 
 // Unwrap returns the cause.

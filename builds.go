@@ -125,7 +125,24 @@ func (s BuildsService) Create(ctx context.Context, app string, opts BuildCreateO
 			return nil, err
 		}
 	}
-	return fetch[Build](ctx, s.client, apiCall{method: http.MethodPost, path: buildsPath(app), body: opts})
+	return fetch[Build](ctx, s.client, apiCall{
+		method: http.MethodPost, path: buildsPath(app), body: opts.wire(), secrets: secretsOf(opts.SourceBlob.URL.Reveal()),
+	})
+}
+
+// wire is the body as it is sent, with the whole URL.
+func (o BuildCreateOptions) wire() any {
+	type sourceBlob struct {
+		URL                string `json:"url"`
+		Checksum           string `json:"checksum,omitzero"`
+		Version            string `json:"version,omitzero"`
+		VersionDescription string `json:"version_description,omitzero"`
+	}
+	b := o.SourceBlob
+	return struct {
+		SourceBlob sourceBlob  `json:"source_blob"`
+		Buildpacks []Buildpack `json:"buildpacks,omitempty"`
+	}{sourceBlob{b.URL.Reveal(), b.Checksum, b.Version, b.VersionDescription}, o.Buildpacks}
 }
 
 func (s BuildsService) checkTakesBuildpacks(ctx context.Context, app string) error {

@@ -488,6 +488,8 @@ type apiCall struct {
 	header  http.Header
 	// body is sent as JSON unless it is nil.
 	body any
+	// secrets are those of the body.
+	secrets []string
 	// repeatable says that a POST may be sent twice.
 	repeatable bool
 	// mayBeEmpty says that an answer without a body is one, too.
@@ -549,6 +551,7 @@ func (c *Client) call(ctx context.Context, a apiCall, out any) (http.Header, err
 		req.Header.Set("Content-Type", "application/json")
 	}
 
+	r.secrets = newRedactor(token).and(secretsOfQuery(a.query)...).and(a.secrets...)
 	resp, err := r.do(ctx, c.api, req)
 	if errors.Is(err, errTooLarge) {
 		return nil, r.unexpected(http.StatusOK, nil, errTooLarge)
@@ -607,14 +610,14 @@ func (a apiCall) read(resp *http.Response, out any) error {
 func (r *retrier) unexpected(status int, header http.Header, err error) error {
 	return &AnswerError{
 		Method: r.method, Path: r.path, StatusCode: status,
-		RequestID: r.responseID(header), Err: err, MaybeApplied: !r.idempotent,
+		RequestID: r.responseID(header), Err: r.hide.err(err), MaybeApplied: !r.idempotent,
 	}
 }
 
 // refusal makes the error of an answer that is not a success.
 func refusal(r *retrier, status int, header http.Header, body []byte) error {
 	r.rate.note(header)
-	e := newAPIError(r.method, r.path, status, header, body)
+	e := newAPIError(r.method, r.path, status, header, body, r.hide)
 	e.Attempts = r.attempts
 	e.RequestID = r.responseID(header)
 	e.MaybeApplied = !r.idempotent && (status >= 500 || status < 200)
@@ -664,9 +667,10 @@ func apiPath(segments ...string) string {
 // The path starts with a slash and is sent as it is: escape what you put into
 // it with [url.PathEscape]. query is nil, a [url.Values], or a struct that
 // [go-querystring] encodes by its `url` tags. body is nil or anything that
-// encoding/json encodes. The response is decoded into out, which is nil or a
-// pointer, unless the response is empty. It may have 8 MiB, 64 levels, and 10,000
-// elements in each array and object.
+// encoding/json encodes; a [SecretURL] in it is refused, as JSON has only a part
+// of it. The response is decoded into out, which is nil or a pointer, unless the
+// response is empty. It may have 8 MiB, 64 levels, and 10,000 elements in each
+// array and object.
 //
 // Do does not read lists page by page. Where the response is only the first page of
 // a list and out is not nil, the error matches [ErrPartialList] and out is left as
@@ -685,6 +689,9 @@ func (c *Client) Do(ctx context.Context, method, path string, query, body, out a
 	}
 	if err := checkOut(out); err != nil {
 		return err
+	}
+	if holdsSecretURL(reflect.ValueOf(body), 0) {
+		return &ArgumentError{Name: "body", Reason: "has a SecretURL, of which JSON has no query: give its Reveal"}
 	}
 	encoded, err := encodeQuery(query)
 	if err != nil {
@@ -774,11 +781,12 @@ func encodeQuery(q any) (string, error) {
 	return values.Encode(), nil
 }
 
-// cleanURLError takes the URL out of an error of net/http.
+// cleanURLError takes the URL out of an error of net/http. A transport that is a
+// client itself adds another one.
 func cleanURLError(err error) error {
 	var ue *url.Error
-	if errors.As(err, &ue) && ue.Err != nil {
-		return ue.Err
+	for errors.As(err, &ue) && ue.Err != nil {
+		err = ue.Err
 	}
 	return err
 }

@@ -48,9 +48,9 @@
 //
 // The API key is, in this order: what [WithToken] or [WithTokenSource] gave,
 // the variable HEROKU_API_KEY, or the password of the API host's entry in the
-// netrc file (~/.netrc, _netrc on Windows, or the file that the variable NETRC
-// names; its default entry, if it has none for the host), which "heroku login" writes and "curl -n" reads. It is sent to the
-// API's host only: never to the storage hosts that archives are uploaded to,
+// netrc file, which "heroku login" writes and which is read as "curl -n" reads it:
+// the file that the variable NETRC names, or ~/.netrc, on Windows ~/_netrc or
+// ~/.netrc. It is sent to the API's host only: never to the storage hosts that archives are uploaded to,
 // never to the hosts that output is streamed from, and never along a redirect.
 //
 // # Retries
@@ -211,6 +211,6 @@
 //   - [*DeployError]: where [Client.BuildAndRelease] stopped, and what it had
 //     done by then
 //
-// No error, log line or printed value of this package contains the API key or
-// the query of a signed URL ([SecretURL]).
+// No error, log line, printed value or JSON of this package contains the API key
+// or the query of a signed URL ([SecretURL]).
 package herokubuild

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/herokubuild/herokubuild/internal/clean"
 )
 
 // The sentinels to test for with errors.Is. The error that is returned says
@@ -132,7 +134,7 @@ type ArgumentError struct {
 
 // Error implements error.
 func (e *ArgumentError) Error() string {
-	return "herokubuild: " + e.Name + ": " + e.Reason
+	return clean.Line("herokubuild: " + e.Name + ": " + e.Reason)
 }
 
 // Is makes errors.Is(err, ErrInvalid) true.
@@ -162,7 +164,8 @@ type APIError struct {
 	// some errors.
 	Resource string
 	// Body is the start of an answer that was not the platform's JSON (an
-	// HTML page of a router, say); empty otherwise.
+	// HTML page of a router, say); empty otherwise. Of control characters it has
+	// line breaks and tabs only.
 	Body string
 	// RequestID is the Request-Id header of the response, or of the request if the
 	// response has none: what Heroku's support asks for. It may be a
@@ -199,7 +202,7 @@ func (e *APIError) Error() string {
 	if e.RequestID != "" {
 		b.WriteString(" [Request-Id " + e.RequestID + "]")
 	}
-	return b.String()
+	return errorLine(b.String(), e.MaybeApplied)
 }
 
 func (e *APIError) text() string {
@@ -227,10 +230,10 @@ func (e *APIError) Is(target error) bool {
 }
 
 // newAPIError reads an error answer. The body is what was kept of it.
-func newAPIError(method, path string, status int, header http.Header, body []byte) *APIError {
+func newAPIError(method, path string, status int, header http.Header, body []byte, hide redactor) *APIError {
 	e := &APIError{
 		Method: method, Path: path, StatusCode: status,
-		RequestID: clip(header.Get("Request-Id"), maxHeaderText),
+		RequestID: hide.header(header, "Request-Id"),
 	}
 	e.RetryAfter, _ = parseRetryAfter(header.Get("Retry-After"), time.Now())
 	var doc struct {
@@ -240,13 +243,13 @@ func newAPIError(method, path string, status int, header http.Header, body []byt
 		Resource lenientString `json:"resource"`
 	}
 	if json.Unmarshal(body, &doc) == nil && (doc.ID != "" || doc.Message != "") {
-		e.ID, e.Message = clip(string(doc.ID), maxHeaderText), redactText(clip(string(doc.Message), maxErrorText))
-		e.URL, e.Resource = redactURL(clip(string(doc.URL), maxHeaderText)), clip(string(doc.Resource), maxHeaderText)
+		e.ID, e.Message = hide.line(string(doc.ID), maxHeaderText), hide.line(string(doc.Message), maxErrorText)
+		e.URL, e.Resource = hide.line(redactLink(string(doc.URL)), maxHeaderText), hide.line(string(doc.Resource), maxHeaderText)
 		return e
 	}
-	e.Body = redactText(clip(string(body), maxErrorText))
+	e.Body = hide.lines(string(body), maxErrorText)
 	if status >= 300 && status < 400 {
-		e.Message = "redirects of the API are not followed; its base URL may be wrong (Location: " + redactURL(clip(header.Get("Location"), maxHeaderText)) + ")"
+		e.Message = "redirects of the API are not followed; its base URL may be wrong (Location: " + hide.line(redactURL(header.Get("Location")), maxHeaderText) + ")"
 	}
 	return e
 }
@@ -301,7 +304,7 @@ func (e *RequestError) Error() string {
 	if e.RequestID != "" {
 		text += " [Request-Id " + e.RequestID + "]"
 	}
-	return text
+	return errorLine(text, e.MaybeApplied)
 }
 
 // Is matches ErrMaybeApplied where that is so.
@@ -339,11 +342,11 @@ type AnswerError struct {
 
 // Error implements error.
 func (e *AnswerError) Error() string {
-	text := fmt.Sprintf("herokubuild: %s %s: unexpected answer (status %d): %v", e.Method, e.Path, e.StatusCode, e.Err)
+	text := fmt.Sprintf("herokubuild: %s %s: unexpected answer (status %d): %s", e.Method, e.Path, e.StatusCode, redactText(errorText(e.Err)))
 	if e.RequestID != "" {
 		text += " [Request-Id " + e.RequestID + "]"
 	}
-	return text
+	return errorLine(text, e.MaybeApplied)
 }
 
 // Is matches ErrUnexpectedAnswer and, where that is so, ErrMaybeApplied.
@@ -359,7 +362,7 @@ func (e *AnswerError) Unwrap() error { return e.Err }
 type UploadError struct {
 	// Method is the request's.
 	Method string
-	// URL is the signed URL; it prints without its signature.
+	// URL is the address without its signature, which not even Reveal shows.
 	URL SecretURL
 	// StatusCode is the HTTP status.
 	StatusCode int
@@ -389,7 +392,7 @@ func (e *UploadError) Error() string {
 	if e.Attempts > 1 {
 		text += " [" + strconv.Itoa(e.Attempts) + " attempts]"
 	}
-	return text
+	return clean.Line(text)
 }
 
 // Is matches ErrForbidden and ErrNotFound by the status.
@@ -418,7 +421,7 @@ type StreamError struct {
 
 // Error implements error.
 func (e *StreamError) Error() string {
-	return fmt.Sprintf("herokubuild: output stream %s, after %d bytes: %s", e.URL, e.Offset, redactText(errorText(e.Err)))
+	return clean.Line(fmt.Sprintf("herokubuild: output stream %s, after %d bytes: %s", e.URL, e.Offset, redactText(errorText(e.Err))))
 }
 
 // Unwrap returns the cause.
@@ -432,15 +435,16 @@ type BuildError struct {
 	// Build is the build as the platform last described it.
 	Build *Build
 	// Tail is the end of the build's output, at most some 20 lines; empty
-	// where the output was not followed.
+	// where the output was not followed. It is what the build printed, colors and
+	// other control characters included, but for invalid UTF-8: a program that
+	// shows it on a terminal should remove them.
 	Tail string
 }
 
-// Error implements error. It does not contain the tail, which is for a
-// program's last words on a screen, not for a log line.
+// Error implements error. It does not contain the tail.
 func (e *BuildError) Error() string {
 	b := orZero(e.Build)
-	return fmt.Sprintf("herokubuild: build %s of %s %s", b.ID, e.App, b.Status)
+	return clip(fmt.Sprintf("herokubuild: build %s of %s %s", b.ID, e.App, b.Status), maxErrorText)
 }
 
 // Is matches ErrBuildFailed.
@@ -453,19 +457,28 @@ type ReleaseError struct {
 	App string
 	// Release is the release as the platform last described it.
 	Release *Release
-	// Tail is the end of the release phase's output; empty where it was not
-	// followed.
+	// Tail is the end of the release phase's output, as [BuildError].Tail is of
+	// a build's; empty where it was not followed.
 	Tail string
 }
 
 // Error implements error.
 func (e *ReleaseError) Error() string {
 	r := orZero(e.Release)
-	return fmt.Sprintf("herokubuild: release v%d of %s %s", r.Version, e.App, r.Status)
+	return clip(fmt.Sprintf("herokubuild: release v%d of %s %s", r.Version, e.App, r.Status), maxErrorText)
 }
 
 // Is matches ErrReleaseFailed.
 func (e *ReleaseError) Is(target error) bool { return target == ErrReleaseFailed }
+
+// errorLine is the text of an error about a request: one clean line, which says
+// so where the request may have been acted on.
+func errorLine(text string, maybeApplied bool) string {
+	if maybeApplied {
+		text += " (" + ErrMaybeApplied.Error() + ")"
+	}
+	return clean.Line(text)
+}
 
 // orZero and errorText let an error that was made by hand, as a test of the
 // caller's makes it, leave out what this package always sets.
@@ -483,6 +496,14 @@ func errorText(err error) string {
 	return err.Error()
 }
 
+// timeoutError is a time limit of the caller's that ran out. It matches the
+// context's error, too, and does not say the same again in its words.
+type timeoutError struct{ cause, ctx error }
+
+func (e *timeoutError) Error() string { return e.cause.Error() }
+
+func (e *timeoutError) Unwrap() []error { return []error{e.ctx, e.cause} }
+
 // Limits on the text that an error carries: enough to read, too little to
 // bloat a log.
 const (
@@ -490,7 +511,10 @@ const (
 	maxHeaderText = 512
 )
 
-func clip(s string, most int) string {
+// clip makes text from outside a clean line of a bounded length.
+func clip(s string, most int) string { return cut(clean.Line(s), most) }
+
+func cut(s string, most int) string {
 	if len(s) <= most {
 		return s
 	}
@@ -499,7 +523,7 @@ func clip(s string, most int) string {
 
 func firstLine(s string) string {
 	s = strings.TrimSpace(s)
-	if i := strings.IndexByte(s, '\n'); i >= 0 {
+	if i := strings.IndexAny(s, "\r\n"); i >= 0 {
 		s = strings.TrimSpace(s[:i])
 	}
 	return clip(s, 200)

@@ -51,10 +51,10 @@ func TestAPIErrorFields(t *testing.T) {
 	assert.Equal(t, herokubuild.APIError{
 		Method: "GET", Path: "/apps/example-app", StatusCode: 404, ID: "not_found",
 		Message: "Couldn't find that app.", Resource: "app", RequestID: "id-1,id-2", Attempts: 1,
-		URL: "https://devcenter.heroku.com/articles/platform-api-reference?REDACTED",
+		URL: "https://devcenter.heroku.com/articles/platform-api-reference#errors",
 	}, *requireAPIError(t, err))
 	assert.Equal(t, "herokubuild: GET /apps/example-app: 404 not_found: Couldn't find that app. "+
-		"(see https://devcenter.heroku.com/articles/platform-api-reference?REDACTED) [Request-Id id-1,id-2]", err.Error())
+		"(see https://devcenter.heroku.com/articles/platform-api-reference#errors) [Request-Id id-1,id-2]", err.Error())
 }
 
 func TestAPIErrorBodies(t *testing.T) {

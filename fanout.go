@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/herokubuild/herokubuild/internal/clean"
 )
 
 // FanOutOptions sets how one slug or image is released to many apps. nil and
@@ -155,7 +157,7 @@ func (e *FanOutError) Error() string {
 	if e.Err != nil {
 		text += ": " + strings.TrimPrefix(e.Err.Error(), "herokubuild: ")
 	}
-	return text
+	return clean.Line(redactText(text))
 }
 
 // isCause reports whether an app's error is one of its own, and not the

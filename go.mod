@@ -3,7 +3,6 @@ module github.com/herokubuild/herokubuild
 go 1.25.0
 
 require (
-	github.com/git-lfs/go-netrc v0.0.0-20250218165306-ba0029b43d11
 	github.com/google/go-querystring v1.2.0
 	github.com/hashicorp/go-retryablehttp v0.7.8
 	github.com/jarcoal/httpmock v1.4.2

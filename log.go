@@ -23,6 +23,8 @@ type attemptLog struct {
 	// again says that there is to be another attempt, after wait.
 	again bool
 	wait  time.Duration
+	// hide knows the secrets of the request.
+	hide redactor
 }
 
 // write writes the line of an attempt that ended with resp or err, and another
@@ -36,12 +38,12 @@ func (a attemptLog) write(ctx context.Context, log *slog.Logger, resp *http.Resp
 		attrs := append(make([]slog.Attr, 0, 10), a.request()...)
 		attrs = append(attrs, slog.Duration("duration", time.Since(a.started)), slog.Int("attempt", a.attempt))
 		if err != nil {
-			attrs = append(attrs, slog.String("error", redactText(cleanURLError(err).Error())))
+			attrs = append(attrs, slog.String("error", clip(cleanURLError(a.hide.err(err)).Error(), maxErrorText)))
 		} else {
 			attrs = append(attrs, slog.Int("status", resp.StatusCode))
 		}
 		if err == nil && resp.Header.Get(requestIDHeader) != "" {
-			attrs = appendHeader(attrs, "request_id", resp.Header, requestIDHeader)
+			attrs = a.header(attrs, "request_id", resp.Header, requestIDHeader)
 		} else if a.requestID != "" {
 			attrs = append(attrs, slog.String("request_id", a.requestID))
 		}
@@ -75,15 +77,16 @@ func (a attemptLog) warn(ctx context.Context, log *slog.Logger, header http.Head
 		if header.Get(name) == "" {
 			continue
 		}
-		attrs := appendHeader(a.request(), "warning", header, name)
-		attrs = appendHeader(attrs, "warning_id", header, "Warning-Id")
+		attrs := a.header(a.request(), "warning", header, name)
+		attrs = a.header(attrs, "warning_id", header, "Warning-Id")
 		log.LogAttrs(ctx, slog.LevelWarn, "herokubuild: the platform warns", attrs...)
 	}
 }
 
-func appendHeader(attrs []slog.Attr, key string, header http.Header, name string) []slog.Attr {
-	if v := header.Get(name); v != "" {
-		attrs = append(attrs, slog.String(key, clip(redactText(v), maxHeaderText)))
+// header adds what a header says, if it says anything.
+func (a attemptLog) header(attrs []slog.Attr, key string, header http.Header, name string) []slog.Attr {
+	if v := a.hide.header(header, name); v != "" {
+		attrs = append(attrs, slog.String(key, v))
 	}
 	return attrs
 }

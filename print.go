@@ -4,13 +4,19 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
 )
 
-// This file is how the types that hold a [SecretURL] are printed and logged.
+// This file is how the types of this package are printed, logged and written as
+// JSON.
 //
-// slog's JSON handler would marshal them, and JSON carries the whole URL. And
-// fmt, given a verb that does not suit a pointer inside another value ("%s" of
-// a struct with a *Build), prints what it points to without asking anybody.
+// A [SecretURL] takes care of itself, but for one case: fmt, given a verb that does
+// not suit a pointer inside another value ("%s" of a struct with a *Build), prints
+// what it points to without asking the parts of that. So each type that holds one
+// has a Format.
 
 // format prints v, which is one of the types below without its methods.
 func format(f fmt.State, verb rune, v any) {
@@ -46,57 +52,73 @@ func (s Source) Format(f fmt.State, verb rune) {
 	format(f, verb, source(s))
 }
 
-// LogValue implements slog.LogValuer: the cursor and what each item says of
-// itself.
-func (p Page[T]) LogValue() slog.Value {
-	attrs := []slog.Attr{slog.Bool("more", p.Next != "")}
-	for i, item := range p.Items {
-		attrs = append(attrs, slog.Any(fmt.Sprint(i), item))
-	}
-	return slog.GroupValue(attrs...)
+// Format implements fmt.Formatter, as [Build.Format] does.
+func (b Blob) Format(f fmt.State, verb rune) {
+	type blob Blob
+	format(f, verb, blob(b))
 }
+
+// Format implements fmt.Formatter, as [Build.Format] does.
+func (s SourceBlob) Format(f fmt.State, verb rune) {
+	type sourceBlob SourceBlob
+	format(f, verb, sourceBlob(s))
+}
+
+// Format implements fmt.Formatter, as [Build.Format] does.
+func (o BuildCreateOptions) Format(f fmt.State, verb rune) {
+	type options BuildCreateOptions
+	format(f, verb, options(o))
+}
+
+// Format implements fmt.Formatter, as [Build.Format] does.
+func (o BuildAndReleaseOptions) Format(f fmt.State, verb rune) {
+	type options BuildAndReleaseOptions
+	format(f, verb, options(o))
+}
+
+// Format prints the error's text for every verb, but for %#v its fields.
+func (e *UploadError) Format(f fmt.State, verb rune) {
+	type uploadError UploadError
+	switch {
+	case verb == 'v' && f.Flag('#'):
+		_, _ = fmt.Fprintf(f, "&%#v", uploadError(*e))
+	case strings.ContainsRune("vsqxX", verb):
+		_, _ = fmt.Fprintf(f, fmt.FormatString(f, verb), e.Error())
+	default:
+		_, _ = fmt.Fprint(f, e.Error())
+	}
+}
+
+// Format prints the archive's address for every verb, without the signature.
+func (d *download) Format(f fmt.State, verb rune) { d.address().Format(f, verb) }
+
+// LogValue makes slog print what String returns.
+func (d *download) LogValue() slog.Value { return slog.StringValue(d.String()) }
+
+// textAttr is an attribute of what the platform says.
+func textAttr(key, value string) slog.Attr { return slog.String(key, clip(value, maxErrorText)) }
+
+func errorAttr(err error) slog.Attr { return textAttr("error", redactText(err.Error())) }
 
 // LogValue implements slog.LogValuer: what identifies the build, no secrets.
 func (b Build) LogValue() slog.Value {
 	return slog.GroupValue(
-		slog.String("id", b.ID), slog.String("app", b.App.ID), slog.String("status", string(b.Status)),
-		slog.String("version", b.SourceBlob.Version), slog.String("slug", b.Slug.ID), slog.String("release", b.Release.ID))
+		textAttr("id", b.ID), textAttr("app", b.App.ID), textAttr("status", string(b.Status)),
+		textAttr("version", b.SourceBlob.Version), textAttr("slug", b.Slug.ID), textAttr("release", b.Release.ID))
 }
 
 // LogValue implements slog.LogValuer: what identifies the release, no secrets.
 func (r Release) LogValue() slog.Value {
 	return slog.GroupValue(
-		slog.String("id", r.ID), slog.String("app", r.App.Name), slog.Int("version", r.Version),
-		slog.String("status", string(r.Status)), slog.String("description", r.Description), slog.String("slug", r.Slug.ID))
+		textAttr("id", r.ID), textAttr("app", r.App.Name), slog.Int("version", r.Version),
+		textAttr("status", string(r.Status)), textAttr("description", r.Description), textAttr("slug", r.Slug.ID))
 }
 
 // LogValue implements slog.LogValuer: what identifies the slug, no secrets.
 func (s Slug) LogValue() slog.Value {
 	return slog.GroupValue(
-		slog.String("id", s.ID), slog.String("commit", s.Commit), slog.Int64("size", s.Size),
-		slog.String("checksum", s.Checksum), slog.String("stack", s.Stack.Name), slog.Any("blob", s.Blob))
-}
-
-// LogValue implements slog.LogValuer; the URL is printed without its signature.
-func (b Blob) LogValue() slog.Value {
-	return slog.GroupValue(slog.String("method", b.Method), slog.Any("url", b.URL))
-}
-
-// LogValue implements slog.LogValuer; the URLs are printed without their
-// signatures.
-func (s Source) LogValue() slog.Value {
-	return slog.GroupValue(slog.Any("get_url", s.SourceBlob.GetURL), slog.Any("put_url", s.SourceBlob.PutURL))
-}
-
-// LogValue implements slog.LogValuer; the URL is printed without its query.
-func (s SourceBlob) LogValue() slog.Value {
-	return slog.GroupValue(slog.Any("url", s.URL), slog.String("checksum", s.Checksum), slog.String("version", s.Version))
-}
-
-// LogValue implements slog.LogValuer; the source's URL is printed without its
-// query.
-func (o BuildCreateOptions) LogValue() slog.Value {
-	return slog.GroupValue(slog.Any("source_blob", o.SourceBlob), slog.Any("buildpacks", o.Buildpacks))
+		textAttr("id", s.ID), textAttr("commit", s.Commit), slog.Int64("size", s.Size),
+		textAttr("checksum", s.Checksum), textAttr("stack", s.Stack.Name), slog.Any("blob", s.Blob))
 }
 
 // LogValue implements slog.LogValuer: the deploy in short, no secrets.
@@ -122,17 +144,17 @@ func (e Event) LogValue() slog.Value {
 		attrs = append(attrs, slog.Any("release", e.Release))
 	}
 	if e.Line != "" {
-		attrs = append(attrs, slog.String("line", e.Line))
+		attrs = append(attrs, textAttr("line", e.Line))
 	}
 	if e.Err != nil {
-		attrs = append(attrs, slog.String("error", e.Err.Error()))
+		attrs = append(attrs, errorAttr(e.Err))
 	}
 	return slog.GroupValue(attrs...)
 }
 
 // LogValue implements slog.LogValuer: the outcome in short, no secrets.
 func (r Result) LogValue() slog.Value {
-	attrs := []slog.Attr{slog.String("slug", r.Slug), slog.String("version", r.Version)}
+	attrs := []slog.Attr{textAttr("slug", r.Slug), textAttr("version", r.Version)}
 	if r.Build != nil {
 		attrs = append(attrs, slog.Any("build", r.Build))
 	}
@@ -149,13 +171,14 @@ func (r AppRelease) LogValue() slog.Value {
 		attrs = append(attrs, slog.Any("release", r.Release))
 	}
 	if r.Err != nil {
-		attrs = append(attrs, slog.String("error", r.Err.Error()))
+		attrs = append(attrs, errorAttr(r.Err))
 	}
 	return slog.GroupValue(attrs...)
 }
 
-// MarshalJSON makes the outcome in short, no secrets: a list of them that is
-// logged by slog's JSON handler is JSON. There is no way back.
+// MarshalJSON writes the outcome in short: the app, the id, version and status of
+// its release, the version that took it back, and the error's text. There is no
+// way back.
 func (r AppRelease) MarshalJSON() ([]byte, error) {
 	release := orZero(r.Release)
 	out := struct {
@@ -165,9 +188,65 @@ func (r AppRelease) MarshalJSON() ([]byte, error) {
 		Status     Status `json:"status,omitzero"`
 		RolledBack int    `json:"rolled_back_by,omitzero"`
 		Error      string `json:"error,omitzero"`
-	}{r.App, release.ID, release.Version, release.Status, orZero(r.RolledBack).Version, ""}
-	if r.Err != nil {
-		out.Error = r.Err.Error()
+		Output     string `json:"output_error,omitzero"`
+	}{
+		App: r.App, Release: release.ID, Version: release.Version, Status: release.Status, RolledBack: orZero(r.RolledBack).Version,
+		Error: shownError(r.Err), Output: shownError(r.OutputErr),
 	}
 	return json.Marshal(out)
+}
+
+// MarshalJSON writes the result for a report: what was built and released, and the
+// checkpoint. There is no way back but for the checkpoint.
+func (r Result) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Version    string       `json:"version,omitzero"`
+		Checksum   string       `json:"checksum,omitzero"`
+		Slug       string       `json:"slug_id,omitzero"`
+		Build      *Build       `json:"build,omitzero"`
+		Releases   []AppRelease `json:"releases,omitempty"`
+		Output     string       `json:"output_error,omitzero"`
+		Checkpoint Checkpoint   `json:"checkpoint"`
+	}{
+		Version: r.Version, Checksum: r.Checksum, Slug: r.Slug, Build: r.Build, Releases: r.Releases,
+		Output: shownError(r.OutputErr), Checkpoint: r.Checkpoint,
+	})
+}
+
+// shownError is the text of an error as JSON has it, empty if there is none.
+func shownError(err error) string {
+	if err == nil {
+		return ""
+	}
+	return clip(redactText(err.Error()), maxErrorText)
+}
+
+// MarshalJSON writes what is set of the event, but for the archive; of Err the
+// text. There is no way back but for the checkpoint.
+func (e Event) MarshalJSON() ([]byte, error) {
+	out := struct {
+		Kind       EventKind  `json:"kind"`
+		Time       time.Time  `json:"time"`
+		Phase      Phase      `json:"phase,omitzero"`
+		App        string     `json:"app,omitzero"`
+		Done       int64      `json:"done,omitzero"`
+		Total      int64      `json:"total,omitzero"`
+		Build      *Build     `json:"build,omitzero"`
+		Release    *Release   `json:"release,omitzero"`
+		Line       string     `json:"line,omitzero"`
+		Quiet      float64    `json:"quiet_seconds,omitzero"`
+		Error      string     `json:"error,omitzero"`
+		Checkpoint Checkpoint `json:"checkpoint"`
+	}{e.Kind, e.Time, e.Phase, e.App, e.Done, e.Total, e.Build, e.Release, e.Line, e.Quiet.Seconds(), "", e.Checkpoint}
+	out.Error = shownError(e.Err)
+	return json.Marshal(out)
+}
+
+// MarshalJSON writes the options without the header's values.
+func (o FetchArchiveOptions) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Header   []string `json:"header,omitempty"`
+		MaxBytes int64    `json:"max_bytes,omitzero"`
+		TempDir  string   `json:"temp_dir,omitzero"`
+	}{slices.Sorted(maps.Keys(o.Header)), o.MaxBytes, o.TempDir})
 }

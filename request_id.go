@@ -32,8 +32,8 @@ func newRequestID() string {
 // responseID is the id by which a response can be found: its own, or that of the
 // request if it has none.
 func (r *retrier) responseID(header http.Header) string {
-	if id := header.Get(requestIDHeader); id != "" {
-		return clip(id, maxHeaderText)
+	if id := r.hide.header(header, requestIDHeader); id != "" {
+		return id
 	}
 	return r.requestID
 }

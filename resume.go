@@ -79,6 +79,8 @@ type resumption struct {
 	unanswered int
 
 	log *slog.Logger
+	// hide knows the address of the last connection.
+	hide redactor
 	// connections counts all of them.
 	connections int
 }
@@ -169,6 +171,8 @@ func openStream(ctx context.Context, c *Client, now streamStatus, opts *StreamOp
 		s.resume.connections++
 		attempt := attemptLog{method: http.MethodGet, url: signed.String(), attempt: s.resume.connections, started: time.Now()}
 		resp, err := c.dialStream(ctx, signed, from)
+		s.resume.hide = newRedactor(secretsOf(signed.Reveal())...).after(resp)
+		attempt.hide = s.resume.hide
 		attempt.write(ctx, c.log, resp, err)
 		return resp, err
 	}
@@ -360,7 +364,7 @@ func (s *OutputStream) again() error {
 
 func (s *OutputStream) logBroken() {
 	s.resume.log.LogAttrs(s.ctx, slog.LevelInfo, "herokubuild: output stream broke off and is connected again",
-		slog.String("stream", s.name), slog.Int64("offset", s.Offset()), slog.String("error", redactText(cleanURLError(s.resume.end).Error())))
+		slog.String("stream", s.name), slog.Int64("offset", s.Offset()), slog.String("error", clip(cleanURLError(s.resume.hide.err(s.resume.end)).Error(), maxErrorText)))
 }
 
 // wait sleeps before another try; the first is at once.
@@ -470,7 +474,7 @@ func (s *OutputStream) begin(conn *streamConn, resp *http.Response, from, offset
 		return errAllRead
 	}
 	status := resp.StatusCode
-	e := &answerError{status: status, text: answerText(status, readErrorBody(resp))}
+	e := &answerError{status: status, text: answerText(status, r.hide.lines(string(readErrorBody(resp)), maxErrorText))}
 	switch {
 	case status == http.StatusNotFound, status == http.StatusForbidden, status == http.StatusUnauthorized, status == http.StatusGone:
 		e.refused = true
@@ -489,10 +493,11 @@ func (s *OutputStream) streamError(err error) error {
 	if errors.Is(context.Cause(s.ctx), errStreamClosed) {
 		return errStreamClosed
 	}
+	e := &StreamError{URL: s.name, Offset: s.Offset(), Err: cleanURLError(s.resume.hide.err(err))}
 	if s.ctx.Err() != nil {
 		err = contextError(s.ctx)
+		e.Err = err
 	}
-	e := &StreamError{URL: s.name, Offset: s.Offset(), Err: cleanURLError(err)}
 	var answer *answerError
 	if errors.As(err, &answer) {
 		e.StatusCode = answer.status
@@ -500,9 +505,9 @@ func (s *OutputStream) streamError(err error) error {
 	return e
 }
 
-func answerText(status int, body []byte) string {
+func answerText(status int, body string) string {
 	text := strconv.Itoa(status) + " " + http.StatusText(status)
-	if line := firstLine(redactText(string(body))); line != "" {
+	if line := firstLine(body); line != "" {
 		text += ": " + line
 	}
 	return text

@@ -104,7 +104,10 @@ func (h *logHost) build() *herokubuild.Build {
 
 func (h *logHost) answerStatus(req *http.Request) (*http.Response, error) {
 	h.asked++
-	body, err := json.Marshal(h.build())
+	b := h.build()
+	body, err := json.Marshal(map[string]any{
+		"id": b.ID, "app": b.App, "status": b.Status, "output_stream_url": b.OutputStreamURL.Reveal(),
+	})
 	if err != nil {
 		return nil, err
 	}

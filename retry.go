@@ -100,6 +100,9 @@ type retrier struct {
 	// answered turns an answer that is not a success into the error that the
 	// caller gets.
 	answered func(r *retrier, status int, header http.Header, body []byte) error
+	// secrets knows those of the request, and hide also those of the URL that
+	// the latest answer came from.
+	secrets, hide redactor
 	// path, rate and bounds are those of a call to the API, requestID is the
 	// Request-Id header of all its attempts.
 	path      string
@@ -159,11 +162,12 @@ func closeBody(resp *http.Response) {
 // whether there is to be another, and sets the wait before it.
 func (r *retrier) check(ctx context.Context, resp *http.Response, err error) (bool, error) {
 	r.attempts++
+	r.hide = r.secrets.after(resp)
 	again := r.decide(ctx, resp, err)
 	attemptLog{
 		method: r.method, url: r.url, requestID: r.requestID, attempt: r.attempts, started: r.started,
 		// The context may end before it comes to that.
-		again: again && !endsWithin(ctx, r.wait), wait: r.wait,
+		again: again && !endsWithin(ctx, r.wait), wait: r.wait, hide: r.hide,
 	}.write(ctx, r.log, resp, err)
 	if again {
 		r.started = time.Now().Add(r.wait)
@@ -256,7 +260,7 @@ func neverSent(err error) bool {
 func (r *retrier) requestError(ctx context.Context, err error) error {
 	e := &RequestError{
 		Method: r.method, URL: r.url, RequestID: r.requestID, Attempts: r.attempts,
-		Err: cleanURLError(err), Last: r.last,
+		Err: cleanURLError(r.hide.err(err)), Last: r.last,
 		MaybeApplied: r.unsure,
 	}
 	if ctx.Err() != nil {
@@ -273,6 +277,9 @@ func contextError(ctx context.Context) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
 	if cause == nil || errors.Is(cause, err) {
 		return cause
+	}
+	if errors.Is(cause, ErrWaitTimeout) {
+		return &timeoutError{cause: cause, ctx: err}
 	}
 	return fmt.Errorf("%w: %w", err, cause)
 }

@@ -1,9 +1,12 @@
 package herokubuild
 
 import (
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/url"
+	"reflect"
+	"regexp"
 	"strings"
 )
 
@@ -11,12 +14,16 @@ import (
 // source blob, a slug archive or an output stream, and source URLs that carry
 // a token. Whoever has the whole of it can read or write what it points to.
 //
-// Printing one in any way (String, every fmt verb, slog) shows scheme, host
-// and path and replaces user information and query by "REDACTED". JSON carries
-// the whole URL, because the platform needs it; and what slog's JSON handler is
-// given inside of a slice, map or struct of yours, it turns into JSON: log this
-// package's values one by one. [SecretURL.Reveal] is the one way besides to get
-// at the whole string.
+// Printing, logging or encoding one (String, fmt, slog, JSON and other encodings
+// that use encoding.TextMarshaler) shows scheme, host and path and replaces user
+// information and query by "REDACTED". Decoding keeps the whole URL, so that JSON
+// does not carry one there and back. [SecretURL.Reveal] returns the whole string;
+// the methods of this package that send one to the platform do so themselves.
+//
+// What asks no method of a string type cannot be prevented: the fmt verbs %p and
+// %w, a verb that does not suit a pointer to a struct of yours with a SecretURL
+// in it, an unexported field of yours, a key of a map in JSON, and conversion to
+// string.
 type SecretURL string
 
 const redacted = "REDACTED"
@@ -48,6 +55,52 @@ func (u SecretURL) Format(f fmt.State, verb rune) {
 // LogValue makes slog print the redacted text.
 func (u SecretURL) LogValue() slog.Value { return slog.StringValue(u.String()) }
 
+// MarshalJSON encodes the redacted text, as [SecretURL.String] returns it.
+func (u SecretURL) MarshalJSON() ([]byte, error) { return json.Marshal(u.String()) }
+
+// MarshalText returns the redacted text, as [SecretURL.String] does.
+func (u SecretURL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
+
+// holdsSecretURL says whether v, or anything in it that JSON has, is a SecretURL
+// that would not be encoded as it is.
+func holdsSecretURL(v reflect.Value, depth int) bool {
+	const deepest = 64 // so that what points to itself has an end
+	if !v.IsValid() || depth > deepest {
+		return false
+	}
+	if u, ok := reflect.TypeAssert[SecretURL](v); ok {
+		return u.String() != u.Reveal()
+	}
+	within := func(v reflect.Value) bool { return holdsSecretURL(v, depth+1) }
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		return within(v.Elem())
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() && within(v.Field(i)) {
+				return true
+			}
+		}
+	case reflect.Slice, reflect.Array:
+		if v.Type().Elem().Kind() < reflect.Array {
+			return false // bytes and numbers
+		}
+		for i := range v.Len() {
+			if within(v.Index(i)) {
+				return true
+			}
+		}
+	case reflect.Map:
+		for _, key := range v.MapKeys() {
+			if within(v.MapIndex(key)) {
+				return true
+			}
+		}
+	default:
+	}
+	return false
+}
+
 // redactURL keeps what tells one URL from another and drops what grants access.
 func redactURL(raw string) string {
 	if raw == "" {
@@ -74,10 +127,46 @@ func redactURL(raw string) string {
 	return text
 }
 
-// redactText hides the query of every URL inside a longer text. The network
-// library quotes URLs in its errors; this is for those that cannot be taken
-// apart by type.
+// These are compiled once and never changed.
+var (
+	// anchorRE is a fragment that names a section of a page. A fragment that
+	// holds a secret has a "=" ("#access_token=…").
+	anchorRE = regexp.MustCompile(`^[\w.:-]{1,64}$`)
+	// queryRE is the query of a URL that is only a path, or lacks its scheme, as
+	// it is or percent-encoded.
+	queryRE = regexp.MustCompile("(?i)(?:\\?[^\\s\"'<>`]*=|%3f[^\\s\"'<>`]*%3d)[^\\s\"'<>`]*")
+	// parameterRE is a parameter that grants access to storage, without the URL
+	// that it belongs to.
+	parameterRE = regexp.MustCompile("(?i)\\b(?:x-(?:amz|goog)-(?:signature|credential|security-token)|awsaccesskeyid|googleaccessid|signature|access_token|private_token)(?:=|%3d)[^\\s\"'<>`&]+")
+	// keyRE is an API key, or the credential of an Authorization header.
+	keyRE = regexp.MustCompile(`(?i)\b(?:HRKU-[\w-]{8,}|bearer\s+[\w.~+/=-]{16,})`)
+)
+
+// redactLink is redactURL for a URL in a text. It keeps the fragment of a web
+// page's address without a query: it names a section of documentation.
+func redactLink(raw string) string {
+	page, fragment, found := strings.Cut(raw, "#")
+	u, err := url.Parse(page)
+	if !found || err != nil || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || strings.Contains(page, "?") || !anchorRE.MatchString(fragment) {
+		return redactURL(raw)
+	}
+	return page + "#" + fragment
+}
+
+// redactText hides the query of every URL inside a longer text, whoever's it is.
+// What is known to be secret is a redactor's to hide.
 func redactText(text string) string {
+	text = redactLinks(text)
+	text = queryRE.ReplaceAllStringFunc(text, func(query string) string {
+		if query[0] == '?' {
+			return "?" + redacted
+		}
+		return query[:len("%3f")] + redacted
+	})
+	return keyRE.ReplaceAllString(parameterRE.ReplaceAllString(text, redacted), redacted)
+}
+
+func redactLinks(text string) string {
 	if !strings.Contains(text, "://") {
 		return text
 	}
@@ -97,7 +186,7 @@ func redactText(text string) string {
 			end++
 		}
 		b.WriteString(text[:start])
-		b.WriteString(redactURL(text[start:end]))
+		b.WriteString(redactLink(text[start:end]))
 		text = text[end:]
 	}
 }

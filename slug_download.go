@@ -72,6 +72,7 @@ func (s SlugsService) Download(ctx context.Context, app string, slug *Slug, opts
 		return nil, &ArgumentError{Name: "Client", Reason: errNoClient.Error()}
 	}
 	d := &download{slugs: s, app: app, slug: *slug, opts: o, total: -1, hash: sha256.New()}
+	d.use(slug.Blob.URL)
 	d.ctx, d.cancel = context.WithCancelCause(ctx)
 	if d.conn, err = d.open(); err != nil {
 		d.cancel(nil)
@@ -130,6 +131,10 @@ type download struct {
 	app    string
 	slug   Slug
 	opts   DownloadOptions
+	// address is the slug's, in a closure because fmt prints unexported fields.
+	address func() SecretURL
+	// hide knows the address of the last connection.
+	hide redactor
 
 	conn *blobConn
 	err  error
@@ -230,15 +235,18 @@ func (d *download) ended(err error) error {
 	}
 	d.breaks++
 	if d.breaks >= d.slugs.client.retry.MaxAttempts {
-		return d.requestError(cleanURLError(err))
+		return d.requestError(err)
 	}
 	d.wait = d.slugs.client.retry.wait(d.breaks)
 	return nil
 }
 
 func (d *download) requestError(err error) error {
-	return &RequestError{Method: http.MethodGet, URL: d.slug.Blob.URL.String(), Attempts: max(d.breaks, 1), Err: err}
+	return &RequestError{Method: http.MethodGet, URL: d.address().String(), Attempts: max(d.breaks, 1), Err: cleanURLError(d.hide.err(err))}
 }
+
+// String names the archive by its address without the signature.
+func (d *download) String() string { return d.address().String() }
 
 func (d *download) verify() error {
 	got := "SHA256:" + hex.EncodeToString(d.hash.Sum(nil))
@@ -293,8 +301,15 @@ func (d *download) renew() error {
 	if err := checkDownload(fresh); err != nil {
 		return err
 	}
-	d.slug.Blob = fresh.Blob
+	d.use(fresh.Blob.URL)
 	return nil
+}
+
+// use makes url the address of the archive.
+func (d *download) use(url SecretURL) {
+	d.slug.Blob = Blob{}
+	d.address = func() SecretURL { return url }
+	d.hide = newRedactor(secretsOf(url.Reveal())...)
 }
 
 func (d *download) dial() (*blobConn, error) {
@@ -303,8 +318,9 @@ func (d *download) dial() (*blobConn, error) {
 	if d.whole {
 		from = 0
 	}
-	resp, err := d.slugs.client.openBlob(conn.ctx, d.slug.Blob.URL, from)
+	resp, err := d.slugs.client.openBlob(conn.ctx, d.address(), from)
 	if err == nil {
+		d.hide = newRedactor(secretsOf(d.address().Reveal())...).after(resp)
 		conn.hold(resp.Body)
 		err = d.begin(conn, resp, from)
 	}

@@ -70,9 +70,9 @@ func (e *UnpackError) Error() string {
 		text += " " + quote(e.Entry)
 	}
 	if e.Reason != "" {
-		return text + ": " + e.Reason
+		return clip(text+": "+e.Reason, maxErrorText)
 	}
-	return text + ": " + redactText(errorText(e.Err))
+	return clip(text+": "+redactText(errorText(e.Err)), maxErrorText)
 }
 
 // Unwrap returns the category or cause.

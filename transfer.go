@@ -30,9 +30,10 @@ func (c *Client) storageCall(method string, signed SecretURL) *retrier {
 		// Putting the same bytes to the same address twice is putting them
 		// once.
 		idempotent: true,
+		secrets:    newRedactor(secretsOf(signed.Reveal())...),
 	}
 	r.answered = func(r *retrier, status int, _ http.Header, body []byte) error {
-		e := newUploadError(method, signed, status, body)
+		e := newUploadError(method, signed, status, body, r.hide)
 		e.Attempts = r.attempts
 		return e
 	}
@@ -162,8 +163,8 @@ func (r *exactReader) Close() error { return r.src.Close() }
 
 // newUploadError reads a refusal of a storage host. Of its XML only Code and
 // Message are kept: the rest can carry the signature's own ingredients.
-func newUploadError(method string, signed SecretURL, status int, body []byte) *UploadError {
-	e := &UploadError{Method: method, URL: signed, StatusCode: status}
+func newUploadError(method string, signed SecretURL, status int, body []byte, hide redactor) *UploadError {
+	e := &UploadError{Method: method, URL: SecretURL(signed.String()), StatusCode: status}
 	var doc struct {
 		XMLName xml.Name `xml:"Error"`
 		Code    string   `xml:"Code"`
@@ -173,11 +174,11 @@ func newUploadError(method string, signed SecretURL, status int, body []byte) *U
 	// The two elements that are kept are ASCII in every encoding seen.
 	dec.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
 	if dec.Decode(&doc) == nil && (doc.Code != "" || doc.Message != "") {
-		e.Code, e.Message = clip(doc.Code, maxHeaderText), redactText(clip(doc.Message, maxErrorText))
+		e.Code, e.Message = hide.line(doc.Code, maxHeaderText), hide.line(doc.Message, maxErrorText)
 		return e
 	}
 	if text := string(body); !strings.Contains(text, "<Error") && !strings.HasPrefix(text, "<?xml") {
-		e.Body = redactText(clip(text, maxErrorText))
+		e.Body = hide.lines(text, maxErrorText)
 	}
 	return e
 }

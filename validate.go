@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/herokubuild/herokubuild/internal/clean"
 )
 
 // These are compiled once and never changed. The first is the schema's own.
@@ -129,10 +131,5 @@ func quote(s string) string {
 		}
 		s = s[:cut] + "…"
 	}
-	return `"` + strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return '?'
-		}
-		return r
-	}, s) + `"`
+	return `"` + clean.Line(s) + `"`
 }

@@ -144,7 +144,7 @@ func (l *live) say(text string) {
 
 func (l *live) note(text string) { l.say("    " + text) }
 
-func (l *live) warn(text string) { l.note(l.paint("33", "warning:") + " " + text) }
+func (l *live) warn(text string) { l.note(l.paint("33", "warning:") + " " + line(text)) }
 
 func (l *live) appLine(name, line string) {
 	l.quiet(name, 0)

@@ -63,7 +63,7 @@ func (t *plain) section(_ herokubuild.Phase, title string) { t.printf("==> %s", 
 
 func (t *plain) note(text string) { t.printf("    %s", text) }
 
-func (t *plain) warn(text string) { t.printf("    warning: %s", text) }
+func (t *plain) warn(text string) { t.printf("    warning: %s", line(text)) }
 
 func (t *plain) shown() bool { return false }
 

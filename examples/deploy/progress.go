@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 )
 
 const (
@@ -39,8 +37,6 @@ func (s step) took() time.Duration { return s.end.Sub(s.start) }
 // progress is how far the deploy is. It is read while it is written: the status
 // is told when nothing happens, too.
 type progress struct {
-	control *regexp.Regexp
-
 	mu      sync.Mutex
 	doing   string
 	since   time.Time
@@ -55,7 +51,7 @@ type progress struct {
 
 func newProgress() *progress {
 	now := time.Now()
-	return &progress{control: regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]`), since: now, doing: "starting"}
+	return &progress{since: now, doing: "starting"}
 }
 
 // elapsed is how long the current phase takes.
@@ -115,14 +111,7 @@ func shorten(name string) string {
 }
 
 // text is the current line without what would move a cursor.
-func (p *progress) text() string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return -1
-	}, p.control.ReplaceAllString(string(p.line), ""))
-}
+func (p *progress) text() string { return line(strings.TrimRight(string(p.line), "\r")) }
 
 // end ends the current step. Only the longest are kept: a build may have any
 // number.

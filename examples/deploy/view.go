@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/herokubuild/herokubuild"
+	"github.com/herokubuild/herokubuild/internal/clean"
 )
 
 // teller is a way to tell what happens: line by line (plain.go), on a terminal
@@ -50,6 +51,31 @@ type view struct {
 	progress *progress
 	s        *settings
 }
+
+// What follows is the one place where text reaches a teller: nothing in it is to
+// steer a terminal. The build's own output is passed on as it is.
+
+func (v *view) section(phase herokubuild.Phase, title string) { v.teller.section(phase, line(title)) }
+
+func (v *view) say(text string) { v.teller.say(line(text)) }
+
+func (v *view) note(text string) { v.teller.note(line(text)) }
+
+func (v *view) warn(text string) { v.teller.warn(clean.Lines(clean.Uncolored(text))) }
+
+func (v *view) app(name, text string, status herokubuild.Status) {
+	v.teller.app(line(name), line(text), status)
+}
+
+func (v *view) appLine(name, text string) { v.teller.appLine(line(name), line(text)) }
+
+func (v *view) quote(title, text string) {
+	v.teller.quote(line(title), clean.Lines(clean.Uncolored(text)))
+}
+
+func (v *view) fail(text string) { v.teller.fail(clean.Lines(clean.Uncolored(text))) }
+
+func line(text string) string { return clean.Line(clean.Uncolored(text)) }
 
 func newView(stdout, stderr io.Writer, s *settings) *view {
 	p := newProgress()

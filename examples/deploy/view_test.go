@@ -180,3 +180,52 @@ func TestGitHubActionsOutputToAFile(t *testing.T) {
 	}
 	wantContains(t, errs.String(), "==> Releasing")
 }
+
+// What builds, apps and errors say cannot steer the terminal; the build's output
+// is passed on as it is.
+func TestNothingSteersTheTerminal(t *testing.T) {
+	t.Setenv("NO_COLOR", "1")
+	const evil = "\x1b]0;title\a\x1b[31mred\x1b[0m\u009b2J\u202e\rend"
+	failed := &herokubuild.DeployError{Result: &herokubuild.Result{Releases: []herokubuild.AppRelease{
+		{App: evil, Err: &herokubuild.ReleaseError{Tail: "first\n" + evil}},
+	}}, Err: errors.New(evil)}
+	tell := func(v *view) {
+		v.tell(t, herokubuild.Event{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseBuild})
+		v.print(t, "-----> "+evil+"\n-----> next\n")
+		v.tell(t, herokubuild.Event{Kind: herokubuild.EventBuildDone, Build: &herokubuild.Build{ID: evil, Status: evil}})
+		v.tell(t, herokubuild.Event{Kind: herokubuild.EventWarning, Line: evil})
+		v.tell(t, herokubuild.Event{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseRelease})
+		v.tell(t, herokubuild.Event{Kind: herokubuild.EventReleaseOutput, App: evil, Line: evil})
+		v.tell(t, herokubuild.Event{Kind: herokubuild.EventReleaseDone, App: evil, Release: &herokubuild.Release{Status: evil}})
+		v.tell(t, herokubuild.Event{Kind: herokubuild.EventVerified, App: evil, Release: &herokubuild.Release{}, Err: errors.New(evil)})
+		v.explain(failed)
+		v.say(evil)
+	}
+	clean := func(t *testing.T, text string) {
+		t.Helper()
+		for _, bad := range []string{"\x1b", "\a", "\r", "\u009b", "\u202e", "[31m"} {
+			if strings.Contains(text, bad) {
+				t.Errorf("%q in %q", bad, text)
+			}
+		}
+		wantContains(t, text, "    first\n    \uFFFD]0;title\uFFFDred\uFFFD end\n")
+	}
+	for _, mode := range []string{"", "true"} {
+		t.Setenv("GITHUB_ACTIONS", mode)
+		stdout, stderr := told(t, &settings{app: evil, dir: evil}, tell)
+		output := "-----> " + evil + "\n-----> next\n"
+		if !strings.Contains(stdout, output) {
+			t.Errorf("the build's output is not what it was: %q", stdout)
+		}
+		if mode == "true" {
+			stderr = strings.Replace(stdout, output, "", 1)
+		}
+		clean(t, stderr)
+	}
+	var out, errs screen
+	p := newProgress()
+	v := &view{teller: newLive(&out, &errs, p), progress: p, s: &settings{app: evil}}
+	v.explain(failed)
+	v.teller.close()
+	clean(t, errs.String())
+}

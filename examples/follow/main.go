@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"github.com/herokubuild/herokubuild"
+	"github.com/herokubuild/herokubuild/internal/clean"
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
@@ -68,6 +69,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err != nil:
 		return exitUsage
 	}
+	// What the platform says is not to steer the terminal.
+	stderr = clean.Writer(stderr)
 	err = s.follow(ctx, stdout, stderr)
 	switch {
 	case err == nil:

@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"github.com/herokubuild/herokubuild"
+	"github.com/herokubuild/herokubuild/internal/clean"
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
@@ -75,6 +76,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err != nil:
 		return exitUsage
 	}
+	// What the platform says is not to steer the terminal.
+	stderr = clean.Writer(stderr)
 	err = s.promote(ctx, stdout, stderr)
 	switch {
 	case err == nil:
@@ -311,7 +314,7 @@ func table(w io.Writer, outcomes []herokubuild.AppRelease) {
 		case out.RolledBack != nil:
 			outcome += fmt.Sprintf(", rolled back by v%d", out.RolledBack.Version)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\n", out.App, version, outcome)
+		fmt.Fprintf(t, "%s\t%s\t%s\n", out.App, version, clean.Line(clean.Uncolored(outcome)))
 	}
 	_ = t.Flush()
 }

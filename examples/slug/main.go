@@ -34,6 +34,7 @@ import (
 	"time"
 
 	"github.com/herokubuild/herokubuild"
+	"github.com/herokubuild/herokubuild/internal/clean"
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
@@ -73,6 +74,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err != nil:
 		return exitUsage
 	}
+	// What the platform says is not to steer the terminal.
+	stderr = clean.Writer(stderr)
 	timed, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	err = s.release(timed, stdout, stderr)

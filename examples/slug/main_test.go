@@ -181,3 +181,17 @@ func TestInterrupt(t *testing.T) {
 	}
 	wantContains(t, stderr.String(), "context canceled")
 }
+
+// What a Procfile says cannot steer the terminal.
+func TestNothingSteersTheTerminal(t *testing.T) {
+	isolate(t)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "Procfile"), []byte("web: echo \x1b[31mred\x1b[0m\a\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	run(t.Context(), []string{"-local", dir}, &out, &errs)
+	if text := errs.String(); strings.ContainsAny(text, "\x1b\a") {
+		t.Errorf("%q", text)
+	}
+}

@@ -30,6 +30,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/herokubuild/herokubuild"
+	"github.com/herokubuild/herokubuild/internal/clean"
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
@@ -69,9 +70,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if shutdownErr := provider.Shutdown(context.WithoutCancel(ctx)); err == nil {
 		err = shutdownErr
 	}
-	shown.print(stdout)
+	shown.print(clean.Writer(stdout))
 	if err != nil {
-		fmt.Fprintln(stderr, "Error:", err)
+		fmt.Fprintln(clean.Writer(stderr), "Error:", err)
 		return 1
 	}
 	return 0

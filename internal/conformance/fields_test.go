@@ -177,7 +177,7 @@ func TestExamplesOfTheSchemaSurviveDecoding(t *testing.T) {
 			require.NoError(t, validate(s.answers, pointer, whole), "the example itself")
 			want := clone(t, whole).(object)
 			leaveOut(typ.Name(), want, known)
-			assert.Equal(t, want, roundTrip(t, typ, want))
+			assert.Equal(t, redacted(want), roundTrip(t, typ, want))
 
 			for property, p := range s.at(pointer)["properties"].(object) {
 				if _, kept := want[property]; !kept || !slices.Contains(s.types(p.(object)), "null") {
@@ -187,7 +187,7 @@ func TestExamplesOfTheSchemaSurviveDecoding(t *testing.T) {
 				null[property] = nil
 				less := clone(t, want).(object)
 				delete(less, property)
-				assert.Equal(t, less, roundTrip(t, typ, null), "%s is null", property)
+				assert.Equal(t, redacted(less), roundTrip(t, typ, null), "%s is null", property)
 			}
 		})
 	}
@@ -195,9 +195,32 @@ func TestExamplesOfTheSchemaSurviveDecoding(t *testing.T) {
 		typ := reflect.TypeOf(v)
 		t.Run(typ.Name(), func(t *testing.T) {
 			want := s.example(t, s.at(s.link(t, name).schema))
-			assert.Equal(t, want, roundTrip(t, typ, want))
+			assert.Equal(t, redacted(want), roundTrip(t, typ, want))
 		})
 	}
+}
+
+// redacted is a value without the queries of its URLs, which are not encoded.
+func redacted(v any) any {
+	switch v := v.(type) {
+	case object:
+		out := object{}
+		for name, child := range v {
+			out[name] = redacted(child)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, child := range v {
+			out[i] = redacted(child)
+		}
+		return out
+	case string:
+		if strings.HasPrefix(v, "https://") {
+			return herokubuild.SecretURL(v).String()
+		}
+	}
+	return v
 }
 
 // leaveOut removes the properties that the library leaves out on purpose.

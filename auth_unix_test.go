@@ -1,0 +1,23 @@
+//go:build unix
+
+package herokubuild_test
+
+import (
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/herokubuild/herokubuild"
+)
+
+// Nobody writes to it: to open it would be to wait for ever.
+func TestNetrcIsAPipe(t *testing.T) {
+	withoutCredentials(t)
+	path := filepath.Join(t.TempDir(), "pipe")
+	require.NoError(t, syscall.Mkfifo(path, 0o600))
+	t.Setenv("NETRC", path)
+	_, err := herokubuild.NewClient()
+	requireInvalid(t, err, "netrc")
+}

@@ -1,0 +1,287 @@
+package herokubuild_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/herokubuild/herokubuild"
+)
+
+// exported has a value of every exported struct of the package.
+func exported() []any {
+	return []any{
+		herokubuild.APIError{}, herokubuild.AnswerError{}, herokubuild.App{}, herokubuild.AppRelease{}, herokubuild.AppsService{},
+		herokubuild.Archive{}, herokubuild.ArchiveEntry{}, herokubuild.ArchiveOmission{}, herokubuild.ArchiveOptions{}, herokubuild.ArchivePlan{},
+		herokubuild.ArchiveWarning{}, herokubuild.SlugDirOptions{}, herokubuild.ArgumentError{}, herokubuild.Artifact{},
+		herokubuild.Blob{}, herokubuild.Build{}, herokubuild.BuildAndReleaseOptions{}, herokubuild.BuildCreateOptions{}, herokubuild.BuildError{},
+		herokubuild.Buildpack{}, herokubuild.BuildsService{}, herokubuild.Checkpoint{}, herokubuild.CheckpointFailure{}, herokubuild.ChecksumError{}, herokubuild.Client{},
+		herokubuild.DeployError{}, herokubuild.DownloadOptions{}, herokubuild.Event{}, herokubuild.FanOutError{}, herokubuild.FanOutOptions{},
+		herokubuild.FetchArchiveOptions{}, herokubuild.GenerationError{}, herokubuild.ListOptions{}, herokubuild.Page[herokubuild.Build]{},
+		herokubuild.Ref{}, herokubuild.Release{}, herokubuild.ReleaseCreateOptions{}, herokubuild.ReleaseError{}, herokubuild.ReleasesService{},
+		herokubuild.RequestError{}, herokubuild.Result{}, herokubuild.RetryOptions{}, herokubuild.RollbackError{}, herokubuild.Slug{},
+		herokubuild.SlugCreateOptions{}, herokubuild.SlugsService{}, herokubuild.Source{}, herokubuild.SourceBlob{}, herokubuild.SourcesService{},
+		herokubuild.StreamError{}, herokubuild.StreamOptions{}, herokubuild.UnpackError{}, herokubuild.UnpackOptions{}, herokubuild.UploadError{},
+		herokubuild.UploadOptions{}, herokubuild.User{}, herokubuild.WaitOptions[herokubuild.Build]{},
+	}
+}
+
+// filled returns a pointer to a value of a type with a signed URL and the key
+// wherever there is room for one.
+func filled(t *testing.T, typ reflect.Type) reflect.Value {
+	t.Helper()
+	v := reflect.New(typ)
+	fill(v.Elem(), 0)
+	return v
+}
+
+func fill(v reflect.Value, depth int) {
+	const deepest = 8
+	switch {
+	case depth > deepest || !v.CanSet():
+		return
+	case v.Type() == reflect.TypeFor[herokubuild.SecretURL]():
+		v.SetString(sourceURL + fakeQuery)
+		return
+	case v.Type() == reflect.TypeFor[http.Header]():
+		v.Set(reflect.ValueOf(http.Header{"Authorization": {"Bearer " + testToken}}))
+		return
+	case v.Type() == reflect.TypeFor[error]():
+		v.Set(reflect.ValueOf(fmt.Errorf("cause: %w", &herokubuild.RequestError{Err: errors.New(`Get "` + sourceURL + fakeQuery + `": EOF`)})))
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fill(v.Field(i), depth+1)
+		}
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem(), depth+1)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(v.Index(0), depth+1)
+	case reflect.Map:
+		value := reflect.New(v.Type().Elem()).Elem()
+		fill(value, depth+1)
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(reflect.Zero(v.Type().Key()), value)
+	default:
+	}
+}
+
+// around puts a value where programs put one.
+func around(v reflect.Value) map[string]any {
+	typ := v.Type().Elem()
+	list := reflect.MakeSlice(reflect.SliceOf(typ), 0, 1)
+	pointers := reflect.MakeSlice(reflect.SliceOf(v.Type()), 0, 1)
+	m := reflect.MakeMap(reflect.MapOf(reflect.TypeFor[string](), v.Type()))
+	m.SetMapIndex(reflect.ValueOf("key"), v)
+	field := reflect.New(reflect.StructOf([]reflect.StructField{{Name: "Field", Type: typ}, {Name: "Pointer", Type: v.Type()}}))
+	field.Elem().Field(0).Set(v.Elem())
+	field.Elem().Field(1).Set(v)
+	all := map[string]any{
+		"pointer": v.Interface(), "value": v.Elem().Interface(),
+		"list": reflect.Append(list, v.Elem()).Interface(), "list of pointers": reflect.Append(pointers, v).Interface(),
+		"map": m.Interface(), "any": map[string]any{"value": v.Elem().Interface(), "pointer": v.Interface()}, "anys": []any{v.Interface()},
+		"struct": field.Elem().Interface(), "pointer to struct": field.Interface(),
+	}
+	if err, ok := v.Interface().(error); ok {
+		all["wrapped"] = fmt.Errorf("wrapped: %w", err)
+		all["joined"] = errors.Join(errors.New("other"), err)
+	}
+	return all
+}
+
+// What a program prints, logs or writes as JSON shows no secret, whatever it is
+// and wherever in it the secret is.
+func TestNoValueShowsASecret(t *testing.T) {
+	t.Parallel()
+	verbs := []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%b", "%o", "%t", "%e", "%g", "%U", "%c", "%T", "%z", "%08v", "%-9s", "% x", "%+q", "%#x"}
+	hexed := []string{fmt.Sprintf("%x", "Signature="), fmt.Sprintf("%X", "Signature="), fmt.Sprintf("% x", "Signature="), fmt.Sprintf("%x", testToken)}
+	for _, zero := range exported() {
+		typ := reflect.TypeOf(zero)
+		t.Run(typ.Name(), func(t *testing.T) {
+			t.Parallel()
+			for place, v := range around(filled(t, typ)) {
+				for _, verb := range verbs {
+					if typ == reflect.TypeFor[herokubuild.UploadError]() && (place == "joined" || place == "wrapped") {
+						// It is made by hand, with the signature: see TestUploadErrorHasNoSignature.
+						continue
+					}
+					text := fmt.Sprintf(verb, v)
+					assertNoSecret(t, text)
+					for _, secret := range hexed {
+						assert.NotContains(t, text, secret, "%s %s", place, verb)
+					}
+				}
+				if b, err := json.Marshal(v); err == nil {
+					assertNoSecret(t, string(b))
+				}
+				var log strings.Builder
+				for _, handler := range []slog.Handler{slog.NewTextHandler(&log, nil), slog.NewJSONHandler(&log, nil)} {
+					slog.New(handler).Info("message", "v", v, slog.Group("group", "v", v))
+				}
+				assertNoSecret(t, log.String())
+			}
+		})
+	}
+}
+
+// A new type has to be thought of.
+func TestEveryExportedTypeIsLookedAt(t *testing.T) {
+	t.Parallel()
+	var known []string
+	for _, v := range exported() {
+		name, _, _ := strings.Cut(reflect.TypeOf(v).Name(), "[")
+		known = append(known, name)
+	}
+	// What has an identity is not copied: a stream prints its address.
+	known = append(known, "OutputStream")
+	files, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		require.NoError(t, err)
+		ast.Inspect(file, func(n ast.Node) bool {
+			if spec, ok := n.(*ast.TypeSpec); ok && spec.Name.IsExported() {
+				if _, ok := spec.Type.(*ast.StructType); ok {
+					assert.Contains(t, known, spec.Name.Name)
+				}
+			}
+			return true
+		})
+	}
+}
+
+func TestUploadErrorHasNoSignature(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, noRetry())
+	a.on("PUT", sourceURL, reply(403, ""))
+	archive, _ := testArchive(t)
+	err := a.Sources.Put(t.Context(), decodeSource(t, sourceURL+fakeQuery), archive, nil)
+	var refused *herokubuild.UploadError
+	require.ErrorAs(t, err, &refused)
+	assert.Equal(t, sourceURL+"?REDACTED", refused.URL.Reveal())
+	for _, verb := range []string{"%t", "%U", "%c", "%e"} {
+		assertNoSecret(t, fmt.Sprintf(verb, errors.Join(err)))
+	}
+}
+
+func TestDownloadPrintsNoSignature(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	a.on("GET", slugURL, reply(200, "archive"))
+	slug := &herokubuild.Slug{ID: slugID, Blob: herokubuild.Blob{Method: "GET", URL: slugURL + fakeQuery}}
+	r, err := a.Slugs.Download(t.Context(), appName, slug, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, r.Close()) })
+	var log strings.Builder
+	slog.New(slog.NewTextHandler(&log, nil)).Info("text", "r", r, "in a list", []any{r})
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("json", "r", r, "in a list", []any{r})
+	assert.Contains(t, log.String(), slugURL+"?REDACTED")
+	assertNoSecret(t, log.String())
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x", "%t", "%p", "%w"} {
+		assertNoSecret(t, fmt.Sprintf(verb, r))
+		assertNoSecret(t, fmt.Sprintf(verb, struct{ r any }{r}))
+	}
+	assert.Equal(t, slugURL+"?REDACTED", fmt.Sprint(r))
+}
+
+func TestResultInJSON(t *testing.T) {
+	t.Parallel()
+	signed := herokubuild.SecretURL(sourceURL + fakeQuery)
+	checkpoint := herokubuild.Checkpoint{BuildApp: appName, Build: buildID, Output: 7, Releases: map[string]string{appName: releaseID}}
+	b, err := json.Marshal(&herokubuild.Result{
+		Version: "v1", Checksum: checksum, Slug: slugID, Checkpoint: checkpoint,
+		Build: &herokubuild.Build{ID: buildID, Status: "succeeded", OutputStreamURL: signed, SourceBlob: herokubuild.SourceBlob{URL: signed}},
+		Releases: []herokubuild.AppRelease{
+			{App: appName, Release: &herokubuild.Release{ID: releaseID, Version: 3, Status: "succeeded", OutputStreamURL: signed}},
+			{App: "other-app", Err: herokubuild.ErrSkipped},
+		},
+	})
+	require.NoError(t, err)
+	assertNoSecret(t, string(b))
+	var got struct {
+		Version, Checksum string
+		Slug              string `json:"slug_id"`
+		Build             map[string]any
+		Releases          []map[string]any
+		Checkpoint        herokubuild.Checkpoint
+	}
+	require.NoError(t, json.Unmarshal(b, &got))
+	assert.Equal(t, []string{"v1", checksum, slugID}, []string{got.Version, got.Checksum, got.Slug})
+	assert.Equal(t, buildID, got.Build["id"])
+	assert.Equal(t, sourceURL+"?REDACTED", got.Build["output_stream_url"])
+	assert.Equal(t, checkpoint, got.Checkpoint, "it can be taken from a report")
+	assert.Equal(t, []map[string]any{
+		{"app": appName, "release_id": releaseID, "version": 3., "status": "succeeded"},
+		{"app": "other-app", "error": "not attempted"},
+	}, got.Releases)
+}
+
+func TestEventInJSON(t *testing.T) {
+	t.Parallel()
+	b, err := json.Marshal(herokubuild.Event{
+		Kind: herokubuild.EventHeartbeat, Time: at(t, "2026-01-02T03:04:05Z"), App: appName, Quiet: 1500 * time.Millisecond,
+		Archive: &herokubuild.Archive{}, Err: errors.New("why"),
+	})
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"kind":"heartbeat","time":"2026-01-02T03:04:05Z","app":"example-app","quiet_seconds":1.5,"error":"why","checkpoint":{}}`, string(b))
+}
+
+func TestFetchArchiveOptionsInJSON(t *testing.T) {
+	t.Parallel()
+	b, err := json.Marshal(herokubuild.FetchArchiveOptions{Header: http.Header{"Authorization": {"Bearer " + testToken}}, MaxBytes: 5})
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"header":["Authorization"],"max_bytes":5}`, string(b))
+}
+
+// What is sent has the whole URL all the same.
+func TestBuildIsSentTheWholeURL(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	a.on("POST", buildsURL, replyFile(t, 201, "build_pending.json"))
+	blob := herokubuild.SourceBlob{URL: sourceURL + fakeQuery, Checksum: checksum, Version: "v1", VersionDescription: "First"}
+	_, err := a.Builds.Create(t.Context(), appName, herokubuild.BuildCreateOptions{SourceBlob: blob})
+	require.NoError(t, err)
+	a.requireCall(t, "POST", buildsURL, `{"source_blob":{"url":"`+sourceURL+fakeQuery+`","checksum":"`+checksum+`","version":"v1","version_description":"First"}}`)
+}
+
+// A body of the caller's own that would lose its signature is refused.
+func TestDoRefusesSecretURLs(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	a.on("POST", apiURL+"/x", reply(204, ""))
+	signed := herokubuild.SecretURL(sourceURL + fakeQuery)
+	type cycle struct{ Next *cycle }
+	for name, body := range map[string]any{
+		"url": signed, "options": herokubuild.BuildCreateOptions{SourceBlob: herokubuild.SourceBlob{URL: signed}},
+		"map": map[string]any{"a": []any{map[string]herokubuild.SecretURL{"b": signed}}}, "pointer": &struct{ U *herokubuild.SecretURL }{&signed},
+	} {
+		requireInvalid(t, a.Do(t.Context(), "POST", "/x", nil, body, nil), "body")
+		assert.Zero(t, a.mock.GetTotalCallCount(), name)
+	}
+	c := new(cycle)
+	c.Next = c
+	requireInvalid(t, a.Do(t.Context(), "POST", "/x", nil, c, nil), "body")
+	for _, body := range []any{map[string]string{"url": signed.Reveal()}, herokubuild.Blob{URL: sourceURL}, []byte("x"), nil} {
+		require.NoError(t, a.Do(t.Context(), "POST", "/x", nil, body, nil))
+	}
+}
