@@ -136,18 +136,27 @@
 // # Resuming
 //
 // When the context of a [Client.BuildAndRelease] ends, or its OnEvent or Output
-// fails, the build is cancelled on the platform, unless KeepBuildOnCancel; that
-// takes 10 s at the most, and the [*DeployError] names the build and says
-// whether it was.
+// fails, the build is canceled on the platform, unless KeepBuildOnCancel is set;
+// that takes 10 s at most, and the [*DeployError] names the build and says whether
+// it has ended. A context whose cause is [ErrDetached] only stops the call: the
+// build goes on, nothing is rolled back.
 //
 // Every [Event], [Result] and [*DeployError] has a [Checkpoint], a small value
-// without secrets that can be stored as JSON. A process that is given one goes
-// on where another stopped, also where that one had no time to say so: it
-// attaches to the build that is running, writes its output from where the other
-// stopped (or, if that was killed, was at its last event), and releases only to
-// the apps that have no release of it yet. Store that of [PhaseBuild]'s event
-// before anything else, and the build is found again whatever happens. Forget it
-// when the deploy has succeeded.
+// without secrets that can be stored as JSON; its rules are there, and
+// [CheckpointFile] stores it. A call that is given one resumes where another
+// stopped, even if that one was killed: it attaches to the build, writes its
+// output from where the other stopped (or, if that was killed, was at its last
+// event), and releases only to the apps that need it. An app that runs the
+// release, or is about to, does not; one whose release was rolled back does; one
+// that somebody else has released to since is left alone ([ErrSuperseded]).
+//
+// What identifies a build or release as that of a deploy is in the Checkpoint
+// before the request is sent: the URL of an uploaded source, or a random token in
+// a description. No clock is compared. If the call before was killed, a request
+// of it may still be under way: that it has had no effect is only certain after
+// 30 s ([RetryOptions].SettleTime), which a call that resumes waits for before it
+// sends the request again. After an error that the call itself returned it need
+// not ([Checkpoint].Settled).
 //
 // # Slugs
 //

@@ -14,12 +14,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -206,25 +204,25 @@ func (s *settings) promote(ctx context.Context, stdout, stderr io.Writer) error 
 	if s.check != "" || s.local {
 		fanOut.Verify = s.verify(client)
 	}
-	if fanOut.Checkpoint, err = load(s.checkpoint); err != nil {
-		return err
-	}
 	fanOut.OnEvent = func(_ context.Context, e herokubuild.Event) error {
 		tell(stderr, e)
-		return save(s.checkpoint, e.Checkpoint)
+		return nil
+	}
+	file := herokubuild.CheckpointFile(s.checkpoint)
+	if s.checkpoint != "" {
+		if fanOut.Checkpoint, err = file.Load(); err != nil {
+			return err
+		}
+		fanOut.OnEvent = file.OnEvent(fanOut.OnEvent)
 	}
 	outcomes, err := client.Releases.ReleaseToApps(ctx, code, s.to, fanOut)
 	if outcomes != nil {
 		table(stdout, outcomes)
 	}
-	var failed *herokubuild.FanOutError
-	if errors.As(err, &failed) && s.checkpoint != "" {
-		return errors.Join(err, save(s.checkpoint, failed.Checkpoint))
+	if s.checkpoint != "" {
+		err = errors.Join(err, file.Finish(err))
 	}
-	if err != nil || s.checkpoint == "" {
-		return err
-	}
-	return os.Remove(s.checkpoint)
+	return err
 }
 
 // verify asks an app how it is. The embedded platform does not run web
@@ -324,36 +322,6 @@ func count(n int, what string) string {
 		return "1 " + what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
-}
-
-// load reads a checkpoint; a file that is not there is the start.
-func load(file string) (c herokubuild.Checkpoint, err error) {
-	if file == "" {
-		return c, nil
-	}
-	text, err := os.ReadFile(file) //nolint:gosec // the user names it
-	if errors.Is(err, fs.ErrNotExist) {
-		return c, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(text, &c)
-	}
-	return c, err
-}
-
-// save replaces a checkpoint as a whole: half of one would be none.
-func save(file string, c herokubuild.Checkpoint) error {
-	if file == "" {
-		return nil
-	}
-	text, err := json.Marshal(c)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(file+".new", text, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(file+".new", file)
 }
 
 // sampleDir is where the sample app is: beside this file, which is there
