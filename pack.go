@@ -325,9 +325,10 @@ func (p *packer) file(f io.Reader, e *packEntry, header *tar.Header) error {
 	}
 }
 
-// isProgram reports whether a file that begins like this is a script.
+// isProgram reports whether a file that begins like this is a script or a program
+// that Linux runs.
 func isProgram(start []byte) bool {
-	return bytes.HasPrefix(start, []byte("#!"))
+	return bytes.HasPrefix(start, []byte("#!")) || bytes.HasPrefix(start, []byte("\x7fELF"))
 }
 
 type contextReader struct {

@@ -999,7 +999,7 @@ func (w *walker) plainLink(path string, tracked *git.Entry, s scope) (string, er
 // does not keep that, git's index does.
 func (w *walker) runBy(tracked *git.Entry, c *checkout) runBits {
 	switch {
-	case runtime.GOOS != "windows" && (c == nil || c.repo.FileMode):
+	case w.root == "", runtime.GOOS != "windows" && (c == nil || c.repo.FileMode):
 		return runMode
 	case tracked == nil:
 		return runMagic
