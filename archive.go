@@ -13,6 +13,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+
+	"github.com/herokubuild/herokubuild/internal/git"
 )
 
 // Archive is a gzipped tar archive that can be read as often as needed: an
@@ -26,8 +28,9 @@ type Archive struct {
 	// Open returns a reader of the whole archive from its start. It may be
 	// called several times, and the readers used at the same time.
 	Open func() (io.ReadCloser, error)
-	// Plan says what is in it, and what is not and why. It is nil unless a
-	// directory or file system was packed.
+	// Plan says what is in it, and what is not and why. Its lists are limited;
+	// see [ArchivePlan].Truncated. It is nil unless a directory or file system
+	// was packed.
 	Plan *ArchivePlan
 
 	close func() error
@@ -78,29 +81,46 @@ type ArchiveOptions struct {
 }
 
 // ArchiveDir packs a directory as a gzipped tar archive, the form in which the
-// platform takes source code. The archive is spooled to a temporary file, so
-// that memory stays constant; [Archive.Close] removes it (on Unix nothing is
-// left behind even if the program is killed).
+// platform takes source code. The archive is spooled to a temporary file;
+// [Archive.Close] removes it (on Unix nothing is left behind even if the program is
+// killed).
 //
-// Packed is what git would list: the files that it tracks, as they are now, and
-// those that no .gitignore, .git/info/exclude or core.excludesFile ignores, less
-// what a .slugignore in the root names, which Heroku would remove before the
-// build. git need not be installed, and a directory that is no repository, or is
-// itself ignored by the one around it, is treated as a new one. ".git" is left
-// out at every level; submodules are packed as far as they are checked out, and
-// other repositories inside are left out. [PlanArchive] says what is packed and
-// why a path is not; [Archive.Plan] keeps it.
+// It packs the files that git would list: those that it tracks, as they are now,
+// and those that no .gitignore, .git/info/exclude or core.excludesFile ignores,
+// except what a .slugignore in the root names, which Heroku would remove before the
+// build. git need not be installed. Its configuration is read with its includes and
+// their conditions (gitdir, onbranch, hasconfig), and as by git a condition that is
+// not known does not hold; what git refuses, and a condition that cannot be
+// evaluated without git, is an error. Sparse checkouts follow the ignore files that
+// are not checked out. A directory that is no repository, or is itself ignored by
+// the one around it, is treated as a new one. ".git" is excluded at every level;
+// submodules are packed as far as they are checked out, and other repositories
+// inside are excluded. [PlanArchive] says what is packed and why a path is not;
+// [Archive.Plan] keeps it.
 //
-// Run bits and symbolic links are kept. Entries are sorted, and their times,
-// owners and other modes fixed, so that the same tree gives the same bytes on
-// every machine that has the same version of this package and of its compressor.
-// The format is GNU tar's.
+// Executable bits and symbolic links are kept. Where the file system has no
+// executable bits (Windows, core.fileMode=false), a tracked file has git's, and any
+// other is executable if it begins with "#!" or as an ELF program does. Where git
+// converts line ends (core.autocrlf, .gitattributes), a file that differs from the
+// index in nothing else is packed with the line ends that are committed, unless
+// eol=crlf asks for others everywhere; any other file is packed as it is. A
+// .slugignore may be a link within the directory. On Windows a junction is packed as
+// the directory that it leads to, and a file that is kept online as that file.
 //
-// Errors: an [*ArgumentError] that names it for a directory that does not exist
-// or has nothing to pack, a link that leads out of the directory, a socket,
-// device or pipe, and a pattern that is none; one that matches
-// [ErrArchiveChanged] for a file that changes its size while it is packed; the
-// context's.
+// Entries are sorted, and their times, owners and other modes fixed, so that the
+// same tree, or commit, gives the same bytes on every machine that has the same
+// version of this package and of its compressor. The format is GNU tar's.
+//
+// Memory stays below 64 MiB whatever the number and size of files, plus some 400
+// bytes for each file that git tracks and each symbolic link, and another 200 for
+// each file where core.ignoreCase or FollowSymlinks is set. The ignore rules that
+// hold in one directory are limited to 100,000 and 4 MiB.
+//
+// Errors: an [*ArgumentError] that names it for a directory that does not exist, is
+// not in the work tree of its repository or has nothing to pack, a link that leads
+// out of the directory, a socket, device or pipe, an invalid pattern, and ignore
+// files or a repository that cannot be read; one that matches [ErrArchiveChanged]
+// for a file that changes its size while it is packed; the context's.
 func ArchiveDir(ctx context.Context, dir string, opts *ArchiveOptions) (*Archive, error) {
 	w, err := newDirWalker(ctx, dir, opts)
 	if err != nil {
@@ -109,10 +129,10 @@ func ArchiveDir(ctx context.Context, dir string, opts *ArchiveOptions) (*Archive
 	return w.archive(dir)
 }
 
-// ArchiveFS packs a file system as [ArchiveDir] does a directory. What git has
-// noted is not looked at, only its .gitignore files: what they ignore is left
-// out even if it is tracked. Run bits are those of the file system, which has
-// none if it is an [embed.FS]; links are kept if it is an [fs.ReadLinkFS].
+// ArchiveFS packs a file system as [ArchiveDir] does a directory. A git repository
+// in it does not count, only its .gitignore files: what they ignore is excluded even
+// if it is tracked. Executable bits are those of the file system, on every system;
+// an [embed.FS] has none. Links are kept if it is an [fs.ReadLinkFS].
 //
 // Errors: those of ArchiveDir.
 func ArchiveFS(ctx context.Context, fsys fs.FS, opts *ArchiveOptions) (*Archive, error) {
@@ -132,7 +152,7 @@ func checkDir(field, dir string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return &ArgumentError{Name: field, Reason: "the directory " + quote(dir) + " does not exist", Err: err}
 	case err != nil:
-		return &ArgumentError{Name: field, Reason: "the directory " + quote(dir) + " cannot be read", Err: err}
+		return argumentError(field, "the directory "+quote(dir)+" cannot be read", err)
 	case !info.IsDir():
 		return &ArgumentError{Name: field, Reason: quote(dir) + " is not a directory"}
 	}
@@ -146,22 +166,28 @@ func checkDir(field, dir string) error {
 // Errors: an [*ArgumentError] for a file that does not exist, is empty, damaged
 // or not a gzipped tar archive with at least one entry; the context's.
 func ArchiveFile(ctx context.Context, path string) (*Archive, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, &ArgumentError{Name: "archive", Reason: quote(path) + " cannot be opened", Err: err}
-	}
-	defer func() { _ = f.Close() }()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+	f, _, err := git.OpenFile(path)
+	if errors.Is(err, git.ErrNotRegular) {
 		return nil, &ArgumentError{Name: "archive", Reason: quote(path) + " is not a regular file", Err: err}
 	}
+	if err != nil {
+		return nil, argumentError("archive", quote(path)+" cannot be opened", err)
+	}
+	defer func() { _ = f.Close() }()
 	a, err := readArchive(&contextReader{ctx: ctx, r: f})
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("herokubuild: reading %s: %w", path, contextError(ctx))
 		}
-		return nil, &ArgumentError{Name: "archive", Reason: quote(path) + " is not a gzipped tar archive", Err: err}
+		return nil, argumentError("archive", quote(path)+" is not a gzipped tar archive", err)
 	}
-	a.Open = func() (io.ReadCloser, error) { return os.Open(path) }
+	a.Open = func() (io.ReadCloser, error) {
+		f, _, err := git.OpenFile(path)
+		if err != nil {
+			return nil, err
+		}
+		return f, nil
+	}
 	return a, nil
 }
 
@@ -171,7 +197,7 @@ func ArchiveFile(ctx context.Context, path string) (*Archive, error) {
 func ArchiveBytes(b []byte) (*Archive, error) {
 	a, err := readArchive(bytes.NewReader(b))
 	if err != nil {
-		return nil, &ArgumentError{Name: "archive", Reason: "the bytes are not a gzipped tar archive", Err: err}
+		return nil, argumentError("archive", "the bytes are not a gzipped tar archive", err)
 	}
 	a.Open = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
 	return a, nil

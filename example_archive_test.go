@@ -89,7 +89,7 @@ func ExampleArchiveBytes() {
 	fmt.Println(err)
 	// Output:
 	// true
-	// herokubuild: archive: the bytes are not a gzipped tar archive
+	// herokubuild: archive: the bytes are not a gzipped tar archive: gzip: invalid header
 }
 
 func ExampleArchiveFile() {

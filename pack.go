@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/klauspost/pgzip"
+
+	"github.com/herokubuild/herokubuild/internal/git"
 )
 
 const (
@@ -105,13 +107,15 @@ func (w *walker) archive(what string) (a *Archive, err error) {
 			return nil, fmt.Errorf("herokubuild: spooling an archive: %w", err)
 		}
 	}
-	if a, err = spool.fill(w.pack); err != nil {
+	plan := &planner{w: w}
+	a, err = spool.fill(func(dst io.Writer) error { return w.pack(dst, plan) })
+	if err != nil {
 		return nil, packError(what, err)
 	}
-	if len(w.entries) == 0 {
+	if plan.plan.Files == 0 {
 		return nil, w.nothing(what)
 	}
-	a.Plan = w.plan()
+	a.Plan = plan.finish()
 	return a, nil
 }
 
@@ -124,7 +128,7 @@ func packError(what string, err error) error {
 }
 
 // pack writes the archive of the entries.
-func (w *walker) pack(dst io.Writer) (err error) {
+func (w *walker) pack(dst io.Writer, plan *planner) (err error) {
 	out := &steadyWriter{w: dst}
 	zw, err := pgzip.NewWriterLevel(out, gzipLevel)
 	if err != nil {
@@ -148,14 +152,17 @@ func (w *walker) pack(dst io.Writer) (err error) {
 	}()
 
 	p := &packer{w: w, tw: tar.NewWriter(zw), buf: make([]byte, 128<<10), prefix: tarPrefix(w.opts.Prefix)}
-	err = w.walkAlong(func(e *packEntry) error {
+	err = w.walk(func(e *packEntry) error {
 		if w.ctx.Err() != nil {
 			return contextError(w.ctx)
 		}
 		if out.failed.Load() {
 			return errEnough // and out.err is returned
 		}
-		return p.entry(e)
+		if err := p.entry(e); err != nil {
+			return err
+		}
+		return plan.add(e)
 	})
 	if err != nil {
 		return err
@@ -207,7 +214,7 @@ func (p *packer) entry(e *packEntry) error {
 		return p.tw.WriteHeader(header)
 	}
 	header.Typeflag = tar.TypeReg
-	f, err := p.open(e)
+	f, err := p.w.open(e)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errLink):
 		return fmt.Errorf("%s is gone: %w", e.name, ErrArchiveChanged)
@@ -223,17 +230,62 @@ func (p *packer) entry(e *packEntry) error {
 		return fmt.Errorf("%s is no longer a file: %w", e.name, ErrArchiveChanged)
 	}
 	e.seen(info)
+	src, err := p.w.converted(f, e)
+	if err != nil {
+		return err
+	}
 	if header.Size = e.size; e.run == runYes {
 		header.Mode = 0o755
 	}
-	return p.file(f, e, header)
+	return p.file(src, e, header)
 }
 
-func (p *packer) open(e *packEntry) (fs.File, error) {
+func (w *walker) open(e *packEntry) (fs.File, error) {
 	if e.from != "" {
 		return openFile(e.from)
 	}
-	return p.w.tree.open(e.name)
+	return w.tree.open(e.name)
+}
+
+// converted returns what is packed of a file. If it is the one that git has but
+// for line ends that git would convert, it is packed as it is committed, so that a
+// commit gives the same archive on every system.
+func (w *walker) converted(f fs.File, e *packEntry) (io.Reader, error) {
+	file, ok := f.(io.ReadSeeker)
+	if e.committed == nil || !ok {
+		return f, nil
+	}
+	size, ok, err := e.committed.repo.AsCommitted(w.ctx, e.committed.entry, e.committed.ends, file)
+	if err == nil {
+		_, err = file.Seek(0, io.SeekStart)
+	}
+	switch {
+	case w.ctx.Err() != nil:
+		return nil, contextError(w.ctx)
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", e.name, err)
+	case !ok:
+		return f, nil
+	}
+	e.size = size
+	return git.NewLineEndReader(file), nil
+}
+
+// measure finds out the size that a file has in the archive.
+func (w *walker) measure(e *packEntry) error {
+	if e.committed == nil {
+		return nil
+	}
+	f, err := w.open(e)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return err
+	}
+	_, err = w.converted(f, e)
+	return err
 }
 
 func (p *packer) file(f io.Reader, e *packEntry, header *tar.Header) error {
@@ -260,7 +312,7 @@ func (p *packer) file(f io.Reader, e *packEntry, header *tar.Header) error {
 		}
 		if !started {
 			started = true
-			if e.run == runShebang && bytes.HasPrefix(ask[:n], []byte("#!")) {
+			if e.run == runMagic && isProgram(ask[:n]) {
 				header.Mode = 0o755
 			}
 			if err := p.tw.WriteHeader(header); err != nil {
@@ -271,6 +323,12 @@ func (p *packer) file(f io.Reader, e *packEntry, header *tar.Header) error {
 			return err
 		}
 	}
+}
+
+// isProgram reports whether a file that begins like this is a script or a program
+// that Linux runs.
+func isProgram(start []byte) bool {
+	return bytes.HasPrefix(start, []byte("#!")) || bytes.HasPrefix(start, []byte("\x7fELF"))
 }
 
 type contextReader struct {

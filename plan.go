@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"io"
-	"io/fs"
 	"path"
 	"slices"
 	"strconv"
@@ -27,6 +26,32 @@ type ArchivePlan struct {
 	Out []ArchiveOmission
 	// Warnings are what looks like a mistake.
 	Warnings []ArchiveWarning
+	// Truncated says that Entries, Out or Warnings do not have all there is,
+	// because they would take too much memory: each has the first 4 MiB of
+	// paths and texts, some 40,000 files. It is never set by [PlanArchive],
+	// which lists everything.
+	Truncated bool
+}
+
+// maxListed is how many bytes of paths and texts a list of a plan has.
+const maxListed = 4 << 20
+
+// listing counts what the lists of a plan take.
+type listing struct {
+	// all says that there is no bound.
+	all                    bool
+	entries, out, warnings int
+	truncated              bool
+}
+
+// room reports whether an element with so many bytes of text still fits.
+func (l *listing) room(used *int, text int) bool {
+	const overhead = 40
+	if *used += text + overhead; *used > maxListed && !l.all {
+		l.truncated = true
+		return false
+	}
+	return true
 }
 
 // ArchiveEntry is a file or a symbolic link that is packed.
@@ -87,7 +112,9 @@ func (w ArchiveWarning) String() string {
 	return path + " " + w.Text
 }
 
-// PlanArchive says what [ArchiveDir] would pack, without packing it.
+// PlanArchive says what [ArchiveDir] would pack, without packing it. It lists every
+// path, so that its memory grows with the tree. Files are not read, except those of
+// which git may have converted the line ends.
 //
 // Errors: those of ArchiveDir.
 func PlanArchive(ctx context.Context, dir string, opts *ArchiveOptions) (*ArchivePlan, error) {
@@ -96,13 +123,24 @@ func PlanArchive(ctx context.Context, dir string, opts *ArchiveOptions) (*Archiv
 		return nil, err
 	}
 	w.look = true
-	if err := w.walk(); err != nil {
+	w.listed.all = true
+	p := planner{w: w}
+	err = w.walk(func(e *packEntry) error {
+		if w.ctx.Err() != nil {
+			return contextError(w.ctx)
+		}
+		if err := w.measure(e); err != nil {
+			return err
+		}
+		return p.add(e)
+	})
+	if err != nil {
 		return nil, packError(dir, err)
 	}
-	if len(w.entries) == 0 {
+	if p.plan.Files == 0 {
 		return nil, w.nothing(dir)
 	}
-	return w.plan(), nil
+	return p.finish(), nil
 }
 
 const (
@@ -120,42 +158,53 @@ func (w *walker) nothing(what string) error {
 	return &ArgumentError{Name: w.arg, Reason: reason}
 }
 
-// plan is what has been found.
-func (w *walker) plan() *ArchivePlan {
-	plan := &ArchivePlan{Files: len(w.entries), Out: w.out}
-	plan.Entries = make([]ArchiveEntry, 0, len(w.entries))
-	procfile := false
-	for i := range w.entries {
-		e := &w.entries[i]
-		plan.Bytes += e.size
-		plan.Entries = append(plan.Entries, ArchiveEntry{Path: e.name, Size: e.size, Link: e.link})
-		procfile = procfile || e.name == "Procfile"
-		if text := w.secret(e); text != "" {
-			w.warn(WarnSecret, e.name, text)
-		}
-	}
-	if !procfile {
-		w.warn(WarnNoProcfile, "Procfile", "is not there: the app has only the processes that its buildpack knows of")
-	}
-	plan.Largest = largest(plan.Entries)
-	plan.Warnings = w.warnings
-	return plan
+// planner makes a plan of the files as they come.
+type planner struct {
+	w        *walker
+	plan     ArchivePlan
+	procfile bool
+	secrets  []ArchiveWarning
+	// listed counts what the walker, which may be ahead, does not.
+	listed listing
 }
 
-func largest(entries []ArchiveEntry) []ArchiveEntry {
-	var top []ArchiveEntry
-	for _, e := range entries {
-		if e.Size == 0 || len(top) == mostLargest && e.Size <= top[mostLargest-1].Size {
-			continue
-		}
-		at, _ := slices.BinarySearchFunc(top, e.Size, func(have ArchiveEntry, size int64) int {
-			// Of files of one size the first stays first.
-			return cmp.Or(cmp.Compare(size, have.Size), -1)
-		})
-		top = slices.Insert(top, at, e)
-		top = top[:min(len(top), mostLargest)]
+func (p *planner) add(e *packEntry) error {
+	p.listed.all = p.w.listed.all
+	plan, entry := &p.plan, ArchiveEntry{Path: e.name, Size: e.size, Link: e.link}
+	plan.Files++
+	plan.Bytes += e.size
+	plan.Largest = addLargest(plan.Largest, entry)
+	p.procfile = p.procfile || e.name == "Procfile"
+	if p.listed.room(&p.listed.entries, len(e.name)+len(e.link)) {
+		plan.Entries = append(plan.Entries, entry)
 	}
-	return top
+	if text := p.w.secret(e); text != "" && p.listed.room(&p.listed.warnings, len(e.name)) {
+		p.secrets = append(p.secrets, ArchiveWarning{Kind: WarnSecret, Path: e.name, Text: text})
+	}
+	return nil
+}
+
+// finish returns the plan when the walk has ended.
+func (p *planner) finish() *ArchivePlan {
+	p.plan.Warnings = append(p.w.warnings, p.secrets...)
+	if !p.procfile {
+		p.plan.Warnings = append(p.plan.Warnings, ArchiveWarning{Kind: WarnNoProcfile, Path: "Procfile", Text: "is not there: the app has only the processes that its buildpack knows of"})
+	}
+	p.plan.Out = p.w.out
+	p.plan.Truncated = p.w.listed.truncated || p.listed.truncated
+	return &p.plan
+}
+
+func addLargest(top []ArchiveEntry, e ArchiveEntry) []ArchiveEntry {
+	if e.Size == 0 || len(top) == mostLargest && e.Size <= top[mostLargest-1].Size {
+		return top
+	}
+	at, _ := slices.BinarySearchFunc(top, e.Size, func(have ArchiveEntry, size int64) int {
+		// Of files of one size the first stays first.
+		return cmp.Or(cmp.Compare(size, have.Size), -1)
+	})
+	top = slices.Insert(top, at, e)
+	return top[:min(len(top), mostLargest)]
 }
 
 // secret says why a file looks as if it should not be packed.
@@ -189,17 +238,14 @@ func (w *walker) secret(e *packEntry) string {
 
 // hasPrivateKey looks into a file that may as well be a public certificate.
 func (w *walker) hasPrivateKey(e *packEntry) bool {
-	var f fs.File
-	var err error
-	if e.from != "" {
-		f, err = openFile(e.from)
-	} else {
-		f, err = w.tree.open(e.name)
-	}
+	f, err := w.open(e)
 	if err != nil {
 		return false
 	}
 	defer func() { _ = f.Close() }()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return false
+	}
 	start, _ := io.ReadAll(io.LimitReader(f, keySearch))
 	return bytes.Contains(start, []byte("PRIVATE KEY-----"))
 }

@@ -1,12 +1,14 @@
 package herokubuild
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -27,6 +29,15 @@ type packEntry struct {
 	run  runBits
 	// link is the target of a symbolic link.
 	link string
+	// committed is set where git may have converted the file's line ends.
+	committed *committed
+}
+
+// committed is what git has of a file.
+type committed struct {
+	repo  *git.Repo
+	entry *git.Entry
+	ends  git.LineEnds
 }
 
 // runBits says whether a file can be run.
@@ -37,8 +48,8 @@ const (
 	runYes
 	// runMode: its mode says.
 	runMode
-	// runShebang: a script's first bytes do.
-	runShebang
+	// runMagic: the first bytes of a script or program do.
+	runMagic
 )
 
 // seen takes what there is to know of a file from its description.
@@ -54,9 +65,23 @@ const maxLink = 4096
 
 // fileTree is where files are packed from.
 type fileTree interface {
-	readDir(name string) ([]fs.DirEntry, error)
+	// readDir calls each for the files of a directory, in any order.
+	readDir(name string, each func(e dirEntry) error) error
+	// open opens a regular file without following a link.
 	open(name string) (fs.File, error)
 	readLink(name string) (string, error)
+	// lstat describes a file, stat what a link leads to.
+	lstat(name string) (fs.FileInfo, error)
+	stat(name string) (fs.FileInfo, error)
+	// slugIgnore opens the root's .slugignore, which may be a link that stays
+	// inside.
+	slugIgnore(follow bool) (fs.File, error)
+}
+
+// dirEntry is a file of a directory. There can be very many of them.
+type dirEntry struct {
+	name string
+	mode fs.FileMode
 }
 
 // dirTree is a directory of the operating system's.
@@ -64,7 +89,35 @@ type dirTree string
 
 func (d dirTree) path(name string) string { return filepath.Join(string(d), filepath.FromSlash(name)) }
 
-func (d dirTree) readDir(name string) ([]fs.DirEntry, error) { return os.ReadDir(d.path(name)) }
+// dirBatch is how many files of a directory are read at a time.
+const dirBatch = 512
+
+func (d dirTree) readDir(name string, each func(e dirEntry) error) error {
+	flags := openFlags
+	if name == "" {
+		// The root is the caller's.
+		flags &^= noFollow
+	}
+	f, err := os.OpenFile(d.path(name), os.O_RDONLY|flags, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	for {
+		list, err := f.ReadDir(dirBatch)
+		for _, e := range list {
+			if err := each(dirEntry{e.Name(), e.Type()}); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
 
 func (d dirTree) open(name string) (fs.File, error) { return openFile(d.path(name)) }
 
@@ -83,6 +136,36 @@ func (d dirTree) readLink(name string) (string, error) {
 	return filepath.ToSlash(target), err
 }
 
+func (d dirTree) lstat(name string) (fs.FileInfo, error) { return os.Lstat(d.path(name)) }
+
+func (d dirTree) stat(name string) (fs.FileInfo, error) { return os.Stat(d.path(name)) }
+
+func (d dirTree) slugIgnore(follow bool) (fs.File, error) {
+	path := d.path(slugIgnoreFile)
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode()&fs.ModeSymlink != 0 {
+		if path, err = filepath.EvalSymlinks(path); err != nil {
+			// Nothing is there, on Heroku either.
+			return nil, fs.ErrNotExist
+		}
+		rel, err := filepath.Rel(string(d), path)
+		if !follow && (err != nil || !filepath.IsLocal(rel)) {
+			return nil, fs.ErrNotExist
+		}
+		info, err = os.Lstat(path)
+		if err != nil {
+			return nil, err
+		}
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fs.ErrNotExist
+	}
+	return openFile(path)
+}
+
 // fsTree is a file system of the caller's.
 type fsTree struct{ fs.FS }
 
@@ -93,11 +176,38 @@ func fsName(name string) string {
 	return name
 }
 
-func (f fsTree) readDir(name string) ([]fs.DirEntry, error) { return fs.ReadDir(f.FS, fsName(name)) }
+func (f fsTree) readDir(name string, each func(e dirEntry) error) error {
+	list, err := fs.ReadDir(f.FS, fsName(name))
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		if err := each(dirEntry{e.Name(), e.Type()}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 func (f fsTree) open(name string) (fs.File, error) { return f.Open(name) }
 
 func (f fsTree) readLink(name string) (string, error) { return fs.ReadLink(f.FS, name) }
+
+func (f fsTree) lstat(name string) (fs.FileInfo, error) { return fs.Lstat(f.FS, name) }
+
+func (f fsTree) stat(name string) (fs.FileInfo, error) { return fs.Stat(f.FS, name) }
+
+func (f fsTree) slugIgnore(bool) (fs.File, error) {
+	info, err := fs.Stat(f.FS, slugIgnoreFile)
+	if err != nil || !info.Mode().IsRegular() {
+		// A link that leads nowhere cannot be told from one that is refused.
+		return nil, fs.ErrNotExist
+	}
+	return f.Open(slugIgnoreFile)
+}
+
+// slugIgnoreFile names what Heroku removes before a build.
+const slugIgnoreFile = ".slugignore"
 
 // checkout is the part of a git repository that is looked at.
 type checkout struct {
@@ -111,14 +221,28 @@ type checkout struct {
 
 func (c *checkout) path(name string) string { return c.above + strings.TrimPrefix(name, c.base) }
 
-func (c *checkout) entry(name string) *git.Entry {
+func (c *checkout) entry(name string) (*git.Entry, error) {
 	if c == nil {
-		return nil
+		return nil, nil
 	}
 	return c.index.Entry(c.path(name))
 }
 
-func (c *checkout) tracks(dir string) bool { return c != nil && c.index.Tracks(c.path(dir)) }
+// tracks returns the name, in the packed tree, under which anything in a directory
+// is tracked.
+func (c *checkout) tracks(dir string) (string, error) {
+	if c == nil {
+		return "", nil
+	}
+	name, err := c.index.Tracks(c.path(dir))
+	if name == "" || err != nil {
+		return "", err
+	}
+	return c.packed(name), nil
+}
+
+// packed is a path of the work tree's in the packed tree.
+func (c *checkout) packed(path string) string { return c.base + path[len(c.above):] }
 
 // walker finds out what of a tree is packed.
 type walker struct {
@@ -126,9 +250,10 @@ type walker struct {
 	// arg is the caller's name for what is packed, in errors.
 	arg  string
 	tree fileTree
-	// root is the tree's directory, empty if it has none.
-	root string
-	opts ArchiveOptions
+	// root is the tree's directory, empty if it has none, and spelled the same
+	// as the caller has it.
+	root, spelled string
+	opts          ArchiveOptions
 	// look is whether every file is looked at before it is opened: that takes
 	// time, and packing does not need it.
 	look bool
@@ -139,24 +264,36 @@ type walker struct {
 
 	entries  []packEntry
 	links    map[string]string
+	longest  int
 	out      []ArchiveOmission
 	warnings []ArchiveWarning
+	listed   listing
+	// reason is why the last path was left out, and by which pattern.
+	reason   string
+	reasonOf *git.Pattern
 
 	// found gets the entries, if it is set.
 	found func(e packEntry) error
 	// onFile and onSubmodule hear of everything that is packed and is, or could
 	// be, git's.
-	onFile      func(c *checkout, tracked *git.Entry, name string, info fs.FileInfo) error
+	onFile      func(s *scope, tracked *git.Entry, name string, info fs.FileInfo) error
 	onSubmodule func(c *checkout, tracked *git.Entry, name string) error
 	// followed are the directories that links have led to, one inside of the
 	// other.
 	followed []string
+	// follows counts the links that were followed, in all.
+	follows *int
 }
 
 // scope is what is known of a directory.
 type scope struct {
-	checkout *checkout
-	ignores  *git.Ignores
+	checkout   *checkout
+	ignores    *git.Ignores
+	attributes *git.Attributes
+	// as is the directory's name in the archive: its own, or that by which git
+	// tracks it, if only the case of letters differs. It is empty or ends with
+	// a slash.
+	as string
 	// ignored is why git ignores the directory; only what it tracks is packed
 	// then.
 	ignored string
@@ -165,7 +302,7 @@ type scope struct {
 }
 
 func newWalker(ctx context.Context, arg string, opts *ArchiveOptions) (*walker, error) {
-	w := &walker{ctx: ctx, arg: arg, links: map[string]string{}}
+	w := &walker{ctx: ctx, arg: arg, links: map[string]string{}, follows: new(int)}
 	if opts != nil {
 		w.opts = *opts
 	}
@@ -205,14 +342,11 @@ func newDirWalker(ctx context.Context, dir string, opts *ArchiveOptions) (*walke
 		return nil, err
 	}
 	// A walk does not follow a link, not even as its root.
-	root, err := filepath.EvalSymlinks(dir)
-	if err == nil {
-		root, err = filepath.Abs(root)
-	}
+	root, err := git.RealPath(dir)
 	if err != nil {
-		return nil, &ArgumentError{Name: "dir", Reason: "the directory " + quote(dir) + " cannot be read", Err: err}
+		return nil, argumentError("dir", "the directory "+quote(dir)+" cannot be read", err)
 	}
-	w.root, w.tree = root, dirTree(root)
+	w.root, w.spelled, w.tree = root, dir, dirTree(root)
 	return w, nil
 }
 
@@ -228,25 +362,20 @@ func newFSWalker(ctx context.Context, fsys fs.FS, opts *ArchiveOptions) (*walker
 	return w, nil
 }
 
-// walk fills in the entries, sorted by their names' bytes.
-func (w *walker) walk() error {
-	start, err := w.begin()
-	if err != nil {
-		return err
-	}
-	return w.finish(w.dir("", start))
-}
-
-// walkAlong does the same, and has each file dealt with while it looks for the
-// next, so that packing need not wait for it.
-func (w *walker) walkAlong(each func(e *packEntry) error) error {
+// walk has each file dealt with while it looks for the next, so that packing need
+// not wait for it. Files come sorted by their names' bytes.
+func (w *walker) walk(each func(e *packEntry) error) error {
 	start, err := w.begin()
 	if err != nil {
 		return err
 	}
 	if w.opts.FollowSymlinks || start.checkout != nil && start.checkout.repo.Fold {
 		// What is found may then not be in order, or not be packed as it is.
-		if err := w.finish(w.dir("", start)); err != nil {
+		err := w.dir("", start)
+		if err == nil {
+			err = w.finish()
+		}
+		if err != nil {
 			return err
 		}
 		for i := range w.entries {
@@ -271,7 +400,6 @@ func (w *walker) walkAlong(each func(e *packEntry) error) error {
 		ended <- w.dir("", start)
 	}()
 	var failed error
-	var entries []packEntry
 	for e := range found {
 		if failed != nil {
 			continue
@@ -279,14 +407,15 @@ func (w *walker) walkAlong(each func(e *packEntry) error) error {
 		if failed = each(&e); failed != nil {
 			close(enough)
 		}
-		entries = append(entries, e)
 	}
 	err = <-ended
 	if failed != nil {
 		return failed
 	}
-	w.entries = entries
-	return w.finish(err)
+	if err != nil {
+		return err
+	}
+	return w.checkLinks()
 }
 
 // errEnough ends a walk whose files nobody wants any more.
@@ -294,26 +423,34 @@ var errEnough = errors.New("enough")
 
 // begin reads what the caller and Heroku leave out.
 func (w *walker) begin() (scope, error) {
-	data, err := w.readFile(".slugignore")
+	data, err := w.slugIgnore()
 	if err != nil {
 		return scope{}, err
 	}
-	for _, p := range git.ParsePatterns(data, ".slugignore", false) {
+	for _, p := range git.ParsePatterns(data, slugIgnoreFile, false) {
 		if p.Negated {
-			w.warn(WarnSlugIgnore, ".slugignore", fmt.Sprintf("line %d, %s: Heroku knows no exceptions in this file", p.Line, quote(p.Text)))
+			w.warn(WarnSlugIgnore, slugIgnoreFile, fmt.Sprintf("line %d, %s: Heroku knows no exceptions in this file", p.Line, quote(p.Text)))
 			continue
 		}
 		w.slug = append(w.slug, p)
 	}
+	if _, err := (*git.Ignores)(nil).With("", w.slug); err != nil {
+		return scope{}, w.unreadable(slugIgnoreFile, err)
+	}
 	return w.start()
 }
 
-// finish looks at what a walk has found as a whole. err is how it ended.
-func (w *walker) finish(err error) error {
-	if err == nil {
-		err = w.resolveLinks()
-	}
+func (w *walker) slugIgnore() ([]byte, error) {
+	f, err := w.tree.slugIgnore(w.opts.FollowSymlinks)
 	if err != nil {
+		return w.readFailed(slugIgnoreFile, err)
+	}
+	return w.readAll(slugIgnoreFile, f)
+}
+
+// finish looks at what a walk has found as a whole.
+func (w *walker) finish() error {
+	if err := w.resolveLinks(); err != nil {
 		return err
 	}
 	// A file that has the very name comes before one that only git takes for it.
@@ -326,14 +463,14 @@ func (w *walker) finish(err error) error {
 
 // byPath is the order of a directory's entries that gives all paths in the order
 // of their bytes.
-func byPath(a, b fs.DirEntry) int {
-	x, y := a.Name(), b.Name()
+func byPath(a, b dirEntry) int {
+	x, y := a.name, b.name
 	n := min(len(x), len(y))
-	next := func(e fs.DirEntry) int {
-		switch name := e.Name(); {
-		case len(name) > n:
-			return int(name[n])
-		case e.IsDir():
+	next := func(e dirEntry) int {
+		switch {
+		case len(e.name) > n:
+			return int(e.name[n])
+		case e.mode.IsDir():
 			return '/'
 		}
 		return -1
@@ -346,9 +483,12 @@ func (w *walker) start() (scope, error) {
 	if w.root == "" {
 		return scope{}, nil
 	}
-	repo := git.Find(w.root)
+	repo, err := git.Find(w.root, w.spelled)
+	if err != nil {
+		return scope{}, w.noRepository(w.root, err)
+	}
 	if repo == nil {
-		return scope{ignores: git.UserIgnores()}, nil
+		return w.alone()
 	}
 	above, err := filepath.Rel(repo.Root, w.root)
 	if err != nil {
@@ -357,104 +497,227 @@ func (w *walker) start() (scope, error) {
 	if above = filepath.ToSlash(above); above == "." {
 		above = ""
 	}
-	ignores, ignored := repo.Down(repo.Ignores(), above)
-	c, err := w.checkout(repo)
+	s, err := w.checkout(repo)
 	if err != nil {
 		return scope{}, err
 	}
+	index := s.checkout.index
+	var ignored *git.Pattern
+	if s.ignores, s.attributes, ignored, err = repo.Down(w.ctx, index, s.ignores, s.attributes, above); err != nil {
+		return scope{}, w.noRepository(repo.Root, err)
+	}
 	if above != "" {
-		if !c.index.Tracks(above) && (ignored != nil || c.index.Entry(above) != nil) {
+		tracks, err := index.Tracks(above)
+		if err != nil {
+			return scope{}, w.noRepository(repo.Root, err)
+		}
+		entry, err := index.Entry(above)
+		if err != nil {
+			return scope{}, w.noRepository(repo.Root, err)
+		}
+		if tracks == "" && (ignored != nil || entry != nil) {
 			// Whoever names a directory that the repository around it ignores
 			// wants it packed.
-			return scope{ignores: git.UserIgnores()}, nil
+			return w.alone()
 		}
-		c.above = above + "/"
+		s.checkout.above = above + "/"
 	}
-	s := scope{checkout: c, ignores: ignores}
 	if ignored != nil {
 		s.ignored = whyIgnored(ignored)
 	}
 	return s, nil
 }
 
-func (w *walker) checkout(repo *git.Repo) (*checkout, error) {
+// alone is what is known of a root that belongs to no repository.
+func (w *walker) alone() (scope, error) {
+	ignores, err := git.UserIgnores()
+	if err != nil {
+		return scope{}, argumentError(w.arg, "git's settings cannot be read", err)
+	}
+	return scope{ignores: ignores}, nil
+}
+
+// checkout is what is known of a work tree's root.
+func (w *walker) checkout(repo *git.Repo) (scope, error) {
 	index, err := repo.Index()
 	if err != nil {
-		return nil, &ArgumentError{Name: w.arg, Reason: "what git tracks in " + quote(repo.Root) + " cannot be read: " + err.Error(), Err: err}
+		return scope{}, argumentError(w.arg, "what git tracks in "+quote(repo.Root)+" cannot be read", err)
 	}
-	return &checkout{repo: repo, index: index}, nil
+	ignores, err := repo.Ignores()
+	if err != nil {
+		return scope{}, w.noRepository(repo.Root, err)
+	}
+	attributes, err := repo.Attributes()
+	if err != nil {
+		return scope{}, w.noRepository(repo.Root, err)
+	}
+	return scope{checkout: &checkout{repo: repo, index: index}, ignores: ignores, attributes: attributes}, nil
+}
+
+func (w *walker) noRepository(dir string, err error) error {
+	return argumentError(w.arg, "the git repository of "+quote(dir)+" cannot be read", err)
+}
+
+// argumentError is an error with its cause in its text.
+func argumentError(name, reason string, err error) error {
+	cause := err
+	var path *fs.PathError
+	if errors.As(err, &path) && cause == error(path) {
+		// The path is in the reason.
+		cause = path.Err
+	}
+	return &ArgumentError{Name: name, Reason: reason + ": " + oneLine(cause.Error()), Err: err}
+}
+
+// oneLine takes control characters out of a text that may have names in it.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, text)
 }
 
 func whyIgnored(p *git.Pattern) string { return fmt.Sprintf("%s:%d: %s", p.Source, p.Line, p.Text) }
 
 func (w *walker) warn(kind ArchiveWarningKind, path, text string) {
-	w.warnings = append(w.warnings, ArchiveWarning{Kind: kind, Path: path, Text: text})
+	if w.listed.room(&w.listed.warnings, len(path)+len(text)) {
+		w.warnings = append(w.warnings, ArchiveWarning{Kind: kind, Path: path, Text: text})
+	}
 }
 
 func (w *walker) leaveOut(path, reason string) {
-	w.out = append(w.out, ArchiveOmission{Path: path, Reason: reason})
+	if w.listed.room(&w.listed.out, len(path)) {
+		w.out = append(w.out, ArchiveOmission{Path: path, Reason: reason})
+	}
+}
+
+// why is the text of the pattern that leaves a path out. Many paths in a row have
+// the same one.
+func (w *walker) why(p *git.Pattern) string {
+	if p != w.reasonOf {
+		w.reason, w.reasonOf = whyIgnored(p), p
+	}
+	return w.reason
 }
 
 func (w *walker) refuse(name, reason string) error {
 	return &ArgumentError{Name: w.arg, Reason: quote(name) + " " + reason}
 }
 
-// readFile reads a file that says what is packed; one that is not there is
-// empty.
+// unreadable is the error of a file that says what is packed and cannot be read.
+func (w *walker) unreadable(name string, err error) error {
+	return argumentError(w.arg, quote(name)+" cannot be read", err)
+}
+
+// readFile reads a file that says what is packed; one that is not there, or no
+// regular file, is empty.
 func (w *walker) readFile(name string) ([]byte, error) {
 	f, err := w.tree.open(name)
-	if errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
+		return w.readFailed(name, err)
+	}
+	return w.readAll(name, f)
+}
+
+func (w *walker) readFailed(name string, err error) ([]byte, error) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errLink) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
+	return nil, w.unreadable(name, err)
+}
+
+func (w *walker) readAll(name string, f fs.File) ([]byte, error) {
 	defer func() { _ = f.Close() }()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, err
+	info, err := f.Stat()
+	if err != nil {
+		return nil, w.unreadable(name, err)
 	}
-	return io.ReadAll(io.LimitReader(f, git.MaxIgnoreFile))
+	if !info.Mode().IsRegular() {
+		return nil, nil
+	}
+	data, err := io.ReadAll(io.LimitReader(&contextReader{ctx: w.ctx, r: f}, git.MaxIgnoreFile+1))
+	switch {
+	case w.ctx.Err() != nil:
+		return nil, contextError(w.ctx)
+	case err == nil && len(data) > git.MaxIgnoreFile:
+		err = fmt.Errorf("it is larger than %d bytes", git.MaxIgnoreFile)
+	}
+	if err != nil {
+		return nil, w.unreadable(name, err)
+	}
+	return data, nil
+}
+
+// list reads a directory, sorted by path.
+func (w *walker) list(name string) ([]dirEntry, error) {
+	var list []dirEntry
+	err := w.tree.readDir(strings.TrimSuffix(name, "/"), func(e dirEntry) error {
+		if w.ctx.Err() != nil {
+			return contextError(w.ctx)
+		}
+		if e.mode&fs.ModeIrregular != 0 {
+			// A junction of Windows is a directory, as for git; a file that is
+			// kept elsewhere, as by OneDrive, is a file.
+			info, err := w.tree.stat(name + e.name)
+			if err != nil {
+				return w.unreadable(name+e.name, err)
+			}
+			e.mode = info.Mode().Type()
+			if e.mode.IsDir() && w.isAround(name, info) {
+				return w.refuse(name+e.name, "leads to a directory that it is in itself")
+			}
+		}
+		list = append(list, e)
+		return nil
+	})
+	slices.SortFunc(list, byPath)
+	return list, err
+}
+
+// isAround reports whether a directory is one of those that name is in.
+func (w *walker) isAround(name string, info fs.FileInfo) bool {
+	for name = strings.TrimSuffix(name, "/"); ; {
+		if around, err := w.tree.stat(fsName(name)); err == nil && os.SameFile(around, info) {
+			return true
+		}
+		if name == "" {
+			return false
+		}
+		name = name[:max(strings.LastIndexByte(name, '/'), 0)]
+	}
 }
 
 // dir walks one directory; name is "" or ends with a slash.
 func (w *walker) dir(name string, s scope) error {
-	list, err := w.tree.readDir(strings.TrimSuffix(name, "/"))
+	list, err := w.list(name)
 	if err != nil {
 		return err
 	}
-	if s.ignored == "" {
-		for _, entry := range list {
-			// Like git, links are not followed here.
-			if entry.Name() != ".gitignore" || !entry.Type().IsRegular() {
-				continue
-			}
-			data, err := w.readFile(name + ".gitignore")
-			if err != nil {
-				return err
-			}
-			s.ignores = s.with(name, data)
-		}
+	if err := w.rules(name, list, &s); err != nil {
+		return err
 	}
-	slices.SortFunc(list, byPath)
 	for _, entry := range list {
 		if w.ctx.Err() != nil {
 			return contextError(w.ctx)
 		}
-		path := name + entry.Name()
-		if strings.EqualFold(entry.Name(), ".git") {
+		path, isDir := name+entry.name, entry.mode.IsDir()
+		if strings.EqualFold(entry.name, ".git") {
 			continue
 		}
-		if out := w.leftOut(path, entry.IsDir()); out != nil {
-			w.leaveOut(dirName(path, entry.IsDir()), whyIgnored(out))
+		if out := w.leftOut(path, isDir); out != nil {
+			w.leaveOut(dirName(path, isDir), w.why(out))
 			continue
 		}
 		inner := s
 		if !inner.included {
-			p := git.Last(w.include, path, entry.IsDir())
+			p := git.Last(w.ctx, w.include, path, isDir)
 			inner.included = p != nil && !p.Negated
 		}
-		if entry.IsDir() {
-			err = w.subdir(path, inner)
+		if isDir {
+			inner.as = s.as + entry.name + "/"
+			err = w.subdir(path, inner, list)
 		} else {
 			err = w.file(path, entry, inner)
 		}
@@ -462,7 +725,59 @@ func (w *walker) dir(name string, s scope) error {
 			return err
 		}
 	}
+	if w.ctx.Err() != nil {
+		return contextError(w.ctx)
+	}
 	return nil
+}
+
+// rules adds what the directory's .gitignore and .gitattributes say.
+func (w *walker) rules(name string, list []dirEntry, s *scope) error {
+	c := s.checkout
+	base, fold := name, false
+	if c != nil {
+		base, fold = c.path(name), c.repo.Fold
+	}
+	read := func(file string) ([]byte, error) {
+		for _, e := range list {
+			// Like git, links are not followed here. Where the case of letters
+			// does not count, opening the file tells whether it is the one.
+			if e.mode.IsRegular() && (e.name == file || fold && strings.EqualFold(e.name, file)) {
+				if data, err := w.readFile(name + file); data != nil || err != nil {
+					return data, err
+				}
+			}
+		}
+		if c == nil {
+			return nil, nil
+		}
+		data, err := c.index.Rules(base + file)
+		if err != nil {
+			return nil, w.noRepository(c.repo.Root, err)
+		}
+		return data, nil
+	}
+	if s.ignored == "" {
+		data, err := read(".gitignore")
+		if err == nil {
+			if s.ignores, err = s.ignores.With(base, git.ParsePatterns(data, name+".gitignore", fold)); err != nil {
+				err = w.unreadable(name+".gitignore", err)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if c == nil {
+		return nil
+	}
+	data, err := read(".gitattributes")
+	if err == nil {
+		if s.attributes, err = s.attributes.With(base, data); err != nil {
+			err = w.unreadable(name+".gitattributes", err)
+		}
+	}
+	return err
 }
 
 func dirName(path string, dir bool) string {
@@ -472,22 +787,12 @@ func dirName(path string, dir bool) string {
 	return path
 }
 
-// with adds what a .gitignore file says.
-func (s *scope) with(name string, data []byte) *git.Ignores {
-	c, fold := s.checkout, false
-	base := name
-	if c != nil {
-		base, fold = c.path(name), c.repo.Fold
-	}
-	return s.ignores.With(base, git.ParsePatterns(data, name+".gitignore", fold))
-}
-
 // match is the pattern by which git ignores a path, nil if it does not.
-func (s *scope) match(path string, dir bool) *git.Pattern {
+func (s *scope) match(ctx context.Context, path string, dir bool) *git.Pattern {
 	if s.checkout != nil {
 		path = s.checkout.path(path)
 	}
-	p := s.ignores.Match(path, dir)
+	p := s.ignores.Match(ctx, path, dir)
 	if p == nil || p.Negated {
 		return nil
 	}
@@ -497,39 +802,63 @@ func (s *scope) match(path string, dir bool) *git.Pattern {
 // leftOut is the pattern, of the caller's or of .slugignore, by which a path is
 // out whatever git says.
 func (w *walker) leftOut(path string, dir bool) *git.Pattern {
-	if p := git.Last(w.exclude, path, dir); p != nil && !p.Negated {
+	if p := git.Last(w.ctx, w.exclude, path, dir); p != nil && !p.Negated {
 		return p
 	}
-	return git.Last(w.slug, path, dir)
+	return git.Last(w.ctx, w.slug, path, dir)
 }
 
-func (w *walker) subdir(path string, s scope) error {
-	tracked := s.checkout.entry(path)
+func (w *walker) subdir(path string, s scope, list []dirEntry) error {
+	tracked, err := s.checkout.entry(path)
+	if err != nil {
+		return w.noRepository(s.checkout.repo.Root, err)
+	}
 	if tracked != nil && tracked.Mode == git.ModeGitlink && w.root != "" {
 		return w.submodule(path, tracked, s)
 	}
-	tracks := s.checkout.tracks(path)
+	tracks, err := s.checkout.tracks(path)
+	if err != nil {
+		return w.noRepository(s.checkout.repo.Root, err)
+	}
 	if s.ignored == "" {
-		if p := s.match(path, true); p != nil {
-			s.ignored = whyIgnored(p)
+		if p := s.match(w.ctx, path, true); p != nil {
+			s.ignored = w.why(p)
 		}
 	}
-	if s.ignored == "" && !tracks && !s.included && w.root != "" && git.Open(filepath.Join(w.root, filepath.FromSlash(path))) != nil {
+	if s.ignored == "" && tracks == "" && !s.included && w.root != "" && git.IsRoot(dirTree(w.root).path(path)) {
 		// git add takes no file of it.
 		w.warn(WarnNestedRepository, path+"/", "is a git repository of its own and not a submodule: it is left out, as git would")
 		w.leaveOut(path+"/", "a git repository of its own")
 		return nil
 	}
-	if s.ignored != "" && !tracks && !s.included && !git.Below(w.include, path) {
+	if s.ignored != "" && tracks == "" && !s.included && !git.Below(w.include, path) {
 		w.leaveOut(path+"/", s.ignored)
 		return nil
+	}
+	if tracks != "" {
+		s.as = trackedAs(s.as, tracks, list)
 	}
 	return w.dir(path+"/", s)
 }
 
+// trackedAs is the name of a directory that git tracks as one of which the case of
+// letters differs: git's, as git add has it, unless there are both.
+func trackedAs(as, tracks string, list []dirEntry) string {
+	name := tracks[strings.LastIndexByte(tracks, '/')+1:]
+	own := strings.TrimSuffix(as, "/")
+	parent := own[:strings.LastIndexByte(own, '/')+1]
+	if tracks == own || tracks != parent+name || slices.ContainsFunc(list, func(e dirEntry) bool { return e.name == name }) {
+		return as
+	}
+	return tracks + "/"
+}
+
 // submodule packs what git tracks, and would, in a submodule.
 func (w *walker) submodule(path string, tracked *git.Entry, s scope) error {
-	repo := git.Open(filepath.Join(w.root, filepath.FromSlash(path)))
+	repo, err := git.Open(dirTree(w.root).path(path))
+	if err != nil {
+		return w.noRepository(path, err)
+	}
 	if repo == nil {
 		w.warn(WarnSubmodule, path+"/", "is a submodule that is not checked out: it is left out (git submodule update --init)")
 		w.leaveOut(path+"/", "a submodule that is not checked out")
@@ -540,21 +869,24 @@ func (w *walker) submodule(path string, tracked *git.Entry, s scope) error {
 			return err
 		}
 	}
-	c, err := w.checkout(repo)
+	inner, err := w.checkout(repo)
 	if err != nil {
 		return err
 	}
-	c.base = path + "/"
-	return w.dir(c.base, scope{checkout: c, ignores: repo.Ignores(), included: s.included})
+	inner.checkout.base, inner.as, inner.included = path+"/", s.as, s.included
+	return w.dir(path+"/", inner)
 }
 
-func (w *walker) file(path string, entry fs.DirEntry, s scope) error {
-	tracked := s.checkout.entry(path)
+func (w *walker) file(path string, entry dirEntry, s scope) error {
+	tracked, err := s.checkout.entry(path)
+	if err != nil {
+		return w.noRepository(s.checkout.repo.Root, err)
+	}
 	if tracked == nil && !s.included {
 		why := s.ignored
 		if why == "" {
-			if p := s.match(path, false); p != nil {
-				why = whyIgnored(p)
+			if p := s.match(w.ctx, path, false); p != nil {
+				why = w.why(p)
 			}
 		}
 		if why != "" {
@@ -562,13 +894,9 @@ func (w *walker) file(path string, entry fs.DirEntry, s scope) error {
 			return nil
 		}
 	}
-	info := fs.FileInfo(typeOnly{entry})
+	info := fs.FileInfo(typeOnly(entry))
 	if w.look {
-		var err error
-		if info, err = entry.Info(); errors.Is(err, fs.ErrNotExist) {
-			// It has gone since its directory was read.
-			return fmt.Errorf("%s is gone: %w", path, ErrArchiveChanged)
-		} else if err != nil {
+		if info, err = w.describe(path, entry); err != nil {
 			return err
 		}
 		if w.skip != nil && os.SameFile(info, w.skip) {
@@ -576,32 +904,35 @@ func (w *walker) file(path string, entry fs.DirEntry, s scope) error {
 		}
 	}
 	if w.onFile != nil {
-		if err := w.onFile(s.checkout, tracked, path, info); err != nil {
+		if err := w.onFile(&s, tracked, path, info); err != nil {
 			return err
 		}
 	}
-	e := packEntry{name: path}
+	e := packEntry{name: s.as + entry.name}
 	if tracked != nil && w.root != "" && tracked.Path != s.checkout.path(path) {
-		// The file system has it in another case than git, whose word counts.
-		e.name, e.from = s.checkout.base+strings.TrimPrefix(tracked.Path, s.checkout.above), dirTree(w.root).path(path)
+		// git's name counts, if only the case of letters differs.
+		e.name = s.checkout.packed(tracked.Path)
 	}
-	var err error
+	if e.name != path {
+		e.from = dirTree(w.root).path(path)
+	}
 	switch {
 	case info.Mode()&fs.ModeSymlink != 0:
 		if e.link, err = w.tree.readLink(path); err != nil {
 			return err
 		}
-		w.links[e.name] = e.link
+		w.addLink(&e)
 	case info.Mode().IsRegular():
 		if e.link, err = w.plainLink(path, tracked, s); err != nil {
 			return err
 		}
 		if e.link != "" {
-			w.links[e.name] = e.link
+			w.addLink(&e)
 			break
 		}
-		e.run = runBy(tracked, s.checkout)
+		e.run = w.runBy(tracked, s.checkout)
 		e.seen(info)
+		e.committed = w.committed(tracked, &s)
 	default:
 		return w.refuse(path, "is neither a file, a directory nor a link")
 	}
@@ -612,10 +943,41 @@ func (w *walker) file(path string, entry fs.DirEntry, s scope) error {
 	return nil
 }
 
-// typeOnly is a file of which the directory has told the type.
-type typeOnly struct{ fs.DirEntry }
+// describe returns what is known of a file.
+func (w *walker) describe(path string, entry dirEntry) (fs.FileInfo, error) {
+	info, err := w.tree.lstat(path)
+	if err == nil && info.Mode()&fs.ModeIrregular != 0 {
+		info, err = w.tree.stat(path)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist), err == nil && info.Mode().Type() != entry.mode.Type():
+		// It has gone since its directory was read.
+		return nil, fmt.Errorf("%s is gone: %w", path, ErrArchiveChanged)
+	case err != nil:
+		return nil, err
+	}
+	return info, nil
+}
 
-func (t typeOnly) Mode() fs.FileMode  { return t.Type() }
+// committed says whether git may have converted a file's line ends, on this system
+// but not on another one.
+func (w *walker) committed(tracked *git.Entry, s *scope) *committed {
+	if tracked == nil || w.root == "" {
+		return nil
+	}
+	ends, crlf := s.checkout.repo.LineEnds(w.ctx, s.attributes, tracked.Path)
+	if ends == git.LineEndsKept || crlf {
+		return nil
+	}
+	return &committed{repo: s.checkout.repo, entry: tracked, ends: ends}
+}
+
+// typeOnly is a file of which the directory has told the type.
+type typeOnly dirEntry
+
+func (t typeOnly) Name() string       { return t.name }
+func (t typeOnly) IsDir() bool        { return false }
+func (t typeOnly) Mode() fs.FileMode  { return t.mode }
 func (t typeOnly) Size() int64        { return 0 }
 func (t typeOnly) ModTime() time.Time { return time.Time{} }
 func (t typeOnly) Sys() any           { return nil }
@@ -635,30 +997,62 @@ func (w *walker) plainLink(path string, tracked *git.Entry, s scope) (string, er
 
 // runBy says whose word it is whether a file can be run. Where the file system
 // does not keep that, git's index does.
-func runBy(tracked *git.Entry, c *checkout) runBits {
+func (w *walker) runBy(tracked *git.Entry, c *checkout) runBits {
 	switch {
-	case runtime.GOOS != "windows" && (c == nil || c.repo.FileMode):
+	case w.root == "", runtime.GOOS != "windows" && (c == nil || c.repo.FileMode):
 		return runMode
 	case tracked == nil:
-		return runShebang
+		return runMagic
 	case tracked.Mode == git.ModeExec:
 		return runYes
 	}
 	return runNo
 }
 
-// resolveLinks finds the links that lead out of the tree, by themselves or by
-// way of other links.
+// addLink notes a symbolic link: where it leads is only known when all are.
+func (w *walker) addLink(e *packEntry) {
+	w.links[e.name] = e.link
+	w.longest = max(w.longest, len(e.name))
+}
+
+// checkLinks refuses links that lead out of the tree, by themselves or by way of
+// other links.
+func (w *walker) checkLinks() error {
+	for _, name := range slices.Sorted(maps.Keys(w.links)) {
+		out, err := w.leaves(name)
+		if err != nil {
+			return err
+		}
+		if out {
+			return w.leadsOut(name, w.links[name])
+		}
+	}
+	return nil
+}
+
+func (w *walker) leadsOut(name, target string) error {
+	return w.refuse(name, "is a link that leads out of the directory, to "+quote(target))
+}
+
+// resolveLinks packs what links that lead out of the tree lead to, if that is
+// wanted.
 func (w *walker) resolveLinks() error {
+	if !w.opts.FollowSymlinks || w.root == "" {
+		return w.checkLinks()
+	}
 	kept := w.entries[:0]
 	var more []packEntry
 	for _, e := range w.entries {
-		if e.link == "" || !w.leaves(e.name) {
+		out := false
+		if e.link != "" {
+			var err error
+			if out, err = w.leaves(e.name); err != nil {
+				return err
+			}
+		}
+		if !out {
 			kept = append(kept, e)
 			continue
-		}
-		if !w.opts.FollowSymlinks || w.root == "" {
-			return w.refuse(e.name, "is a link that leads out of the directory, to "+quote(e.link))
 		}
 		entries, err := w.follow(e)
 		if err != nil {
@@ -670,57 +1064,89 @@ func (w *walker) resolveLinks() error {
 	return nil
 }
 
+const (
+	// maxLinks is how many links a path may lead through. No system follows as
+	// many (Linux 40, Windows 63), so that a longer way leads nowhere, as one in
+	// circles.
+	maxLinks = 64
+	// maxLinkParts bounds the parts of all their targets.
+	maxLinkParts = 1 << 18
+)
+
 // leaves says whether a link points out of the root, when it is followed in the
 // unpacked tree.
-func (w *walker) leaves(name string) bool {
-	const most = 255
-	var at []string
-	ahead := strings.Split(name, "/")
-	for links := 0; len(ahead) > 0; {
-		part := ahead[0]
-		ahead = ahead[1:]
+func (w *walker) leaves(name string) (bool, error) {
+	// at is where the way has led to, ahead what is still to come: the rest of
+	// a target, the rest of the path that had that link in it, and so on.
+	var at []byte
+	ahead := []string{name}
+	links := 0
+	for parts := 0; len(ahead) > 0; parts++ {
+		if w.ctx.Err() != nil {
+			return false, contextError(w.ctx)
+		}
+		if parts > maxLinkParts {
+			return false, w.refuse(name, "is a link that leads through too many others")
+		}
+		top := &ahead[len(ahead)-1]
+		part, rest, more := strings.Cut(*top, "/")
+		if *top = rest; !more {
+			ahead = ahead[:len(ahead)-1]
+		}
 		switch part {
 		case "", ".":
 			continue
 		case "..":
 			if len(at) == 0 {
-				return true
+				return true, nil
 			}
-			at = at[:len(at)-1]
+			at = at[:max(bytes.LastIndexByte(at, '/'), 0)]
 			continue
 		}
-		at = append(at, part)
-		target, ok := w.links[strings.Join(at, "/")]
+		parent := len(at)
+		if parent > 0 {
+			at = append(at, '/')
+		}
+		at = append(at, part...)
+		if len(at) > w.longest {
+			continue
+		}
+		target, ok := w.links[string(at)]
 		if !ok {
 			continue
 		}
 		if strings.HasPrefix(target, "/") || filepath.VolumeName(target) != "" {
-			return true
+			return true, nil
 		}
-		if links++; links > most {
-			// It leads round in circles, and so nowhere.
-			return false
+		if links++; links > maxLinks {
+			return false, nil
 		}
-		at = at[:len(at)-1]
-		ahead = append(strings.Split(target, "/"), ahead...)
+		at = at[:parent]
+		ahead = append(ahead, target)
 	}
-	return false
+	return false, nil
 }
+
+// maxFollows bounds the links that FollowSymlinks follows: they can multiply.
+const maxFollows = 10_000
 
 // follow packs what a link leads to in the place of the link.
 func (w *walker) follow(e packEntry) ([]packEntry, error) {
-	path := dirTree(w.root).path(e.name)
-	real, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return nil, &ArgumentError{Name: w.arg, Reason: quote(e.name) + " is a link that leads nowhere, to " + quote(e.link), Err: err}
+	if *w.follows++; *w.follows > maxFollows {
+		return nil, w.refuse(e.name, fmt.Sprintf("is one of more than %d links that lead out of the directory", maxFollows))
 	}
-	info, err := os.Lstat(real)
+	path := cmp.Or(e.from, dirTree(w.root).path(e.name))
+	real, err := git.RealPath(path)
+	if err != nil {
+		return nil, argumentError(w.arg, quote(e.name)+" is a link that leads nowhere, to "+quote(e.link), err)
+	}
+	info, err := os.Stat(real)
 	if err != nil {
 		return nil, err
 	}
 	switch {
 	case info.Mode().IsRegular():
-		file := packEntry{name: e.name, from: real, run: runBy(nil, nil)}
+		file := packEntry{name: e.name, from: real, run: w.runBy(nil, nil)}
 		file.seen(info)
 		return []packEntry{file}, nil
 	case !info.IsDir():
@@ -732,8 +1158,8 @@ func (w *walker) follow(e packEntry) ([]packEntry, error) {
 		}
 	}
 	inner := &walker{
-		ctx: w.ctx, arg: w.arg, tree: dirTree(real), root: real, opts: w.opts, look: w.look, skip: w.skip,
-		links: map[string]string{}, followed: append(slices.Clone(w.followed), w.root),
+		ctx: w.ctx, arg: w.arg, tree: dirTree(real), root: real, spelled: real, opts: w.opts, look: w.look, skip: w.skip,
+		links: map[string]string{}, followed: append(slices.Clone(w.followed), w.root), follows: w.follows, listed: w.listed,
 	}
 	start, err := inner.start()
 	if err != nil {
@@ -752,6 +1178,7 @@ func (w *walker) follow(e packEntry) ([]packEntry, error) {
 		}
 		entry.name = e.name + "/" + entry.name
 	}
+	w.listed.truncated = w.listed.truncated || inner.listed.truncated
 	for _, out := range inner.out {
 		w.leaveOut(e.name+"/"+out.Path, out.Reason)
 	}

@@ -16,13 +16,15 @@ import (
 // Changes elsewhere in the repository do not count. It is empty where there is
 // no commit, or none that has the directory. git need not be installed.
 //
-// A file that has the size and time that git's index notes is unchanged; of
-// others the content is compared, as it is and with its line ends converted.
-// One that a filter such as Git LFS has made counts as changed once its time
+// The directory is unchanged if git says so. A file that has the size and time that
+// git's index notes is unchanged; if only the time differs, the content is compared,
+// with its line ends converted where core.autocrlf or .gitattributes have git convert
+// them. One that a filter such as Git LFS has made counts as changed once its time
 // differs.
 //
-// Errors: an [*ArgumentError] for a directory that does not exist or cannot be
-// read, and for a repository of a form that is not understood; the context's.
+// Errors: an [*ArgumentError] for a directory that does not exist, cannot be read or
+// is not in the work tree of its repository, and for a repository that cannot be
+// read or is of a form that is not understood; the context's.
 func TreeVersion(ctx context.Context, dir string) (string, error) {
 	w, err := newDirWalker(ctx, dir, nil)
 	if err != nil {
@@ -69,8 +71,8 @@ func (w *walker) version() (string, error) {
 
 	seen := map[*git.Entry]bool{}
 	w.look = true
-	w.onFile = func(at *checkout, tracked *git.Entry, name string, info fs.FileInfo) error {
-		if at != c {
+	w.onFile = func(s *scope, tracked *git.Entry, name string, info fs.FileInfo) error {
+		if s.checkout != c {
 			// A submodule's, which onSubmodule deals with.
 			return nil
 		}
@@ -78,7 +80,10 @@ func (w *walker) version() (string, error) {
 		if !changed {
 			seen[tracked] = true
 			var err error
-			changed, err = c.repo.Changed(c.index, tracked, dirTree(w.root).path(name), info)
+			changed, err = c.repo.Changed(w.ctx, c.index, tracked, s.attributes, dirTree(w.root).path(name), info)
+			if w.ctx.Err() != nil {
+				return contextError(w.ctx)
+			}
 			if err != nil {
 				return err
 			}

@@ -43,6 +43,16 @@ func write(t *testing.T, dir, name, content string) {
 	require.NoError(t, os.WriteFile(path, []byte(content), 0o644))
 }
 
+// crlf has git convert line ends, and a tracked file that may have some.
+func crlf(t *testing.T, dir, content string) {
+	t.Helper()
+	git(t, dir, "config", "core.autocrlf", "true")
+	require.NoError(t, os.Remove(filepath.Join(dir, "main.go")))
+	git(t, dir, "checkout", "-q", "main.go")
+	write(t, dir, "main.go", content)
+	require.NoError(t, os.Chtimes(filepath.Join(dir, "main.go"), time.Now(), time.Unix(1e9, 0)))
+}
+
 func TestTreeVersion(t *testing.T) {
 	isolateGit(t)
 	base := []file{{"main.go", "package main\n"}, {"a/b", "b"}, {"a/c", "c"}, {"web/index.html", "<p>"}, {".gitignore", "*.o\nbuilt/\n"}}
@@ -70,8 +80,9 @@ func TestTreeVersion(t *testing.T) {
 		"touched": {func(t *testing.T, dir string) {
 			require.NoError(t, os.Chtimes(filepath.Join(dir, "main.go"), time.Now(), time.Unix(1e9, 0)))
 		}, "", "commit"},
-		"line ends": {func(t *testing.T, dir string) { write(t, dir, "main.go", "package main\r\n") }, "", "commit"},
-		"a lone CR": {func(t *testing.T, dir string) { write(t, dir, "main.go", "package main\r\r\n") }, "", "dirty"},
+		"line ends":           {func(t *testing.T, dir string) { write(t, dir, "main.go", "package main\r\n") }, "", "dirty"},
+		"line ends, autocrlf": {func(t *testing.T, dir string) { crlf(t, dir, "package main\r\n") }, "", "commit"},
+		"a lone CR":           {func(t *testing.T, dir string) { crlf(t, dir, "package\rmain\r\n") }, "", "dirty"},
 		"gone from HEAD": {func(t *testing.T, dir string) {
 			write(t, dir, "built/x", "x")
 		}, "built", "none"},

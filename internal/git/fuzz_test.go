@@ -16,7 +16,7 @@ func FuzzParseIndex(f *testing.F) {
 		if size != 20 {
 			size = 32
 		}
-		entries, err := ParseIndex(data, size)
+		entries, err := ParseIndex(string(data), size)
 		if err != nil {
 			return
 		}

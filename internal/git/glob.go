@@ -39,15 +39,27 @@ const special = `*?[\`
 // compileGlob compiles a wildcard for whole paths, in which two stars are more
 // than one, or for a single name.
 func compileGlob(text string, paths, fold bool) glob {
-	g := glob{fold: fold}
 	n := strings.IndexAny(text, special)
 	if n < 0 {
 		n = len(text)
 	}
-	g.prefix, text = text[:n], text[n:]
 	// git looks at what follows the prefix by itself: "a**/b" is taken as "a"
 	// and "**/b".
-	atStart := true
+	return compileRest(text[:n], text[n:], true, paths, fold)
+}
+
+// compileWildcard compiles a wildcard for paths that git matches as a whole, such
+// as those in its configuration.
+func compileWildcard(text string, fold bool) glob {
+	n := strings.IndexAny(text, special)
+	if n < 0 {
+		n = len(text)
+	}
+	return compileRest(text[:n], text[n:], n == 0 || text[n-1] == '/', true, fold)
+}
+
+func compileRest(prefix, text string, atStart, paths, fold bool) glob {
+	g := glob{fold: fold, prefix: prefix}
 	for i := 0; i < len(text); {
 		t := token{kind: tokenByte, b: text[i]}
 		size := 1

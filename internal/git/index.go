@@ -1,13 +1,12 @@
 package git
 
 import (
-	"bytes"
 	"crypto/sha1" //nolint:gosec // git's own checksum
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash"
+	"io"
 	"strings"
 )
 
@@ -27,13 +26,13 @@ type Entry struct {
 	// Mode is one of the modes above.
 	Mode uint32
 	// ID is the object's name: 20 bytes, or 32 in a repository with SHA-256.
-	ID []byte
+	ID string
 	// Size and the time are those that the file had when it was last known to
 	// be unchanged.
 	Size             uint32
 	MTimeSec, MTimeN uint32
 	// Stage is 0 but for the sides of a merge conflict.
-	Stage int
+	Stage uint8
 	// Assumed says that git was told not to look at the file; IntentToAdd that
 	// its content has not been added.
 	Assumed, SkipWorktree, IntentToAdd bool
@@ -45,22 +44,20 @@ var ErrFormat = errors.New("not a form that is known")
 
 // ParseIndex reads an index of version 2, 3 or 4. idSize is the length of an
 // object's name in bytes.
-func ParseIndex(data []byte, idSize int) ([]Entry, error) {
+func ParseIndex(data string, idSize int) ([]Entry, error) {
 	bad := func(text string, args ...any) ([]Entry, error) {
 		return nil, fmt.Errorf("git's index: %s: %w", fmt.Sprintf(text, args...), ErrFormat)
 	}
-	if len(data) < 12+idSize || string(data[:4]) != "DIRC" {
+	if len(data) < 12+idSize || data[:4] != "DIRC" {
 		return bad("no header")
 	}
-	version, count := binary.BigEndian.Uint32(data[4:]), binary.BigEndian.Uint32(data[8:])
+	version, count := number(data[4:]), number(data[8:])
 	if version < 2 || version > 4 {
 		return bad("version %d", version)
 	}
 	body, sum := data[:len(data)-idSize], data[len(data)-idSize:]
-	h := newHash(idSize)
-	h.Write(body)
 	// index.skipHash leaves zeros.
-	if !bytes.Equal(sum, make([]byte, idSize)) && !bytes.Equal(sum, h.Sum(nil)) {
+	if sum != string(make([]byte, idSize)) && sum != hashOf(body, idSize) {
 		return bad("the checksum is wrong")
 	}
 
@@ -70,27 +67,26 @@ func ParseIndex(data []byte, idSize int) ([]Entry, error) {
 		return bad("%d entries in %d bytes", count, len(body))
 	}
 	entries := make([]Entry, 0, count)
-	// One copy of the whole is what all paths are parts of; in version 4 they
-	// are put together.
-	text := string(body)
+	// All paths and names are parts of the whole; in version 4 paths are put
+	// together.
 	at, last := 12, ""
 	for range count {
 		if at+least > len(body) {
 			return bad("it ends within an entry")
 		}
 		raw := body[at:]
-		flags := binary.BigEndian.Uint16(raw[stat+idSize:])
+		flags := short(raw[stat+idSize:])
 		e := Entry{
-			Mode: binary.BigEndian.Uint32(raw[24:]), Size: binary.BigEndian.Uint32(raw[36:]),
-			MTimeSec: binary.BigEndian.Uint32(raw[8:]), MTimeN: binary.BigEndian.Uint32(raw[12:]),
-			ID: raw[stat : stat+idSize : stat+idSize], Stage: int(flags >> 12 & 3), Assumed: flags&0x8000 != 0,
+			Mode: number(raw[24:]), Size: number(raw[36:]),
+			MTimeSec: number(raw[8:]), MTimeN: number(raw[12:]),
+			ID: raw[stat : stat+idSize], Stage: uint8(flags >> 12 & 3), Assumed: flags&0x8000 != 0,
 		}
 		next := at + least
 		if flags&0x4000 != 0 {
 			if version < 3 || next+2 > len(body) {
 				return bad("extended flags where there are none")
 			}
-			extended := binary.BigEndian.Uint16(body[next:])
+			extended := short(body[next:])
 			e.SkipWorktree, e.IntentToAdd = extended&0x4000 != 0, extended&0x2000 != 0
 			next += 2
 		}
@@ -103,11 +99,11 @@ func ParseIndex(data []byte, idSize int) ([]Entry, error) {
 			keep = len(last) - strip
 			next += size
 		}
-		end := strings.IndexByte(text[next:], 0)
+		end := strings.IndexByte(body[next:], 0)
 		if end < 0 {
 			return bad("a path without an end")
 		}
-		e.Path = text[next : next+end]
+		e.Path = body[next : next+end]
 		if keep > 0 {
 			e.Path = last[:keep] + e.Path
 		}
@@ -119,6 +115,9 @@ func ParseIndex(data []byte, idSize int) ([]Entry, error) {
 		if e.Path == "" || e.Path[0] == '/' {
 			return bad("a path that is none")
 		}
+		if n := len(entries); n > 0 && !before(&entries[n-1], &e) {
+			return bad("paths that are not in order")
+		}
 		entries = append(entries, e)
 		at, last = next, e.Path
 	}
@@ -128,10 +127,16 @@ func ParseIndex(data []byte, idSize int) ([]Entry, error) {
 	return entries, checkExtensions(body[at:])
 }
 
+// before reports whether one entry comes before another: by path, and the sides of
+// a conflict by their number.
+func before(a, b *Entry) bool {
+	return a.Path < b.Path || a.Path == b.Path && a.Stage < b.Stage && a.Stage > 0
+}
+
 // checkExtensions refuses an index of which a part is elsewhere.
-func checkExtensions(rest []byte) error {
+func checkExtensions(rest string) error {
 	for len(rest) >= 8 {
-		name, size := string(rest[:4]), binary.BigEndian.Uint32(rest[4:])
+		name, size := rest[:4], number(rest[4:])
 		if name == "link" {
 			return fmt.Errorf("git's index is split (\"git update-index --no-split-index\" makes it whole): %w", ErrFormat)
 		}
@@ -150,8 +155,9 @@ func checkExtensions(rest []byte) error {
 
 // varint reads the number that begins a path of version 4; size is 0 if there
 // is none.
-func varint(b []byte) (n, size int) {
-	for i, c := range b {
+func varint(b string) (n, size int) {
+	for i := range len(b) {
+		c := b[i]
 		if i == 4 {
 			return 0, 0
 		}
@@ -164,6 +170,17 @@ func varint(b []byte) (n, size int) {
 		}
 	}
 	return 0, 0
+}
+
+// number and short read the numbers that a text begins with.
+func number(s string) uint32 { return uint32(short(s))<<16 | uint32(short(s[2:])) }
+
+func short(s string) uint16 { return uint16(s[0])<<8 | uint16(s[1]) }
+
+func hashOf(text string, idSize int) string {
+	h := newHash(idSize)
+	_, _ = io.Copy(h, strings.NewReader(text))
+	return string(h.Sum(nil))
 }
 
 func newHash(idSize int) hash.Hash {

@@ -25,6 +25,10 @@ const (
 	maxDelta      = 4096
 	maxAlternates = 5
 	maxRefs       = 5
+	maxPackedRefs = 256 << 20
+	// maxInflated bounds what is unpacked for one object in all: a small pack
+	// can have a long chain of large differences.
+	maxInflated = 4 * maxObject
 )
 
 // ErrNoHead is matched where there is no commit yet, or none that can be found.
@@ -32,12 +36,13 @@ var ErrNoHead = errors.New("no commit")
 
 // Head returns the name of the commit that is checked out, in hex.
 func (r *Repo) Head() (string, error) {
-	path := filepath.Join(r.dir, "HEAD")
-	var text string
-	if target, err := os.Readlink(path); err == nil {
-		text = "ref: " + target
-	} else {
-		data, err := readSmall(path, maxSmall)
+	ref, err := headRef(r.dir)
+	if err != nil {
+		return "", err
+	}
+	text := "ref: " + ref
+	if ref == "" {
+		data, err := readSmall(filepath.Join(r.dir, "HEAD"), maxSmall)
 		if err != nil {
 			return "", err
 		}
@@ -70,12 +75,12 @@ func (r *Repo) ref(name string) (string, bool) {
 			return string(data), true
 		}
 	}
-	f, err := os.Open(filepath.Join(r.common, "packed-refs"))
+	f, _, err := OpenFile(filepath.Join(r.common, "packed-refs"))
 	if err != nil {
 		return "", false
 	}
 	defer func() { _ = f.Close() }()
-	lines := bufio.NewScanner(f)
+	lines := bufio.NewScanner(io.LimitReader(f, maxPackedRefs))
 	for lines.Scan() {
 		if id, found, ok := strings.Cut(lines.Text(), " "); ok && found == name && isID(id) {
 			return id, true
@@ -136,8 +141,9 @@ func treeEntry(data []byte, name string, idSize int) []byte {
 // object reads an object from wherever it is kept.
 func (r *Repo) object(id []byte) (kind string, data []byte, err error) {
 	stores := []string{filepath.Join(r.common, "objects")}
+	left := int64(maxInflated)
 	for i := 0; i < len(stores) && i < maxAlternates; i++ {
-		s := store{dir: stores[i], idSize: r.idSize}
+		s := store{dir: stores[i], idSize: r.idSize, left: &left}
 		kind, data, err = s.object(id, 0)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return kind, data, err
@@ -147,7 +153,7 @@ func (r *Repo) object(id []byte) (kind string, data []byte, err error) {
 			continue
 		}
 		for line := range strings.Lines(string(list)) {
-			if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+			if line = strings.TrimSpace(line); line != "" && line[0] != '#' && !refusesPath(line) {
 				stores = append(stores, inDir(stores[i], line))
 			}
 		}
@@ -159,28 +165,38 @@ func (r *Repo) object(id []byte) (kind string, data []byte, err error) {
 type store struct {
 	dir    string
 	idSize int
+	// left is how much may still be unpacked.
+	left *int64
 }
 
 func (s store) object(id []byte, depth int) (string, []byte, error) {
 	name := hex.EncodeToString(id)
-	f, err := os.Open(filepath.Join(s.dir, name[:2], name[2:]))
+	f, _, err := OpenFile(filepath.Join(s.dir, name[:2], name[2:]))
 	if err == nil {
 		defer func() { _ = f.Close() }()
-		return loose(f)
+		return s.loose(f)
 	}
-	packs, err := filepath.Glob(filepath.Join(s.dir, "pack", "*.idx"))
-	if err != nil {
+	if !missing(err) {
 		return "", nil, err
 	}
-	for _, idx := range packs {
-		offset, ok, err := s.find(idx, id)
+	packs, err := os.ReadDir(filepath.Join(s.dir, "pack"))
+	if err != nil {
+		return "", nil, fs.ErrNotExist
+	}
+	for _, pack := range packs {
+		base, ok := strings.CutSuffix(pack.Name(), ".idx")
+		if !ok {
+			continue
+		}
+		base = filepath.Join(s.dir, "pack", base)
+		offset, ok, err := s.find(base+".idx", id)
 		if err != nil {
 			return "", nil, err
 		}
 		if !ok {
 			continue
 		}
-		pack, err := os.Open(strings.TrimSuffix(idx, ".idx") + ".pack")
+		pack, _, err := OpenFile(base + ".pack")
 		if err != nil {
 			return "", nil, err
 		}
@@ -190,8 +206,8 @@ func (s store) object(id []byte, depth int) (string, []byte, error) {
 	return "", nil, fs.ErrNotExist
 }
 
-func loose(r io.Reader) (string, []byte, error) {
-	data, err := inflate(r, maxObject)
+func (s store) loose(r io.Reader) (string, []byte, error) {
+	data, err := s.inflate(r)
 	if err != nil {
 		return "", nil, err
 	}
@@ -203,12 +219,14 @@ func loose(r io.Reader) (string, []byte, error) {
 	return kind, data, nil
 }
 
-func inflate(r io.Reader, most int64) ([]byte, error) {
+func (s store) inflate(r io.Reader) ([]byte, error) {
 	zr, err := zlib.NewReader(r)
 	if err != nil {
 		return nil, err
 	}
+	most := min(maxObject, *s.left)
 	data, err := io.ReadAll(io.LimitReader(zr, most+1))
+	*s.left -= int64(len(data))
 	if err == nil && int64(len(data)) > most {
 		err = ErrFormat
 	}
@@ -217,7 +235,7 @@ func inflate(r io.Reader, most int64) ([]byte, error) {
 
 // find looks an object up in the index of a pack.
 func (s store) find(idx string, id []byte) (offset int64, ok bool, err error) {
-	f, err := os.Open(idx)
+	f, _, err := OpenFile(idx)
 	if err != nil {
 		return 0, false, err
 	}
@@ -285,7 +303,7 @@ func (s store) packed(pack *os.File, offset int64, depth int) (string, []byte, e
 	base := func() (string, []byte, error) { return "", nil, ErrFormat }
 	switch kind {
 	case 1, 2, 3, 4:
-		data, err := inflate(r, maxObject)
+		data, err := s.inflate(r)
 		return []string{"commit", "tree", "blob", "tag"}[kind-1], data, err
 	case 6:
 		back, err := deltaOffset(r)
@@ -300,7 +318,7 @@ func (s store) packed(pack *os.File, offset int64, depth int) (string, []byte, e
 		}
 		base = func() (string, []byte, error) { return s.object(id, depth+1) }
 	}
-	delta, err := inflate(r, maxObject)
+	delta, err := s.inflate(r)
 	if err != nil {
 		return "", nil, err
 	}

@@ -2,6 +2,9 @@ package git
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"fmt"
 	"strings"
 )
 
@@ -21,6 +24,17 @@ type Pattern struct {
 	glob              glob
 }
 
+const (
+	// maxPatterns and maxPatternBytes bound the rules that hold in one
+	// directory, those of the directories around it included.
+	maxPatterns     = 100_000
+	maxPatternBytes = MaxIgnoreFile
+)
+
+// ErrTooManyRules reports that the rules of a directory would take too much memory
+// and time.
+var ErrTooManyRules = errors.New("too many rules")
+
 // ParsePatterns reads the lines of an ignore file. With fold, letters match
 // whatever their case, as git has it where core.ignoreCase is set.
 func ParsePatterns(data []byte, source string, fold bool) []Pattern {
@@ -36,7 +50,9 @@ func ParsePatterns(data []byte, source string, fold bool) []Pattern {
 		}
 		if p, ok := parsePattern(trimSpaces(string(line)), fold); ok {
 			p.Source, p.Line = source, number
-			patterns = append(patterns, p)
+			if patterns = append(patterns, p); len(patterns) > maxPatterns {
+				break
+			}
 		}
 	}
 	return patterns
@@ -85,10 +101,17 @@ func (p *Pattern) match(path, name string, dir bool) bool {
 }
 
 // Last returns the last of the patterns that is about a path, which is the one
-// that counts, or nil.
-func Last(patterns []Pattern, path string, dir bool) *Pattern {
+// that counts, or nil. It stops, with nil, when the context has ended.
+func Last(ctx context.Context, patterns []Pattern, path string, dir bool) *Pattern {
 	name := path[strings.LastIndexByte(path, '/')+1:]
+	work := 0
 	for i := len(patterns) - 1; i >= 0; i-- {
+		// Most patterns have no wildcard and take no time.
+		if work += len(patterns[i].glob.tokens); work > 4096 {
+			if work = 0; ctx.Err() != nil {
+				return nil
+			}
+		}
 		if patterns[i].match(path, name, dir) {
 			return &patterns[i]
 		}
@@ -119,25 +142,39 @@ type Ignores struct {
 	outer    *Ignores
 	base     string
 	patterns []Pattern
+	// count and bytes are those of all patterns up to the root.
+	count, bytes int
 }
 
 // With adds the patterns of a file in the directory base: "" or a path that
-// ends with a slash.
-func (i *Ignores) With(base string, patterns []Pattern) *Ignores {
+// ends with a slash. The error is [ErrTooManyRules].
+func (i *Ignores) With(base string, patterns []Pattern) (*Ignores, error) {
 	if len(patterns) == 0 {
-		return i
+		return i, nil
 	}
-	return &Ignores{outer: i, base: base, patterns: patterns}
+	inner := &Ignores{outer: i, base: base, patterns: patterns, count: len(patterns)}
+	for n := range patterns {
+		inner.bytes += len(patterns[n].Text)
+	}
+	if i != nil {
+		inner.count += i.count
+		inner.bytes += i.bytes
+	}
+	if inner.count > maxPatterns || inner.bytes > maxPatternBytes {
+		return nil, fmt.Errorf("%s: more than %d patterns, or %d bytes of them, for one directory: %w", patterns[0].Source, maxPatterns, maxPatternBytes, ErrTooManyRules)
+	}
+	return inner, nil
 }
 
 // Match returns the pattern that decides on a path, relative to the work tree's
-// root, or nil. The innermost file that has one counts.
-func (i *Ignores) Match(path string, dir bool) *Pattern {
+// root, or nil. The innermost file that has one counts. It stops, with nil, when
+// the context has ended.
+func (i *Ignores) Match(ctx context.Context, path string, dir bool) *Pattern {
 	for ; i != nil; i = i.outer {
 		if len(path) < len(i.base) {
 			continue
 		}
-		if p := Last(i.patterns, path[len(i.base):], dir); p != nil {
+		if p := Last(ctx, i.patterns, path[len(i.base):], dir); p != nil {
 			return p
 		}
 	}

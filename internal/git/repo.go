@@ -7,18 +7,15 @@
 package git
 
 import (
-	"bytes"
+	"context"
 	"crypto/sha1" //nolint:gosec // the names of git's objects
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 )
 
 // Repo is a repository with a work tree.
@@ -33,90 +30,228 @@ type Repo struct {
 	// dir is what belongs to this work tree alone, common what it shares.
 	dir, common string
 	idSize      int
+	env         environment
 	config      config
+	lineEnds    lineEndConfig
 }
 
 const (
-	// MaxIgnoreFile is how much of an ignore file is read, as git has it.
-	MaxIgnoreFile = 100 << 20
+	// MaxIgnoreFile bounds an ignore or attributes file.
+	MaxIgnoreFile = 4 << 20
 
 	maxSmall = 1 << 20
 	maxIndex = 1 << 30
+	// maxHead is how much of HEAD git looks at.
+	maxHead = 256
 )
 
+// ErrElsewhere reports that the work tree of a repository is not where the
+// repository was found (core.worktree).
+var ErrElsewhere = errors.New("the work tree of its repository is elsewhere")
+
 // Find returns the repository whose work tree a directory belongs to, nil if
-// there is none. Variables such as GIT_DIR are not looked at.
-func Find(dir string) *Repo {
+// there is none. dir is without symbolic links; spelled is the same directory as
+// the caller has it. Variables such as GIT_DIR do not count.
+//
+// Errors: [ErrElsewhere] where the directory is not in the repository's work
+// tree; [ErrFormat] and those of the file system where the repository's
+// configuration cannot be read.
+func Find(dir, spelled string) (*Repo, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	for {
-		if r := Open(dir); r != nil {
-			return r
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return nil
-		}
-		dir = parent
+	if spelled, err = filepath.Abs(spelled); err != nil {
+		return nil, err
 	}
+	root := dir
+	for !IsRoot(root) {
+		parent := filepath.Dir(root)
+		if parent == root {
+			return nil, nil
+		}
+		root, spelled = parent, filepath.Dir(spelled)
+	}
+	r, err := open(root, spelled)
+	if err != nil {
+		return nil, err
+	}
+	if rel, err := filepath.Rel(r.Root, dir); err != nil || !filepath.IsLocal(rel) {
+		return nil, fmt.Errorf("%w, in %s", ErrElsewhere, r.Root)
+	}
+	return r, nil
 }
 
 // Open returns the repository whose work tree has this root, nil if there is
 // none.
-func Open(root string) *Repo {
-	dir := filepath.Join(root, ".git")
+func Open(root string) (*Repo, error) {
+	if !IsRoot(root) {
+		return nil, nil
+	}
+	r, err := open(root, root)
+	if err == nil && r.Root != root {
+		return nil, fmt.Errorf("%w, in %s", ErrElsewhere, r.Root)
+	}
+	return r, err
+}
+
+// IsRoot reports whether a directory has a repository of its own.
+func IsRoot(root string) bool {
+	dir, common := gitDirs(root)
+	return dir != "" && validHead(dir) && isDir(filepath.Join(common, "objects")) && isDir(filepath.Join(common, "refs"))
+}
+
+// gitDirs returns where the repository of a directory is, and the one that it
+// shares with other work trees. dir is empty if there is none.
+func gitDirs(root string) (dir, common string) {
+	dir = filepath.Join(root, ".git")
 	info, err := os.Stat(dir)
 	if err != nil {
-		return nil
+		return "", ""
 	}
 	if !info.IsDir() {
-		// A submodule or a further work tree has a file that says where.
+		// A submodule or a further work tree has a file with the path.
 		data, err := readSmall(dir, maxSmall)
 		if err != nil {
-			return nil
+			return "", ""
 		}
-		path, ok := strings.CutPrefix(string(data), "gitdir:")
-		if !ok {
-			return nil
+		path, ok := strings.CutPrefix(string(data), "gitdir: ")
+		if path = strings.TrimRight(path, "\r\n"); !ok || path == "" || refusesPath(path) {
+			return "", ""
 		}
-		dir = inDir(root, strings.TrimSpace(path))
+		dir = inDir(root, path)
 	}
-	common := dir
+	common = dir
 	if data, err := readSmall(filepath.Join(dir, "commondir"), maxSmall); err == nil {
-		common = inDir(dir, strings.TrimSpace(string(data)))
+		path := strings.TrimRight(string(data), "\r\n")
+		if refusesPath(path) {
+			return "", ""
+		}
+		common = inDir(dir, path)
 	}
-	if !validHead(dir) || !isDir(filepath.Join(common, "objects")) || !isDir(filepath.Join(common, "refs")) {
-		return nil
+	return dir, common
+}
+
+func open(root, spelled string) (*Repo, error) {
+	dir, common := gitDirs(root)
+	r := &Repo{Root: root, dir: dir, common: common, env: systemEnvironment(), idSize: sha1.Size}
+	repository := []string{filepath.Join(common, "config")}
+	// What form a repository has is in its own file, not in what that includes.
+	form, err := readForm(repository[0])
+	if err != nil {
+		return nil, err
 	}
-	home, _ := os.UserHomeDir()
-	c := userConfig()
-	c.load(filepath.Join(common, "config"), home, 0)
-	if c.bool("extensions.worktreeconfig", false) {
-		c.load(filepath.Join(dir, "config.worktree"), home, 0)
+	worktree := ""
+	if dir == common {
+		worktree = form["core.worktree"].text
 	}
-	r := &Repo{
-		Root: root, dir: dir, common: common, config: c, idSize: sha1.Size,
-		Fold: c.bool("core.ignorecase", false), FileMode: c.bool("core.filemode", true), Symlinks: c.bool("core.symlinks", true),
+	if own, err := form.bool("extensions.worktreeconfig", false); err != nil {
+		return nil, err
+	} else if own {
+		repository = append(repository, filepath.Join(dir, "config.worktree"))
+		own, err := readForm(repository[1])
+		if err != nil {
+			return nil, err
+		}
+		if s, ok := own["core.worktree"]; ok {
+			worktree = s.text
+		}
 	}
-	if strings.EqualFold(c["extensions.objectformat"], "sha256") {
+	if strings.EqualFold(form["extensions.objectformat"].text, "sha256") {
 		r.idSize = sha256.Size
 	}
-	return r
-}
-
-func inDir(dir, path string) string {
-	path = filepath.FromSlash(path)
-	if filepath.IsAbs(path) {
-		return path
+	if worktree != "" {
+		if r.Root, err = workTree(root, dir, worktree); err != nil {
+			return nil, err
+		}
 	}
-	return filepath.Join(dir, path)
+	l := &loader{env: r.env}
+	if l.gitDir, err = filepath.EvalSymlinks(dir); err != nil {
+		l.gitDir = dir
+	}
+	if same(root, spelled) && dir == filepath.Join(root, ".git") {
+		l.spelled = filepath.Join(spelled, ".git")
+	}
+	if r.config, err = l.loadConfig(repository); err != nil {
+		return nil, err
+	}
+	return r, r.configure()
 }
 
-func isDir(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
+func readForm(path string) (config, error) {
+	form := config{}
+	data, err := readSmall(path, maxConfig)
+	if missing(err) {
+		return form, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return form, parseConfig(path, data, func(name string, s setting) error {
+		if strings.HasPrefix(name, "core.") || strings.HasPrefix(name, "extensions.") {
+			form[name] = s
+		}
+		return nil
+	})
+}
+
+// workTree is the directory that core.worktree names.
+func workTree(root, dir, path string) (string, error) {
+	if refusesPath(path) {
+		return "", fmt.Errorf("core.worktree is %q, on another machine: %w", path, ErrFormat)
+	}
+	tree := inDir(dir, path)
+	if same(tree, root) {
+		return root, nil
+	}
+	return RealPath(tree)
+}
+
+// same reports whether two paths are of one file or directory.
+func same(a, b string) bool {
+	if a == b {
+		return true
+	}
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
+}
+
+func (r *Repo) configure() error {
+	for name, s := range map[string]struct {
+		to        *bool
+		otherwise bool
+	}{
+		"core.ignorecase": {&r.Fold, false}, "core.filemode": {&r.FileMode, true}, "core.symlinks": {&r.Symlinks, true},
+	} {
+		on, err := r.config.bool(name, s.otherwise)
+		if err != nil {
+			return err
+		}
+		*s.to = on
+	}
+	return r.configureLineEnds()
+}
+
+// headRef returns the reference that HEAD is, empty if it is a commit.
+func headRef(dir string) (string, error) {
+	path := filepath.Join(dir, "HEAD")
+	if target, err := os.Readlink(path); err == nil {
+		return filepath.ToSlash(target), nil
+	}
+	data, err := readSmall(path, maxSmall)
+	if err != nil {
+		return "", err
+	}
+	text := strings.TrimSpace(string(data))
+	ref, ok := strings.CutPrefix(text, "ref:")
+	if !ok {
+		return "", nil
+	}
+	return strings.TrimSpace(ref), nil
 }
 
 func validHead(dir string) bool {
@@ -128,11 +263,11 @@ func validHead(dir string) bool {
 	if err != nil {
 		return false
 	}
-	text := strings.TrimSpace(string(data))
+	text := string(data[:min(len(data), maxHead)])
 	if ref, ok := strings.CutPrefix(text, "ref:"); ok {
-		return strings.HasPrefix(strings.TrimSpace(ref), "refs/")
+		return strings.HasPrefix(strings.TrimLeft(ref, " \t\r\n"), "refs/")
 	}
-	return isID(text)
+	return isID(strings.TrimSpace(text))
 }
 
 // isID says whether a text is an object's name.
@@ -141,146 +276,145 @@ func isID(text string) bool {
 	return err == nil && (len(text) == 2*sha1.Size || len(text) == 2*sha256.Size)
 }
 
-// readSmall reads a file that has to be small.
-func readSmall(path string, most int64) ([]byte, error) {
-	f, err := os.Open(path)
+// Ignores is what the user's own ignore file and the repository's say. It is
+// what counts least.
+func (r *Repo) Ignores() (*Ignores, error) {
+	ignores, err := r.config.ignores(r.env, r.Root, r.Fold)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = f.Close() }()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: %w", path, errors.Join(ErrFormat, err))
+	path := filepath.Join(r.common, "info", "exclude")
+	data, err := readRules(path)
+	if err != nil {
+		return nil, err
 	}
-	var b bytes.Buffer
-	if n, err := b.ReadFrom(io.LimitReader(f, most+1)); err != nil || n > most {
-		return nil, fmt.Errorf("%s: %w", path, errors.Join(ErrFormat, err))
-	}
-	return b.Bytes(), nil
-}
-
-// Ignores is what the user's own ignore file and the repository's say. It is
-// what counts least.
-func (r *Repo) Ignores() *Ignores {
-	return r.config.ignores(r.Fold).With("", r.patternsOf(filepath.Join(r.common, "info", "exclude"), ".git/info/exclude"))
+	return ignores.With("", ParsePatterns(data, ".git/info/exclude", r.Fold))
 }
 
 // UserIgnores is what the user's own ignore file says, for a directory that
 // belongs to no repository.
-func UserIgnores() *Ignores { return userConfig().ignores(false) }
-
-func (c config) ignores(fold bool) *Ignores {
-	path := c.excludesFile()
-	if path == "" {
-		return nil
-	}
-	data, err := readSmall(path, MaxIgnoreFile)
+func UserIgnores() (*Ignores, error) {
+	l := &loader{env: systemEnvironment()}
+	c, err := l.loadConfig(nil)
 	if err != nil {
-		return nil
+		return nil, err
+	}
+	return c.ignores(l.env, "", false)
+}
+
+func (c config) ignores(env environment, root string, fold bool) (*Ignores, error) {
+	path, err := c.userFile(env, "core.excludesfile", "ignore", root)
+	if path == "" || err != nil {
+		return nil, err
+	}
+	data, err := readRules(path)
+	if err != nil {
+		return nil, err
 	}
 	return (*Ignores)(nil).With("", ParsePatterns(data, path, fold))
 }
 
-func (r *Repo) patternsOf(path, source string) []Pattern {
-	data, err := readSmall(path, MaxIgnoreFile)
-	if err != nil {
-		return nil
+// userFile is a file that the configuration names, or the user's own of that
+// name. git takes a relative path from the work tree's root; outside of one
+// nothing says from where.
+func (c config) userFile(env environment, setting, name, root string) (string, error) {
+	path, ok, err := c.path(env, setting, root)
+	if err != nil || ok {
+		return path, err
 	}
-	return ParsePatterns(data, source, r.Fold)
+	if dir := env.userDir(); dir != "" {
+		return filepath.Join(dir, name), nil
+	}
+	return "", nil
 }
 
-// Down adds what the .gitignore files of the work tree say, from its root to
-// the directory path, which it does not include; path is relative and has
-// slashes. It returns the pattern by which the directory itself is ignored, if
-// it is.
-func (r *Repo) Down(ignores *Ignores, path string) (*Ignores, *Pattern) {
-	if path == "" {
-		return ignores, nil
+// readRules reads a file of patterns outside of the work tree; one that is
+// missing has none.
+func readRules(path string) ([]byte, error) {
+	data, err := readSmall(path, MaxIgnoreFile)
+	if missing(err) || isDir(path) {
+		return nil, nil
 	}
+	return data, err
+}
+
+// ReadRules returns the content of a file of the work tree that has rules, such
+// as a .gitignore: the file's if it is a regular one, or that which the index
+// has of it. git reads a .gitignore that is not checked out from the index, and a
+// .gitattributes that is not there at all. path is relative to the root.
+func (r *Repo) ReadRules(x *Index, path string) ([]byte, error) {
+	f, info, err := OpenFileNoFollow(filepath.Join(r.Root, filepath.FromSlash(path)))
+	if err == nil {
+		defer func() { _ = f.Close() }()
+		return readAll(f, info, MaxIgnoreFile)
+	}
+	if info == nil && !missing(err) {
+		return nil, err
+	}
+	return x.Rules(path)
+}
+
+// Rules returns what the index has of a file with rules that is not in the work
+// tree; see [Repo.ReadRules].
+func (x *Index) Rules(path string) ([]byte, error) {
+	if !x.skips && !strings.HasSuffix(path, attributesFile) {
+		return nil, nil
+	}
+	e, err := x.exact(path)
+	if err != nil || e == nil || e.Mode != ModeFile && e.Mode != ModeExec {
+		return nil, err
+	}
+	if !e.SkipWorktree && !strings.HasSuffix(path, attributesFile) {
+		return nil, nil
+	}
+	kind, data, err := x.repo.object([]byte(e.ID))
+	if err == nil && kind != "blob" {
+		err = ErrFormat
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s is not checked out, and its content not there: %w", path, err)
+	}
+	if len(data) > MaxIgnoreFile {
+		return nil, fmt.Errorf("%s is larger than %d bytes: %w", path, MaxIgnoreFile, ErrFormat)
+	}
+	return data, nil
+}
+
+// Down adds what the .gitignore and .gitattributes files of the work tree say,
+// from its root to the directory path, which it does not include; path is
+// relative and has slashes. It returns the pattern by which the directory itself
+// is ignored, if it is.
+func (r *Repo) Down(ctx context.Context, x *Index, ignores *Ignores, attributes *Attributes, path string) (*Ignores, *Attributes, *Pattern, error) {
+	if path == "" {
+		return ignores, attributes, nil, nil
+	}
+	var ignored *Pattern
 	base := ""
 	for name := range strings.SplitSeq(path, "/") {
-		ignores = ignores.With(base, r.gitignore(base))
-		if p := ignores.Match(base+name, true); p != nil && !p.Negated {
-			return ignores, p
+		data, err := r.ReadRules(x, base+attributesFile)
+		if err == nil {
+			attributes, err = attributes.With(base, data)
+		}
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		if ignored == nil {
+			if data, err = r.ReadRules(x, base+ignoreFile); err == nil {
+				ignores, err = ignores.With(base, ParsePatterns(data, base+ignoreFile, r.Fold))
+			}
+			if err != nil {
+				return nil, nil, nil, err
+			}
+			if p := ignores.Match(ctx, base+name, true); p != nil && !p.Negated {
+				ignored = p
+			}
 		}
 		base += name + "/"
 	}
-	return ignores, nil
+	return ignores, attributes, ignored, nil
 }
 
-// gitignore reads one .gitignore file. A link is not followed, as by git.
-func (r *Repo) gitignore(base string) []Pattern {
-	path := filepath.Join(r.Root, filepath.FromSlash(base), ".gitignore")
-	if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() {
-		return nil
-	}
-	return r.patternsOf(path, base+".gitignore")
-}
-
-// Index is what git tracks.
-type Index struct {
-	// Entries are in the order of their paths.
-	Entries []Entry
-	// Written is when the index was: an entry that was changed at that very
-	// time may have changed once more since.
-	Written time.Time
-
-	fold  bool
-	files map[string]*Entry
-	dirs  map[string]bool
-}
-
-// Index reads the index. A repository without one tracks nothing.
-func (r *Repo) Index() (*Index, error) {
-	path := filepath.Join(r.dir, "index")
-	x := &Index{fold: r.Fold, files: map[string]*Entry{}, dirs: map[string]bool{}}
-	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return x, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	data, err := readSmall(path, maxIndex)
-	if err != nil {
-		return nil, err
-	}
-	if x.Entries, err = ParseIndex(data, r.idSize); err != nil {
-		return nil, err
-	}
-	x.Written = info.ModTime()
-	for i := range x.Entries {
-		e := &x.Entries[i]
-		name := x.key(strings.TrimSuffix(e.Path, "/"))
-		x.files[name] = e
-		for {
-			cut := strings.LastIndexByte(name, '/')
-			if cut < 0 {
-				break
-			}
-			name = name[:cut]
-			if x.dirs[name] {
-				break
-			}
-			x.dirs[name] = true
-		}
-	}
-	return x, nil
-}
-
-func (x *Index) key(path string) string {
-	if !x.fold {
-		return path
-	}
-	b := []byte(path)
-	for i, c := range b {
-		b[i] = folded(c, true)
-	}
-	return string(b)
-}
-
-// Entry returns what is tracked under this path, nil if nothing is. One of the
-// sides of a conflict stands for all.
-func (x *Index) Entry(path string) *Entry { return x.files[x.key(path)] }
-
-// Tracks says whether anything below this directory is tracked.
-func (x *Index) Tracks(dir string) bool { return x.dirs[x.key(dir)] }
+const (
+	ignoreFile     = ".gitignore"
+	attributesFile = ".gitattributes"
+)

@@ -2,11 +2,13 @@ package git
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"hash"
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -67,13 +69,13 @@ func (r *Repo) writeTree(entries []Entry, skip int) (id []byte, used int) {
 	return h.Sum(nil), used
 }
 
-// Changed says whether a file differs from what the index has of it. A file
-// that has the size and the time that git noted is the same; of any other the
-// content is compared, as it is and with its line ends converted. What a filter
-// has made of the content is not undone: such a file counts as changed once its
-// time has.
-func (r *Repo) Changed(x *Index, e *Entry, path string, info fs.FileInfo) (bool, error) {
-	if e.Assumed || e.SkipWorktree {
+// Changed says whether a file differs from what the index has of it, as git does:
+// a file that has the size and the time that git noted is the same, one of another
+// size is not (0 is no size that git relies on), and of any other the content is
+// compared, with its line ends converted where git would convert them. What a filter has made of the content is not undone: such a file counts as
+// changed once its time has.
+func (r *Repo) Changed(ctx context.Context, x *Index, e *Entry, attributes *Attributes, path string, info fs.FileInfo) (bool, error) {
+	if e.Assumed || e.SkipWorktree && !r.lineEnds.sparse {
 		return false, nil
 	}
 	link := info.Mode()&fs.ModeSymlink != 0
@@ -91,99 +93,50 @@ func (r *Repo) Changed(x *Index, e *Entry, path string, info fs.FileInfo) (bool,
 	if same && t.Before(x.Written) {
 		return false, nil
 	}
+	if !link && e.Size != 0 && uint32(info.Size()) != e.Size { //nolint:gosec // as above
+		return true, nil
+	}
 	if link {
 		target, err := os.Readlink(path)
 		if err != nil {
 			return false, err
 		}
-		return !bytes.Equal(r.blob(strings.NewReader(target), int64(len(target))), e.ID), nil
+		h := r.blobHash(int64(len(target)))
+		_, _ = io.WriteString(h, filepath.ToSlash(target))
+		return string(h.Sum(nil)) != e.ID, nil
 	}
-	return r.contentChanged(e, path)
+	return r.contentChanged(ctx, e, attributes, path)
 }
 
-func (r *Repo) contentChanged(e *Entry, path string) (bool, error) {
-	f, err := os.Open(path)
+func (r *Repo) contentChanged(ctx context.Context, e *Entry, attributes *Attributes, path string) (bool, error) {
+	f, info, err := OpenFileNoFollow(path)
 	if err != nil {
 		return false, err
 	}
 	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
+	ends, _ := r.LineEnds(ctx, attributes, e.Path)
+	_, same, err := r.AsCommitted(ctx, e, ends, f)
+	if same || err != nil {
 		return false, err
 	}
-	if bytes.Equal(r.blob(f, info.Size()), e.ID) {
-		return false, nil
-	}
-	// The length comes first in what is hashed, so that the conversion is done
-	// twice.
-	count := &lineEnds{w: io.Discard}
-	if err := count.from(f); err != nil {
+	h := r.blobHash(info.Size())
+	if err := copyFrom(ctx, h, f); err != nil {
 		return false, err
 	}
-	if count.n == info.Size() {
+	if string(h.Sum(nil)) != e.ID {
 		return true, nil
 	}
-	h := r.blobHash(count.n)
-	if err := (&lineEnds{w: h}).from(f); err != nil {
-		return false, err
+	if ends != LineEndsText {
+		return false, nil
 	}
-	return !bytes.Equal(h.Sum(nil), e.ID), nil
+	// The commit has CR LF itself, which git would now convert.
+	var stats textStats
+	err = copyFrom(ctx, writerFunc(stats.add), f)
+	return stats.crlf > 0, err
 }
 
 func (r *Repo) blobHash(size int64) hash.Hash {
 	h := newHash(r.idSize)
 	fmt.Fprintf(h, "blob %d\x00", size)
 	return h
-}
-
-// blob is the name of a file's object; a file that cannot be read has a name
-// that no object has.
-func (r *Repo) blob(src io.Reader, size int64) []byte {
-	h := r.blobHash(size)
-	if _, err := io.Copy(h, src); err != nil {
-		return nil
-	}
-	return h.Sum(nil)
-}
-
-// lineEnds writes CR LF as LF and counts.
-type lineEnds struct {
-	w  io.Writer
-	n  int64
-	cr bool
-}
-
-func (l *lineEnds) from(f io.ReadSeeker) error {
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	if _, err := io.Copy(l, f); err != nil {
-		return err
-	}
-	if l.cr {
-		return l.put([]byte{'\r'})
-	}
-	return nil
-}
-
-func (l *lineEnds) put(b []byte) error {
-	l.n += int64(len(b))
-	_, err := l.w.Write(b)
-	return err
-}
-
-func (l *lineEnds) Write(p []byte) (int, error) {
-	all := len(p)
-	if l.cr && all > 0 {
-		l.cr = false
-		if p[0] != '\n' {
-			if err := l.put([]byte{'\r'}); err != nil {
-				return 0, err
-			}
-		}
-	}
-	if all > 0 && p[all-1] == '\r' {
-		l.cr, p = true, p[:all-1]
-	}
-	return all, l.put(bytes.ReplaceAll(p, []byte("\r\n"), []byte("\n")))
 }

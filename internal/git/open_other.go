@@ -1,0 +1,12 @@
+//go:build !unix
+
+package git
+
+const (
+	// openFlags keep an open from waiting for the other end of a pipe.
+	openFlags = 0
+	// noFollow makes opening a symbolic link an error.
+	noFollow = 0
+)
+
+func notADirectory(error) bool { return false }

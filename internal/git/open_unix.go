@@ -1,0 +1,17 @@
+//go:build unix
+
+package git
+
+import (
+	"errors"
+	"syscall"
+)
+
+const (
+	// openFlags keep an open from waiting for the other end of a pipe.
+	openFlags = syscall.O_NONBLOCK
+	// noFollow makes opening a symbolic link an error.
+	noFollow = syscall.O_NOFOLLOW
+)
+
+func notADirectory(err error) bool { return errors.Is(err, syscall.ENOTDIR) }
