@@ -18,7 +18,8 @@ type FanOutOptions struct {
 	// most, the release phase included. Default 16.
 	Concurrency int
 	// StopOnError starts no further releases once one has failed. Those under
-	// way are awaited.
+	// way are awaited. That an app runs something newer ([ErrSuperseded]) is no
+	// failure, here and for Rollback; a canary that does keeps the others back.
 	StopOnError bool
 	// Canaries is how many apps, from the first, are released before all
 	// others. The others are released only if every canary succeeded and was

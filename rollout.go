@@ -2,6 +2,7 @@ package herokubuild
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -85,7 +86,8 @@ func (f *fanOut) wave(ctx context.Context, targets []target) {
 			return
 		}
 		t := &targets[i]
-		if t.out.Err = f.releaseTo(ctx, t); t.out.Err != nil && f.opts.StopOnError {
+		t.out.Err = f.releaseTo(ctx, t)
+		if f.opts.StopOnError && t.out.Err != nil && !errors.Is(t.out.Err, ErrSuperseded) {
 			f.stopped.Store(true)
 		}
 	})

@@ -249,10 +249,9 @@ func (s *resumeSoak) lives() ([]herokubuild.AppRelease, error) {
 		checkpoint = s.checkpoint(err)
 	}
 	// A canary that somebody has released to since keeps the others back.
-	superseded := errors.Is(err, herokubuild.ErrSuperseded)
+	keptBack := s.opts.Canaries > 0 && len(outcomes) > 0 && errors.Is(outcomes[0].Err, herokubuild.ErrSuperseded)
 	for _, out := range outcomes {
-		kept := errors.Is(out.Err, herokubuild.ErrSkipped) || errors.Is(out.Err, herokubuild.ErrRolledBack)
-		s.check(out.Err == nil || errors.Is(out.Err, herokubuild.ErrSuperseded) || superseded && kept, "%s, with nothing wrong: %v", out.App, out.Err)
+		s.check(out.Err == nil || errors.Is(out.Err, herokubuild.ErrSuperseded) || keptBack, "%s, with nothing wrong: %v", out.App, out.Err)
 	}
 	return outcomes, err
 }
