@@ -2,7 +2,6 @@ package herokubuild
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -79,7 +78,7 @@ func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchAr
 		if ctx.Err() != nil {
 			err = contextError(ctx)
 		}
-		return &RequestError{Method: http.MethodGet, URL: from.String(), Attempts: 1, Err: cleanURLError(err)}
+		return &RequestError{Method: http.MethodGet, URL: from.String(), Attempts: 1, Err: withoutEOF(cleanURLError(err))}
 	}
 
 	spool, err := newSpool(o.TempDir)
@@ -117,7 +116,7 @@ func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchAr
 		if ctx.Err() != nil {
 			return nil, broken(err)
 		}
-		return nil, unusable(fmt.Errorf("not a gzipped tar archive: %w", err))
+		return nil, unusable(fmt.Errorf("not a gzipped tar archive: %w", withoutEOF(err)))
 	}
 	return fetched, nil
 }
@@ -143,7 +142,7 @@ type blobReader struct {
 
 func (b *blobReader) Read(p []byte) (int, error) {
 	n, err := b.conn.read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err != nil && !isEOF(err) {
 		b.err = err
 	}
 	return n, err

@@ -492,7 +492,7 @@ func (s *OutputStream) streamError(err error) error {
 	if s.ctx.Err() != nil {
 		err = contextError(s.ctx)
 	}
-	e := &StreamError{URL: s.name, Offset: s.Offset(), Err: cleanURLError(err)}
+	e := &StreamError{URL: s.name, Offset: s.Offset(), Err: withoutEOF(cleanURLError(err))}
 	var answer *answerError
 	if errors.As(err, &answer) {
 		e.StatusCode = answer.status
@@ -623,7 +623,7 @@ func (c *streamConn) read(p []byte) (int, error) {
 	if c.total >= 0 {
 		c.nuls += int64(bytes.Count(p[:n], []byte{0}))
 	}
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err != nil && !isEOF(err) {
 		err = c.cause(err)
 	}
 	return n, err
@@ -672,7 +672,7 @@ func (c *streamConn) check(p []byte, err error) (int, error) {
 	}
 	n := copy(p, kept)
 	c.position += int64(n)
-	if !errors.Is(err, io.EOF) {
+	if !isEOF(err) {
 		return n, err
 	}
 	switch {

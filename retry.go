@@ -253,13 +253,13 @@ func neverSent(err error) bool {
 func (r *retrier) requestError(ctx context.Context, err error) error {
 	e := &RequestError{
 		Method: r.method, URL: r.url, Attempts: r.attempts,
-		Err: cleanURLError(err), Last: r.last,
+		Err: withoutEOF(cleanURLError(err)), Last: r.last,
 		MaybeApplied: r.unsure,
 	}
 	if ctx.Err() != nil {
 		// Both are wanted: context.Canceled or DeadlineExceeded to test for,
 		// and the cause that the caller gave the context.
-		e.Err = contextError(ctx)
+		e.Err = withoutEOF(contextError(ctx))
 	}
 	return e
 }

@@ -164,6 +164,7 @@ func (d *download) Read(p []byte) (int, error) {
 	for d.err == nil {
 		if d.conn == nil {
 			d.conn, d.err = d.open()
+			d.err = withoutEOF(d.err)
 			continue
 		}
 		n, err := d.conn.read(p)
@@ -219,9 +220,9 @@ func (d *download) ended(err error) error {
 		return err
 	case d.total >= 0 && d.offset > d.total:
 		return d.requestError(errOtherArchive)
-	case d.offset == d.total, errors.Is(err, io.EOF) && d.total < 0:
+	case d.offset == d.total, isEOF(err) && d.total < 0:
 		return d.verify()
-	case errors.Is(err, io.EOF):
+	case isEOF(err):
 		err = io.ErrUnexpectedEOF
 	}
 	if d.offset-d.mark >= progressStep {
@@ -237,7 +238,7 @@ func (d *download) ended(err error) error {
 }
 
 func (d *download) requestError(err error) error {
-	return &RequestError{Method: http.MethodGet, URL: d.slug.Blob.URL.String(), Attempts: max(d.breaks, 1), Err: err}
+	return &RequestError{Method: http.MethodGet, URL: d.slug.Blob.URL.String(), Attempts: max(d.breaks, 1), Err: withoutEOF(err)}
 }
 
 func (d *download) verify() error {

@@ -76,7 +76,7 @@ func (e *UnpackError) Error() string {
 }
 
 // Unwrap returns the category or cause.
-func (e *UnpackError) Unwrap() error { return e.Err }
+func (e *UnpackError) Unwrap() error { return withoutEOF(e.Err) }
 
 // UnpackSlug unpacks a gzipped tar archive, such as
 // [SlugsService.Download] reads, into a directory. The directory is made if it
@@ -148,7 +148,7 @@ func makeEmptyDir(dir string) (made bool, err error) {
 		_ = f.Close()
 	}
 	switch {
-	case errors.Is(err, io.EOF):
+	case isEOF(err):
 		return false, nil
 	case err != nil:
 		return false, &ArgumentError{Name: "dir", Reason: "the directory " + quote(dir) + " cannot be read", Err: err}
@@ -187,17 +187,14 @@ func unsafeEntry(reason string) error {
 
 func (u *unpacker) archive(r io.Reader) error {
 	packed, err := gzip.NewReader(bufio.NewReaderSize(r, 64<<10))
-	if errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
 	if err != nil {
-		return &UnpackError{Err: err}
+		return &UnpackError{Err: withoutEOF(err)}
 	}
 	unpacked := &limitedReader{r: packed, left: u.mostUnpacked()}
 	tr := tar.NewReader(unpacked)
 	for {
 		header, err := tr.Next()
-		if errors.Is(err, io.EOF) {
+		if isEOF(err) {
 			break
 		}
 		if err != nil {
@@ -233,7 +230,7 @@ func archiveError(entry string, err error) error {
 		}
 		return refused
 	}
-	return &UnpackError{Entry: clip(entry, maxHeaderText), Err: err}
+	return &UnpackError{Entry: clip(entry, maxHeaderText), Err: withoutEOF(err)}
 }
 
 type limitedReader struct {

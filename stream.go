@@ -162,7 +162,7 @@ func (s *OutputStream) WriteTo(w io.Writer) (int64, error) {
 				return written, werr
 			}
 		}
-		if errors.Is(err, io.EOF) {
+		if isEOF(err) {
 			return written, nil
 		}
 		if err != nil {
@@ -194,7 +194,7 @@ func (s *OutputStream) Lines() iter.Seq2[string, error] {
 					return
 				}
 			}
-			if errors.Is(err, io.EOF) {
+			if isEOF(err) {
 				return
 			}
 			if err != nil {

@@ -149,7 +149,7 @@ func (r *exactReader) Read(p []byte) (int, error) {
 	switch {
 	case r.done > r.size:
 		return 0, fmt.Errorf("the archive is longer than its %d bytes: %w", r.size, ErrArchiveChanged)
-	case errors.Is(err, io.EOF) && r.done < r.size:
+	case isEOF(err) && r.done < r.size:
 		return 0, fmt.Errorf("the archive ended after %d of its %d bytes: %w", r.done, r.size, ErrArchiveChanged)
 	}
 	if n > 0 {
