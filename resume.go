@@ -73,8 +73,9 @@ type resumption struct {
 	// asked is when the status was last asked for, heard when output last
 	// came, begun when the stream was made.
 	asked, heard, begun time.Time
-	// opened is when the first connection that was answered was made.
-	opened time.Time
+	// opened is when the first connection that was answered was made, beat when
+	// a heartbeat was last reported.
+	opened, beat time.Time
 	// unanswered counts the failed questions for the status in a row.
 	unanswered int
 
@@ -242,16 +243,21 @@ func (s *OutputStream) ended(err error) {
 	r.end = err
 }
 
-// heartbeat tells the caller that a read has brought nothing else.
-func (s *OutputStream) heartbeat() {
-	if s.opts.OnHeartbeat == nil {
+// heartbeatPause is the least time between two calls of OnHeartbeat.
+const heartbeatPause = time.Second
+
+// heartbeat reports to the caller that a read has brought nothing else.
+func (s *OutputStream) heartbeat(now time.Time) {
+	r := &s.resume
+	if s.opts.OnHeartbeat == nil || !r.beat.IsZero() && now.Sub(r.beat) < heartbeatPause {
 		return
 	}
-	since := s.resume.heard
+	r.beat = now
+	since := r.heard
 	if since.IsZero() {
 		since = s.resume.opened
 	}
-	s.opts.OnHeartbeat(time.Since(since))
+	s.opts.OnHeartbeat(now.Sub(since))
 }
 
 // quiet is called when nothing but heartbeats has come. It ends the connection

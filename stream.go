@@ -22,10 +22,11 @@ type StreamOptions struct {
 	// Offset is how many bytes of the output to leave out at the start:
 	// [OutputStream.Offset] of a stream that was read earlier. Default 0.
 	Offset int64
-	// OnHeartbeat, if not nil, is called while a read waits, whenever the
-	// platform has sent a heartbeat and no output: the build or release phase
-	// is alive. quiet is the time since output last came, or since the stream
-	// was first connected. Default: none.
+	// OnHeartbeat, if not nil, is called while a read waits and the platform
+	// has sent a heartbeat and no output: the build or release phase is alive.
+	// It is called at most once a second, however many heartbeats arrive. quiet
+	// is the time since output last came, or since the stream was first
+	// connected. Default: none.
 	OnHeartbeat func(quiet time.Duration)
 
 	// backoff, if not nil, is in the place of the client's.
@@ -120,7 +121,7 @@ func (s *OutputStream) Read(p []byte) (int, error) {
 			s.activity.Store(now.UnixNano())
 		}
 		if text := dropNULs(p[:n]); text == 0 && n > 0 {
-			s.heartbeat()
+			s.heartbeat(now)
 			n = 0
 		} else {
 			n = text
