@@ -157,6 +157,7 @@ func openStream(ctx context.Context, c *Client, now streamStatus, opts *StreamOp
 	}
 	s := &OutputStream{opts: o, name: signed.String()}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
+	s.position = o.Offset
 	s.offset.Store(o.Offset)
 	s.resume.final = now.final
 	s.resume.begun = time.Now()
@@ -211,7 +212,7 @@ func (c *Client) dialStream(ctx context.Context, signed SecretURL, from int64) (
 // delivered takes note of bytes that the caller gets, and that came now.
 func (s *OutputStream) delivered(p []byte, now time.Time) {
 	r := &s.resume
-	s.offset.Add(int64(len(p)))
+	s.position += int64(len(p))
 	r.sum = checksum(r.sum, p)
 	if room := headBytes - len(r.head); room > 0 {
 		r.head = append(r.head, p[:min(room, len(p))]...)
@@ -255,7 +256,7 @@ func (s *OutputStream) heartbeat(now time.Time) {
 	r.beat = now
 	since := r.heard
 	if since.IsZero() {
-		since = s.resume.opened
+		since = r.opened
 	}
 	s.opts.OnHeartbeat(now.Sub(since))
 }
@@ -366,7 +367,7 @@ func (s *OutputStream) again() error {
 
 func (s *OutputStream) logBroken() {
 	s.resume.log.LogAttrs(s.ctx, slog.LevelInfo, "herokubuild: output stream broke off and is connected again",
-		slog.String("stream", s.name), slog.Int64("offset", s.Offset()), slog.String("error", redactText(cleanURLError(s.resume.end).Error())))
+		slog.String("stream", s.name), slog.Int64("offset", s.position), slog.String("error", redactText(cleanURLError(s.resume.end).Error())))
 }
 
 // wait sleeps before another try; the first is at once.
@@ -401,7 +402,7 @@ func (s *OutputStream) ask() error {
 // open sends the request and looks at the answer's head.
 func (s *OutputStream) open() (*streamConn, error) {
 	r := &s.resume
-	offset := s.Offset()
+	offset := s.position
 	from := offset - int64(len(r.tail))
 	switch {
 	case r.bare || r.end == nil && offset == 0 && !r.final:
@@ -498,7 +499,7 @@ func (s *OutputStream) streamError(err error) error {
 	if s.ctx.Err() != nil {
 		err = contextError(s.ctx)
 	}
-	e := &StreamError{URL: s.name, Offset: s.Offset(), Err: withoutEOF(cleanURLError(err))}
+	e := &StreamError{URL: s.name, Offset: s.position, Err: withoutEOF(cleanURLError(err))}
 	var answer *answerError
 	if errors.As(err, &answer) {
 		e.StatusCode = answer.status
