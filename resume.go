@@ -55,6 +55,8 @@ type resumption struct {
 	// first and last bytes.
 	sum        uint32
 	head, tail []byte
+	// nuls is how many NULs have come: heartbeats, and the output's own.
+	nuls int64
 
 	// whole says that all of the output has to be asked for: an offset was
 	// not honoured in a way that can be told. bare says that the stream host
@@ -207,6 +209,34 @@ func (c *Client) dialStream(ctx context.Context, signed SecretURL, from int64) (
 		req.Header.Set("Last-Event-Id", offset)
 	}
 	return c.storage.Do(req)
+}
+
+// overlapProves reports whether a response that repeats the tail certainly begins
+// there. The stream host's offsets count the NULs that the output itself has, and
+// ours do not, because nothing distinguishes them from heartbeats. So the host may
+// begin up to nuls bytes before the place that was meant. It repeats the tail all
+// the same where the text has a period of so many bytes, as a line of dots has.
+//
+// Without a tail nothing is known of what comes before the offset.
+func (r *resumption) overlapProves() bool {
+	return len(r.tail) > 0 && int64(period(r.tail)) > r.nuls
+}
+
+// period returns the least number of bytes after which p repeats itself, len(p) if
+// it does not. It is the last step of the failure function of Knuth, Morris and
+// Pratt.
+func period(p []byte) int {
+	border := make([]int, len(p)+1)
+	for i, k := 1, 0; i < len(p); i++ {
+		for k > 0 && p[k] != p[i] {
+			k = border[k]
+		}
+		if p[k] == p[i] {
+			k++
+		}
+		border[i+1] = k
+	}
+	return len(p) - border[len(p)]
 }
 
 // delivered takes note of bytes that the caller gets, and that came now.
@@ -407,7 +437,7 @@ func (s *OutputStream) open() (*streamConn, error) {
 	switch {
 	case r.bare || r.end == nil && offset == 0 && !r.final:
 		from = -1
-	case r.whole:
+	case r.whole || from > 0 && !r.overlapProves():
 		// It tells how long the whole is, where offsets are honoured.
 		from = 0
 	}
@@ -455,6 +485,9 @@ func (s *OutputStream) begin(conn *streamConn, resp *http.Response, from, offset
 			return errNoProof
 		case !ok, start != from:
 			return errNoProof
+		}
+		if r.final && total >= 0 && total < offset {
+			return ErrOutputTruncated
 		}
 		conn.total, conn.position = total, offset
 		if from == 0 {
@@ -674,6 +707,10 @@ func (c *streamConn) check(p []byte, err error) (int, error) {
 	if c.skip > 0 {
 		var ok bool
 		if kept, ok = c.pass(kept); !ok {
+			if c.restart != nil {
+				// It was only a guess that this is everything.
+				return 0, errNoProof
+			}
 			return 0, ErrOutputTruncated
 		}
 	}

@@ -19,7 +19,9 @@ type StreamOptions struct {
 	// heartbeat every 10 s. Default 60 s.
 	IdleTimeout time.Duration
 	// Offset is how many bytes of the output to leave out at the start:
-	// [OutputStream.Offset] of a stream that was read earlier. Default 0.
+	// [OutputStream.Offset] of a stream that was read earlier. They are
+	// transferred and passed over, because the stream host counts NULs that the
+	// output itself has, and Offset does not. Default 0.
 	Offset int64
 	// OnHeartbeat, if not nil, is called while a read waits and the platform
 	// has sent a heartbeat and no output: the build or release phase is alive.
@@ -148,12 +150,12 @@ func (s *OutputStream) receive(p []byte) (int, error) {
 		if n > 0 {
 			s.activity.Store(now.UnixNano())
 		}
-		if text := dropNULs(p[:n]); text == 0 && n > 0 {
+		text := dropNULs(p[:n])
+		s.resume.nuls += int64(n - text)
+		if text == 0 && n > 0 {
 			s.heartbeat(now)
-			n = 0
-		} else {
-			n = text
 		}
+		n = text
 		if n, err = s.conn.check(p[:n], err); n > 0 {
 			s.delivered(p[:n], now)
 		}
