@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -51,8 +52,8 @@ const (
 // off, or brings nothing for a minute, is not repeated.
 //
 // Errors: [*ArgumentError], [*UploadError] where the host refuses,
-// [*RequestError]; an [*AnswerError] for what is too large or not a gzipped tar
-// archive with at least one entry.
+// [*RequestError]; an [*AnswerError] for what is too large, compressed once more
+// or in another way, or not a gzipped tar archive with at least one entry.
 func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchArchiveOptions) (a *Archive, err error) {
 	o := FetchArchiveOptions{}
 	if opts != nil {
@@ -74,6 +75,9 @@ func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchAr
 		return nil, err
 	}
 	conn.hold(resp.Body)
+	if err := conn.checkEncoding(resp, from); err != nil {
+		return nil, err
+	}
 	broken := func(err error) error {
 		if ctx.Err() != nil {
 			err = contextError(ctx)
@@ -95,7 +99,7 @@ func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchAr
 	}
 	fetched, err := spool.fill(func(w io.Writer) error {
 		body := &blobReader{conn: conn}
-		n, err := io.Copy(w, io.LimitReader(body, o.MaxBytes+1))
+		n, err := io.Copy(w, io.LimitReader(body, min(o.MaxBytes, math.MaxInt64-1)+1))
 		switch {
 		case body.err != nil:
 			return broken(body.err)
@@ -130,7 +134,7 @@ func (c *Client) openArchive(ctx context.Context, from SecretURL, header http.He
 	req.Header.Set("Accept-Encoding", "identity")
 	hc := *c.storage
 	hc.Transport = &originHeader{next: hc.Transport, scheme: req.URL.Scheme, host: req.URL.Host, header: header.Clone()}
-	return c.storageCall(http.MethodGet, from).do(ctx, &hc, req)
+	return c.storageCall(http.MethodGet, from, http.StatusOK).do(ctx, &hc, req)
 }
 
 // blobReader keeps what the network failed with: what the disk failed with is

@@ -328,8 +328,8 @@ func (e *AnswerError) Is(target error) bool {
 // Unwrap returns the cause.
 func (e *AnswerError) Unwrap() error { return withoutEOF(e.Err) }
 
-// UploadError is a refusal of a storage host: the answer to an upload to, or a
-// download from, a signed URL.
+// UploadError is a response of a storage host that is no success: to an upload
+// to, or a download from, a signed URL.
 type UploadError struct {
 	// Method is the request's.
 	Method string

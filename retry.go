@@ -97,6 +97,8 @@ type retrier struct {
 	method, url string
 	// idempotent says that sending the request twice is as good as once.
 	idempotent bool
+	// success reports which statuses are those of success; nil is for all below 300.
+	success func(status int) bool
 	// answered turns an answer that is not a success into the error that the
 	// caller gets.
 	answered func(r *retrier, status int, header http.Header, body []byte) error
@@ -179,7 +181,7 @@ func (r *retrier) decide(ctx context.Context, resp *http.Response, err error) bo
 		return r.again(ctx, may, 0)
 	}
 	r.unsure = false
-	if resp.StatusCode < 300 {
+	if r.succeeded(resp.StatusCode) {
 		r.last = nil
 		return false
 	}
@@ -191,6 +193,13 @@ func (r *retrier) decide(ctx context.Context, resp *http.Response, err error) bo
 		return r.again(ctx, r.mayRepeatStatus(resp.StatusCode), 0)
 	}
 	return r.again(ctx, r.mayRepeatStatus(resp.StatusCode), min(asked, r.opts.MaxRetryAfter))
+}
+
+func (r *retrier) succeeded(status int) bool {
+	if r.success != nil {
+		return r.success(status)
+	}
+	return status < 300
 }
 
 // again sets the wait before the next attempt; it is false if there is none.
