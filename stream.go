@@ -18,6 +18,12 @@ type StreamOptions struct {
 	// the connection is taken for dead and replaced. The platform sends a
 	// heartbeat every 10 s. Default 60 s.
 	IdleTimeout time.Duration
+	// FinalTimeout bounds how long output may keep coming after the status has
+	// become final. Only the time that the stream takes counts, and not the
+	// reader's. Output that comes at 4 MiB a second or faster may take longer,
+	// up to 1 GiB, and so may output whose length the stream host has
+	// announced, at 4 KiB a second or faster. Default 15 s.
+	FinalTimeout time.Duration
 	// Offset is how many bytes of the output to leave out at the start:
 	// [OutputStream.Offset] of a stream that was read earlier. They are
 	// transferred and passed over, because the stream host counts NULs that the
@@ -42,11 +48,16 @@ func (o *StreamOptions) withDefaults() (StreamOptions, error) {
 	switch {
 	case d.IdleTimeout < 0:
 		return d, &ArgumentError{Name: "StreamOptions.IdleTimeout", Reason: "is negative"}
+	case d.FinalTimeout < 0:
+		return d, &ArgumentError{Name: "StreamOptions.FinalTimeout", Reason: "is negative"}
 	case d.Offset < 0:
 		return d, &ArgumentError{Name: "StreamOptions.Offset", Reason: "is negative"}
 	}
 	if d.IdleTimeout == 0 {
 		d.IdleTimeout = time.Minute
+	}
+	if d.FinalTimeout == 0 {
+		d.FinalTimeout = 15 * time.Second
 	}
 	return d, nil
 }
@@ -140,27 +151,45 @@ func (s *OutputStream) give(n int) []byte {
 
 // receive reads output from the network into p, which is not empty.
 func (s *OutputStream) receive(p []byte) (int, error) {
+	r := &s.resume
 	for s.err == nil {
 		if s.conn == nil {
 			s.conn, s.err = s.connect()
 			continue
 		}
+		var began time.Time
+		if r.over {
+			began = time.Now()
+		}
+		finite := s.conn.finite()
 		n, err := s.conn.read(p)
 		now := time.Now()
 		if n > 0 {
 			s.activity.Store(now.UnixNano())
 		}
 		text := dropNULs(p[:n])
-		s.resume.nuls += int64(n - text)
-		if text == 0 && n > 0 {
+		r.nuls += int64(n - text)
+		switch {
+		case text > 0:
+			s.conn.moved = now
+		case n > 0:
 			s.heartbeat(now)
 		}
-		n = text
-		if n, err = s.conn.check(p[:n], err); n > 0 {
+		if n, err = s.conn.check(p[:text], err); n > 0 {
 			s.delivered(p[:n], now)
 		}
-		if err == nil && n == 0 {
+		switch {
+		case err != nil:
+		case n > 0:
+			s.watch(now)
+		default:
 			err = s.quiet()
+		}
+		if !began.IsZero() {
+			r.late.pending += now.Sub(began)
+		}
+		if text > 0 && !began.IsZero() && !r.late.came(text, n, finite, s.opts.FinalTimeout) {
+			err = errEndless
 		}
 		if err != nil {
 			s.conn.close()
@@ -298,11 +327,15 @@ func (s *OutputStream) more() error {
 }
 
 // DropHeartbeats returns a reader of r without its NUL bytes, the platform's
-// heartbeats. It reads ahead of nothing, holds nothing back, and never returns
-// 0 bytes without an error, however many heartbeats there are.
-func DropHeartbeats(r io.Reader) io.Reader { return &heartbeatFilter{r} }
+// heartbeats. It does not buffer, and never returns 0 bytes without an error,
+// however many heartbeats there are. Where r returns nothing and no error again
+// and again, the error is io.ErrNoProgress.
+func DropHeartbeats(r io.Reader) io.Reader { return &heartbeatFilter{r: r} }
 
-type heartbeatFilter struct{ r io.Reader }
+type heartbeatFilter struct {
+	r        io.Reader
+	progress progress
+}
 
 func (f *heartbeatFilter) Read(p []byte) (int, error) {
 	if len(p) == 0 {
@@ -310,6 +343,7 @@ func (f *heartbeatFilter) Read(p []byte) (int, error) {
 	}
 	for {
 		n, err := f.r.Read(p)
+		err = f.progress.check(n, err)
 		if n = dropNULs(p[:n]); n > 0 || err != nil {
 			return n, err
 		}
