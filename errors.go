@@ -99,6 +99,12 @@ var (
 	// ErrArchiveTooLarge is matched by an [*UnpackError] for an archive that
 	// exceeds a limit of [UnpackOptions].
 	ErrArchiveTooLarge = errors.New("archive too large")
+	// ErrUnsupportedName is matched by an [*UnpackError] for an archive with a
+	// name that this system does not have, and others do: "aux.c" on Windows.
+	ErrUnsupportedName = errors.New("name not supported by this system")
+	// ErrLinksNotPermitted is matched by an [*UnpackError] where this system, or
+	// its file system, permits no symbolic links; see [UnpackOptions].SkipLinks.
+	ErrLinksNotPermitted = errors.New("symbolic links not permitted")
 )
 
 // ArgumentError says which argument of a call is wrong and why. It is returned
