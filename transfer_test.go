@@ -160,6 +160,7 @@ func TestUploadAnsweredEarly(t *testing.T) {
 	archive := &herokubuild.Archive{Size: int64(len(big)), Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(big)), nil }}
 	for _, early := range []int32{1, 100} {
 		var calls atomic.Int32
+		done := make(chan struct{})
 		client, server := newServer(t, func(w http.ResponseWriter, r *http.Request) {
 			if calls.Add(1) > early {
 				_, _ = io.Copy(io.Discard, r.Body)
@@ -171,12 +172,12 @@ func TestUploadAnsweredEarly(t *testing.T) {
 			}
 			_, _ = buf.WriteString("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 			_ = buf.Flush()
-			// Until the client has seen it, and closes.
-			_, _ = io.Copy(io.Discard, io.LimitReader(conn, 1<<20))
-			_, _ = conn.Read(make([]byte, 1))
+			// Until the client has seen it.
+			<-done
 			_ = conn.Close()
 		})
 		err := client.Sources.Put(t.Context(), decodeSource(t, server.URL+"/blob"+fakeQuery), archive, nil)
+		close(done)
 		if early == 1 {
 			require.NoError(t, err)
 			assert.EqualValues(t, 2, calls.Load())
