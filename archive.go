@@ -216,7 +216,7 @@ func readArchive(r io.Reader) (*Archive, error) {
 	tr := tar.NewReader(zr)
 	entries := 0
 	for ; ; entries++ {
-		if _, err := tr.Next(); errors.Is(err, io.EOF) {
+		if _, err := tr.Next(); isEOF(err) {
 			break
 		} else if err != nil {
 			return nil, err

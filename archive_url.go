@@ -2,11 +2,11 @@ package herokubuild
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -53,8 +53,8 @@ const (
 // off, or brings nothing for a minute, is not repeated.
 //
 // Errors: [*ArgumentError], [*UploadError] where the host refuses,
-// [*RequestError]; an [*AnswerError] for what is too large or not a gzipped tar
-// archive with at least one entry.
+// [*RequestError]; an [*AnswerError] for what is too large, compressed once more
+// or in another way, or not a gzipped tar archive with at least one entry.
 func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchArchiveOptions) (a *Archive, err error) {
 	o := FetchArchiveOptions{}
 	if opts != nil {
@@ -77,12 +77,15 @@ func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchAr
 	}
 	conn.hold(resp.Body)
 	hide := newRedactor(secretsOf(from.Reveal())...).and(secretsOfHeader(o.Header)...).after(resp)
+	if err := conn.checkEncoding(resp, from); err != nil {
+		return nil, err
+	}
 	broken := func(err error) error {
 		err = cleanURLError(hide.err(err))
 		if ctx.Err() != nil {
 			err = contextError(ctx)
 		}
-		return &RequestError{Method: http.MethodGet, URL: from.String(), Attempts: 1, Err: err}
+		return &RequestError{Method: http.MethodGet, URL: from.String(), Attempts: 1, Err: withoutEOF(err)}
 	}
 
 	spool, err := newSpool(o.TempDir)
@@ -99,7 +102,7 @@ func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchAr
 	}
 	fetched, err := spool.fill(func(w io.Writer) error {
 		body := &blobReader{conn: conn}
-		n, err := io.Copy(w, io.LimitReader(body, o.MaxBytes+1))
+		n, err := io.Copy(w, io.LimitReader(body, min(o.MaxBytes, math.MaxInt64-1)+1))
 		switch {
 		case body.err != nil:
 			return broken(body.err)
@@ -120,7 +123,7 @@ func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchAr
 		if ctx.Err() != nil {
 			return nil, broken(err)
 		}
-		return nil, unusable(fmt.Errorf("not a gzipped tar archive: %w", err))
+		return nil, unusable(fmt.Errorf("not a gzipped tar archive: %w", withoutEOF(err)))
 	}
 	return fetched, nil
 }
@@ -134,7 +137,7 @@ func (c *Client) openArchive(ctx context.Context, from SecretURL, header http.He
 	req.Header.Set("Accept-Encoding", "identity")
 	hc := *c.storage
 	hc.Transport = &originHeader{next: hc.Transport, scheme: req.URL.Scheme, host: req.URL.Host, header: header.Clone()}
-	call := c.storageCall(http.MethodGet, from)
+	call := c.storageCall(http.MethodGet, from, http.StatusOK)
 	call.secrets = call.secrets.and(secretsOfHeader(header)...)
 	return call.do(ctx, &hc, req)
 }
@@ -148,7 +151,7 @@ type blobReader struct {
 
 func (b *blobReader) Read(p []byte) (int, error) {
 	n, err := b.conn.read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err != nil && !isEOF(err) {
 		b.err = err
 	}
 	return n, err

@@ -280,7 +280,7 @@ func (e *DeployError) Error() string {
 }
 
 // Unwrap returns the cause.
-func (e *DeployError) Unwrap() error { return e.Err }
+func (e *DeployError) Unwrap() error { return withoutEOF(e.Err) }
 
 // BuildAndRelease deploys: it packs and uploads the source, has BuildApp build
 // it, follows the output, waits for the build and for the release that the

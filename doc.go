@@ -95,24 +95,32 @@
 // output, not the outcome: that is the status of the build or release; see
 // [BuildsService.Wait] and [ReleasesService.Wait].
 //
-// Every byte comes once and in order, whatever becomes of the connection. One
+// Every byte is delivered once and in order, even across reconnects. A connection
 // that breaks, ends too early, or is silent for longer than
 // [StreamOptions].IdleTimeout (60 s; the platform sends a heartbeat every 10 s)
-// is replaced by one that goes on where it ended. The new one is asked to repeat
-// the last 256 bytes: only an answer that does is believed to have gone on, and
-// one that starts from the beginning is compared with all that was delivered.
-// Where the platform no longer has that, the error matches
-// [ErrOutputTruncated].
+// is replaced by one that resumes where it ended. The new one is asked to repeat
+// the last 256 bytes: a response that does not is not trusted, and one that starts
+// from the beginning is compared with all that was delivered. Where the output may
+// have NUL bytes of its own, which only the platform's offsets count, and the text
+// repeats itself, all of it is requested again. Where the platform no longer has
+// it, the error matches [ErrOutputTruncated]. Output that arrives compressed with
+// gzip is decompressed; any other encoding is a [*StreamError].
+//
+// No error of this package matches io.EOF, which is what a reader returns at the
+// end and nowhere else; a lost connection matches io.ErrUnexpectedEOF.
 //
 // While the build or release is pending the stream is not given up: it asks for
 // the status, which comes with a freshly signed address, and connects again,
 // with the waits of [WithPollBackoff]. Once the status is final, it ends with
 // the last byte, or with a [*StreamError] after 16 fruitless connections in a
-// row (some 10 s), or 3 that were silent for 10 s or found the stream gone. The
-// deploy's outcome does not depend on it.
+// row (some 10 s), or 3 that were silent for 10 s or found the stream gone, or
+// when output keeps coming for longer than [StreamOptions].FinalTimeout (15 s).
+// For that the status is requested while output comes too, after 5 s and then ever
+// more rarely. The deploy's outcome does not depend on the stream.
 //
-// A build can be quiet for minutes. Its heartbeats say that it is alive:
-// [StreamOptions].OnHeartbeat, and [EventHeartbeat] of a deploy, tell of each.
+// A build can be quiet for minutes. Heartbeats show that it is still running:
+// [StreamOptions].OnHeartbeat, and [EventHeartbeat] of a deploy, report them, at
+// most once a second.
 //
 // A build that succeeded is not yet an app that runs: the platform releases the
 // slug, and a release phase may fail. [Client.BuildAndRelease] waits for both.

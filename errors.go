@@ -118,6 +118,12 @@ var (
 	// ErrArchiveTooLarge is matched by an [*UnpackError] for an archive that
 	// exceeds a limit of [UnpackOptions].
 	ErrArchiveTooLarge = errors.New("archive too large")
+	// ErrUnsupportedName is matched by an [*UnpackError] for an archive with a
+	// name that this system does not have, and others do: "aux.c" on Windows.
+	ErrUnsupportedName = errors.New("name not supported by this system")
+	// ErrLinksNotPermitted is matched by an [*UnpackError] where this system, or
+	// its file system, permits no symbolic links; see [UnpackOptions].SkipLinks.
+	ErrLinksNotPermitted = errors.New("symbolic links not permitted")
 )
 
 // ArgumentError says which argument of a call is wrong and why. It is returned
@@ -141,7 +147,7 @@ func (e *ArgumentError) Error() string {
 func (e *ArgumentError) Is(target error) bool { return target == ErrInvalid }
 
 // Unwrap returns the cause.
-func (e *ArgumentError) Unwrap() error { return e.Err }
+func (e *ArgumentError) Unwrap() error { return withoutEOF(e.Err) }
 
 // APIError is an answer of the Platform API other than 2xx. It matches
 // [ErrUnauthorized], [ErrForbidden], [ErrNotFound] or [ErrRateLimited] by its
@@ -269,8 +275,9 @@ func (s *lenientString) UnmarshalJSON(b []byte) error {
 // RequestError is a request that got no answer: the network failed or the
 // context ended. It wraps the cause, so that errors.Is finds context.Canceled
 // and errors.As finds *net.OpError; it never contains the query of a signed
-// URL. It matches [ErrMaybeApplied] where the request would have changed
-// something and may have reached the platform.
+// URL. A connection that was closed without a response matches
+// io.ErrUnexpectedEOF, never io.EOF. It matches [ErrMaybeApplied] where the
+// request would have changed something and may have reached the platform.
 type RequestError struct {
 	// Method is the request's.
 	Method string
@@ -315,9 +322,9 @@ func (e *RequestError) Is(target error) bool {
 // Unwrap returns the causes.
 func (e *RequestError) Unwrap() []error {
 	if e.Last != nil {
-		return []error{e.Err, e.Last}
+		return []error{withoutEOF(e.Err), withoutEOF(e.Last)}
 	}
-	return []error{e.Err}
+	return []error{withoutEOF(e.Err)}
 }
 
 // AnswerError is an answer with a status of success whose content cannot be
@@ -355,10 +362,10 @@ func (e *AnswerError) Is(target error) bool {
 }
 
 // Unwrap returns the cause.
-func (e *AnswerError) Unwrap() error { return e.Err }
+func (e *AnswerError) Unwrap() error { return withoutEOF(e.Err) }
 
-// UploadError is a refusal of a storage host: the answer to an upload to, or a
-// download from, a signed URL.
+// UploadError is a response of a storage host that is no success: to an upload
+// to, or a download from, a signed URL.
 type UploadError struct {
 	// Method is the request's.
 	Method string
@@ -407,7 +414,8 @@ func (e *UploadError) Is(target error) bool {
 }
 
 // StreamError is an output stream that could not be read on. It wraps the cause
-// and says nothing about the build or release, which go on without it.
+// and says nothing about the build or release, which go on without it. It never
+// matches io.EOF: a lost connection matches io.ErrUnexpectedEOF.
 type StreamError struct {
 	// URL is the stream's address without its signature.
 	URL string
@@ -425,7 +433,7 @@ func (e *StreamError) Error() string {
 }
 
 // Unwrap returns the cause.
-func (e *StreamError) Unwrap() error { return e.Err }
+func (e *StreamError) Unwrap() error { return withoutEOF(e.Err) }
 
 // BuildError is a build whose final status is not success. It matches
 // [ErrBuildFailed].

@@ -51,7 +51,7 @@ const (
 	EventBuildCreated EventKind = "build_created"
 	// EventHeartbeat: the build, or App's release phase if Release is not nil,
 	// is alive and has printed nothing for the time Quiet. It comes every 10 s
-	// or so while that lasts.
+	// or so while that lasts, and never more than once a second.
 	EventHeartbeat EventKind = "heartbeat"
 	// EventOutputLost: the output of the build or release cannot be followed
 	// any further, because of Err. The outcome is still waited for.

@@ -252,7 +252,7 @@ func list[T any](ctx context.Context, c *Client, path string, opts *ListOptions)
 		if opts != nil {
 			limit = opts.Limit
 		}
-		var progress progress
+		var progress listed
 		for n := 1; ; n++ {
 			page, err := p.get(ctx, next)
 			if err == nil {
@@ -279,7 +279,7 @@ func list[T any](ctx context.Context, c *Client, path string, opts *ListOptions)
 
 // advance checks that the nth page leads on, and removes the items that have been
 // on an earlier one.
-func (p *pages[T]) advance(progress *progress, page *Page[T], n int) error {
+func (p *pages[T]) advance(progress *listed, page *Page[T], n int) error {
 	if n == 1 && page.Next == "" {
 		return nil
 	}
@@ -303,12 +303,12 @@ func (p *pages[T]) advance(progress *progress, page *Page[T], n int) error {
 	return nil
 }
 
-// progress is what an iteration has seen.
-type progress struct{ cursors, ids map[string]bool }
+// listed is what an iteration has seen.
+type listed struct{ cursors, ids map[string]bool }
 
 // leadsTo is false for a cursor that has been followed before, which would lead
 // round in circles.
-func (p *progress) leadsTo(next string) bool {
+func (p *listed) leadsTo(next string) bool {
 	if p.cursors == nil {
 		p.cursors = map[string]bool{}
 	}
@@ -319,7 +319,7 @@ func (p *progress) leadsTo(next string) bool {
 
 // isNew is false for an item that has been seen before. One without an id is taken
 // for new.
-func (p *progress) isNew(id string) bool {
+func (p *listed) isNew(id string) bool {
 	if p.ids == nil {
 		p.ids = map[string]bool{}
 	}

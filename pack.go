@@ -300,7 +300,7 @@ func (p *packer) file(f io.Reader, e *packEntry, header *tar.Header) error {
 		// One byte more than announced shows that the file has grown.
 		ask := p.buf[:min(int64(len(p.buf)), e.size-done+1)]
 		n, err := f.Read(ask)
-		ended := errors.Is(err, io.EOF) || err == nil && whole && n < len(ask)
+		ended := isEOF(err) || err == nil && whole && n < len(ask)
 		if err != nil && !ended {
 			return fmt.Errorf("%s: %w", e.name, err)
 		}

@@ -55,6 +55,8 @@ type resumption struct {
 	// first and last bytes.
 	sum        uint32
 	head, tail []byte
+	// nuls is how many NULs have come: heartbeats, and the output's own.
+	nuls int64
 
 	// whole says that all of the output has to be asked for: an offset was
 	// not honoured in a way that can be told. bare says that the stream host
@@ -62,8 +64,11 @@ type resumption struct {
 	whole, bare bool
 	// answered says that the stream has existed.
 	answered bool
-	// final is the status when it was last asked for.
-	final bool
+	// final is the status when it was last requested for a new connection; over
+	// says that it has been found to be final since.
+	final, over bool
+	// late is what has been received since then.
+	late lateOutput
 	// fruitless counts the connections in a row that brought nothing new; dead
 	// those of them since the status is final, and hopeless those of the dead
 	// that were long silent, or of a stream that is gone.
@@ -73,8 +78,9 @@ type resumption struct {
 	// asked is when the status was last asked for, heard when output last
 	// came, begun when the stream was made.
 	asked, heard, begun time.Time
-	// opened is when the first connection that was answered was made.
-	opened time.Time
+	// opened is when the first connection that was answered was made, beat when
+	// a heartbeat was last reported.
+	opened, beat time.Time
 	// unanswered counts the failed questions for the status in a row.
 	unanswered int
 
@@ -109,6 +115,17 @@ const (
 	// quietLimitFinal is how long a connection may be silent, with or without
 	// heartbeats, once the status is final.
 	quietLimitFinal = 10 * time.Second
+	// watchInterval is the least time between two status requests while output
+	// comes, watchTimeout how long one may hold up the output.
+	watchInterval = 5 * time.Second
+	watchTimeout  = 5 * time.Second
+	// Once the status is final, output may come for longer than FinalTimeout if
+	// it comes at lateRate bytes a second, as a stored log does, or, where its
+	// length is known, at lateKnownRate. The platform keeps 300 MB of a log;
+	// maxLateOutput is more.
+	lateRate      = 4 << 20
+	lateKnownRate = 4 << 10
+	maxLateOutput = 1 << 30
 )
 
 // How a connection can end, besides the errors of the network.
@@ -124,6 +141,8 @@ var (
 	errRefused = errors.New("no such stream")
 	// errQuiet: nothing but heartbeats for long.
 	errQuiet = errors.New("nothing but heartbeats")
+	// errEndless: the status is final and output keeps coming.
+	errEndless = errors.New("the output did not end after the final status")
 )
 
 // answerError is the answer of a stream host that is not output.
@@ -158,8 +177,9 @@ func openStream(ctx context.Context, c *Client, now streamStatus, opts *StreamOp
 	}
 	s := &OutputStream{opts: o, name: signed.String()}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
+	s.position = o.Offset
 	s.offset.Store(o.Offset)
-	s.resume.final = now.final
+	s.resume.final, s.resume.over = now.final, now.final
 	s.resume.begun = time.Now()
 	s.resume.asked = s.resume.begun
 	s.resume.backoff = c.poll
@@ -211,10 +231,38 @@ func (c *Client) dialStream(ctx context.Context, signed SecretURL, from int64) (
 	return c.storage.Do(req)
 }
 
+// overlapProves reports whether a response that repeats the tail certainly begins
+// there. The stream host's offsets count the NULs that the output itself has, and
+// ours do not, because nothing distinguishes them from heartbeats. So the host may
+// begin up to nuls bytes before the place that was meant. It repeats the tail all
+// the same where the text has a period of so many bytes, as a line of dots has.
+//
+// Without a tail nothing is known of what comes before the offset.
+func (r *resumption) overlapProves() bool {
+	return len(r.tail) > 0 && int64(period(r.tail)) > r.nuls
+}
+
+// period returns the least number of bytes after which p repeats itself, len(p) if
+// it does not. It is the last step of the failure function of Knuth, Morris and
+// Pratt.
+func period(p []byte) int {
+	border := make([]int, len(p)+1)
+	for i, k := 1, 0; i < len(p); i++ {
+		for k > 0 && p[k] != p[i] {
+			k = border[k]
+		}
+		if p[k] == p[i] {
+			k++
+		}
+		border[i+1] = k
+	}
+	return len(p) - border[len(p)]
+}
+
 // delivered takes note of bytes that the caller gets, and that came now.
 func (s *OutputStream) delivered(p []byte, now time.Time) {
 	r := &s.resume
-	s.offset.Add(int64(len(p)))
+	s.position += int64(len(p))
 	r.sum = checksum(r.sum, p)
 	if room := headBytes - len(r.head); room > 0 {
 		r.head = append(r.head, p[:min(room, len(p))]...)
@@ -229,6 +277,7 @@ func (s *OutputStream) delivered(p []byte, now time.Time) {
 	}
 	r.fruitless, r.dead, r.hopeless = 0, 0, 0
 	r.heard = now
+	s.conn.brought = true
 }
 
 // ended takes note of how a connection ended.
@@ -237,25 +286,34 @@ func (s *OutputStream) ended(err error) {
 	switch {
 	case errors.Is(err, errAllRead) && (r.final || r.renew == nil):
 		s.err = io.EOF
-	case errors.Is(err, ErrOutputTruncated):
+	case errors.Is(err, ErrOutputTruncated), errors.Is(err, errEndless):
 		s.err = s.streamError(err)
 	case errors.Is(err, errNoProof):
 		// The next attempt is another kind of request, not a repetition.
 		r.whole = true
 	}
 	r.end = err
+	if s.conn != nil && !s.conn.brought {
+		// What brings nothing is bounded by the number of connections.
+		r.late.pending = 0
+	}
 }
 
-// heartbeat tells the caller that a read has brought nothing else.
-func (s *OutputStream) heartbeat() {
-	if s.opts.OnHeartbeat == nil {
+// heartbeatPause is the least time between two calls of OnHeartbeat.
+const heartbeatPause = time.Second
+
+// heartbeat reports to the caller that a read has brought nothing else.
+func (s *OutputStream) heartbeat(now time.Time) {
+	r := &s.resume
+	if s.opts.OnHeartbeat == nil || !r.beat.IsZero() && now.Sub(r.beat) < heartbeatPause {
 		return
 	}
-	since := s.resume.heard
+	r.beat = now
+	since := r.heard
 	if since.IsZero() {
-		since = s.resume.opened
+		since = r.opened
 	}
-	s.opts.OnHeartbeat(time.Since(since))
+	s.opts.OnHeartbeat(now.Sub(since))
 }
 
 // quiet is called when nothing but heartbeats has come. It ends the connection
@@ -266,8 +324,10 @@ func (s *OutputStream) quiet() error {
 		return nil
 	}
 	since := r.heard
-	if s.conn.opened.After(since) {
-		since = s.conn.opened
+	for _, t := range []time.Time{s.conn.opened, s.conn.moved} {
+		if t.After(since) {
+			since = t
+		}
 	}
 	silence := time.Since(since)
 	if r.final {
@@ -288,11 +348,60 @@ func (s *OutputStream) quiet() error {
 	return nil
 }
 
+// watch requests the status now and then while output comes, less and less often:
+// a host may send output forever. An error is no reason to disturb the output.
+func (s *OutputStream) watch(now time.Time) {
+	r := &s.resume
+	if r.renew == nil || r.over || now.Sub(r.asked) < max(watchInterval, now.Sub(r.begun)/2) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, watchTimeout)
+	defer cancel()
+	final, err := r.renew(ctx)
+	r.asked = time.Now()
+	r.over = final && err == nil
+}
+
+// lateOutput measures what is received after the status has become final: pending
+// is the time that the network has taken since output last came, open what came
+// without a known end, known what came with one.
+type lateOutput struct {
+	pending     time.Duration
+	open, known received
+	output      int64
+}
+
+type received struct {
+	time  time.Duration
+	bytes int64
+}
+
+// within reports whether no more time has passed than timeout, and a second for
+// each rate bytes.
+func (r received) within(timeout time.Duration, rate int64) bool {
+	return r.time <= timeout || (r.time-timeout).Seconds() <= float64(r.bytes)/float64(rate)
+}
+
+// came counts n bytes of a response, of which output are new, and is false if the
+// stream has to end.
+func (l *lateOutput) came(n, output int, finite bool, timeout time.Duration) bool {
+	of := &l.open
+	if finite {
+		of = &l.known
+	}
+	of.time += l.pending
+	of.bytes += int64(n)
+	l.pending = 0
+	l.output += int64(output)
+	return l.open.within(timeout, lateRate) && l.known.within(timeout, lateKnownRate) && (finite || l.output <= maxLateOutput)
+}
+
 // connect opens a connection that goes on where the last one ended, after the
 // wait and the questions that its end calls for. It returns io.EOF if that was
 // the end of the output.
 func (s *OutputStream) connect() (*streamConn, error) {
 	r := &s.resume
+	began := time.Now()
 	for {
 		if s.ctx.Err() != nil {
 			return nil, s.streamError(contextError(s.ctx))
@@ -304,8 +413,12 @@ func (s *OutputStream) connect() (*streamConn, error) {
 		}
 		conn, err := s.open()
 		if err == nil {
+			if r.over {
+				r.late.pending += time.Since(began)
+			}
 			return conn, nil
 		}
+		began, r.late.pending = time.Now(), 0
 		if s.ended(err); s.err != nil {
 			return nil, s.err
 		}
@@ -364,7 +477,7 @@ func (s *OutputStream) again() error {
 
 func (s *OutputStream) logBroken() {
 	s.resume.log.LogAttrs(s.ctx, slog.LevelInfo, "herokubuild: output stream broke off and is connected again",
-		slog.String("stream", s.name), slog.Int64("offset", s.Offset()), slog.String("error", clip(cleanURLError(s.resume.hide.err(s.resume.end)).Error(), maxErrorText)))
+		slog.String("stream", s.name), slog.Int64("offset", s.position), slog.String("error", clip(cleanURLError(s.resume.hide.err(s.resume.end)).Error(), maxErrorText)))
 }
 
 // wait sleeps before another try; the first is at once.
@@ -392,19 +505,19 @@ func (s *OutputStream) ask() error {
 		return nil
 	}
 	r.unanswered = 0
-	r.final = final
+	r.final, r.over = final, r.over || final
 	return nil
 }
 
 // open sends the request and looks at the answer's head.
 func (s *OutputStream) open() (*streamConn, error) {
 	r := &s.resume
-	offset := s.Offset()
+	offset := s.position
 	from := offset - int64(len(r.tail))
 	switch {
 	case r.bare || r.end == nil && offset == 0 && !r.final:
 		from = -1
-	case r.whole:
+	case r.whole || from > 0 && !r.overlapProves():
 		// It tells how long the whole is, where offsets are honoured.
 		from = 0
 	}
@@ -433,6 +546,19 @@ func (s *OutputStream) open() (*streamConn, error) {
 // ask for a part.
 func (s *OutputStream) begin(conn *streamConn, resp *http.Response, from, offset int64) error {
 	r := &s.resume
+	gzipped, err := false, error(nil)
+	if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent {
+		gzipped, err = gzipEncoded(resp.Header)
+	}
+	switch {
+	case err != nil:
+		return &answerError{status: resp.StatusCode, text: err.Error(), final: true}
+	case gzipped && from > 0:
+		// A part cannot be decompressed.
+		return errNoProof
+	case gzipped:
+		conn.content = &gunzip{r: conn.content}
+	}
 	switch resp.StatusCode {
 	case http.StatusOK:
 		if from > 0 {
@@ -452,6 +578,13 @@ func (s *OutputStream) begin(conn *streamConn, resp *http.Response, from, offset
 			return errNoProof
 		case !ok, start != from:
 			return errNoProof
+		}
+		if gzipped {
+			// It is how long the compressed output is.
+			total = -1
+		}
+		if r.final && total >= 0 && total < offset {
+			return ErrOutputTruncated
 		}
 		conn.total, conn.position = total, offset
 		if from == 0 {
@@ -493,7 +626,7 @@ func (s *OutputStream) streamError(err error) error {
 	if errors.Is(context.Cause(s.ctx), errStreamClosed) {
 		return errStreamClosed
 	}
-	e := &StreamError{URL: s.name, Offset: s.Offset(), Err: cleanURLError(s.resume.hide.err(err))}
+	e := &StreamError{URL: s.name, Offset: s.position, Err: withoutEOF(cleanURLError(s.resume.hide.err(err)))}
 	if s.ctx.Err() != nil {
 		err = contextError(s.ctx)
 		e.Err = err
@@ -555,6 +688,12 @@ type streamConn struct {
 	idleTimeout time.Duration
 	opened      time.Time
 	body        io.ReadCloser
+	// content is the body as it was before it was compressed.
+	content  io.Reader
+	progress progress
+	// moved is when text last came; brought says that some of it was new.
+	moved   time.Time
+	brought bool
 	// release ends the watch that closes the body with the context.
 	release func() bool
 
@@ -606,7 +745,7 @@ func (c *streamConn) dial(dial func(context.Context, int64) (*http.Response, err
 
 // hold takes the body on. Not every transport ends a read with the context.
 func (c *streamConn) hold(body io.ReadCloser) {
-	c.body = body
+	c.body, c.content = body, readerFunc(c.readBody)
 	c.release = context.AfterFunc(c.ctx, func() { _ = body.Close() })
 }
 
@@ -622,16 +761,29 @@ func (c *streamConn) cause(err error) error {
 }
 
 func (c *streamConn) read(p []byte) (int, error) {
-	c.idle.Reset(c.idleTimeout)
-	n, err := c.body.Read(p)
-	c.idle.Stop()
+	n, err := c.content.Read(p)
 	if c.total >= 0 {
 		c.nuls += int64(bytes.Count(p[:n], []byte{0}))
 	}
-	if err != nil && !errors.Is(err, io.EOF) {
+	return n, err
+}
+
+// readBody reads what comes from the network, and waits for it no longer than the
+// idle timeout.
+func (c *streamConn) readBody(p []byte) (int, error) {
+	c.idle.Reset(c.idleTimeout)
+	n, err := c.body.Read(p)
+	c.idle.Stop()
+	if err = c.progress.check(n, err); err != nil && !isEOF(err) {
 		err = c.cause(err)
 	}
 	return n, err
+}
+
+// finite reports whether what is still to come over the connection has an end
+// that is known: what has been delivered before, or the length of the whole.
+func (c *streamConn) finite() bool {
+	return len(c.expect) > 0 || c.skip > 0 || c.total > c.position
 }
 
 // skipTo has the connection pass over the first offset bytes, of which those
@@ -672,12 +824,16 @@ func (c *streamConn) check(p []byte, err error) (int, error) {
 	if c.skip > 0 {
 		var ok bool
 		if kept, ok = c.pass(kept); !ok {
+			if c.restart != nil {
+				// It was only a guess that this is everything.
+				return 0, errNoProof
+			}
 			return 0, ErrOutputTruncated
 		}
 	}
 	n := copy(p, kept)
 	c.position += int64(n)
-	if !errors.Is(err, io.EOF) {
+	if !isEOF(err) {
 		return n, err
 	}
 	switch {

@@ -97,6 +97,8 @@ type retrier struct {
 	method, url string
 	// idempotent says that sending the request twice is as good as once.
 	idempotent bool
+	// success reports which statuses are those of success; nil is for all below 300.
+	success func(status int) bool
 	// answered turns an answer that is not a success into the error that the
 	// caller gets.
 	answered func(r *retrier, status int, header http.Header, body []byte) error
@@ -186,7 +188,7 @@ func (r *retrier) decide(ctx context.Context, resp *http.Response, err error) bo
 		return r.again(ctx, may, 0)
 	}
 	r.unsure = false
-	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
+	if r.succeeded(resp.StatusCode) {
 		r.last = nil
 		return false
 	}
@@ -198,6 +200,13 @@ func (r *retrier) decide(ctx context.Context, resp *http.Response, err error) bo
 		return r.again(ctx, r.mayRepeatStatus(resp.StatusCode), 0)
 	}
 	return r.again(ctx, r.mayRepeatStatus(resp.StatusCode), min(asked, r.opts.MaxRetryAfter))
+}
+
+func (r *retrier) succeeded(status int) bool {
+	if r.success != nil {
+		return r.success(status)
+	}
+	return status >= 200 && status < 300
 }
 
 // again sets the wait before the next attempt; it is false if there is none.
@@ -260,13 +269,13 @@ func neverSent(err error) bool {
 func (r *retrier) requestError(ctx context.Context, err error) error {
 	e := &RequestError{
 		Method: r.method, URL: r.url, RequestID: r.requestID, Attempts: r.attempts,
-		Err: cleanURLError(r.hide.err(err)), Last: r.last,
+		Err: withoutEOF(cleanURLError(r.hide.err(err))), Last: r.last,
 		MaybeApplied: r.unsure,
 	}
 	if ctx.Err() != nil {
 		// Both are wanted: context.Canceled or DeadlineExceeded to test for,
 		// and the cause that the caller gave the context.
-		e.Err = contextError(ctx)
+		e.Err = withoutEOF(contextError(ctx))
 	}
 	return e
 }

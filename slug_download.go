@@ -1,6 +1,7 @@
 package herokubuild
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -44,17 +45,19 @@ func (o *DownloadOptions) withDefaults() (DownloadOptions, error) {
 //
 // The reader delivers the archive's bytes once and in order, and io.EOF only
 // when all of them have come and their SHA-256 is the slug's checksum; before
-// that, they are not to be trusted. (A slug without a checksum cannot be
-// verified; a connection that ends too early is found out all the same.) A
-// connection that breaks or stalls is replaced by one that goes on where it
+// that, they are not to be trusted. A slug without a checksum is complete when
+// as many bytes have come as its Size says and as the storage host announced;
+// where neither is known, a connection that was closed early cannot be detected.
+// Nothing at all is never an archive. A connection that breaks or stalls is replaced by one that goes on where it
 // ended, up to RetryOptions.MaxAttempts times in a row that bring less than
 // 64 KiB. Where the address has expired (403 or 404), the slug is asked for
 // again, for a fresh one: app is the name or id of an app of its account.
 //
 // The requests go to the storage host, without the API key. Errors, of Download
 // and of the reader: [*ArgumentError]; [*UploadError] where the storage host
-// refuses; [*RequestError]; a [*ChecksumError], which matches [ErrChecksum];
-// one that matches [ErrArchiveChanged] where the archive became another one
+// refuses; [*AnswerError] where it sends something else than an archive, or one
+// that is compressed once more or in another way; [*RequestError]; a
+// [*ChecksumError], which matches [ErrChecksum]; one that matches [ErrArchiveChanged] where the archive became another one
 // meanwhile, or [ErrExpired] where the platform has destroyed it; and those of
 // [SlugsService.Get].
 func (s SlugsService) Download(ctx context.Context, app string, slug *Slug, opts *DownloadOptions) (io.ReadCloser, error) {
@@ -169,6 +172,7 @@ func (d *download) Read(p []byte) (int, error) {
 	for d.err == nil {
 		if d.conn == nil {
 			d.conn, d.err = d.open()
+			d.err = withoutEOF(d.err)
 			continue
 		}
 		n, err := d.conn.read(p)
@@ -178,6 +182,13 @@ func (d *download) Read(p []byte) (int, error) {
 		} else {
 			d.hash.Write(p[:n])
 			d.offset += int64(n)
+		}
+		if isEOF(err) && d.conn.skip > 0 {
+			// It has not come as far as the one before.
+			err = io.ErrUnexpectedEOF
+		}
+		if err == nil && d.oversized() {
+			err = d.requestError(errOtherArchive)
 		}
 		if err != nil {
 			d.conn.close()
@@ -224,9 +235,12 @@ func (d *download) ended(err error) error {
 		return err
 	case d.total >= 0 && d.offset > d.total:
 		return d.requestError(errOtherArchive)
-	case d.offset == d.total, errors.Is(err, io.EOF) && d.total < 0:
-		return d.verify()
-	case errors.Is(err, io.EOF):
+	case d.offset == d.total, isEOF(err) && d.total < 0:
+		if end := d.verify(); end != nil {
+			return end
+		}
+		err = io.ErrUnexpectedEOF
+	case isEOF(err):
 		err = io.ErrUnexpectedEOF
 	}
 	if d.offset-d.mark >= progressStep {
@@ -242,18 +256,36 @@ func (d *download) ended(err error) error {
 }
 
 func (d *download) requestError(err error) error {
-	return &RequestError{Method: http.MethodGet, URL: d.address().String(), Attempts: max(d.breaks, 1), Err: cleanURLError(d.hide.err(err))}
+	return &RequestError{Method: http.MethodGet, URL: d.address().String(), Attempts: max(d.breaks, 1), Err: withoutEOF(cleanURLError(d.hide.err(err)))}
 }
 
 // String names the archive by its address without the signature.
 func (d *download) String() string { return d.address().String() }
 
+// verify is called when as much has come as the storage host meant to send. It
+// returns nil if that cannot be all: the host had not announced a length, and
+// there is less than the slug's record says.
 func (d *download) verify() error {
 	got := "SHA256:" + hex.EncodeToString(d.hash.Sum(nil))
-	if d.slug.Checksum != "" && normalChecksum(d.slug.Checksum) != got {
+	same := d.slug.Checksum != "" && normalChecksum(d.slug.Checksum) == got
+	short := d.offset == 0 || d.total < 0 && d.offset < d.slug.Size
+	switch {
+	case same:
+		return io.EOF
+	case short:
+		return nil
+	case d.slug.Checksum != "":
 		return &ChecksumError{Slug: d.slug.ID, Want: d.slug.Checksum, Got: got, Size: d.offset}
+	case d.slug.Size > 0 && d.slug.Size != d.offset:
+		return d.requestError(fmt.Errorf("%d bytes instead of %d: %w", d.offset, d.slug.Size, errOtherArchive))
 	}
 	return io.EOF
+}
+
+// oversized reports whether more has come than the slug has. A checksum tells at
+// the end; without one there may be none.
+func (d *download) oversized() bool {
+	return d.slug.Checksum == "" && d.slug.Size > 0 && d.offset > d.slug.Size
 }
 
 // open makes a connection that goes on at the offset. It takes a fresh address
@@ -363,7 +395,10 @@ func (d *download) begin(conn *blobConn, resp *http.Response, from int64) error 
 	if conn.skip = d.offset - start; conn.skip > 0 {
 		conn.seen = sha256.New()
 	}
-	return nil
+	if start > 0 {
+		return nil
+	}
+	return conn.checkEncoding(resp, d.slug.Blob.URL)
 }
 
 // blobConn is one connection of a download.
@@ -374,6 +409,9 @@ type blobConn struct {
 	idle        *time.Timer
 	idleTimeout time.Duration
 	body        io.ReadCloser
+	// content is the body, or what has been read ahead of it and the rest.
+	content  io.Reader
+	progress progress
 	// release ends the watch that closes the body with the context.
 	release func() bool
 	// skip is how much of what has been delivered is still to come, and seen
@@ -395,14 +433,34 @@ func newBlobConn(ctx context.Context, idleTimeout time.Duration) *blobConn {
 
 // hold takes the body on. Not every transport ends a read with the context.
 func (c *blobConn) hold(body io.ReadCloser) {
-	c.body = body
+	c.body, c.content = body, readerFunc(c.readBody)
 	c.release = context.AfterFunc(c.ctx, func() { _ = body.Close() })
 }
 
-func (c *blobConn) read(p []byte) (int, error) {
+func (c *blobConn) read(p []byte) (int, error) { return c.content.Read(p) }
+
+// checkEncoding refuses a response that is not the archive itself, of which it
+// brings the beginning.
+func (c *blobConn) checkEncoding(resp *http.Response, from SecretURL) error {
+	gzipped, err := gzipEncoded(resp.Header)
+	if gzipped {
+		ahead := bufio.NewReaderSize(c.content, archiveHead)
+		c.content = ahead
+		if head, _ := ahead.Peek(archiveHead); compressedTwice(head) {
+			err = errors.New("the archive is compressed once more, as its content encoding says")
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	return &AnswerError{Method: http.MethodGet, Path: from.String(), StatusCode: resp.StatusCode, Err: err}
+}
+
+func (c *blobConn) readBody(p []byte) (int, error) {
 	c.idle.Reset(c.idleTimeout)
 	n, err := c.body.Read(p)
 	c.idle.Stop()
+	err = c.progress.check(n, err)
 	if err != nil && errors.Is(context.Cause(c.ctx), errSilent) {
 		err = fmt.Errorf("%w for %v", errSilent, c.idleTimeout)
 	}

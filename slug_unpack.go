@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"strings"
 )
 
@@ -27,6 +29,9 @@ type UnpackOptions struct {
 	// directory, such as bin/python to /usr/bin/python3, instead of refusing
 	// the archive.
 	SkipOutsideLinks bool
+	// SkipLinks leaves out all symbolic links, wherever they lead: for systems
+	// that do not permit them, such as Windows without developer mode.
+	SkipLinks bool
 }
 
 func (o *UnpackOptions) withDefaults() (UnpackOptions, error) {
@@ -51,8 +56,9 @@ func (o *UnpackOptions) withDefaults() (UnpackOptions, error) {
 
 // UnpackError is an archive that was not unpacked. It matches
 // [ErrUnsafeArchive] where the archive does what none that is meant well does,
-// and [ErrArchiveTooLarge] where it exceeds a limit; otherwise Err says what
-// failed.
+// [ErrArchiveTooLarge] where it exceeds a limit, [ErrUnsupportedName] where this
+// system has no such names, and [ErrLinksNotPermitted] where it permits no links;
+// otherwise Err says what failed.
 type UnpackError struct {
 	// Entry is the name of the archive's entry that it is about, as the archive
 	// has it; empty where it is about the archive as a whole.
@@ -72,11 +78,25 @@ func (e *UnpackError) Error() string {
 	if e.Reason != "" {
 		return clip(text+": "+e.Reason, maxErrorText)
 	}
-	return clip(text+": "+redactText(errorText(e.Err)), maxErrorText)
+	return text + ": " + causeText(e.Err)
+}
+
+// causeText leaves out the path, which is the entry's once more and as the archive
+// has it, and escapes what a terminal would act on.
+func causeText(err error) string {
+	var path *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path):
+		return path.Op + ": " + errorText(path.Err)
+	case errors.As(err, &link):
+		return link.Op + ": " + errorText(link.Err)
+	}
+	return clip(redactText(strings.ReplaceAll(errorText(err), "\n", "; ")), maxErrorText)
 }
 
 // Unwrap returns the category or cause.
-func (e *UnpackError) Unwrap() error { return e.Err }
+func (e *UnpackError) Unwrap() error { return withoutEOF(e.Err) }
 
 // UnpackSlug unpacks a gzipped tar archive, such as
 // [SlugsService.Download] reads, into a directory. The directory is made if it
@@ -89,15 +109,25 @@ func (e *UnpackError) Unwrap() error { return e.Err }
 // bits are kept; owners, times, and the bits that let others write or that
 // change users are not. A symbolic link below /app, which is where the slug
 // lies when it runs, becomes a relative one. Where the system does not tell
-// two names apart, by case for example, an archive with both is refused.
+// two names apart, by case for example, an archive with both is refused, and so
+// is one with a name that the system does not have, or would change, as Windows
+// does with "aux.c", "a?b" and "name.".
+//
+// Symbolic links are made last. On Windows they need developer mode or an
+// administrator's rights; SkipLinks does without them.
+//
+// Besides MaxFiles and MaxBytes there are fixed limits: a path has at most 255
+// parts, and the names and targets of symbolic links take at most 64 MiB, since
+// they are kept in memory.
 //
 // After an error nothing of the archive is left.
 //
 // Errors: an [*ArgumentError] for a directory that is not empty or cannot be
 // used; an [*UnpackError] that names the entry, for an archive that is refused
-// ([ErrUnsafeArchive], [ErrArchiveTooLarge]), damaged, cannot be read
-// (it then wraps r's error, [ErrChecksum] for one) or written; the context's.
-// The context is looked at between two reads of r.
+// ([ErrUnsafeArchive], [ErrArchiveTooLarge], [ErrUnsupportedName],
+// [ErrLinksNotPermitted]), damaged, cannot be read (it then wraps r's error,
+// [ErrChecksum] for one) or written; the context's. The context is checked before
+// each entry, between two reads of r, and while a large file is written.
 func UnpackSlug(ctx context.Context, r io.Reader, dir string, opts *UnpackOptions) error {
 	limits, err := opts.withDefaults()
 	if err != nil {
@@ -114,11 +144,15 @@ func UnpackSlug(ctx context.Context, r io.Reader, dir string, opts *UnpackOption
 	if err != nil {
 		return &ArgumentError{Name: "dir", Reason: "the directory " + quote(dir) + " cannot be opened", Err: err}
 	}
-	u := unpacker{root: root, left: limits, dirs: map[string]bool{".": true}, buf: make([]byte, 128<<10)}
+	u := unpacker{
+		ctx: ctx, root: root, left: limits, buf: make([]byte, 128<<10),
+		dirs: map[nameKey]struct{}{keyOf("."): {}}, linked: map[nameKey]struct{}{},
+	}
 	err = u.archive(&contextReader{ctx: ctx, r: r})
 	if err != nil {
-		if cleared := u.clear(); cleared != nil {
-			err = errors.Join(err, fmt.Errorf("herokubuild: removing what was unpacked: %w", cleared))
+		if cleared := u.clear("."); cleared != nil {
+			reason := "what was unpacked cannot be removed: " + causeText(cleared)
+			err = errors.Join(err, &UnpackError{Reason: reason, Err: cleared})
 		}
 	}
 	_ = root.Close()
@@ -148,7 +182,7 @@ func makeEmptyDir(dir string) (made bool, err error) {
 		_ = f.Close()
 	}
 	switch {
-	case errors.Is(err, io.EOF):
+	case isEOF(err):
 		return false, nil
 	case err != nil:
 		return false, &ArgumentError{Name: "dir", Reason: "the directory " + quote(dir) + " cannot be read", Err: err}
@@ -158,21 +192,40 @@ func makeEmptyDir(dir string) (made bool, err error) {
 
 // unpacker writes one archive below root.
 //
-// Two things keep it there. os.Root refuses every path that leads out, links
-// included. And everything is made anew, with calls that fail where there is
-// something already: a path whose directories are all in dirs goes through no
-// link, however the file system compares names.
+// Three things keep it there. os.Root refuses every path that leads out, links
+// included. Everything is created, with calls that fail where there is something
+// already: a path whose directories are all in dirs goes through no link, however
+// the file system compares names. And symbolic links are created last, so that
+// there is none while anything else is created.
 type unpacker struct {
+	ctx  context.Context
 	root *os.Root
 	left UnpackOptions
-	// dirs are the directories that have been made.
-	dirs map[string]bool
-	buf  []byte
+	// dirs are the directories that have been made, linked the names of links.
+	dirs, linked map[nameKey]struct{}
+	links        []symlink
+	// linkText is how much the links take.
+	linkText int
+	buf      []byte
 }
+
+// nameKey stands for a path, which may be 4 KiB long: half a million of those do
+// not belong in memory.
+type nameKey [sha256.Size]byte
+
+func keyOf(name string) nameKey { return sha256.Sum256([]byte(name)) }
+
+// symlink is one to be made, in this system's notation.
+type symlink struct{ name, target string }
 
 const (
 	// maxEntryName bounds a name, which may be a megabyte long.
 	maxEntryName = 4096
+	// maxPathDepth bounds how many directories are inside of each other: the time
+	// that the system takes for a path grows with it.
+	maxPathDepth = 255
+	// maxLinkText bounds what is kept of symbolic links until they are made.
+	maxLinkText = 64 << 20
 	// entryOverhead is what the headers of an entry may take. Most take 512
 	// bytes, those with a long name or link some more.
 	entryOverhead = 4 << 10
@@ -187,21 +240,21 @@ func unsafeEntry(reason string) error {
 
 func (u *unpacker) archive(r io.Reader) error {
 	packed, err := gzip.NewReader(bufio.NewReaderSize(r, 64<<10))
-	if errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
 	if err != nil {
-		return &UnpackError{Err: err}
+		return &UnpackError{Err: withoutEOF(err)}
 	}
 	unpacked := &limitedReader{r: packed, left: u.mostUnpacked()}
 	tr := tar.NewReader(unpacked)
 	for {
 		header, err := tr.Next()
-		if errors.Is(err, io.EOF) {
+		if isEOF(err) {
 			break
 		}
 		if err != nil {
 			return archiveError("", err)
+		}
+		if err := u.canceled(); err != nil {
+			return archiveError(header.Name, err)
 		}
 		if err := u.entry(tr, header); err != nil {
 			return archiveError(header.Name, err)
@@ -210,6 +263,13 @@ func (u *unpacker) archive(r io.Reader) error {
 	// Only the end shows that nothing is missing, and brings a checksum's error.
 	if _, err := io.Copy(io.Discard, unpacked); err != nil {
 		return archiveError("", err)
+	}
+	return u.makeLinks()
+}
+
+func (u *unpacker) canceled() error {
+	if u.ctx.Err() != nil {
+		return contextError(u.ctx)
 	}
 	return nil
 }
@@ -233,7 +293,7 @@ func archiveError(entry string, err error) error {
 		}
 		return refused
 	}
-	return &UnpackError{Entry: clip(entry, maxHeaderText), Err: err}
+	return &UnpackError{Entry: clip(entry, maxHeaderText), Err: withoutEOF(err)}
 }
 
 type limitedReader struct {
@@ -281,24 +341,34 @@ func (u *unpacker) entry(content io.Reader, header *tar.Header) error {
 	if err := u.count(); err != nil {
 		return err
 	}
+	if err := u.free(name); err != nil {
+		return err
+	}
 	switch header.Typeflag {
 	case tar.TypeSymlink:
-		err = u.symlink(header, name)
+		return u.symlink(header, name)
 	case tar.TypeLink:
-		err = u.link(header, name)
-	default:
-		err = u.file(content, header, name)
+		return u.link(header, name)
 	}
-	return u.taken(name, err)
+	return u.file(content, header, name)
+}
+
+// free is an error where the archive has a symbolic link of that name, which is
+// yet to be made.
+func (u *unpacker) free(name string) error {
+	if _, taken := u.linked[keyOf(name)]; taken {
+		return unsafeEntry(quote(filepath.ToSlash(name)) + " is a link that the archive has had before")
+	}
+	return nil
 }
 
 // taken explains the failure to make what is there already.
 func (u *unpacker) taken(name string, err error) error {
-	if !errors.Is(err, fs.ErrExist) {
-		return err
+	if err == nil {
+		return nil
 	}
-	if info, err := u.root.Lstat(name); err == nil && info.Mode()&fs.ModeSymlink != 0 {
-		return unsafeEntry(quote(filepath.ToSlash(name)) + " is a link that the archive has made before")
+	if _, missing := u.root.Lstat(name); missing != nil && !errors.Is(err, fs.ErrExist) {
+		return err
 	}
 	return unsafeEntry("the archive has " + quote(filepath.ToSlash(name)) + " twice, or under two names that this system does not tell apart")
 }
@@ -319,17 +389,50 @@ func entryName(name string) (string, error) {
 			return "", unsafeEntry(`a name with ".."`)
 		}
 	}
-	local, err := filepath.Localize(path.Clean(name))
-	if err != nil {
-		return "", unsafeEntry("not a name that this system has")
+	name = path.Clean(name)
+	if strings.Count(name, "/") >= maxPathDepth {
+		return "", &UnpackError{Reason: fmt.Sprintf("a path of more than %d parts", maxPathDepth), Err: ErrArchiveTooLarge}
 	}
-	return local, nil
+	return localName(name)
+}
+
+// localName makes a path of this system of one that is clean and not absolute.
+func localName(name string) (string, error) {
+	windows := runtime.GOOS == "windows"
+	local, err := filepath.Localize(name)
+	switch {
+	case err == nil && !(windows && changedByWindows(name)):
+		return local, nil
+	case windows && !meantForWindows(name):
+		return "", &UnpackError{Reason: "a name that Windows does not have", Err: ErrUnsupportedName}
+	}
+	return "", unsafeEntry("not a name that this system has")
+}
+
+// changedByWindows reports whether Windows refuses a part of the path, or makes
+// another one of it: it drops dots and spaces at the end.
+func changedByWindows(name string) bool {
+	for part := range strings.SplitSeq(name, "/") {
+		if strings.HasSuffix(part, ".") && part != "." || strings.HasSuffix(part, " ") || strings.ContainsFunc(part, func(r rune) bool {
+			return r < ' ' || strings.ContainsRune(`<>:"|?*`, r)
+		}) {
+			return true
+		}
+	}
+	return false
+}
+
+// meantForWindows reports whether a name has what is an ordinary character
+// elsewhere, and on Windows leads somewhere else: a backslash, or a drive.
+func meantForWindows(name string) bool {
+	return strings.ContainsAny(name, "\\\x00") || len(name) > 1 && name[1] == ':'
 }
 
 // mkdir makes a directory and those above it. They count like entries: one name
 // can stand for thousands.
 func (u *unpacker) mkdir(name string) error {
-	if u.dirs[name] {
+	key := keyOf(name)
+	if _, made := u.dirs[key]; made {
 		return nil
 	}
 	if err := u.mkdir(filepath.Dir(name)); err != nil {
@@ -338,10 +441,20 @@ func (u *unpacker) mkdir(name string) error {
 	if err := u.count(); err != nil {
 		return err
 	}
+	if err := u.free(name); err != nil {
+		return err
+	}
 	if err := u.taken(name, u.root.Mkdir(name, 0o755)); err != nil {
 		return err
 	}
-	u.dirs[name] = true
+	// Not every system refuses to make the target of a link that leads nowhere.
+	switch info, err := u.root.Lstat(name); {
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return unsafeEntry(quote(filepath.ToSlash(name)) + " is not the directory that was made")
+	}
+	u.dirs[key] = struct{}{}
 	return nil
 }
 
@@ -354,30 +467,95 @@ func (u *unpacker) file(content io.Reader, header *tar.Header, name string) (err
 	u.left.MaxBytes -= header.Size
 	f, err := u.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return err
+		return u.taken(name, err)
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	// The buffer would go unused if the file copied by itself.
-	if _, err := io.CopyBuffer(struct{ io.Writer }{f}, struct{ io.Reader }{content}, u.buf); err != nil {
+	defer func() {
+		if closed := f.Close(); err == nil {
+			err = closed
+		}
+	}()
+	// The buffer would go unused if the file copied by itself. A sparse file can
+	// be long and take nothing to read.
+	if _, err := io.CopyBuffer(struct{ io.Writer }{f}, &contextReader{ctx: u.ctx, r: content}, u.buf); err != nil {
 		return err
 	}
 	return f.Chmod(0o600 | fs.FileMode(header.Mode)&0o755) //nolint:gosec // masked
 }
 
+// symlink checks a link and keeps it for the end.
 func (u *unpacker) symlink(header *tar.Header, name string) error {
+	if u.left.SkipLinks {
+		return nil
+	}
 	text := header.Linkname
 	// Where the slug runs, its directory "app" is /app.
 	if below, ok := strings.CutPrefix(path.Clean(text)+"/", "/app/"); ok {
 		text = strings.Repeat("../", depth(name)) + "app/" + below
 	}
-	target, ok := linkTarget(name, text)
+	target, inside, err := linkTarget(name, text)
 	switch {
-	case ok:
-		return u.root.Symlink(target, name)
-	case u.left.SkipOutsideLinks:
+	case err != nil:
+		return err
+	case !inside && u.left.SkipOutsideLinks:
 		return nil
+	case !inside:
+		return outside(header.Linkname)
 	}
-	return outside(header.Linkname)
+	if _, err := u.root.Lstat(name); err == nil {
+		return u.taken(name, fs.ErrExist)
+	}
+	if u.linkText += len(name) + len(target); u.linkText > maxLinkText {
+		return &UnpackError{Reason: "the names and targets of its links are too large", Err: ErrArchiveTooLarge}
+	}
+	u.linked[keyOf(name)] = struct{}{}
+	u.links = append(u.links, symlink{name: strings.Clone(name), target: target})
+	return nil
+}
+
+// maxLinkPasses bounds how often links wait for the links that they lead to.
+const maxLinkPasses = 8
+
+// makeLinks makes the links. Windows has two kinds, and takes the kind from what
+// the link leads to at that moment: those come first that lead to something.
+func (u *unpacker) makeLinks() error {
+	passes := 0
+	if runtime.GOOS == "windows" {
+		passes = maxLinkPasses
+	}
+	links := u.links
+	for ; len(links) > 0; passes-- {
+		var later []symlink
+		for _, l := range links {
+			if passes > 0 && u.dangling(l) {
+				later = append(later, l)
+				continue
+			}
+			if err := u.makeLink(l); err != nil {
+				return archiveError(filepath.ToSlash(l.name), err)
+			}
+		}
+		if len(later) == len(links) {
+			passes = 0
+		}
+		links = later
+	}
+	return nil
+}
+
+func (u *unpacker) dangling(l symlink) bool {
+	_, err := u.root.Stat(filepath.Join(filepath.Dir(l.name), l.target))
+	return err != nil
+}
+
+func (u *unpacker) makeLink(l symlink) error {
+	if err := u.canceled(); err != nil {
+		return err
+	}
+	err := u.taken(l.name, u.root.Symlink(l.target, l.name))
+	if err != nil && linksNotPermitted(err) {
+		return &UnpackError{Reason: "this system does not permit a symbolic link here", Err: fmt.Errorf("%w: %w", ErrLinksNotPermitted, err)}
+	}
+	return err
 }
 
 func depth(name string) int { return strings.Count(filepath.ToSlash(name), "/") }
@@ -387,9 +565,9 @@ func depth(name string) int { return strings.Count(filepath.ToSlash(name), "/") 
 // directories that have been made: further on it might climb from where another
 // link leads. From there it goes down, and every link that it meets obeys the
 // same rule.
-func linkTarget(name, text string) (target string, ok bool) {
-	if text == "" || len(text) > maxEntryName || path.IsAbs(text) {
-		return "", false
+func linkTarget(name, text string) (target string, inside bool, err error) {
+	if text == "" || len(text) > maxEntryName || path.IsAbs(text) || strings.Contains(text, "\x00") {
+		return "", false, nil
 	}
 	var up, down []string
 	for part := range strings.SplitSeq(text, "/") {
@@ -398,19 +576,19 @@ func linkTarget(name, text string) (target string, ok bool) {
 		case part != "..":
 			down = append(down, part)
 		case len(down) > 0 || len(up) == depth(name):
-			return "", false
+			return "", false, nil
 		default:
 			up = append(up, part)
 		}
 	}
 	if len(down) > 0 {
-		local, err := filepath.Localize(strings.Join(down, "/"))
+		local, err := localName(strings.Join(down, "/"))
 		if err != nil {
-			return "", false
+			return "", false, err
 		}
 		down = []string{local}
 	}
-	return filepath.Join(".", filepath.Join(append(up, down...)...)), true
+	return filepath.Join(".", filepath.Join(append(up, down...)...)), true, nil
 }
 
 func outside(target string) error {
@@ -427,18 +605,48 @@ func (u *unpacker) link(header *tar.Header, name string) error {
 	if info, err := u.root.Lstat(target); err != nil || !info.Mode().IsRegular() {
 		return unsafeEntry("a hard link to " + quote(header.Linkname) + ", which is not a file that the archive had before")
 	}
-	return u.root.Link(target, name)
+	return u.taken(name, u.root.Link(target, name))
 }
 
-// clear removes what has been unpacked.
-func (u *unpacker) clear() error {
-	names, err := fs.ReadDir(u.root.FS(), ".")
+// removeBatch is how many names of a directory are read at once.
+const removeBatch = 256
+
+// clear removes what is in a directory. It keeps none open, however deep they are.
+func (u *unpacker) clear(dir string) error {
+	for {
+		entries, err := u.some(dir)
+		if err != nil || len(entries) == 0 {
+			return err
+		}
+		var failed error
+		for _, e := range entries {
+			name := filepath.Join(dir, e.Name())
+			var err error
+			if e.IsDir() {
+				err = u.clear(name)
+			}
+			if err == nil {
+				err = u.root.Remove(name)
+			}
+			if failed == nil {
+				failed = err
+			}
+		}
+		if failed != nil {
+			return failed
+		}
+	}
+}
+
+func (u *unpacker) some(dir string) ([]fs.DirEntry, error) {
+	f, err := u.root.Open(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var errs []error
-	for _, n := range names {
-		errs = append(errs, u.root.RemoveAll(n.Name()))
+	defer func() { _ = f.Close() }()
+	entries, err := f.ReadDir(removeBatch)
+	if isEOF(err) {
+		err = nil
 	}
-	return errors.Join(errs...)
+	return entries, err
 }

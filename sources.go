@@ -47,9 +47,11 @@ func (s SourcesService) CreateForApp(ctx context.Context, app string) (*Source, 
 // attempt and streamed, whatever its size.
 //
 // The request goes to the storage host, without the API key, with the exact
-// length and without a Content-Type, as the signature demands. Errors:
-// [*ArgumentError], [*UploadError], [*RequestError]; one that matches
-// [ErrArchiveChanged] if the archive is no longer as long as it was.
+// length and without a Content-Type, as the signature demands. It succeeds with
+// status 200, 201 or 204, and only after all of the archive has been read to be
+// sent. Errors: [*ArgumentError]; [*UploadError] for any other status;
+// [*RequestError]; one that matches [ErrArchiveChanged] if the archive is no
+// longer as long as it was.
 func (s SourcesService) Put(ctx context.Context, source *Source, archive *Archive, opts *UploadOptions) error {
 	if source == nil {
 		return &ArgumentError{Name: "source", Reason: "is nil"}

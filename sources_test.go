@@ -484,7 +484,10 @@ func TestUploadWithAnOddTransport(t *testing.T) {
 	answers := []*http.Response{{StatusCode: 200}, nil}
 	for i, answer := range answers {
 		a := newAPI(t, noRetry())
-		a.mock.RegisterResponder("PUT", sourceURL, func(*http.Request) (*http.Response, error) { return answer, nil })
+		a.mock.RegisterResponder("PUT", sourceURL, func(req *http.Request) (*http.Response, error) {
+			_, err := io.Copy(io.Discard, req.Body)
+			return answer, err
+		})
 		err := a.Sources.Put(t.Context(), decodeSource(t, sourceURL+fakeQuery), archive, nil)
 		if i == 0 {
 			require.NoError(t, err)

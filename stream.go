@@ -1,7 +1,6 @@
 package herokubuild
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
@@ -19,13 +18,22 @@ type StreamOptions struct {
 	// the connection is taken for dead and replaced. The platform sends a
 	// heartbeat every 10 s. Default 60 s.
 	IdleTimeout time.Duration
+	// FinalTimeout bounds how long output may keep coming after the status has
+	// become final. Only the time that the stream takes counts, and not the
+	// reader's. Output that comes at 4 MiB a second or faster may take longer,
+	// up to 1 GiB, and so may output whose length the stream host has
+	// announced, at 4 KiB a second or faster. Default 15 s.
+	FinalTimeout time.Duration
 	// Offset is how many bytes of the output to leave out at the start:
-	// [OutputStream.Offset] of a stream that was read earlier. Default 0.
+	// [OutputStream.Offset] of a stream that was read earlier. They are
+	// transferred and passed over, because the stream host counts NULs that the
+	// output itself has, and Offset does not. Default 0.
 	Offset int64
-	// OnHeartbeat, if not nil, is called while a read waits, whenever the
-	// platform has sent a heartbeat and no output: the build or release phase
-	// is alive. quiet is the time since output last came, or since the stream
-	// was first connected. Default: none.
+	// OnHeartbeat, if not nil, is called while a read waits and the platform
+	// has sent a heartbeat and no output: the build or release phase is alive.
+	// It is called at most once a second, however many heartbeats arrive. quiet
+	// is the time since output last came, or since the stream was first
+	// connected. Default: none.
 	OnHeartbeat func(quiet time.Duration)
 
 	// backoff, if not nil, is in the place of the client's.
@@ -40,11 +48,16 @@ func (o *StreamOptions) withDefaults() (StreamOptions, error) {
 	switch {
 	case d.IdleTimeout < 0:
 		return d, &ArgumentError{Name: "StreamOptions.IdleTimeout", Reason: "is negative"}
+	case d.FinalTimeout < 0:
+		return d, &ArgumentError{Name: "StreamOptions.FinalTimeout", Reason: "is negative"}
 	case d.Offset < 0:
 		return d, &ArgumentError{Name: "StreamOptions.Offset", Reason: "is negative"}
 	}
 	if d.IdleTimeout == 0 {
 		d.IdleTimeout = time.Minute
+	}
+	if d.FinalTimeout == 0 {
+		d.FinalTimeout = 15 * time.Second
 	}
 	return d, nil
 }
@@ -70,6 +83,12 @@ type OutputStream struct {
 	conn *streamConn
 	err  error
 
+	// position is how much output has been received. pending, a part of buf,
+	// is the end of that: what the caller has not been given yet.
+	position     int64
+	buf, pending []byte
+
+	// offset is how much output the caller has been given.
 	offset   atomic.Int64
 	activity atomic.Int64
 }
@@ -79,8 +98,11 @@ var errStreamClosed = errors.New("herokubuild: the output stream is closed")
 // String names the stream by its address without the signature.
 func (s *OutputStream) String() string { return s.name }
 
-// Offset returns how many bytes of output have been read, those left out by
-// [StreamOptions].Offset included. Heartbeats do not count.
+// Offset returns how many bytes of output the caller has been given, those left
+// out by [StreamOptions].Offset included: what Read has returned, what the writer
+// of WriteTo has accepted, and the lines that Lines has yielded, with their ends.
+// A stream that is opened with this as its Offset continues with the next byte.
+// Heartbeats do not count.
 func (s *OutputStream) Offset() int64 { return s.offset.Load() }
 
 // LastActivity returns when output or a heartbeat last arrived; zero before the
@@ -102,34 +124,72 @@ func (s *OutputStream) Close() error {
 
 // Read reads output. It returns 0 bytes only with an error or for an empty p.
 //
-// Errors: io.EOF at the end of the output; the context's error; and a
-// [*StreamError] where the output cannot be read on, which matches
+// Errors: io.EOF at the end of the output, and never otherwise; the context's
+// error; and a [*StreamError] where the output cannot be read on, which matches
 // [ErrOutputTruncated] if the platform no longer has what was read so far.
 func (s *OutputStream) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	if len(s.pending) > 0 {
+		n := copy(p, s.pending)
+		s.give(n)
+		return n, nil
+	}
+	n, err := s.receive(p)
+	s.offset.Add(int64(n))
+	return n, err
+}
+
+// give takes the first n bytes of what is pending as given to the caller.
+func (s *OutputStream) give(n int) []byte {
+	given := s.pending[:n]
+	s.pending = s.pending[n:]
+	s.offset.Add(int64(n))
+	return given
+}
+
+// receive reads output from the network into p, which is not empty.
+func (s *OutputStream) receive(p []byte) (int, error) {
+	r := &s.resume
 	for s.err == nil {
 		if s.conn == nil {
 			s.conn, s.err = s.connect()
 			continue
 		}
+		var began time.Time
+		if r.over {
+			began = time.Now()
+		}
+		finite := s.conn.finite()
 		n, err := s.conn.read(p)
 		now := time.Now()
 		if n > 0 {
 			s.activity.Store(now.UnixNano())
 		}
-		if text := dropNULs(p[:n]); text == 0 && n > 0 {
-			s.heartbeat()
-			n = 0
-		} else {
-			n = text
+		text := dropNULs(p[:n])
+		r.nuls += int64(n - text)
+		switch {
+		case text > 0:
+			s.conn.moved = now
+		case n > 0:
+			s.heartbeat(now)
 		}
-		if n, err = s.conn.check(p[:n], err); n > 0 {
+		if n, err = s.conn.check(p[:text], err); n > 0 {
 			s.delivered(p[:n], now)
 		}
-		if err == nil && n == 0 {
+		switch {
+		case err != nil:
+		case n > 0:
+			s.watch(now)
+		default:
 			err = s.quiet()
+		}
+		if !began.IsZero() {
+			r.late.pending += now.Sub(began)
+		}
+		if text > 0 && !began.IsZero() && !r.late.came(text, n, finite, s.opts.FinalTimeout) {
+			err = errEndless
 		}
 		if err != nil {
 			s.conn.close()
@@ -144,25 +204,30 @@ func (s *OutputStream) Read(p []byte) (int, error) {
 	return 0, s.err
 }
 
-// WriteTo writes the output to w as it comes, until its end. It implements
-// io.WriterTo, so that io.Copy needs no buffer of its own.
+// Large enough that asking the kernel costs little against copying.
+const copyBuffer = 128 << 10
+
+// WriteTo writes the output to w as it comes, until its end, which is no error.
+// It implements io.WriterTo, so that io.Copy needs no buffer of its own. What w
+// did not accept is not lost: it is what the next Read, WriteTo or Lines begins
+// with.
 func (s *OutputStream) WriteTo(w io.Writer) (int64, error) {
-	// Large enough that asking the kernel costs little against copying.
-	buf := make([]byte, 128<<10)
 	var written int64
 	for {
-		n, err := s.Read(buf)
-		if n > 0 {
-			m, werr := w.Write(buf[:n])
-			written += int64(m)
-			if werr == nil && m < n {
-				werr = io.ErrShortWrite
-			}
-			if werr != nil {
-				return written, werr
+		if len(s.pending) > 0 {
+			n, err := writeAll(w, s.pending)
+			s.give(n)
+			written += int64(n)
+			if err != nil {
+				return written, err
 			}
 		}
-		if errors.Is(err, io.EOF) {
+		if len(s.buf) < copyBuffer {
+			s.buf = make([]byte, copyBuffer)
+		}
+		n, err := s.receive(s.buf)
+		s.pending = s.buf[:n]
+		if isEOF(err) {
 			return written, nil
 		}
 		if err != nil {
@@ -171,20 +236,40 @@ func (s *OutputStream) WriteTo(w io.Writer) (int64, error) {
 	}
 }
 
-// maxLine bounds what Lines keeps of a line without an end.
-const maxLine = 64 << 10
+var errInvalidWrite = errors.New("herokubuild: the writer returned an invalid count")
+
+// writeAll makes an error of a write that was not complete.
+func writeAll(w io.Writer, p []byte) (int, error) {
+	n, err := w.Write(p)
+	switch {
+	case n < 0 || n > len(p):
+		n = 0
+		if err == nil {
+			err = errInvalidWrite
+		}
+	case n < len(p) && err == nil:
+		err = io.ErrShortWrite
+	}
+	return n, err
+}
+
+// maxLine bounds the length of a line, longLine that with its end.
+const (
+	maxLine  = 64 << 10
+	longLine = maxLine + len("\r\n")
+)
 
 // Lines iterates over the lines of the output, without their ends ("\n" or
 // "\r\n"). A line is yielded when it is complete; one longer than 64 KiB in
-// several parts. An error ends the iteration; it comes with an empty line.
+// several parts. An error ends the iteration; it comes with an empty line. The
+// end of the output is none.
+//
+// A loop over Lines that was left can be continued by another one, or by Read or
+// WriteTo: it begins with the line after the last one that was yielded.
 func (s *OutputStream) Lines() iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		r := bufio.NewReaderSize(s, maxLine+len("\r\n"))
 		for {
-			line, err := r.ReadSlice('\n')
-			if errors.Is(err, bufio.ErrBufferFull) {
-				err = nil
-			}
+			line, err := s.line()
 			if len(line) > 0 {
 				text, whole := bytes.CutSuffix(line, []byte("\n"))
 				if whole {
@@ -194,7 +279,7 @@ func (s *OutputStream) Lines() iter.Seq2[string, error] {
 					return
 				}
 			}
-			if errors.Is(err, io.EOF) {
+			if isEOF(err) {
 				return
 			}
 			if err != nil {
@@ -205,12 +290,52 @@ func (s *OutputStream) Lines() iter.Seq2[string, error] {
 	}
 }
 
-// DropHeartbeats returns a reader of r without its NUL bytes, the platform's
-// heartbeats. It reads ahead of nothing, holds nothing back, and never returns
-// 0 bytes without an error, however many heartbeats there are.
-func DropHeartbeats(r io.Reader) io.Reader { return &heartbeatFilter{r} }
+// line returns the next line with its end, or what there is of it and why there
+// is no more.
+func (s *OutputStream) line() ([]byte, error) {
+	searched := 0
+	for {
+		within := s.pending[:min(len(s.pending), longLine)]
+		if i := bytes.IndexByte(within[searched:], '\n'); i >= 0 {
+			return s.give(searched + i + 1), nil
+		}
+		if len(within) == longLine {
+			return s.give(longLine), nil
+		}
+		searched = len(within)
+		if err := s.more(); err != nil {
+			return s.give(len(s.pending)), err
+		}
+	}
+}
 
-type heartbeatFilter struct{ r io.Reader }
+// more receives output in addition to what is pending, which is less than a long
+// line.
+func (s *OutputStream) more() error {
+	if len(s.buf) < longLine {
+		s.buf = append(make([]byte, 0, longLine), s.pending...)[:longLine]
+		s.pending = s.buf[:len(s.pending)]
+	}
+	if cap(s.pending) < longLine {
+		// It lies too far back in the buffer.
+		s.pending = s.buf[:copy(s.buf, s.pending)]
+	}
+	have := len(s.pending)
+	n, err := s.receive(s.pending[have:cap(s.pending)])
+	s.pending = s.pending[:have+n]
+	return err
+}
+
+// DropHeartbeats returns a reader of r without its NUL bytes, the platform's
+// heartbeats. It does not buffer, and never returns 0 bytes without an error,
+// however many heartbeats there are. Where r returns nothing and no error again
+// and again, the error is io.ErrNoProgress.
+func DropHeartbeats(r io.Reader) io.Reader { return &heartbeatFilter{r: r} }
+
+type heartbeatFilter struct {
+	r        io.Reader
+	progress progress
+}
 
 func (f *heartbeatFilter) Read(p []byte) (int, error) {
 	if len(p) == 0 {
@@ -218,6 +343,7 @@ func (f *heartbeatFilter) Read(p []byte) (int, error) {
 	}
 	for {
 		n, err := f.r.Read(p)
+		err = f.progress.check(n, err)
 		if n = dropNULs(p[:n]); n > 0 || err != nil {
 			return n, err
 		}

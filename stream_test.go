@@ -576,3 +576,30 @@ func (p *pieces) Read(b []byte) (int, error) {
 	}
 	return n, nil
 }
+
+// Heartbeats may come as fast as the network carries them, and are reported once
+// a second.
+func TestStreamReportsAFloodOfHeartbeatsOnceASecond(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		answer, w := live(200)
+		var at []time.Duration
+		started := time.Now()
+		s := newAPI(t).output(t.Context(), t, &herokubuild.StreamOptions{
+			OnHeartbeat: func(quiet time.Duration) {
+				assert.Equal(t, time.Since(started), quiet)
+				at = append(at, quiet)
+			},
+		}, answer)
+		go func() {
+			for range 50 {
+				time.Sleep(100 * time.Millisecond)
+				_, _ = w.Write([]byte{0})
+			}
+			_ = w.Close()
+		}()
+		_, err := io.ReadAll(s)
+		require.NoError(t, err)
+		assert.Equal(t, []time.Duration{100 * time.Millisecond, 1100 * time.Millisecond, 2100 * time.Millisecond, 3100 * time.Millisecond, 4100 * time.Millisecond}, at)
+	})
+}

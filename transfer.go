@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/go-retryablehttp"
 )
@@ -22,17 +24,21 @@ type UploadOptions struct {
 	Progress func(done, total int64)
 }
 
-// storageCall makes the retrier of a request to a signed URL. Nothing here ever
-// sees the API key.
-func (c *Client) storageCall(method string, signed SecretURL) *retrier {
+// storageCall makes the retrier of a request to a signed URL, of which the
+// statuses are those of success. Nothing here ever sees the API key.
+func (c *Client) storageCall(method string, signed SecretURL, statuses ...int) *retrier {
 	r := &retrier{
 		opts: c.retry, log: c.log, method: method, url: signed.String(),
 		// Putting the same bytes to the same address twice is putting them
 		// once.
 		idempotent: true,
 		secrets:    newRedactor(secretsOf(signed.Reveal())...),
+		success:    func(status int) bool { return slices.Contains(statuses, status) },
 	}
 	r.answered = func(r *retrier, status int, _ http.Header, body []byte) error {
+		if method == http.MethodGet && status >= 200 && status < 300 {
+			return &AnswerError{Method: method, Path: signed.String(), StatusCode: status, Err: errors.New("a response without an archive")}
+		}
 		e := newUploadError(method, signed, status, body, r.hide)
 		e.Attempts = r.attempts
 		return e
@@ -72,26 +78,56 @@ func (c *Client) putArchive(ctx context.Context, method string, signed SecretURL
 	// The network library may still be reading when an early refusal has been
 	// answered: the caller must not hear of that.
 	defer progress.shut()
-	body := retryablehttp.ReaderFunc(func() (io.Reader, error) {
+	var body sentBody
+	open := retryablehttp.ReaderFunc(func() (io.Reader, error) {
 		src, err := archive.Open()
 		if err != nil {
 			return nil, &ArgumentError{Name: "archive", Reason: "cannot be opened", Err: err}
 		}
-		return &exactReader{src: src, size: archive.Size, progress: &progress}, nil
+		if src == nil {
+			return nil, &ArgumentError{Name: "archive", Reason: "its Open function returns nothing"}
+		}
+		r := &exactReader{src: src, size: archive.Size, progress: &progress}
+		body.latest.Store(r)
+		return r, nil
 	})
-	req, err := c.storageRequest(ctx, method, signed, body)
+	req, err := c.storageRequest(ctx, method, signed, open)
 	if err != nil {
 		return err
 	}
 	// Without it the body goes out chunked, which the storage refuses.
 	req.ContentLength = archive.Size
 
-	resp, err := c.storageCall(method, signed).do(ctx, c.storage, req)
+	hc := *c.storage
+	body.next = hc.Transport
+	hc.Transport = &body
+	resp, err := c.storageCall(method, signed, http.StatusOK, http.StatusCreated, http.StatusNoContent).do(ctx, &hc, req)
 	if err != nil {
 		return err
 	}
 	_ = readErrorBody(resp)
 	return nil
+}
+
+// sentBody makes an error of a success that came before the archive had been
+// sent: the storage host does not have it.
+type sentBody struct {
+	next   http.RoundTripper
+	latest atomic.Pointer[exactReader]
+}
+
+var errAnsweredEarly = errors.New("the storage host reported success before it had the archive")
+
+func (b *sentBody) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := b.next.RoundTrip(req)
+	if err != nil || resp.StatusCode < 200 || resp.StatusCode >= 300 {
+		return resp, err
+	}
+	if r := b.latest.Load(); r == nil || r.done.Load() != r.size {
+		closeBody(resp)
+		return nil, errAnsweredEarly
+	}
+	return resp, nil
 }
 
 // openBlob asks for what a signed URL points to, from an offset on.
@@ -105,15 +141,16 @@ func (c *Client) openBlob(ctx context.Context, signed SecretURL, from int64) (*h
 	if from > 0 {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", from))
 	}
-	return c.storageCall(http.MethodGet, signed).do(ctx, c.storage, req)
+	return c.storageCall(http.MethodGet, signed, http.StatusOK, http.StatusPartialContent).do(ctx, c.storage, req)
 }
 
 // exactReader reads exactly size bytes of src and fails if there are fewer or
 // more: the network library would notice too, in words that quote the URL.
 type exactReader struct {
-	src      io.ReadCloser
-	size     int64
-	done     int64
+	src  io.ReadCloser
+	size int64
+	// done is read by another goroutine than the network's, too.
+	done     atomic.Int64
 	progress *progressGate
 }
 
@@ -139,22 +176,23 @@ func (g *progressGate) shut() {
 
 func (r *exactReader) Read(p []byte) (int, error) {
 	n, err := r.src.Read(p)
-	r.done += int64(n)
-	if r.done == r.size && err == nil {
+	done := r.done.Load() + int64(n)
+	if done == r.size && err == nil {
 		// A storage host that has the announced length has the archive: the
 		// last bytes are kept back until it is known that they are the last.
 		var more int
 		more, err = io.ReadFull(r.src, make([]byte, 1))
-		r.done += int64(more)
+		done += int64(more)
 	}
+	r.done.Store(done)
 	switch {
-	case r.done > r.size:
+	case done > r.size:
 		return 0, fmt.Errorf("the archive is longer than its %d bytes: %w", r.size, ErrArchiveChanged)
-	case errors.Is(err, io.EOF) && r.done < r.size:
-		return 0, fmt.Errorf("the archive ended after %d of its %d bytes: %w", r.done, r.size, ErrArchiveChanged)
+	case isEOF(err) && done < r.size:
+		return 0, fmt.Errorf("the archive ended after %d of its %d bytes: %w", done, r.size, ErrArchiveChanged)
 	}
 	if n > 0 {
-		r.progress.tell(r.done, r.size)
+		r.progress.tell(done, r.size)
 	}
 	return n, err
 }

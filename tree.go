@@ -110,7 +110,7 @@ func (d dirTree) readDir(name string, each func(e dirEntry) error) error {
 				return err
 			}
 		}
-		if errors.Is(err, io.EOF) {
+		if isEOF(err) {
 			return nil
 		}
 		if err != nil {

@@ -142,7 +142,7 @@ func copyAll(ctx context.Context, w io.Writer, f io.Reader) error {
 				return err
 			}
 		}
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF { //nolint:errorlint // A wrapped io.EOF is a failure below the reader.
 			return nil
 		}
 		if err != nil {
