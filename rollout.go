@@ -104,12 +104,32 @@ func (f *fanOut) releaseTo(ctx context.Context, t *target) error {
 		return err
 	}
 	f.log.emit(ctx, Event{Kind: EventReleaseCreated, App: t.out.App, Release: r})
-	if err := f.await(ctx, t); err != nil || f.opts.Verify == nil {
+	if err := f.reach(ctx, t); err != nil || f.opts.Verify == nil {
 		return err
 	}
 	err = f.verify(ctx, t)
 	f.log.emit(ctx, Event{Kind: EventVerified, App: t.out.App, Release: t.out.Release, Err: err})
 	return err
+}
+
+// reach waits for the app's release. One that was pending for some time may not be
+// what the app runs when it succeeds.
+func (f *fanOut) reach(ctx context.Context, t *target) error {
+	pending := !t.out.Release.Status.Final()
+	if err := f.await(ctx, t); err != nil || !pending || t.out.Release.Current {
+		return err
+	}
+	s, err := f.standing(ctx, t)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: v%d succeeded, whether the app runs it was not found out: %w", t.out.App, t.out.Release.Version, err)
+	case s.rolledBack:
+		t.out.RolledBack = s.by
+		return f.rolledBack(t)
+	case s.by != nil:
+		return s.superseded(t.out.App)
+	}
+	return nil
 }
 
 // notAttempted is the outcome of an app for which the context ended too early.
@@ -271,7 +291,7 @@ func (f *fanOut) observe(ctx context.Context, t *target) {
 	case s.by != nil:
 		t.out.Err = s.superseded(t.out.App)
 	case s.release.Status == StatusPending:
-		t.out.Err = f.await(ctx, t)
+		t.out.Err = f.reach(ctx, t)
 	default:
 		t.out.Err = releaseOutcome(t.out.App, s.release)
 	}
@@ -309,5 +329,5 @@ func (f *fanOut) reachOwn(ctx context.Context, t *target) error {
 	}
 	f.adopt(t, r)
 	f.log.emit(ctx, Event{Kind: EventReleaseCreated, App: t.out.App, Release: r})
-	return f.await(ctx, t)
+	return f.reach(ctx, t)
 }

@@ -215,6 +215,24 @@ func TestCallbacksThatPanic(t *testing.T) {
 	}
 }
 
+// So is a panic of what an upload calls, which the network library does in a
+// goroutine of its own.
+func TestUploadsThatPanic(t *testing.T) {
+	t.Parallel()
+	_, client := startPlatform(t, platform.Options{}, quickRetry())
+	good := archiveOf(t)
+	bad := *good
+	bad.Open = func() (io.ReadCloser, error) { return io.NopCloser(panicReader{}), nil }
+	assert.PanicsWithValue(t, "boom", func() { _, _ = client.Sources.Upload(t.Context(), &bad, nil) })
+	assert.PanicsWithValue(t, "boom", func() {
+		_, _ = client.Sources.Upload(t.Context(), good, &herokubuild.UploadOptions{Progress: func(int64, int64) { panic("boom") }})
+	})
+}
+
+type panicReader struct{}
+
+func (panicReader) Read([]byte) (int, error) { panic("boom") }
+
 // A writer that breaks the rules of io.Writer does not spoil the checkpoint.
 func TestAnOutputThatMiscounts(t *testing.T) {
 	t.Parallel()

@@ -71,10 +71,13 @@ func (c *Client) putArchive(ctx context.Context, method string, signed SecretURL
 	if err := archive.check(); err != nil {
 		return err
 	}
-	var progress progressGate
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	progress := progressGate{stop: stop}
 	if opts != nil {
 		progress.report = opts.Progress
 	}
+	defer progress.rethrow()
 	// The network library may still be reading when an early refusal has been
 	// answered: the caller must not hear of that.
 	defer progress.shut()
@@ -154,10 +157,43 @@ type exactReader struct {
 	progress *progressGate
 }
 
-// progressGate passes reports on until it is shut.
+// progressGate passes reports on until it is shut. The network library reads the
+// archive, and so reports, in a goroutine of its own, in which a panic of the
+// caller's code would end the process.
 type progressGate struct {
-	mu     sync.Mutex
-	report func(done, total int64)
+	// stop ends the upload.
+	stop context.CancelFunc
+
+	mu       sync.Mutex
+	report   func(done, total int64)
+	panicked any
+}
+
+var errArchivePanicked = errors.New("reading the archive panicked")
+
+// guard calls the caller's code. A panic ends the upload and is kept for rethrow.
+func (g *progressGate) guard(call func() (int, error)) (n int, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			g.mu.Lock()
+			g.panicked = v
+			g.mu.Unlock()
+			g.stop()
+			n, err = 0, errArchivePanicked
+		}
+	}()
+	return call()
+}
+
+// rethrow panics with what the caller's code panicked with, in the goroutine of
+// the caller.
+func (g *progressGate) rethrow() {
+	g.mu.Lock()
+	v := g.panicked
+	g.mu.Unlock()
+	if v != nil {
+		panic(v)
+	}
 }
 
 func (g *progressGate) tell(done, total int64) {
@@ -175,6 +211,10 @@ func (g *progressGate) shut() {
 }
 
 func (r *exactReader) Read(p []byte) (int, error) {
+	return r.progress.guard(func() (int, error) { return r.read(p) })
+}
+
+func (r *exactReader) read(p []byte) (int, error) {
 	n, err := r.src.Read(p)
 	done := r.done.Load() + int64(n)
 	if done == r.size && err == nil {
