@@ -385,6 +385,8 @@ func (s *resumeSoak) somebodyElse(checkpoint herokubuild.Checkpoint) {
 		_, err := s.others.Releases.Create(ctx, id, herokubuild.ReleaseCreateOptions{Slug: s.oldSlug, Description: "theirs"})
 		s.must(err)
 	case 1:
+		// A release that is under way had its reason before this one.
+		s.settle()
 		if before, err := s.others.Releases.Previous(ctx, id); err == nil {
 			s.did("somebody rolls %s back to v%d", app, before.Version)
 			_, err = s.others.Releases.Rollback(ctx, id, before.ID)
