@@ -463,8 +463,7 @@ func TestBuildCacheDeletedWhileInUse(t *testing.T) {
 		build, out := r.built(id)
 		require.Equal(t, "succeeded", build["status"], out)
 	}
-	old, _, _ := strings.Cut(dirs[0], " ")
-	kept, _, _ := strings.Cut(dirs[2], " ")
+	old, kept := strings.TrimSuffix(dirs[0], " 0"), strings.TrimSuffix(dirs[2], " 0")
 	assert.Equal(t, []string{old + " 0", old + " 1", kept + " 0", kept + " 1"}, dirs)
 	assert.NotEqual(t, old, kept)
 	assert.NoDirExists(t, old)

@@ -125,7 +125,7 @@ func TestReleasePhasesOfOneAppQueue(t *testing.T) {
 	r := start(t, platform.Options{})
 	dir := t.TempDir()
 	require.NoError(t, r.SetConfigVars("example-app", map[string]string{"DIR": dir}))
-	slug := r.byHand(`{"release":"mkdir $DIR/lock && sleep 0.02 && rmdir $DIR/lock"}`, targz(t, entry{name: "./app/", kind: '5'}))
+	slug := r.byHand(`{"release":"cd \"$DIR\" && mkdir lock && sleep 0.02 && rmdir lock"}`, targz(t, entry{name: "./app/", kind: '5'}))
 	var ids []string
 	for range 5 {
 		v := r.release("example-app", `{"slug":"`+slug+`"}`)
