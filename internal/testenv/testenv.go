@@ -2,6 +2,7 @@
 package testenv
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -83,14 +84,19 @@ func goCaches(set map[string]string) error {
 	if err != nil {
 		return nil //nolint:nilerr // nothing is built, then
 	}
-	for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH"} {
-		cmd := exec.Command(path, "env", name)
-		cmd.Dir = filepath.Dir(path) // not in a module, whose go.mod could choose another toolchain
-		out, err := cmd.Output()
-		if err != nil {
-			return fmt.Errorf("go env %s: %w", name, err)
-		}
-		set[name] = strings.TrimRight(string(out), "\r\n")
+	names := []string{"GOCACHE", "GOMODCACHE", "GOPATH"}
+	cmd := exec.CommandContext(context.Background(), path, append([]string{"env"}, names...)...)
+	cmd.Dir = filepath.Dir(path) // not in a module, whose go.mod could choose another toolchain
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("go env: %w", err)
+	}
+	values := strings.Split(strings.TrimRight(string(out), "\r\n"), "\n")
+	if len(values) != len(names) {
+		return fmt.Errorf("go env: unexpected output %q", out)
+	}
+	for i, name := range names {
+		set[name] = strings.TrimSuffix(values[i], "\r")
 	}
 	return nil
 }
