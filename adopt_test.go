@@ -159,6 +159,7 @@ func TestCheckpointOfAnotherSource(t *testing.T) {
 
 func TestCheckpointOfAnotherCommit(t *testing.T) {
 	t.Parallel()
+	needGit(t)
 	p, client := startPlatform(t, platform.Options{Builder: printing("compiled\n")})
 	dir := t.TempDir()
 	git(t, dir, "init", "-q")

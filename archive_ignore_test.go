@@ -1,57 +1,23 @@
 package herokubuild_test
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/herokubuild/herokubuild"
 )
-
-// isolateGit keeps the machine's and the user's settings out of git and of the
-// package alike, and skips where there is no git to compare with.
-func isolateGit(t testing.TB) {
-	t.Helper()
-	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("git is not installed: there is nothing to compare with")
-	}
-	home := t.TempDir()
-	t.Setenv("HOME", home)
-	t.Setenv("XDG_CONFIG_HOME", "")
-	t.Setenv("GIT_CONFIG_NOSYSTEM", "1")
-	for name, value := range map[string]string{
-		"GIT_AUTHOR_NAME": "A", "GIT_AUTHOR_EMAIL": "a@example.com", "GIT_COMMITTER_NAME": "A", "GIT_COMMITTER_EMAIL": "a@example.com",
-		"GIT_AUTHOR_DATE": "2024-01-02T03:04:05Z", "GIT_COMMITTER_DATE": "2024-01-02T03:04:05Z",
-	} {
-		t.Setenv(name, value)
-	}
-	for _, name := range []string{"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_COUNT"} {
-		t.Setenv(name, "")
-		require.NoError(t, os.Unsetenv(name))
-	}
-}
-
-// git runs git in a directory.
-func git(t testing.TB, dir string, args ...string) string {
-	t.Helper()
-	out, err := gitCommand(t, dir, args...).CombinedOutput()
-	require.NoError(t, err, "git %q: %s", args, out)
-	return string(out)
-}
-
-func gitCommand(t testing.TB, dir string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(t.Context(), "git", append([]string{"-c", "protocol.file.allow=always", "-C", dir}, args...)...)
-	return cmd
-}
 
 // gitList is what git would deploy: what it lists and is there.
 func gitList(t testing.TB, dir string) []string {
@@ -100,6 +66,24 @@ func (r tricky) name() string {
 	}
 	return r.pick("a", "b", "c", "foo", "bar", "foo.o", "bar.o", "a.txt", "b.txt", "Foo", "BAR", "node_modules", "build", "log",
 		"a b", "é", "日本", ".env", ".hidden", "x1", "x2", "foobar", "foo-bar", "#h", "!n")
+}
+
+// nameIn is a name that can be made in a directory: macOS refuses what is not
+// UTF-8.
+func (r tricky) nameIn(dir string) string {
+	name := r.name()
+	if utf8.ValidString(name) {
+		return name
+	}
+	probe := filepath.Join(dir, name)
+	err := os.Mkdir(probe, 0o755)
+	switch {
+	case err == nil:
+		_ = os.Remove(probe)
+	case !errors.Is(err, fs.ErrExist):
+		return strings.ToValidUTF8(name, "not UTF-8")
+	}
+	return name
 }
 
 func (r tricky) segment() string {
@@ -181,7 +165,7 @@ func (r tricky) fill(t *testing.T, dir string, depth int) []string {
 	t.Helper()
 	dirs := []string{dir}
 	for range 1 + r.IntN(5) {
-		path := filepath.Join(dir, r.name())
+		path := filepath.Join(dir, r.nameIn(dir))
 		if _, err := os.Lstat(path); err == nil {
 			continue
 		}
@@ -264,7 +248,7 @@ func (r tricky) track(t *testing.T, dir string) {
 		case 1:
 			require.NoError(t, os.Remove(path))
 			require.NoError(t, os.Mkdir(path, 0o755))
-			require.NoError(t, os.WriteFile(filepath.Join(path, r.name()), nil, 0o644))
+			require.NoError(t, os.WriteFile(filepath.Join(path, r.nameIn(path)), nil, 0o644))
 		}
 	}
 }
@@ -290,15 +274,16 @@ func comparePacked(t *testing.T, seed uint64) {
 	dir := r.repository(t)
 	want := gitList(t, dir)
 	if len(want) == 0 {
-		_, err := herokubuild.ArchiveDir(t.Context(), dir, nil)
+		archive, err := herokubuild.ArchiveDir(t.Context(), dir, nil)
 		if err != nil {
 			requireInvalid(t, err, "dir")
 			return
 		}
+		defer archive.Close()
 		// The directory itself is ignored, and packed because it was named.
+		// Git itself says where it is: the two may spell one path differently.
 		top := strings.TrimSpace(git(t, dir, "rev-parse", "--show-toplevel"))
-		rel, err := filepath.Rel(top, dir)
-		require.NoError(t, err)
+		rel := strings.TrimSuffix(git(t, dir, "rev-parse", "--show-prefix"), "/\n")
 		require.NoError(t, gitCommand(t, top, "check-ignore", "-q", "--", "./"+rel).Run(), "seed %d: %s is not ignored, and git lists nothing", seed, rel)
 		return
 	}

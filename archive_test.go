@@ -146,7 +146,7 @@ func TestArchiveDirRefuses(t *testing.T) {
 			assert.Nil(t, a)
 			requireInvalid(t, err, "dir")
 			if bad != "" && !strings.Contains(bad, "\x00") {
-				assert.Contains(t, err.Error(), bad[:min(len(bad), 70)])
+				assert.Contains(t, err.Error(), filepath.Base(bad))
 			}
 		})
 	}

@@ -182,7 +182,7 @@ func TestBuildAndReleaseTellsOfHeartbeats(t *testing.T) {
 			}
 		}),
 	})
-	dir := sourceDir(t, map[string]string{"Procfile": "release: echo migrating; while ! [ -e " + heard + " ]; do sleep 0.01; done\n"})
+	dir := sourceDir(t, map[string]string{"Procfile": "release: while ! [ -e '" + heard + "' ]; do sleep 0.01; done\n"})
 	var builds, releases []herokubuild.Event
 	_, err := client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
 		BuildApp: "example-app", Dir: dir, Timeout: time.Minute,

@@ -210,7 +210,7 @@ func (s *soak) run() {
 	}
 
 	opts := herokubuild.BuildAndReleaseOptions{
-		BuildApp: "app-1", ReleaseTo: apps[1:], Archive: archive, IdleTimeout: 250 * time.Millisecond,
+		BuildApp: "app-1", ReleaseTo: apps[1:], Archive: archive, IdleTimeout: 2 * time.Second,
 		Output: writer(s.output.Write),
 		OnEvent: func(_ context.Context, e herokubuild.Event) error {
 			if e.Kind == herokubuild.EventOutputLost && e.App == "app-1" && e.Release == nil {

@@ -5,7 +5,6 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/herokubuild/herokubuild/internal/clean"
 )
@@ -121,15 +120,17 @@ func checkChecksum(field, sum string) error {
 	return nil
 }
 
-// quote shows a caller's own value in an error, cut to a readable length.
+// quote shows a caller's own value in an error, clipped to a readable length.
 func quote(s string) string {
-	const most = 80
-	if len(s) > most {
-		cut := most
-		for cut > 0 && !utf8.RuneStart(s[cut]) {
-			cut--
-		}
-		s = s[:cut] + "…"
+	return `"` + clean.Line(clipMiddle(s)) + `"`
+}
+
+// clipMiddle shortens a long text in its middle. More of the end is kept than of
+// the start, because a path ends in the name of the file.
+func clipMiddle(s string) string {
+	const start, end = 24, 56
+	if len(s) <= start+end {
+		return s
 	}
-	return `"` + clean.Line(s) + `"`
+	return strings.ToValidUTF8(s[:start], "") + "…" + strings.ToValidUTF8(s[len(s)-end:], "")
 }

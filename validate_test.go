@@ -1,9 +1,15 @@
 package herokubuild_test
 
 import (
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/herokubuild/herokubuild"
 )
 
 // What is refused before anything is sent is what the schema's own patterns
@@ -43,4 +49,25 @@ func TestNamesAndIDs(t *testing.T) {
 			requireInvalid(t, err, "build")
 		}
 	}
+}
+
+// A long path is shortened in an error, but neither its start nor the name of
+// the file is cut off, and no character is cut in two.
+func TestLongValuesKeepTheirEnd(t *testing.T) {
+	t.Parallel()
+	for shift := range 4 {
+		dir := "start-of-it" + strings.Repeat("x", shift) + strings.Repeat("/é日本", 500)
+		_, err := herokubuild.ArchiveFile(t.Context(), filepath.FromSlash(dir+"/the-source-of-it.tgz"))
+		text := requireInvalid(t, err, "archive").Reason
+		assert.True(t, utf8.ValidString(text), text)
+		assert.NotContains(t, text, string(utf8.RuneError))
+		assert.Contains(t, text, "start-of-it")
+		assert.Contains(t, text, `the-source-of-it.tgz"`)
+		assert.Less(t, len(text), 200)
+	}
+
+	// What is short is shown whole.
+	short := strings.Repeat("x", 80)
+	_, err := herokubuild.ArchiveFile(t.Context(), short)
+	assert.Contains(t, requireInvalid(t, err, "archive").Reason, `"`+short+`"`)
 }

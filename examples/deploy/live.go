@@ -68,7 +68,7 @@ func (a *appLine) String() string {
 }
 
 func newLive(stdout, stderr io.Writer, p *progress) *live {
-	l := &live{out: stdout, w: stderr, color: os.Getenv("NO_COLOR") == "", progress: p}
+	l := &live{out: stdout, w: stderr, color: os.Getenv("NO_COLOR") == "" && styled(stderr), progress: p}
 	if terminal(stdout) {
 		l.out = nil
 	}

@@ -116,11 +116,6 @@ func regular(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-func runnable(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
-}
-
 func buildInline(ctx context.Context, j *Job) error {
 	j.printf("-----> Using buildpack: https://github.com/kr/heroku-buildpack-inline\n-----> Inline app detected\n")
 	if err := j.Run(ctx, nil, filepath.Join(j.BuildDir, "bin", "compile"), j.BuildDir, j.CacheDir, j.EnvDir); err != nil {

@@ -18,7 +18,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -169,7 +168,7 @@ func TestFaultsBeforeAndAfterActing(t *testing.T) {
 			for i, a := range acts {
 				got, err := r.try(a.method, a.url, a.body)
 				if c.status == 0 {
-					require.ErrorIs(t, err, syscall.ECONNRESET, a.name)
+					require.ErrorIs(t, err, errReset, a.name)
 				} else {
 					require.NoError(t, err, a.name)
 					assert.Equal(t, c.status, got.status, a.name)
@@ -240,7 +239,7 @@ func TestFaultLostOnReads(t *testing.T) {
 		for _, f := range []platform.Fault{{Lost: true}, {CutRequestAfter: 1}} {
 			r.SetFaults(always(host, "GET", f))
 			a, err := r.try("GET", u, "")
-			require.ErrorIs(t, err, syscall.ECONNRESET, host)
+			require.ErrorIs(t, err, errReset, host)
 			assert.Zero(t, a.status, host)
 		}
 	}
@@ -285,7 +284,7 @@ func TestFaultCutRequestInTheMiddle(t *testing.T) {
 		_, err = fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: %s\r\nAccept: %s\r\nContent-Length: 1000\r\n\r\n0123456789", a.method, u.RequestURI(), u.Host, accept)
 		require.NoError(t, err)
 		got, err := io.ReadAll(c)
-		require.ErrorIs(t, err, syscall.ECONNRESET, a.name)
+		require.ErrorIs(t, err, errReset, a.name)
 		assert.Empty(t, got, a.name)
 		require.NoError(t, c.Close())
 		assert.False(t, a.done(), a.name)

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -189,8 +190,18 @@ func targz(t *testing.T, entries ...entry) []byte {
 	return b.Bytes()
 }
 
+// needUnix skips a test that runs shell scripts, tar or programs that it builds
+// as they are run on Heroku.
+func needUnix(t *testing.T) {
+	t.Helper()
+	if runtime.GOOS == "windows" {
+		t.Skip("needs a POSIX system: it runs shell scripts and programs built for one")
+	}
+}
+
 // inline is an app that is compiled by the given shell script.
 func inline(t *testing.T, script string, more ...entry) []byte {
 	t.Helper()
+	needUnix(t)
 	return targz(t, append([]entry{{name: "./bin/compile", body: "#!/bin/sh\nset -e\n" + script, mode: 0o755}, {name: "./README", body: "hello"}}, more...)...)
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"time"
 )
 
@@ -16,10 +17,11 @@ const drain = 2 * time.Second
 // credentials.
 func baseEnv(home, tmp string) []string {
 	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + tmp}
-	// Without these nothing runs on Windows.
-	for _, k := range []string{"SYSTEMROOT", "COMSPEC", "PATHEXT"} {
-		if v, ok := os.LookupEnv(k); ok {
-			env = append(env, k+"="+v)
+	if runtime.GOOS == "windows" {
+		// Its own names for the two, and what nothing runs without.
+		env = append(env, "USERPROFILE="+home, "TMP="+tmp, "TEMP="+tmp)
+		for _, k := range []string{"SYSTEMROOT", "COMSPEC", "PATHEXT"} {
+			env = append(env, k+"="+os.Getenv(k))
 		}
 	}
 	return env
@@ -33,18 +35,29 @@ func run(ctx context.Context, dir string, env []string, out io.Writer, name stri
 		return err
 	}
 	defer pr.Close() //nolint:errcheck // only read
+	name, args, err = command(name, args)
+	if err != nil {
+		_ = pw.Close()
+		return err
+	}
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir, cmd.Env = dir, env
 	// One pipe, and a file rather than a Writer: then Wait does not wait for
 	// grandchildren that hold it, and the two outputs keep their order.
 	cmd.Stdout, cmd.Stderr = pw, pw
-	ownGroup(cmd)
-	cmd.Cancel = func() error { return killGroup(cmd.Process) }
+	g, err := newGroup(cmd)
+	if err != nil {
+		_ = pw.Close()
+		return err
+	}
+	defer g.close()
+	cmd.Cancel = func() error { return g.kill(cmd.Process) }
 	err = cmd.Start()
 	_ = pw.Close()
 	if err != nil {
 		return err
 	}
+	g.started(cmd.Process)
 
 	copied := make(chan error, 1)
 	go func() {
@@ -54,7 +67,7 @@ func run(ctx context.Context, dir string, env []string, out io.Writer, name stri
 		copied <- err
 	}()
 	err = cmd.Wait()
-	_ = killGroup(cmd.Process)
+	_ = g.kill(cmd.Process)
 	// Whoever has left the group may hold the pipe for ever. Not all systems
 	// have deadlines for pipes.
 	_ = pr.SetReadDeadline(time.Now().Add(drain))

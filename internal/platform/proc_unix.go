@@ -8,8 +8,27 @@ import (
 	"syscall"
 )
 
-// ownGroup puts a program into a process group of its own.
-func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+// group is a program with all its descendants that stayed in its process group.
+type group struct{}
 
-// killGroup kills a program with all its descendants that stayed in its group.
-func killGroup(p *os.Process) error { return syscall.Kill(-p.Pid, syscall.SIGKILL) }
+// newGroup puts a program that has not been started into a group of its own.
+func newGroup(cmd *exec.Cmd) (group, error) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return group{}, nil
+}
+
+// started has nothing to do here: the group begins with the program.
+func (group) started(*os.Process) {}
+
+func (group) kill(p *os.Process) error { return syscall.Kill(-p.Pid, syscall.SIGKILL) }
+
+func (group) close() {}
+
+// command returns what runs a program, which is the program itself.
+func command(name string, args []string) (string, []string, error) { return name, args, nil }
+
+// runnable reports whether a file is a program.
+func runnable(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
+}

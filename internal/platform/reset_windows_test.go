@@ -1,0 +1,5 @@
+package platform_test
+
+import "syscall"
+
+const errReset = syscall.WSAECONNRESET
