@@ -148,6 +148,7 @@ func (d *deploy) findBuild(ctx context.Context, id sourceIdentity) (*Build, erro
 			return b, nil
 		case perhapsOurs:
 			unclear = b
+		case notOurs:
 		}
 	}
 	if unclear != nil {
@@ -291,6 +292,7 @@ func (s *standing) replace(newer []*Release) {
 			succeeded, expected = append(succeeded, r), append(expected, r)
 		case StatusPending:
 			expected, pending = append(expected, r), r
+		case StatusFailed, StatusExpired:
 		}
 	}
 	s.by, s.rolledBack = replacedBy(s.release, succeeded)

@@ -276,7 +276,7 @@ func (e *DeployError) Error() string {
 	case e.CancelErr != nil:
 		text += " (build " + b.ID + " may still be running: canceling it: " + e.CancelErr.Error() + ")"
 	}
-	return clean.Line(redactText(text))
+	return clean.Line(clean.Uncolored(redactText(text)))
 }
 
 // Unwrap returns the cause.

@@ -48,7 +48,7 @@ func (d *deploy) follow(ctx context.Context, b *Build) *buildOutput {
 		defer close(o.done)
 		stream, err := d.client.Builds.follow(ctx, b, opts, get)
 		if err == nil {
-			_, err = stream.WriteTo(o)
+			_, err = stream.WriteTo(o) //nolint:contextcheck // It has the context that it was opened with.
 			_ = stream.Close()
 		}
 		o.lost = err

@@ -737,8 +737,9 @@ func decodable(t reflect.Type) bool {
 		return t.NumMethod() == 0
 	case reflect.Pointer, reflect.Slice, reflect.Array:
 		return decodable(t.Elem())
+	default:
+		return true
 	}
-	return true
 }
 
 // checkPath refuses a path that would leave the API's host or climb out of the

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"net/http"
-	"strings"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
@@ -151,7 +150,7 @@ func TestArchivesWithAContentEncoding(t *testing.T) {
 				var unusable *herokubuild.AnswerError
 				require.ErrorAs(t, err, &unusable)
 				assert.Equal(t, 200, unusable.StatusCode)
-				assert.False(t, strings.Contains(err.Error(), "Signature"))
+				assert.NotContains(t, err.Error(), "Signature")
 			}
 		})
 	}

@@ -158,7 +158,7 @@ func (e *FanOutError) Error() string {
 	if e.Err != nil {
 		text += ": " + strings.TrimPrefix(e.Err.Error(), "herokubuild: ")
 	}
-	return clean.Line(redactText(text))
+	return clean.Line(clean.Uncolored(redactText(text)))
 }
 
 // isCause reports whether an app's error is one of its own, and not the

@@ -70,7 +70,7 @@ func (f *follower) output(ctx context.Context, out *AppRelease, get func(context
 		return err
 	}
 	defer func() { _ = stream.Close() }()
-	for line, err := range stream.Lines() {
+	for line, err := range stream.Lines() { //nolint:contextcheck // It has the context that it was opened with.
 		if err != nil {
 			return err
 		}

@@ -63,20 +63,6 @@ func (s ReleasesService) ImageID(ctx context.Context, app, idOrDigest string) (s
 	}
 }
 
-// withImageID returns the options with an image's id in place of its digest, so that
-// madeFrom can recognize the release.
-func (s ReleasesService) withImageID(ctx context.Context, app string, o ReleaseCreateOptions) (ReleaseCreateOptions, error) {
-	if !isDigest(o.OCIImage) {
-		return o, nil
-	}
-	id, err := s.ImageID(ctx, app, o.OCIImage)
-	if err != nil {
-		return o, err
-	}
-	o.OCIImage = id
-	return o, nil
-}
-
 func (r *Release) artifact(kind string) string {
 	i := slices.IndexFunc(r.Artifacts, func(a Artifact) bool { return a.Type == kind })
 	if i < 0 {

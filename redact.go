@@ -282,17 +282,17 @@ func unescape(s spelled) (next spelled, changed bool) {
 // unescapeOne undoes the escape that text begins with: of a URL, of HTML and XML,
 // or of JSON and the like. n is its length, 0 if there is none.
 func unescapeOne(text []byte) (c string, n int) {
-	hex := func(from, digits int) (uint64, bool) {
+	hex := func(from, digits int) (rune, bool) {
 		if len(text) < from+digits {
 			return 0, false
 		}
-		v, err := strconv.ParseUint(string(text[from:from+digits]), 16, 32)
-		return v, err == nil
+		v, err := strconv.ParseInt(string(text[from:from+digits]), 16, 32)
+		return rune(v), err == nil && v >= 0
 	}
 	switch text[0] {
 	case '%':
 		if v, ok := hex(1, 2); ok {
-			return string([]byte{byte(v)}), 3
+			return string([]byte{byte(v)}), 3 //nolint:gosec // It has two digits.
 		}
 	case '&':
 		const longest = 12
@@ -307,11 +307,11 @@ func unescapeOne(text []byte) (c string, n int) {
 		switch text[1] {
 		case 'u':
 			if v, ok := hex(2, 4); ok {
-				return string(utf8.AppendRune(nil, rune(v))), 6
+				return string(utf8.AppendRune(nil, v)), 6
 			}
 		case 'x':
 			if v, ok := hex(2, 2); ok {
-				return string([]byte{byte(v)}), 4
+				return string([]byte{byte(v)}), 4 //nolint:gosec // It has two digits.
 			}
 		case '/', '\\', '"', '\'', '&', '=', '?':
 			return string(text[1:2]), 2

@@ -63,7 +63,7 @@ type ReleaseCreateOptions struct {
 }
 
 // madeFrom reports whether a release is of this slug or image. Releases do not name
-// their image by its digest: see withImageID.
+// their image by its digest: see [ReleasesService.ImageID].
 func (o ReleaseCreateOptions) madeFrom(r *Release) bool {
 	if o.Slug != "" {
 		return strings.EqualFold(r.Slug.ID, o.Slug)

@@ -401,7 +401,7 @@ func localName(name string) (string, error) {
 	windows := runtime.GOOS == "windows"
 	local, err := filepath.Localize(name)
 	switch {
-	case err == nil && !(windows && changedByWindows(name)):
+	case err == nil && (!windows || !changedByWindows(name)):
 		return local, nil
 	case windows && !meantForWindows(name):
 		return "", &UnpackError{Reason: "a name that Windows does not have", Err: ErrUnsupportedName}

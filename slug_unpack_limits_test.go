@@ -58,7 +58,6 @@ func TestUnpackSlugMemory(t *testing.T) {
 		entries = append(entries, dirEntry(base+fmt.Sprint(i)))
 	}
 	archive := slugOf(t, entries...)
-	entries = nil
 	heap := func() int64 {
 		runtime.GC()
 		var m runtime.MemStats

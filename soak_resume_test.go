@@ -221,6 +221,9 @@ func (s *resumeSoak) lives() ([]herokubuild.AppRelease, error) {
 	for range 1 + s.intN(4) {
 		s.trouble()
 		checkpoint = s.life(checkpoint)
+		if len(checkpoint.Apps) == 0 {
+			s.restoreNames()
+		}
 		for range s.intN(3) {
 			s.somebodyElse(checkpoint)
 		}
@@ -230,14 +233,15 @@ func (s *resumeSoak) lives() ([]herokubuild.AppRelease, error) {
 	s.mu.Lock()
 	clear(s.unhealthy)
 	s.mu.Unlock()
-	for _, app := range s.apps {
-		s.must(s.p.SetConfigVars(s.ids[app], map[string]string{"FAIL": ""}))
-	}
 	client, done := s.process(nil)
 	defer done()
 	var outcomes []herokubuild.AppRelease
 	var err error
-	for call := range 3 {
+	for call := range 4 {
+		for _, app := range s.apps {
+			// A rollback brings config vars back, too.
+			s.must(s.p.SetConfigVars(s.ids[app], map[string]string{"FAIL": ""}))
+		}
 		finishing := len(checkpoint.Rollbacks) > 0
 		outcomes, err = s.call(s.t.Context(), client, checkpoint, nil)
 		s.did("last call %d: %v", call, err)
@@ -254,6 +258,21 @@ func (s *resumeSoak) lives() ([]herokubuild.AppRelease, error) {
 		s.check(out.Err == nil || errors.Is(out.Err, herokubuild.ErrSuperseded) || keptBack, "%s, with nothing wrong: %v", out.App, out.Err)
 	}
 	return outcomes, err
+}
+
+// restoreNames is for a deploy that starts from scratch, which knows its apps by
+// name.
+func (s *resumeSoak) restoreNames() {
+	for _, app := range s.apps {
+		id := s.p.AppID(app)
+		if id == s.ids[app] {
+			continue
+		}
+		if id != "" {
+			s.must(s.p.Rename(id, fmt.Sprintf("another-%d", s.intN(1_000_000_000))))
+		}
+		s.must(s.p.Rename(s.ids[app], app))
+	}
 }
 
 // trouble decides what goes wrong with the apps.

@@ -125,7 +125,7 @@ func TestStreamThatGoesOnAfterTheEnd(t *testing.T) {
 				s := h.open(t.Context(), t, nil)
 				n, err := s.WriteTo(io.Discard)
 				requireStreamError(t, err)
-				assert.EqualValues(t, s.Offset(), n, "what came is delivered")
+				assert.Equal(t, s.Offset(), n, "what came is delivered")
 				assert.LessOrEqual(t, time.Since(h.started), tt.within)
 			})
 		})

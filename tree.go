@@ -561,9 +561,7 @@ func (w *walker) noRepository(dir string, err error) error {
 // argumentError is an error with its cause in its text.
 func argumentError(name, reason string, err error) error {
 	cause := err
-	var path *fs.PathError
-	if errors.As(err, &path) && cause == error(path) {
-		// The path is in the reason.
+	if path, ok := err.(*fs.PathError); ok { //nolint:errorlint // Only err itself: its path is in the reason.
 		cause = path.Err
 	}
 	return &ArgumentError{Name: name, Reason: reason + ": " + oneLine(cause.Error()), Err: err}

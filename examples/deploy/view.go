@@ -151,6 +151,8 @@ func (v *view) event(_ context.Context, e herokubuild.Event) error {
 		if e.Err != nil {
 			v.warn(fmt.Sprintf("%s  v%d is not well: %v", e.App, e.Release.Version, e.Err))
 		}
+	case herokubuild.EventRollback:
+		v.note("rolling back")
 	case herokubuild.EventRolledBack:
 		if e.Err != nil {
 			v.warn(fmt.Sprintf("%s  is not rolled back: %v", e.App, e.Err))

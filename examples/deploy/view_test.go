@@ -226,6 +226,6 @@ func TestNothingSteersTheTerminal(t *testing.T) {
 	p := newProgress()
 	v := &view{teller: newLive(&out, &errs, p), progress: p, s: &settings{app: evil}}
 	v.explain(failed)
-	v.teller.close()
+	v.close()
 	clean(t, errs.String())
 }

@@ -44,8 +44,8 @@ func TestADeployIsOneTrace(t *testing.T) {
 	want := map[string]string{
 		"check": "deploy example-app", "pack": "deploy example-app", "upload": "deploy example-app",
 		"build": "deploy example-app", "release": "deploy example-app",
-		"GET /apps/other-app": "check", "POST /sources": "upload", "POST /apps/example-app/builds": "build",
-		"POST /apps/other-app/releases": "release", "release example-app": "release", "release other-app": "release",
+		"GET /apps/other-app": "check", "POST /sources": "upload", "POST /apps/{id}/builds": "build",
+		"POST /apps/{id}/releases": "release", "release example-app": "release", "release other-app": "release",
 	}
 	for _, s := range shown.spans {
 		if parent, ok := want[s.Name()]; ok {

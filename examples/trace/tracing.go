@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net/http"
+	"regexp"
 	"sync"
 
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
@@ -29,13 +30,17 @@ type tracing struct {
 }
 
 func newTracing(provider *sdktrace.TracerProvider, next http.RoundTripper) *tracing {
+	ids := regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 	return &tracing{
 		tracer: provider.Tracer("example.com/deploy"),
 		next: otelhttp.NewTransport(unmask{next},
 			otelhttp.WithTracerProvider(provider),
 			// Storage hosts have no business with our trace.
 			otelhttp.WithPropagators(propagation.NewCompositeTextMapPropagator()),
-			otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return r.Method + " " + r.URL.Path }),
+			otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string {
+				// A span's name is the route, without the ids in it.
+				return r.Method + " " + ids.ReplaceAllString(r.URL.Path, "{id}")
+			}),
 		),
 		releases: map[string]trace.Span{},
 	}

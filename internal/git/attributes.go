@@ -112,10 +112,7 @@ func (a *Attributes) add(line string) {
 	if line == "" || line[0] == '#' {
 		return
 	}
-	name, rest, ok := attributePattern(line)
-	if !ok {
-		return
-	}
+	name, rest := attributePattern(line)
 	if macro, ok := strings.CutPrefix(name, "[attr]"); ok {
 		if macro == "" {
 			rest = strings.TrimLeft(rest, blank)
@@ -151,10 +148,10 @@ func cutBlank(s string) (before, after string) {
 }
 
 // attributePattern takes the pattern off a line; it may be quoted.
-func attributePattern(line string) (pattern, rest string, ok bool) {
+func attributePattern(line string) (pattern, rest string) {
 	if line[0] != '"' {
 		pattern, rest = cutBlank(line)
-		return pattern, rest, true
+		return pattern, rest
 	}
 	for i := 1; i < len(line); i++ {
 		switch line[i] {
@@ -166,23 +163,23 @@ func attributePattern(line string) (pattern, rest string, ok bool) {
 			if err != nil {
 				// As git, take it for a pattern that has quotes.
 				pattern, rest = cutBlank(line)
-				return pattern, rest, true
+				return pattern, rest
 			}
-			return pattern, line[i+1:], true
+			return pattern, line[i+1:]
 		}
 	}
 	pattern, rest = cutBlank(line)
-	return pattern, rest, true
+	return pattern, rest
 }
 
 func parseAttributes(text string) ([]attribute, bool) {
 	var set []attribute
 	for word := range strings.FieldsFuncSeq(text, func(r rune) bool { return strings.ContainsRune(blank, r) }) {
 		a := attribute{value: attrTrue}
-		switch {
-		case word[0] == '-':
+		switch word[0] {
+		case '-':
 			a.name, a.value = word[1:], attrFalse
-		case word[0] == '!':
+		case '!':
 			a.name, a.value = word[1:], attrNone
 		default:
 			var ok bool

@@ -354,7 +354,8 @@ func parseConfig(path string, data []byte, set func(name string, s setting) erro
 			comment = true
 			continue
 		}
-		line, ok := s.line, true
+		line := s.line
+		var ok bool
 		if c == '[' {
 			section, ok = s.section()
 		} else {

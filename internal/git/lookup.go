@@ -98,7 +98,7 @@ func (x *Index) within(path string) (*Index, error) {
 	if x.sparse == nil {
 		return x, nil
 	}
-	for i := 0; i < len(path); i++ {
+	for i := range len(path) {
 		if path[i] != '/' {
 			continue
 		}

@@ -89,7 +89,7 @@ func TestAProgramEndsWithWhatItHasStarted(t *testing.T) {
 			end(conns["parent\n"], cancel)
 			_, err = conns["child\n"].Read(make([]byte, 1))
 			require.Error(t, err)
-			assert.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the child lives")
+			require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the child lives")
 			assert.Equal(t, name == "canceled", <-ended != nil)
 		})
 	}
