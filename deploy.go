@@ -40,6 +40,9 @@ type deploy struct {
 	// is when its last request has had its effect, if any.
 	resumed   bool
 	settledAt time.Time
+	// unsearched says that an earlier call may have started a build that has
+	// not been searched for yet.
+	unsearched bool
 }
 
 func newDeploy(c *Client, opts BuildAndReleaseOptions, giveUp context.CancelCauseFunc) *deploy {
@@ -52,7 +55,7 @@ func newDeploy(c *Client, opts BuildAndReleaseOptions, giveUp context.CancelCaus
 	return &deploy{
 		client: c, opts: opts, result: new(Result), ids: map[string]string{},
 		log:       newEventLog(c, opts.OnEvent, giveUp, checkpoint),
-		settledAt: settledAt(c, opts.Checkpoint),
+		settledAt: settledAt(c, opts.Checkpoint), unsearched: opts.Checkpoint.attaches(),
 	}
 }
 
@@ -136,7 +139,7 @@ func (d *deploy) settle(err error) {
 	d.log.note(func(c *Checkpoint) {
 		c.Done = err == nil
 		c.Settled = err == nil || !errors.Is(err, ErrMaybeApplied) && !time.Now().Before(d.settledAt)
-		if c.Build == "" && c.Settled {
+		if c.Build == "" && c.Settled && !d.unsearched {
 			// No build was started: there is nothing to resume.
 			*c = Checkpoint{}
 		}
@@ -164,8 +167,11 @@ func (d *deploy) attach(ctx context.Context) (*Build, error) {
 			return d.findBuild(ctx, identityOf(c))
 		})
 	}
-	if b == nil || err != nil {
+	if err != nil {
 		return nil, err
+	}
+	if d.unsearched = false; b == nil {
+		return nil, nil
 	}
 	d.resumed = true
 	d.result.Version, d.result.Checksum = cmp.Or(c.Version, b.SourceBlob.Version), cmp.Or(c.Checksum, b.SourceBlob.Checksum)
