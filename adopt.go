@@ -114,14 +114,14 @@ func (id sourceIdentity) judge(b *Build) verdict {
 	switch {
 	case described && strings.HasSuffix(blob.VersionDescription, id.token+")"):
 		return ours
-	case described, slices.Contains(id.before, b.ID), blob.Version != id.version:
+	case described, slices.Contains(id.before, b.ID), blob.Version != "" && blob.Version != id.version:
 		return notOurs
 	case id.checksum != "" && blob.Checksum != "" && blob.Checksum != id.checksum:
 		return notOurs
-	case blob.URL == "":
-		return perhapsOurs
-	case !id.hasURL(blob.URL):
+	case blob.URL != "" && !id.hasURL(blob.URL):
 		return notOurs
+	case blob.URL == "", blob.Version != id.version && id.token != "":
+		return perhapsOurs
 	}
 	return ours
 }
@@ -188,7 +188,11 @@ func sourceDigest(u SecretURL) string {
 	if err != nil {
 		return ""
 	}
-	query := parsed.Query()
+	// The parser leaves out what it cannot read, as semicolons.
+	query, err := url.ParseQuery(parsed.RawQuery)
+	if err != nil {
+		query = rawQuery(parsed.RawQuery)
+	}
 	azure := query.Has("sig")
 	for name := range query {
 		if isSignature(name, azure) {
@@ -197,6 +201,16 @@ func sourceDigest(u SecretURL) string {
 	}
 	sum := sha256.Sum256([]byte(sourceAddress(u) + "?" + query.Encode()))
 	return hex.EncodeToString(sum[:])
+}
+
+// rawQuery splits a query that the parser does not read as a whole.
+func rawQuery(query string) url.Values {
+	values := url.Values{}
+	for part := range strings.SplitSeq(query, "&") {
+		name, value, _ := strings.Cut(part, "=")
+		values.Add(name, value)
+	}
+	return values
 }
 
 // isSignature reports whether a parameter grants access instead of naming a

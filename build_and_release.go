@@ -144,6 +144,9 @@ func (o *BuildAndReleaseOptions) checkSameSource() error {
 	if !c.attaches() {
 		return nil
 	}
+	if c.SourceDigest != "" && c.Checksum == "" && (o.Dir != "" || o.Archive != nil) {
+		return mismatch("the URL "+quote(c.Source), "something to upload")
+	}
 	checksum, address, digest := o.SourceChecksum, "", ""
 	if o.Archive != nil {
 		checksum = o.Archive.Checksum()

@@ -73,3 +73,28 @@ func TestABuildThatSeemsPendingAgain(t *testing.T) {
 		require.ErrorIs(t, err, herokubuild.ErrBuildFailed)
 	})
 }
+
+// An upload is not the source of a checkpoint that is of a URL, whose checksum
+// is not known.
+func TestAnUploadIsNotTheURLOfACheckpoint(t *testing.T) {
+	t.Parallel()
+	p, client := startPlatform(t, platform.Options{Builder: printing("")}, quickRetry())
+	opts := herokubuild.BuildAndReleaseOptions{
+		BuildApp: "example-app", SourceURL: "https://127.0.0.1:1/a.tgz",
+		OnEvent: func(_ context.Context, e herokubuild.Event) error {
+			if e.Kind == herokubuild.EventBuildCreated {
+				return herokubuild.ErrDetached
+			}
+			return nil
+		},
+	}
+	_, err := client.BuildAndRelease(t.Context(), opts)
+	require.ErrorIs(t, err, herokubuild.ErrDetached)
+	c := checkpointOf(t, err)
+	for _, opts := range []herokubuild.BuildAndReleaseOptions{{Archive: archiveOf(t)}, {Dir: sourceDir(t, map[string]string{"index.html": "hi"})}} {
+		opts.BuildApp, opts.Checkpoint = "example-app", c
+		_, err = client.BuildAndRelease(t.Context(), opts)
+		require.ErrorIs(t, err, herokubuild.ErrCheckpointMismatch)
+	}
+	assert.Len(t, p.Builds("example-app"), 1)
+}
