@@ -98,3 +98,64 @@ func TestAnUploadIsNotTheURLOfACheckpoint(t *testing.T) {
 	}
 	assert.Len(t, p.Builds("example-app"), 1)
 }
+
+// Whatever becomes of an interrupted rollback, the call that finishes it fails
+// with what caused it.
+func TestTheReasonOfAnInterruptedRollback(t *testing.T) {
+	t.Parallel()
+	hotfix := func(t *testing.T, f *fleet) {
+		v3, err := f.client.Releases.Get(t.Context(), "app-1", "v3")
+		require.NoError(t, err)
+		_, err = f.client.Releases.Create(t.Context(), "app-1", herokubuild.ReleaseCreateOptions{Slug: v3.Slug.ID, Description: "hotfix"})
+		require.NoError(t, err)
+	}
+	configure := func(t *testing.T, f *fleet) {
+		require.NoError(t, f.client.Do(t.Context(), "PATCH", "/apps/app-1/config-vars", nil, map[string]string{"COLOR": "red"}, nil))
+	}
+	for name, tt := range map[string]struct {
+		interrupt herokubuild.EventKind
+		then      func(*testing.T, *fleet)
+		want      error
+	}{
+		"before anything":                {herokubuild.EventRollback, nil, herokubuild.ErrRolledBack},
+		"before a release of others":     {herokubuild.EventRollback, hotfix, herokubuild.ErrRollbackFailed},
+		"after the app that failed":      {herokubuild.EventRolledBack, nil, herokubuild.ErrRolledBack},
+		"after it, config vars are set":  {herokubuild.EventRolledBack, configure, herokubuild.ErrRolledBack},
+		"after it, from the event's own": {"", configure, herokubuild.ErrRolledBack},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t, 2, "web: new\n", platform.Options{})
+			ctx, cancel := context.WithCancelCause(t.Context())
+			opts := herokubuild.FanOutOptions{Rollback: herokubuild.RollbackAll, Verify: unhealthy("app-1"), Concurrency: 1}
+			var old herokubuild.Checkpoint
+			opts.OnEvent = func(_ context.Context, e herokubuild.Event) error {
+				if e.Kind == herokubuild.EventRollback {
+					old = e.Checkpoint
+				}
+				if e.Kind == tt.interrupt {
+					cancel(herokubuild.ErrDetached)
+				}
+				return nil
+			}
+			_, err := f.client.Releases.ReleaseToApps(ctx, f.what, f.apps, &opts)
+			require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
+			if opts.Checkpoint = checkpointOf(t, err); tt.interrupt == "" {
+				opts.Checkpoint = roundTrip(t, old)
+			}
+			require.NotEmpty(t, opts.Checkpoint.Rollbacks)
+			if tt.then != nil {
+				tt.then(t, f)
+			}
+			opts.OnEvent, opts.Verify = nil, unhealthy()
+			outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
+			require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
+			require.ErrorContains(t, err, "health check: 503")
+			require.ErrorIs(t, outcomes[0].Err, tt.want)
+			require.NotErrorIs(t, outcomes[0].Err, map[error]error{
+				herokubuild.ErrRolledBack: herokubuild.ErrRollbackFailed, herokubuild.ErrRollbackFailed: herokubuild.ErrRolledBack,
+			}[tt.want])
+			require.ErrorIs(t, outcomes[1].Err, herokubuild.ErrRolledBack)
+		})
+	}
+}

@@ -61,24 +61,25 @@ func (f *fanOut) reasons() map[string]CheckpointFailure {
 // those of the platform now.
 func (f *fanOut) finishRollback(ctx context.Context) {
 	var back []*target
-	rollbacks := f.log.saved().Rollbacks
+	rollbacks, reasons := f.log.saved().Rollbacks, f.log.saved().Failures
 	for i := range f.targets {
 		if t := &f.targets[i]; hasKey(rollbacks, t.out.App) {
 			t.out.Err = nil
+			if reason, known := reasons[t.out.App]; known {
+				t.out.Err = &earlierError{app: t.out.App, CheckpointFailure: reason}
+			}
 			back = append(back, t)
 		}
 	}
-	reasons := f.log.saved().Failures
 	f.rollBackAll(ctx, back)
 	for i := range f.targets {
 		t := &f.targets[i]
-		reason, known := reasons[t.out.App]
-		switch {
-		case t.out.RolledBack != nil && t.out.RollbackErr == nil && known:
-			t.out.Err = &rolledBackError{app: t.out.App, CheckpointFailure: reason}
-		case !hasKey(rollbacks, t.out.App), t.out.RolledBack == nil && t.out.RollbackErr == nil:
+		if t.out.RollbackErr == nil && (t.out.RolledBack == nil || !hasKey(rollbacks, t.out.App)) {
 			t.out.Err = ErrSkipped
 			f.observe(ctx, t)
+		}
+		if reason, known := reasons[t.out.App]; known && t.out.RolledBack != nil && t.out.RollbackErr == nil {
+			t.out.Err = &earlierError{app: t.out.App, CheckpointFailure: reason, rolledBack: true}
 		}
 	}
 }
@@ -182,6 +183,14 @@ func (f *fanOut) rollBackOne(ctx context.Context, t *target) (*Release, error) {
 		if since.Description == description {
 			return f.awaitRollback(ctx, t, since)
 		}
+		// Config vars that were set after a rollback do not undo it.
+		s, err := f.standing(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		if s.rolledBack && s.by.Description == description {
+			return s.by, nil
+		}
 		return nil, fmt.Errorf("herokubuild: not rolling back %s: v%d was %w by v%d", t.out.App, version, ErrSuperseded, since.Version)
 	}
 	r, err := f.sendRollback(ctx, t, before.ID, find)
@@ -274,15 +283,22 @@ func (f *fanOut) rolledBack(t *target) error {
 	return fmt.Errorf("%s: %w", t.out.App, ErrRolledBack)
 }
 
-// rolledBackError is the outcome of an app that failed in an earlier call and
-// was rolled back since.
-type rolledBackError struct {
+// earlierError is the outcome of an app that failed in an earlier call.
+type earlierError struct {
 	app string
 	CheckpointFailure
+	// rolledBack says that the app was rolled back since.
+	rolledBack bool
 }
 
-func (e *rolledBackError) Error() string { return e.app + ": " + e.Reason + " (rolled back)" }
+func (e *earlierError) Error() string {
+	text := e.app + ": " + e.Reason
+	if e.rolledBack {
+		text += " (rolled back)"
+	}
+	return text
+}
 
-func (e *rolledBackError) Is(target error) bool {
-	return target == ErrRolledBack || target == ErrVerifyFailed && e.Verify
+func (e *earlierError) Is(target error) bool {
+	return target == ErrRolledBack && e.rolledBack || target == ErrVerifyFailed && e.Verify
 }
