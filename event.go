@@ -313,8 +313,8 @@ func (l *eventLog) saved() Checkpoint {
 var errPanicked = errors.New("panicked")
 
 // callbackError is the error of one of the caller's own functions. It matches
-// what that error matches, except ErrInvalid and *ArgumentError, which are
-// about the arguments of this call.
+// what that error matches, except what would say something of this call: of its
+// arguments, of the outcome of an app, or of its requests.
 type callbackError struct {
 	name string
 	err  error
@@ -328,11 +328,17 @@ func (e *callbackError) Error() string {
 }
 
 func (e *callbackError) Is(target error) bool {
-	return target != ErrInvalid && errors.Is(e.err, target)
+	switch target {
+	case ErrInvalid, ErrCheckpointMismatch, ErrMaybeApplied, ErrBuildFailed,
+		ErrReleaseFailed, ErrSkipped, ErrSuperseded, ErrVerifyFailed, ErrRolledBack, ErrRollbackFailed:
+		return false
+	}
+	return errors.Is(e.err, target)
 }
 
 func (e *callbackError) As(target any) bool {
-	if _, ok := target.(**ArgumentError); ok {
+	switch target.(type) {
+	case **ArgumentError, **DeployError, **FanOutError, **BuildError, **ReleaseError, **RollbackError:
 		return false
 	}
 	return errors.As(e.err, target)
