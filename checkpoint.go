@@ -126,6 +126,17 @@ func (c Checkpoint) check(buildApp string) error {
 	return nil
 }
 
+// checkRollbacks refuses a call that leaves out an app of an unfinished rollback,
+// or names it otherwise: its rollback would be forgotten.
+func (c Checkpoint) checkRollbacks(apps []string) error {
+	for _, app := range slices.Sorted(maps.Keys(c.Rollbacks)) {
+		if c.started() && !slices.Contains(apps, app) {
+			return mismatch("an unfinished rollback of "+quote(app), "apps that include it by that name")
+		}
+	}
+	return nil
+}
+
 // mismatch is the error for a Checkpoint of something else than the call is
 // for: what is given would not be deployed.
 func mismatch(have, given string) error {

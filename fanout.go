@@ -213,6 +213,9 @@ func (s ReleasesService) ReleaseToApps(ctx context.Context, what ReleaseCreateOp
 	if err := o.Checkpoint.check(""); err != nil {
 		return nil, err
 	}
+	if err := o.Checkpoint.checkRollbacks(apps); err != nil {
+		return nil, err
+	}
 	if of := o.Checkpoint.Slug; of != "" && of != what.Slug+what.OCIImage {
 		return nil, mismatch("a release of "+quote(of), quote(what.Slug+what.OCIImage))
 	}
