@@ -159,3 +159,102 @@ func TestTheReasonOfAnInterruptedRollback(t *testing.T) {
 		})
 	}
 }
+
+// The rollback of an app that the call does not name would be forgotten.
+func TestARollbackOfAnAppThatIsNotNamed(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 2, "web: new\n", platform.Options{})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	opts := herokubuild.FanOutOptions{
+		Rollback: herokubuild.RollbackAll, Verify: unhealthy("app-1"),
+		OnEvent: when(herokubuild.EventRollback, func() { cancel(herokubuild.ErrDetached) }),
+	}
+	_, err := f.client.Releases.ReleaseToApps(ctx, f.what, f.apps, &opts)
+	opts.Checkpoint, opts.OnEvent = checkpointOf(t, err), nil
+	for _, apps := range [][]string{{"app-1"}, {f.p.AppID("app-1"), f.p.AppID("app-2")}} {
+		_, err = f.client.Releases.ReleaseToApps(t.Context(), f.what, apps, &opts)
+		require.ErrorIs(t, err, herokubuild.ErrCheckpointMismatch)
+	}
+	_, err = f.client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
+		BuildApp: "build-app", ReleaseTo: f.apps, Archive: archiveOf(t), Checkpoint: opts.Checkpoint,
+	})
+	require.ErrorIs(t, err, herokubuild.ErrCheckpointMismatch, "it is of a rollout")
+	_, err = f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
+	require.ErrorIs(t, err, herokubuild.ErrRolledBack)
+}
+
+// What an app ran before may be there no more. It is not taken further back.
+func TestARollbackToWhatHasExpired(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 1, "web: new\n", platform.Options{})
+	release := func(procfile string) {
+		result, err := f.client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
+			BuildApp: "build-app", Archive: archiveOf(t, file{"Procfile", procfile}), ReleaseTo: f.apps,
+		})
+		require.NoError(t, err)
+		require.Equal(t, 4, result.Releases[1].Release.Version)
+	}
+	release("web: newer\n")
+	_, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, []string{"build-app"}, nil)
+	require.NoError(t, err)
+	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.FanOutOptions{
+		Rollback: herokubuild.RollbackAll,
+		Verify: func(context.Context, string, *herokubuild.Release) error {
+			require.NoError(t, f.p.Expire("app-1", 4))
+			return herokubuild.ErrUnauthorized
+		},
+	})
+	require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
+	require.ErrorIs(t, outcomes[0].RollbackErr, herokubuild.ErrExpired)
+	assert.Nil(t, outcomes[0].RolledBack)
+	assert.Len(t, f.p.Releases("app-1"), 5)
+}
+
+// What a callback's error matches does not decide what becomes of the deploy.
+func TestErrorsOfCallbacksAreNoOutcomes(t *testing.T) {
+	t.Parallel()
+	nested := &herokubuild.FanOutError{Err: herokubuild.ErrMaybeApplied, Apps: []herokubuild.AppRelease{
+		{Err: herokubuild.ErrSuperseded}, {Err: herokubuild.ErrRolledBack}, {Err: herokubuild.ErrNotFound},
+	}}
+	f := newFleet(t, 2, "web: new\n", platform.Options{})
+	_, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.FanOutOptions{
+		Concurrency: 1, StopOnError: true, Rollback: herokubuild.RollbackUnverified,
+		Verify: func(context.Context, string, *herokubuild.Release) error { return nested },
+	})
+	require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
+	require.ErrorIs(t, err, herokubuild.ErrNotFound, "which is no outcome")
+	assert.Equal(t, map[string]string{"app-1": "summer sale, Rollback to v3", "app-2": ""}, f.histories())
+	assert.True(t, checkpointOf(t, err).Settled)
+
+	_, err = f.client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
+		BuildApp: "build-app", Archive: archiveOf(t), OnEvent: func(_ context.Context, e herokubuild.Event) error {
+			if e.Kind == herokubuild.EventBuildDone {
+				return nested
+			}
+			return nil
+		},
+	})
+	require.Error(t, err)
+	assert.True(t, nested.Checkpoint.IsZero(), "the error of another call is not changed")
+}
+
+// RollbackAll is for the apps that an earlier call released to, too.
+func TestRollbackAllOfAResumedCallThatIsCanceled(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 2, "web: new\n", platform.Options{})
+	opts := herokubuild.FanOutOptions{Concurrency: 1, Rollback: herokubuild.RollbackAll}
+	opts.OnEvent = func(_ context.Context, e herokubuild.Event) error {
+		if e.Kind == herokubuild.EventReleaseDone {
+			return herokubuild.ErrDetached
+		}
+		return nil
+	}
+	_, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
+	require.ErrorIs(t, err, herokubuild.ErrDetached)
+	require.Equal(t, map[string]string{"app-1": "summer sale", "app-2": ""}, f.histories())
+	ctx, cancel := context.WithCancel(t.Context())
+	opts.Checkpoint, opts.OnEvent = checkpointOf(t, err), when(herokubuild.EventReleaseDone, cancel)
+	_, err = f.client.Releases.ReleaseToApps(ctx, f.what, []string{"app-2", "app-1"}, &opts)
+	require.ErrorIs(t, err, context.Canceled)
+	assert.Equal(t, map[string]string{"app-1": "summer sale, Rollback to v3", "app-2": "summer sale, Rollback to v3"}, f.histories())
+}

@@ -12,13 +12,14 @@ import (
 // rollBack takes apps back to what they ran before, as the options say.
 func (f *fanOut) rollBack(ctx context.Context) {
 	all := f.opts.Rollback == RollbackAll && (ctx.Err() != nil || f.anyFailed())
+	made := f.log.saved().Releases
 	var back []*target
 	for i := range f.targets {
 		t := &f.targets[i]
 		switch {
 		case errors.Is(t.out.Err, ErrSuperseded), errors.Is(t.out.Err, ErrRolledBack):
 		case f.opts.Rollback == RollbackUnverified && errors.Is(t.out.Err, ErrVerifyFailed),
-			all && (t.out.Release != nil || errors.Is(t.out.Err, ErrMaybeApplied)):
+			all && (t.out.Release != nil || hasKey(made, t.out.App) || errors.Is(t.out.Err, ErrMaybeApplied)):
 			back = append(back, t)
 		}
 	}
@@ -171,8 +172,8 @@ func (f *fanOut) rollBackOne(ctx context.Context, t *target) (*Release, error) {
 		return nil, err
 	case before == nil:
 		return nil, fmt.Errorf("herokubuild: release before v%d of %s: %w", version, t.out.App, ErrNotFound)
-	case codeOf(before) == "":
-		// The app ran nothing before, which it cannot be taken back to.
+	case codeOf(before) == "" || before.Status == StatusExpired:
+		// The app ran nothing before, or what is not there any more.
 		return nil, &RollbackError{App: t.out.App, Release: before}
 	}
 	description := fmt.Sprintf("%s%d", rollbackText, before.Version)
@@ -209,7 +210,7 @@ func (f *fanOut) around(ctx context.Context, t *target, version int) (before, si
 			return nil, nil, err
 		case r.Version > version && r.Status != StatusFailed && since == nil:
 			since = r
-		case r.Version < version && r.Status == StatusSucceeded && !f.ours(r):
+		case r.Version < version && r.Status != StatusFailed && r.Status != StatusPending && !f.ours(r):
 			return r, since, nil
 		}
 	}
