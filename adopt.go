@@ -241,7 +241,7 @@ type standing struct {
 	by         *Release
 	rolledBack bool
 	// awaited is a newer release that is pending and would take the app back to
-	// this one.
+	// this one, or from this one to what was there before.
 	awaited *Release
 }
 
@@ -287,7 +287,8 @@ func findStanding(ctx context.Context, c *Client, app, id string, ours func(*Rel
 			return nil, err
 		}
 	}
-	if s.release.Status == StatusSucceeded && !s.release.Current {
+	pending := func(r *Release) bool { return r.Status == StatusPending }
+	if s.release.Status == StatusSucceeded && (!s.release.Current || slices.ContainsFunc(newer, pending)) {
 		slices.Reverse(newer)
 		s.replace(newer)
 	}
@@ -308,7 +309,8 @@ func (s *standing) replace(newer []*Release) {
 		}
 	}
 	s.by, s.rolledBack = replacedBy(s.release, succeeded)
-	if by, _ := replacedBy(s.release, expected); by == nil && s.by != nil {
+	by, back := replacedBy(s.release, expected)
+	if by == nil && s.by != nil || back && s.by == nil {
 		s.awaited = pending
 	}
 }

@@ -2,6 +2,9 @@ package herokubuild_test
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -257,4 +260,89 @@ func TestRollbackAllOfAResumedCallThatIsCanceled(t *testing.T) {
 	_, err = f.client.Releases.ReleaseToApps(ctx, f.what, []string{"app-2", "app-1"}, &opts)
 	require.ErrorIs(t, err, context.Canceled)
 	assert.Equal(t, map[string]string{"app-1": "summer sale, Rollback to v3", "app-2": "summer sale, Rollback to v3"}, f.histories())
+}
+
+// A release that was replaced while its phase ran is no success, although it
+// succeeded.
+func TestAReleaseThatIsReplacedWhileItIsPending(t *testing.T) {
+	t.Parallel()
+	for _, resumed := range []bool{false, true} {
+		for name, tt := range map[string]struct {
+			replace func(*testing.T, *fleet, *herokubuild.Release)
+			want    error
+		}{
+			"rolled back": {func(t *testing.T, f *fleet, v3 *herokubuild.Release) {
+				_, err := f.client.Releases.Rollback(t.Context(), "app-1", v3.ID)
+				require.NoError(t, err)
+			}, herokubuild.ErrRolledBack},
+			"superseded": {func(t *testing.T, f *fleet, v3 *herokubuild.Release) {
+				_, err := f.client.Releases.Create(t.Context(), "app-1", herokubuild.ReleaseCreateOptions{Slug: v3.Slug.ID, Description: "hotfix"})
+				require.NoError(t, err)
+			}, herokubuild.ErrSuperseded},
+		} {
+			t.Run(fmt.Sprint(name, ", resumed ", resumed), func(t *testing.T) {
+				t.Parallel()
+				gate := filepath.Join(t.TempDir(), "open")
+				open := func() { require.NoError(t, os.WriteFile(gate, nil, 0o600)) }
+				open() // for the release of the app that builds
+				f := newFleet(t, 1, "release: while [ ! -e "+gate+" ]; do sleep 0.02; done\n", platform.Options{})
+				require.NoError(t, os.Remove(gate))
+				v3, err := f.client.Releases.Get(t.Context(), "app-1", "v3")
+				require.NoError(t, err)
+				opts := new(herokubuild.FanOutOptions)
+				opts.OnEvent = func(_ context.Context, e herokubuild.Event) error {
+					if e.Kind != herokubuild.EventReleaseCreated {
+						return nil
+					}
+					if resumed {
+						return herokubuild.ErrDetached
+					}
+					tt.replace(t, f, v3)
+					open()
+					return nil
+				}
+				outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, opts)
+				if resumed {
+					require.ErrorIs(t, err, herokubuild.ErrDetached)
+					tt.replace(t, f, v3)
+					opts.Checkpoint = checkpointOf(t, err)
+					opts.OnEvent = when(herokubuild.EventReleaseCreated, open)
+					outcomes, err = f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, opts)
+				}
+				require.ErrorIs(t, err, tt.want)
+				assert.Equal(t, 4, outcomes[0].Release.Version)
+				assert.Equal(t, tt.want == herokubuild.ErrRolledBack, outcomes[0].RolledBack != nil)
+			})
+		}
+	}
+}
+
+// A rollback that is pending when a call resumes is waited for: it may be that of
+// the call before.
+func TestResumeWhileARollbackIsPending(t *testing.T) {
+	t.Parallel()
+	gate := filepath.Join(t.TempDir(), "open")
+	open := func() { require.NoError(t, os.WriteFile(gate, nil, 0o600)) }
+	open()
+	f := newFleet(t, 1, "release: while [ ! -e "+gate+" ]; do sleep 0.02; done\n", platform.Options{})
+	// app-1 runs the slug with the release phase, and gets the one without.
+	v3, err := f.client.Releases.Get(t.Context(), "app-1", "v3")
+	require.NoError(t, err)
+	before, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, nil)
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(gate))
+	what := herokubuild.ReleaseCreateOptions{Slug: v3.Slug.ID, Description: "autumn sale"}
+	opts := herokubuild.FanOutOptions{Verify: unhealthy("app-1")}
+	_, err = f.client.Releases.ReleaseToApps(t.Context(), what, f.apps, &opts)
+	require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
+	back, err2 := f.client.Releases.Rollback(t.Context(), "app-1", before[0].Release.ID)
+	require.NoError(t, err2)
+	require.Equal(t, herokubuild.StatusPending, back.Status)
+
+	opts.Checkpoint, opts.Verify = checkpointOf(t, err), nil
+	time.AfterFunc(50*time.Millisecond, open)
+	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), what, f.apps, &opts)
+	require.NoError(t, err)
+	assert.Equal(t, 7, outcomes[0].Release.Version, "what was rolled back is released again")
+	assert.Equal(t, "autumn sale", runs(f.p, "app-1"))
 }

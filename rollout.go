@@ -104,12 +104,32 @@ func (f *fanOut) releaseTo(ctx context.Context, t *target) error {
 		return err
 	}
 	f.log.emit(ctx, Event{Kind: EventReleaseCreated, App: t.out.App, Release: r})
-	if err := f.await(ctx, t); err != nil || f.opts.Verify == nil {
+	if err := f.awaitCurrent(ctx, t); err != nil || f.opts.Verify == nil {
 		return err
 	}
 	err = f.verify(ctx, t)
 	f.log.emit(ctx, Event{Kind: EventVerified, App: t.out.App, Release: t.out.Release, Err: err})
 	return err
+}
+
+// awaitCurrent waits until the app runs its release. Somebody may have released
+// to it while the release phase ran.
+func (f *fanOut) awaitCurrent(ctx context.Context, t *target) error {
+	waits := t.out.Release.Status == StatusPending
+	if err := f.await(ctx, t); err != nil || t.out.Release.Current || !waits {
+		return err
+	}
+	s, err := f.standing(ctx, t)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", t.out.App, err)
+	case s.rolledBack:
+		t.out.RolledBack = s.by
+		return f.rolledBack(t)
+	case s.by != nil:
+		return s.superseded(t.out.App)
+	}
+	return nil
 }
 
 // notAttempted is the outcome of an app for which the context ended too early.
@@ -309,5 +329,5 @@ func (f *fanOut) reachOwn(ctx context.Context, t *target) error {
 	}
 	f.adopt(t, r)
 	f.log.emit(ctx, Event{Kind: EventReleaseCreated, App: t.out.App, Release: r})
-	return f.await(ctx, t)
+	return f.awaitCurrent(ctx, t)
 }
