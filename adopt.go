@@ -114,14 +114,14 @@ func (id sourceIdentity) judge(b *Build) verdict {
 	switch {
 	case described && strings.HasSuffix(blob.VersionDescription, id.token+")"):
 		return ours
-	case described, slices.Contains(id.before, b.ID), blob.Version != id.version:
+	case described, slices.Contains(id.before, b.ID), blob.Version != "" && blob.Version != id.version:
 		return notOurs
 	case id.checksum != "" && blob.Checksum != "" && blob.Checksum != id.checksum:
 		return notOurs
-	case blob.URL == "":
-		return perhapsOurs
-	case !id.hasURL(blob.URL):
+	case blob.URL != "" && !id.hasURL(blob.URL):
 		return notOurs
+	case blob.URL == "", blob.Version != id.version && id.token != "":
+		return perhapsOurs
 	}
 	return ours
 }
@@ -135,9 +135,10 @@ func (id sourceIdentity) hasURL(u SecretURL) bool {
 	return err == nil && (id.digest == "" || parsed.RawQuery == "" || sourceDigest(u) == id.digest)
 }
 
-// findBuild returns the build of this deploy, or nil if there is none.
-func (d *deploy) findBuild(ctx context.Context, id sourceIdentity) (*Build, error) {
-	page, err := d.client.Builds.ListPage(ctx, d.buildApp(), newest("created_at"))
+// findBuild returns the build of this deploy among the newest, or nil if there is
+// none.
+func (d *deploy) findBuild(ctx context.Context, id sourceIdentity, list *ListOptions) (*Build, error) {
+	page, err := d.client.Builds.ListPage(ctx, d.buildApp(), list)
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +190,11 @@ func sourceDigest(u SecretURL) string {
 	if err != nil {
 		return ""
 	}
-	query := parsed.Query()
+	// The parser leaves out what it cannot read, as semicolons.
+	query, err := url.ParseQuery(parsed.RawQuery)
+	if err != nil {
+		query = rawQuery(parsed.RawQuery)
+	}
 	azure := query.Has("sig")
 	for name := range query {
 		if isSignature(name, azure) {
@@ -198,6 +203,16 @@ func sourceDigest(u SecretURL) string {
 	}
 	sum := sha256.Sum256([]byte(sourceAddress(u) + "?" + query.Encode()))
 	return hex.EncodeToString(sum[:])
+}
+
+// rawQuery splits a query that the parser does not read as a whole.
+func rawQuery(query string) url.Values {
+	values := url.Values{}
+	for part := range strings.SplitSeq(query, "&") {
+		name, value, _ := strings.Cut(part, "=")
+		values.Add(name, value)
+	}
+	return values
 }
 
 // isSignature reports whether a parameter grants access instead of naming a
@@ -228,7 +243,7 @@ type standing struct {
 	by         *Release
 	rolledBack bool
 	// awaited is a newer release that is pending and would take the app back to
-	// this one.
+	// this one, or from this one to what was there before.
 	awaited *Release
 }
 
@@ -253,7 +268,12 @@ func (s *standing) superseded(app string) error {
 // findStanding returns the standing of a deploy's release on an app: that with
 // the id, if there is one, or the newest that ours is true for.
 func findStanding(ctx context.Context, c *Client, app, id string, ours func(*Release) bool) (*standing, error) {
-	page, err := c.Releases.ListPage(ctx, app, newest("version"))
+	list := newest("version")
+	if id == "" {
+		// Nothing says how long ago it was.
+		list.PageSize = maxPageSize
+	}
+	page, err := c.Releases.ListPage(ctx, app, list)
 	if err != nil {
 		return nil, err
 	}
@@ -274,7 +294,8 @@ func findStanding(ctx context.Context, c *Client, app, id string, ours func(*Rel
 			return nil, err
 		}
 	}
-	if s.release.Status == StatusSucceeded && !s.release.Current {
+	pending := func(r *Release) bool { return r.Status == StatusPending }
+	if s.release.Status == StatusSucceeded && (!s.release.Current || slices.ContainsFunc(newer, pending)) {
 		slices.Reverse(newer)
 		s.replace(newer)
 	}
@@ -296,7 +317,8 @@ func (s *standing) replace(newer []*Release) {
 		}
 	}
 	s.by, s.rolledBack = replacedBy(s.release, succeeded)
-	if by, _ := replacedBy(s.release, expected); by == nil && s.by != nil {
+	by, back := replacedBy(s.release, expected)
+	if by == nil && s.by != nil || back && s.by == nil {
 		s.awaited = pending
 	}
 }

@@ -69,6 +69,12 @@ func TestSourceIdentity(t *testing.T) {
 		"of another version":               {uploaded, version, notOurs},
 		"of another checksum":              {uploaded, another, notOurs},
 		"without a URL":                    {uploaded, build("b", "", ""), perhapsOurs},
+		"without a version":                {uploaded, &Build{ID: "b", SourceBlob: SourceBlob{URL: upload}}, ours},
+		"of which nothing is said":         {uploaded, &Build{ID: "b"}, perhapsOurs},
+		"fetched, nothing is said":         {fetched, &Build{ID: "b"}, perhapsOurs},
+		"fetched, without a version":       {fetched, &Build{ID: "b", SourceBlob: SourceBlob{URL: archive}}, perhapsOurs},
+		"from before, nothing is said":     {fetched, &Build{ID: "earlier"}, notOurs},
+		"another URL without a version":    {fetched, &Build{ID: "b", SourceBlob: SourceBlob{URL: upload}}, notOurs},
 		"with the token":                   {fetched, build("b", archive, "fix (deploy 0123456789ab)"), ours},
 		"with the token, without a URL":    {fetched, build("b", "", "(deploy 0123456789ab)"), ours},
 		"with another token":               {fetched, build("b", archive+"?ref=two", "fix (deploy ba9876543210)"), notOurs},
@@ -98,6 +104,9 @@ func TestSourceDigest(t *testing.T) {
 	}
 	assert.False(t, same(u+"?se=1", u+"?se=2"), "Azure's names without its signature")
 	assert.False(t, same(u, u+"?sha=1"))
+	assert.False(t, same(u+"?ref=1;x=1", u+"?ref=2;x=1"), "which the parser leaves out")
+	assert.False(t, same(u+"?ref=%zz1", u+"?ref=%zz2"))
+	assert.True(t, same(u+"?ref=1;x=1&token=a", u+"?token=b&ref=1;x=1"))
 	assert.False(t, same(u, "https://h.example.com/b.tgz"))
 	assert.False(t, same(u, "https://i.example.com/a.tgz"))
 }

@@ -102,6 +102,13 @@ func (o *BuildAndReleaseOptions) check() error {
 	if err := o.checkSameSource(); err != nil {
 		return err
 	}
+	if o.Checkpoint.attaches() {
+		if err := o.Checkpoint.checkRollbacks(o.ReleaseTo); err != nil {
+			return err
+		}
+	} else if o.Checkpoint.started() {
+		return mismatch("a rollout of "+quote(o.Checkpoint.Slug), "a deploy")
+	}
 	if given != 1 && (given != 0 || o.Checkpoint.Build == "") {
 		return &ArgumentError{Name: "BuildAndReleaseOptions", Reason: fmt.Sprintf("exactly one of Dir, Archive and SourceURL is needed, %d are set", given)}
 	}
@@ -143,6 +150,9 @@ func (o *BuildAndReleaseOptions) checkSameSource() error {
 	c := o.Checkpoint
 	if !c.attaches() {
 		return nil
+	}
+	if c.SourceDigest != "" && c.Checksum == "" && (o.Dir != "" || o.Archive != nil) {
+		return mismatch("the URL "+quote(c.Source), "something to upload")
 	}
 	checksum, address, digest := o.SourceChecksum, "", ""
 	if o.Archive != nil {

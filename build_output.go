@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -17,6 +18,7 @@ type buildOutput struct {
 	// when its status is, done when there is no more output.
 	latest      atomic.Pointer[Build]
 	final, done chan struct{}
+	ended       sync.Once
 
 	// These belong to the goroutine of follow until done is closed: the last
 	// lines, the writer's error, and why the output is incomplete.
@@ -32,10 +34,7 @@ func (d *deploy) follow(ctx context.Context, b *Build) *buildOutput {
 	get := func(ctx context.Context) (*Build, error) {
 		latest, err := d.client.Builds.Get(ctx, d.buildApp(), b.ID)
 		if err == nil {
-			before := o.latest.Swap(latest)
-			if latest.Status.Final() && (before == nil || !before.Status.Final()) {
-				close(o.final)
-			}
+			o.keep(latest)
 		}
 		return latest, err
 	}
@@ -60,6 +59,18 @@ func (d *deploy) follow(ctx context.Context, b *Build) *buildOutput {
 		}
 	}()
 	return o
+}
+
+// keep stores what the platform last said of the build. A response that is older
+// than one before, as of a replica that lags behind, does not undo the end.
+func (o *buildOutput) keep(b *Build) {
+	if before := o.latest.Load(); before != nil && before.Status.Final() && !b.Status.Final() {
+		return
+	}
+	o.latest.Store(b)
+	if b.Status.Final() {
+		o.ended.Do(func() { close(o.final) })
+	}
 }
 
 func (o *buildOutput) Write(p []byte) (int, error) {

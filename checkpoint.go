@@ -2,6 +2,7 @@ package herokubuild
 
 import (
 	"maps"
+	"reflect"
 	"slices"
 	"time"
 )
@@ -16,8 +17,8 @@ import (
 //     build, or to a second release of an app.
 //   - The zero Checkpoint has nothing to resume, nor has one after a build that
 //     failed or was canceled, or whose release failed on BuildApp: the next call
-//     starts from scratch. Any other is for the same apps and source only
-//     ([ErrCheckpointMismatch]). See [Checkpoint.Resumable].
+//     starts from scratch. Any other is for the same BuildApp and source only
+//     ([ErrCheckpointMismatch]); the other apps may differ. See [Checkpoint.Resumable].
 //   - An app gets another release only if its release failed or was rolled back.
 //     One that runs what somebody else has released since is left alone
 //     ([ErrSuperseded]).
@@ -71,6 +72,9 @@ type Checkpoint struct {
 	// why the rollback began.
 	Rollbacks map[string]string            `json:"rollbacks,omitempty"`
 	Failures  map[string]CheckpointFailure `json:"failures,omitempty"`
+	// MayRollBack says that the deploy rolls apps back if something fails, so
+	// that a rollback may be under way.
+	MayRollBack bool `json:"may_roll_back,omitzero"`
 	// Settled says that no request was under way any more: a call that resumes
 	// need not wait for its effect. No Checkpoint of an event has it.
 	Settled bool `json:"settled,omitzero"`
@@ -86,11 +90,8 @@ type CheckpointFailure struct {
 	Verify bool `json:"verify,omitzero"`
 }
 
-// IsZero reports whether there is nothing at all in the Checkpoint.
-func (c Checkpoint) IsZero() bool {
-	return c.BuildApp == "" && c.Token == "" && c.Source == "" && c.Version == "" && c.Checksum == "" && c.Build == "" && c.Output == 0 &&
-		len(c.ReleaseTo) == 0 && c.Slug == "" && c.Started.IsZero() && len(c.Releases) == 0 && len(c.Rollbacks) == 0
-}
+// IsZero reports whether this is the zero Checkpoint.
+func (c Checkpoint) IsZero() bool { return reflect.ValueOf(c).IsZero() }
 
 // Resumable reports whether there is something to resume: a build that was
 // started or may have been, or a rollout that has not succeeded. It is false for
@@ -121,6 +122,17 @@ func (c Checkpoint) check(buildApp string) error {
 			if err := checkUUID("Checkpoint."+name, id); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// checkRollbacks refuses a call that leaves out an app of an unfinished rollback,
+// or names it otherwise: its rollback would be forgotten.
+func (c Checkpoint) checkRollbacks(apps []string) error {
+	for _, app := range slices.Sorted(maps.Keys(c.Rollbacks)) {
+		if c.started() && !slices.Contains(apps, app) {
+			return mismatch("an unfinished rollback of "+quote(app), "apps that include it by that name")
 		}
 	}
 	return nil

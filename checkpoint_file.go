@@ -103,6 +103,9 @@ func (f CheckpointFile) Finish(err error) error {
 
 // replaceFile writes a new file beside the old one and renames it.
 func replaceFile(name string, content []byte) (err error) {
+	if target, err := filepath.EvalSymlinks(name); err == nil {
+		name = target
+	}
 	temp, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
 	if err != nil {
 		return err

@@ -141,28 +141,6 @@ func TestResumeLeavesNewerReleasesAlone(t *testing.T) {
 	assert.Equal(t, map[string]string{"app-1": "summer sale, hotfix", "app-2": "summer sale"}, f.histories())
 }
 
-// A release that is replaced while its release phase runs is not what the app
-// runs when the phase has passed.
-func TestAReleaseThatIsReplacedWhileItIsPending(t *testing.T) {
-	t.Parallel()
-	f := newFleet(t, 1, "release: sleep 0.2\n", platform.Options{})
-	old, err := f.client.Releases.Get(t.Context(), "app-1", "v3")
-	require.NoError(t, err)
-	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.FanOutOptions{
-		OnEvent: func(ctx context.Context, e herokubuild.Event) error {
-			if e.Kind != herokubuild.EventReleaseCreated {
-				return nil
-			}
-			assert.Equal(t, herokubuild.StatusPending, e.Release.Status)
-			_, err := f.client.Releases.Create(ctx, "app-1", herokubuild.ReleaseCreateOptions{Slug: old.Slug.ID, Description: "hotfix"})
-			return err
-		},
-	})
-	require.ErrorIs(t, err, herokubuild.ErrSuperseded)
-	assert.Equal(t, herokubuild.StatusSucceeded, outcomes[0].Release.Status)
-	assert.Equal(t, "hotfix", runs(f.p, "app-1"))
-}
-
 // A release of config vars on top has the same code, and replaces nothing.
 func TestResumeAfterAConfigChange(t *testing.T) {
 	t.Parallel()

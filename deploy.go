@@ -40,19 +40,21 @@ type deploy struct {
 	// is when its last request has had its effect, if any.
 	resumed   bool
 	settledAt time.Time
+	// unsearched says that an earlier call may have started a build that has
+	// not been searched for yet.
+	unsearched bool
 }
 
 func newDeploy(c *Client, opts BuildAndReleaseOptions, giveUp context.CancelCauseFunc) *deploy {
 	checkpoint := Checkpoint{}
 	if opts.Checkpoint.attaches() {
 		checkpoint = opts.Checkpoint.clone()
-		checkpoint.BuildApp, checkpoint.ReleaseTo = opts.BuildApp, slices.Clone(opts.ReleaseTo)
 		checkpoint.Settled, checkpoint.Done = false, false
 	}
 	return &deploy{
 		client: c, opts: opts, result: new(Result), ids: map[string]string{},
 		log:       newEventLog(c, opts.OnEvent, giveUp, checkpoint),
-		settledAt: settledAt(c, opts.Checkpoint),
+		settledAt: settledAt(c, opts.Checkpoint), unsearched: opts.Checkpoint.attaches(),
 	}
 }
 
@@ -114,9 +116,9 @@ func (d *deploy) finish(ctx context.Context, err error) error {
 	if canceling {
 		d.log.emit(ctx, Event{Kind: EventBuildCanceled, App: d.opts.BuildApp, Build: d.result.Build, Err: failure.CancelErr})
 	}
-	if failure.Err == nil {
+	if err := d.log.failure(); err != nil && !errors.Is(failure.Err, err) {
 		// An OnEvent that fails may fail too late to stop anything.
-		failure.Err = d.log.failure()
+		failure.Err = joined(failure.Err, err)
 	}
 	d.settle(failure.Err)
 	d.result.Checkpoint = d.log.saved()
@@ -136,11 +138,11 @@ func (d *deploy) settle(err error) {
 	d.log.note(func(c *Checkpoint) {
 		c.Done = err == nil
 		c.Settled = err == nil || !errors.Is(err, ErrMaybeApplied) && !time.Now().Before(d.settledAt)
-		if c.Build == "" && c.Settled {
+		if c.Build == "" && c.Settled && !d.unsearched {
 			// No build was started: there is nothing to resume.
 			*c = Checkpoint{}
 		}
-		if c.IsZero() {
+		if !c.started() {
 			*c = Checkpoint{}
 		}
 	})
@@ -157,19 +159,27 @@ func (d *deploy) attach(ctx context.Context) (*Build, error) {
 	}
 	var b *Build
 	var err error
+	all := newest("created_at")
+	all.PageSize = maxPageSize
 	if c.Build != "" {
 		b, err = d.client.Builds.Get(ctx, d.buildApp(), c.Build)
 	} else {
 		b, err = settle(ctx, time.Until(d.settledAt), func(ctx context.Context) (*Build, error) {
-			return d.findBuild(ctx, identityOf(c))
+			return d.findBuild(ctx, identityOf(c), all)
 		})
 	}
-	if b == nil || err != nil {
+	if err != nil {
 		return nil, err
+	}
+	if d.unsearched = false; b == nil {
+		return nil, nil
 	}
 	d.resumed = true
 	d.result.Version, d.result.Checksum = cmp.Or(c.Version, b.SourceBlob.Version), cmp.Or(c.Checksum, b.SourceBlob.Checksum)
-	d.log.note(func(c *Checkpoint) { c.Apps = d.appIDs() })
+	d.log.note(func(c *Checkpoint) {
+		c.BuildApp, c.ReleaseTo, c.Apps = d.opts.BuildApp, slices.Clone(d.opts.ReleaseTo), d.appIDs()
+		c.MayRollBack = c.MayRollBack || d.opts.Release.Rollback != RollbackNone
+	})
 	return b, nil
 }
 
@@ -303,6 +313,7 @@ func (d *deploy) source(ctx context.Context) (SourceBlob, error) {
 	}
 	d.result.Version, d.result.Checksum = blob.Version, blob.Checksum
 	c.BuildApp, c.ReleaseTo, c.Apps = d.opts.BuildApp, slices.Clone(d.opts.ReleaseTo), d.appIDs()
+	c.MayRollBack = d.opts.Release.Rollback != RollbackNone
 	c.Source, c.Version, c.Checksum = sourceAddress(blob.URL), blob.Version, blob.Checksum
 	d.log.note(func(old *Checkpoint) { *old = c })
 	return blob, nil
@@ -389,7 +400,7 @@ func (d *deploy) create(ctx context.Context, source SourceBlob) (*Build, error) 
 	id := identityOf(d.log.saved())
 	return once(ctx, d.client,
 		func() (*Build, error) { return d.client.Builds.Create(ctx, d.buildApp(), opts) },
-		func(ctx context.Context) (*Build, error) { return d.findBuild(ctx, id) })
+		func(ctx context.Context) (*Build, error) { return d.findBuild(ctx, id, newest("created_at")) })
 }
 
 // startOver empties the checkpoint when nothing is left to resume.
@@ -580,7 +591,7 @@ func (d *deploy) cancelBuild(ctx context.Context, failure *DeployError) bool {
 // deploy was given up.
 func (d *deploy) findStarted(ctx context.Context) (*Build, error) {
 	id := identityOf(d.log.saved())
-	b, err := settle(ctx, min(d.client.retry.SettleTime, cancelSettle), func(ctx context.Context) (*Build, error) { return d.findBuild(ctx, id) })
+	b, err := settle(ctx, min(d.client.retry.SettleTime, cancelSettle), func(ctx context.Context) (*Build, error) { return d.findBuild(ctx, id, newest("created_at")) })
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("searching for it: %w", err)
@@ -614,6 +625,14 @@ func (d *deploy) cancelAndWait(ctx context.Context, b *Build) (*Build, error) {
 		return nil, err
 	}
 	return nil, fmt.Errorf("accepted, but the build has not ended: %w", waitErr)
+}
+
+// joined is errors.Join that adds nothing to a single error.
+func joined(first, second error) error {
+	if first == nil {
+		return second
+	}
+	return errors.Join(first, second)
 }
 
 // detached reports whether the caller has stopped following without giving up.

@@ -227,9 +227,16 @@ func (l *eventLog) write(ctx context.Context, w io.Writer, p []byte) (n int, err
 // guard calls a callback of the caller. A panic must not reach the goroutine
 // that guard runs in, which may not be the caller's: it is kept for rethrow.
 func (l *eventLog) guard(name string, call func() error) (err error) {
+	returned := false
 	defer func() {
 		v := recover()
+		if v == nil && returned {
+			return
+		}
 		if v == nil {
+			// runtime.Goexit, as of t.FailNow: the goroutine ends, the call must not
+			// take that for a success.
+			l.fail(&callbackError{name: name, err: errNotReturned})
 			return
 		}
 		l.logger.Error("herokubuild: callback panicked", slog.String("callback", name), slog.String("stack", string(debug.Stack())))
@@ -241,7 +248,8 @@ func (l *eventLog) guard(name string, call func() error) (err error) {
 		err = &callbackError{name: name, err: errPanicked}
 		l.giveUp(err)
 	}()
-	if err := call(); err != nil {
+	err = call()
+	if returned = true; err != nil {
 		return &callbackError{name: name, err: err}
 	}
 	return nil
@@ -310,11 +318,14 @@ func (l *eventLog) saved() Checkpoint {
 	return l.checkpoint
 }
 
-var errPanicked = errors.New("panicked")
+var (
+	errPanicked    = errors.New("panicked")
+	errNotReturned = errors.New("a callback did not return")
+)
 
 // callbackError is the error of one of the caller's own functions. It matches
-// what that error matches, except ErrInvalid and *ArgumentError, which are
-// about the arguments of this call.
+// what that error matches, except what would say something of this call: of its
+// arguments, of the outcome of an app, or of its requests.
 type callbackError struct {
 	name string
 	err  error
@@ -328,11 +339,17 @@ func (e *callbackError) Error() string {
 }
 
 func (e *callbackError) Is(target error) bool {
-	return target != ErrInvalid && errors.Is(e.err, target)
+	switch target {
+	case ErrInvalid, ErrCheckpointMismatch, ErrMaybeApplied, ErrBuildFailed,
+		ErrReleaseFailed, ErrSkipped, ErrSuperseded, ErrVerifyFailed, ErrRolledBack, ErrRollbackFailed:
+		return false
+	}
+	return errors.Is(e.err, target)
 }
 
 func (e *callbackError) As(target any) bool {
-	if _, ok := target.(**ArgumentError); ok {
+	switch target.(type) {
+	case **ArgumentError, **DeployError, **FanOutError, **BuildError, **ReleaseError, **RollbackError:
 		return false
 	}
 	return errors.As(e.err, target)

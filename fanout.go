@@ -213,6 +213,9 @@ func (s ReleasesService) ReleaseToApps(ctx context.Context, what ReleaseCreateOp
 	if err := o.Checkpoint.check(""); err != nil {
 		return nil, err
 	}
+	if err := o.Checkpoint.checkRollbacks(apps); err != nil {
+		return nil, err
+	}
 	if of := o.Checkpoint.Slug; of != "" && of != what.Slug+what.OCIImage {
 		return nil, mismatch("a release of "+quote(of), quote(what.Slug+what.OCIImage))
 	}
@@ -221,15 +224,17 @@ func (s ReleasesService) ReleaseToApps(ctx context.Context, what ReleaseCreateOp
 	}
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
-	log := newEventLog(s.client, o.OnEvent, giveUp, rolloutCheckpoint(o.Checkpoint, what))
+	log := newEventLog(s.client, o.OnEvent, giveUp, rolloutCheckpoint(o.Checkpoint, what, o.Rollback != RollbackNone))
 	f := newFanOut(s.client, log, what, o)
 	f.begin(log.saved(), apps)
 	f.resumed, f.settledAt = o.Checkpoint.started(), settledAt(s.client, o.Checkpoint)
 	log.emit(ctx, Event{Kind: EventPhase, Phase: PhaseRelease})
 	failure := f.run(ctx)
 	log.rethrow()
-	if err := log.failure(); failure == nil && err != nil {
+	if err := log.failure(); err != nil && failure == nil {
 		failure = &FanOutError{Apps: f.outcomes(), Err: err}
+	} else if err != nil && !errors.Is(failure, err) {
+		failure.Err = err
 	}
 	log.note(func(c *Checkpoint) {
 		c.Done = failure == nil
@@ -243,13 +248,14 @@ func (s ReleasesService) ReleaseToApps(ctx context.Context, what ReleaseCreateOp
 }
 
 // rolloutCheckpoint is the checkpoint at the start of ReleaseToApps.
-func rolloutCheckpoint(c Checkpoint, what ReleaseCreateOptions) Checkpoint {
+func rolloutCheckpoint(c Checkpoint, what ReleaseCreateOptions, mayRollBack bool) Checkpoint {
 	c = c.clone()
 	c.Settled, c.Done = false, false
+	c.MayRollBack = c.MayRollBack || mayRollBack
 	if c.started() {
 		return c
 	}
-	return Checkpoint{Slug: what.Slug + what.OCIImage, Started: time.Now().UTC().Round(0), Token: newToken()}
+	return Checkpoint{MayRollBack: mayRollBack, Slug: what.Slug + what.OCIImage, Started: time.Now().UTC().Round(0), Token: newToken()}
 }
 
 // begin sets what tells the releases of this rollout from others, and the apps.

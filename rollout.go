@@ -30,6 +30,9 @@ type fanOut struct {
 	resumed   bool
 	settledAt time.Time
 
+	// undoing has the releases that an earlier call was rolling back.
+	undoing map[string]string
+
 	// stopped says that no more releases are to be started.
 	stopped atomic.Bool
 }
@@ -67,7 +70,7 @@ func (f *fanOut) failure() *FanOutError {
 }
 
 func (f *fanOut) releaseAll(ctx context.Context) {
-	if f.resumed && f.opts.Rollback != RollbackNone {
+	if f.resumed && f.log.saved().MayRollBack {
 		// A rollback of the call before may still be under way.
 		if err := f.awaitSettled(ctx); err != nil {
 			return
@@ -86,6 +89,8 @@ func (f *fanOut) wave(ctx context.Context, targets []target) {
 			return
 		}
 		t := &targets[i]
+		// It stays if a callback ends the goroutine (runtime.Goexit).
+		t.out.Err = fmt.Errorf("%s: %w", t.out.App, errNotReturned)
 		t.out.Err = f.releaseTo(ctx, t)
 		if f.opts.StopOnError && t.out.Err != nil && !errors.Is(t.out.Err, ErrSuperseded) {
 			f.stopped.Store(true)
@@ -104,7 +109,7 @@ func (f *fanOut) releaseTo(ctx context.Context, t *target) error {
 		return err
 	}
 	f.log.emit(ctx, Event{Kind: EventReleaseCreated, App: t.out.App, Release: r})
-	if err := f.reach(ctx, t); err != nil || f.opts.Verify == nil {
+	if err := f.awaitCurrent(ctx, t); err != nil || f.opts.Verify == nil {
 		return err
 	}
 	err = f.verify(ctx, t)
@@ -112,17 +117,17 @@ func (f *fanOut) releaseTo(ctx context.Context, t *target) error {
 	return err
 }
 
-// reach waits for the app's release. One that was pending for some time may not be
-// what the app runs when it succeeds.
-func (f *fanOut) reach(ctx context.Context, t *target) error {
-	pending := !t.out.Release.Status.Final()
-	if err := f.await(ctx, t); err != nil || !pending || t.out.Release.Current {
+// awaitCurrent waits until the app runs its release. Somebody may have released
+// to it while the release phase ran.
+func (f *fanOut) awaitCurrent(ctx context.Context, t *target) error {
+	waits := t.out.Release.Status == StatusPending
+	if err := f.await(ctx, t); err != nil || t.out.Release.Current || !waits {
 		return err
 	}
 	s, err := f.standing(ctx, t)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%s: v%d succeeded, whether the app runs it was not found out: %w", t.out.App, t.out.Release.Version, err)
+		return fmt.Errorf("%s: %w", t.out.App, err)
 	case s.rolledBack:
 		t.out.RolledBack = s.by
 		return f.rolledBack(t)
@@ -291,7 +296,7 @@ func (f *fanOut) observe(ctx context.Context, t *target) {
 	case s.by != nil:
 		t.out.Err = s.superseded(t.out.App)
 	case s.release.Status == StatusPending:
-		t.out.Err = f.reach(ctx, t)
+		t.out.Err = f.awaitCurrent(ctx, t)
 	default:
 		t.out.Err = releaseOutcome(t.out.App, s.release)
 	}
@@ -329,5 +334,5 @@ func (f *fanOut) reachOwn(ctx context.Context, t *target) error {
 	}
 	f.adopt(t, r)
 	f.log.emit(ctx, Event{Kind: EventReleaseCreated, App: t.out.App, Release: r})
-	return f.reach(ctx, t)
+	return f.awaitCurrent(ctx, t)
 }

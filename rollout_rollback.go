@@ -12,13 +12,14 @@ import (
 // rollBack takes apps back to what they ran before, as the options say.
 func (f *fanOut) rollBack(ctx context.Context) {
 	all := f.opts.Rollback == RollbackAll && (ctx.Err() != nil || f.anyFailed())
+	made := f.log.saved().Releases
 	var back []*target
 	for i := range f.targets {
 		t := &f.targets[i]
 		switch {
 		case errors.Is(t.out.Err, ErrSuperseded), errors.Is(t.out.Err, ErrRolledBack):
 		case f.opts.Rollback == RollbackUnverified && errors.Is(t.out.Err, ErrVerifyFailed),
-			all && (t.out.Release != nil || errors.Is(t.out.Err, ErrMaybeApplied)):
+			all && (t.out.Release != nil || hasKey(made, t.out.App) || errors.Is(t.out.Err, ErrMaybeApplied)):
 			back = append(back, t)
 		}
 	}
@@ -61,24 +62,26 @@ func (f *fanOut) reasons() map[string]CheckpointFailure {
 // those of the platform now.
 func (f *fanOut) finishRollback(ctx context.Context) {
 	var back []*target
-	rollbacks := f.log.saved().Rollbacks
+	rollbacks, reasons := f.log.saved().Rollbacks, f.log.saved().Failures
+	f.undoing = f.log.saved().Releases
 	for i := range f.targets {
 		if t := &f.targets[i]; hasKey(rollbacks, t.out.App) {
 			t.out.Err = nil
+			if reason, known := reasons[t.out.App]; known {
+				t.out.Err = &earlierError{app: t.out.App, CheckpointFailure: reason}
+			}
 			back = append(back, t)
 		}
 	}
-	reasons := f.log.saved().Failures
 	f.rollBackAll(ctx, back)
 	for i := range f.targets {
 		t := &f.targets[i]
-		reason, known := reasons[t.out.App]
-		switch {
-		case t.out.RolledBack != nil && t.out.RollbackErr == nil && known:
-			t.out.Err = &rolledBackError{app: t.out.App, CheckpointFailure: reason}
-		case !hasKey(rollbacks, t.out.App), t.out.RolledBack == nil && t.out.RollbackErr == nil:
+		if t.out.RollbackErr == nil && (t.out.RolledBack == nil || !hasKey(rollbacks, t.out.App)) {
 			t.out.Err = ErrSkipped
 			f.observe(ctx, t)
+		}
+		if reason, known := reasons[t.out.App]; known && t.out.RolledBack != nil && t.out.RollbackErr == nil {
+			t.out.Err = &earlierError{app: t.out.App, CheckpointFailure: reason, rolledBack: true}
 		}
 	}
 }
@@ -163,6 +166,10 @@ func (f *fanOut) rollBackOne(ctx context.Context, t *target) (*Release, error) {
 	if err := f.settleRelease(ctx, t); err != nil || t.out.Release == nil || t.out.Release.Status != StatusSucceeded {
 		return nil, err
 	}
+	if id := f.undoing[t.out.App]; id != "" && id != t.out.Release.ID {
+		// A later call has released again: the rollback is over.
+		return nil, nil
+	}
 	version := t.out.Release.Version
 	before, since, err := f.around(ctx, t, version)
 	switch {
@@ -170,8 +177,8 @@ func (f *fanOut) rollBackOne(ctx context.Context, t *target) (*Release, error) {
 		return nil, err
 	case before == nil:
 		return nil, fmt.Errorf("herokubuild: release before v%d of %s: %w", version, t.out.App, ErrNotFound)
-	case codeOf(before) == "":
-		// The app ran nothing before, which it cannot be taken back to.
+	case codeOf(before) == "" || before.Status == StatusExpired:
+		// The app ran nothing before, or what is not there any more.
 		return nil, &RollbackError{App: t.out.App, Release: before}
 	}
 	description := fmt.Sprintf("%s%d", rollbackText, before.Version)
@@ -181,6 +188,14 @@ func (f *fanOut) rollBackOne(ctx context.Context, t *target) (*Release, error) {
 	if since != nil {
 		if since.Description == description {
 			return f.awaitRollback(ctx, t, since)
+		}
+		// Config vars that were set after a rollback do not undo it.
+		s, err := f.standing(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		if s.rolledBack && s.by.Description == description {
+			return s.by, nil
 		}
 		return nil, fmt.Errorf("herokubuild: not rolling back %s: v%d was %w by v%d", t.out.App, version, ErrSuperseded, since.Version)
 	}
@@ -200,7 +215,7 @@ func (f *fanOut) around(ctx context.Context, t *target, version int) (before, si
 			return nil, nil, err
 		case r.Version > version && r.Status != StatusFailed && since == nil:
 			since = r
-		case r.Version < version && r.Status == StatusSucceeded && !f.ours(r):
+		case r.Version < version && r.Status != StatusFailed && r.Status != StatusPending && !f.ours(r):
 			return r, since, nil
 		}
 	}
@@ -274,15 +289,22 @@ func (f *fanOut) rolledBack(t *target) error {
 	return fmt.Errorf("%s: %w", t.out.App, ErrRolledBack)
 }
 
-// rolledBackError is the outcome of an app that failed in an earlier call and
-// was rolled back since.
-type rolledBackError struct {
+// earlierError is the outcome of an app that failed in an earlier call.
+type earlierError struct {
 	app string
 	CheckpointFailure
+	// rolledBack says that the app was rolled back since.
+	rolledBack bool
 }
 
-func (e *rolledBackError) Error() string { return e.app + ": " + e.Reason + " (rolled back)" }
+func (e *earlierError) Error() string {
+	text := e.app + ": " + e.Reason
+	if e.rolledBack {
+		text += " (rolled back)"
+	}
+	return text
+}
 
-func (e *rolledBackError) Is(target error) bool {
-	return target == ErrRolledBack || target == ErrVerifyFailed && e.Verify
+func (e *earlierError) Is(target error) bool {
+	return target == ErrRolledBack && e.rolledBack || target == ErrVerifyFailed && e.Verify
 }
