@@ -503,7 +503,7 @@ type apiCall struct {
 // call sends an apiCall and decodes the answer's body into out unless out is
 // nil. It is the one place that builds a request to the API, and the only one
 // that attaches the key.
-func (c *Client) call(ctx context.Context, a apiCall, out any) (http.Header, error) {
+func (c *Client) call(ctx context.Context, a apiCall, out any) (*apiResponse, error) {
 	if c == nil || c.base == "" {
 		return nil, &ArgumentError{Name: "Client", Reason: "the client was not made by NewClient"}
 	}
@@ -561,13 +561,26 @@ func (c *Client) call(ctx context.Context, a apiCall, out any) (http.Header, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	c.rate.note(resp.Header)
+	got := &apiResponse{call: r, status: resp.StatusCode, header: resp.Header}
 	if out == nil {
-		return resp.Header, nil
+		return got, nil
 	}
 	if err := a.read(resp, out); err != nil {
-		return nil, r.unexpected(resp.StatusCode, resp.Header, err)
+		return nil, got.unexpected(err)
 	}
-	return resp.Header, nil
+	return got, nil
+}
+
+// apiResponse is a response of success, without its body.
+type apiResponse struct {
+	call   *retrier
+	status int
+	header http.Header
+}
+
+// unexpected makes the error of a response that turns out to be of no use.
+func (r *apiResponse) unexpected(err error) error {
+	return r.call.unexpected(r.status, r.header, err)
 }
 
 // setHeaders sets headers whose names are in their canonical form. One array holds

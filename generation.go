@@ -48,19 +48,17 @@ func (s ReleasesService) ImageID(ctx context.Context, app, idOrDigest string) (s
 	}
 	a := apiCall{method: http.MethodGet, path: apiPath("apps", app, "oci-images", idOrDigest)}
 	// The endpoint returns a list, although it is of one image.
-	images, err := fetch[items[ociImage]](ctx, s.client, a)
+	var images items[ociImage]
+	resp, err := s.client.call(ctx, a, &images)
 	if err != nil {
 		return "", err
 	}
-	for _, image := range *images {
+	for _, image := range images {
 		if strings.EqualFold(image.Digest, idOrDigest) || strings.EqualFold(image.ID, idOrDigest) {
 			return image.ID, nil
 		}
 	}
-	return "", &AnswerError{
-		Method: a.method, Path: a.path, StatusCode: http.StatusOK,
-		Err: fmt.Errorf("none of its %d images is the one that was asked for", len(*images)),
-	}
+	return "", resp.unexpected(fmt.Errorf("none of its %d images is the one that was asked for", len(images)))
 }
 
 // withImageID returns the options with an image's id in place of its digest, so that
