@@ -284,8 +284,13 @@ func (t *answerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp.Body = newAnswer(readErrorBody(resp))
 	case err == nil:
 		a.holds(resp.Body)
+		size := resp.ContentLength
+		if req.Method == http.MethodHead {
+			// It is that of the body that a GET would have.
+			size = 0
+		}
 		var body []byte
-		body, err = readBody(resp.Body, resp.ContentLength, maxResponse(req.Context()))
+		body, err = readBody(resp.Body, size, maxResponse(req.Context()))
 		resp.Body = newAnswer(body)
 	}
 	if err != nil {
@@ -535,7 +540,7 @@ func (c *Client) call(ctx context.Context, a apiCall, out any) (*apiResponse, er
 	}
 	token, err := c.token.Token(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("herokubuild: getting the API key: %w", err)
+		return nil, withClean(fmt.Errorf("herokubuild: getting the API key: %w", withoutEOF(err)))
 	}
 	if err := checkToken("token", token); err != nil {
 		return nil, err

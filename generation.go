@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/herokubuild/herokubuild/internal/clean"
 )
 
 // The generations of apps. Cedar apps run slugs, Fir apps images.
@@ -111,7 +113,7 @@ type GenerationError struct {
 
 // Error implements error.
 func (e *GenerationError) Error() string {
-	return "herokubuild: " + e.App + " is a " + clip(e.Generation, maxHeaderText) + " app: " + e.Reason
+	return clean.Line("herokubuild: " + e.App + " is a " + clip(e.Generation, maxHeaderText) + " app: " + e.Reason)
 }
 
 // Is matches ErrGeneration.

@@ -113,18 +113,34 @@ func (r redactor) err(err error) error {
 	if !secret && !unclean {
 		return err
 	}
-	original := err
-	e := &redactedError{text: r.line(err.Error(), maxErrorText), is: func(target error) bool { return errors.Is(original, target) }}
+	e := cleaned(err, r.line(err.Error(), maxErrorText))
 	if !secret {
-		e.as = func(target any) bool { return errors.As(original, target) }
 		return e
 	}
+	e.as = nil
 	for _, cause := range unwrapAll(err) {
 		if cause != nil {
 			e.causes = append(e.causes, r.err(cause))
 		}
 	}
 	return e
+}
+
+// withClean returns err with a clean text, for the names of files and the errors of
+// callers in it. It matches what err does.
+func withClean(err error) error {
+	if text := clean.Line(err.Error()); text != err.Error() {
+		return cleaned(err, text)
+	}
+	return err
+}
+
+func cleaned(err error, text string) *redactedError {
+	return &redactedError{
+		text: text,
+		is:   func(target error) bool { return errors.Is(err, target) },
+		as:   func(target any) bool { return errors.As(err, target) },
+	}
 }
 
 // shows says whether err, or anything that it wraps, shows a secret, or has what
@@ -166,8 +182,9 @@ func unwrapAll(err error) []error {
 	return nil
 }
 
-// redactedError is in the place of an error that showed a secret. It matches what
-// that one matches and wraps what that one wraps, as far as that is clean.
+// redactedError is in the place of an error that showed a secret or was not clean. It
+// matches what that one matches and wraps what that one wraps, as far as that is
+// clean.
 type redactedError struct {
 	text   string
 	causes []error
