@@ -708,7 +708,7 @@ func (c *Client) Do(ctx context.Context, method, path string, query, body, out a
 	if err := checkOut(out); err != nil {
 		return err
 	}
-	if holdsSecretURL(reflect.ValueOf(body), 0) {
+	if holdsSecretURL(reflect.ValueOf(body)) {
 		return &ArgumentError{Name: "body", Reason: "has a SecretURL, of which JSON has no query: give its Reveal"}
 	}
 	encoded, err := encodeQuery(query)
