@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -83,5 +84,20 @@ func TestErrorsOfCallersAreClean(t *testing.T) {
 			require.NotErrorIs(t, err, io.EOF)
 			assertClean(t, err.Error())
 		}
+	}
+}
+
+// So are the values of this package that are logged.
+func TestLoggedNamesAreClean(t *testing.T) {
+	t.Parallel()
+	app := herokubuild.AppRelease{App: unclean}
+	for _, v := range []any{
+		herokubuild.BuildAndReleaseOptions{BuildApp: unclean, ReleaseTo: []string{unclean}, Dir: unclean, Version: unclean},
+		herokubuild.Event{App: unclean}, app, herokubuild.Result{Releases: []herokubuild.AppRelease{app}},
+	} {
+		var log strings.Builder
+		slog.New(slog.NewJSONHandler(&log, nil)).Info("", "v", v)
+		assertClean(t, strings.TrimSpace(log.String()))
+		require.NotContains(t, log.String(), `\u001b`)
 	}
 }
