@@ -508,15 +508,15 @@ type apiCall struct {
 // call sends an apiCall and decodes the answer's body into out unless out is
 // nil. It is the one place that builds a request to the API, and the only one
 // that attaches the key.
-func (c *Client) call(ctx context.Context, a apiCall, out any) (*apiResponse, error) {
+func (c *Client) call(ctx context.Context, a apiCall, out any) (got apiResponse, err error) {
 	if c == nil || c.base == "" {
-		return nil, &ArgumentError{Name: "Client", Reason: "the client was not made by NewClient"}
+		return got, &ArgumentError{Name: "Client", Reason: "the client was not made by NewClient"}
 	}
 	var body any
 	if a.body != nil {
 		b, err := encodeJSON(a.body)
 		if err != nil {
-			return nil, &ArgumentError{Name: "body", Reason: "cannot be encoded as JSON", Err: err}
+			return got, &ArgumentError{Name: "body", Reason: "cannot be encoded as JSON", Err: err}
 		}
 		body = b
 	}
@@ -536,14 +536,14 @@ func (c *Client) call(ctx context.Context, a apiCall, out any) (*apiResponse, er
 	ctx = context.WithValue(ctx, responseBounds{}, r)
 	req, err := retryablehttp.NewRequestWithContext(ctx, a.method, u, body)
 	if err != nil {
-		return nil, &ArgumentError{Name: "request", Reason: "the method or path cannot be sent"}
+		return got, &ArgumentError{Name: "request", Reason: "the method or path cannot be sent"}
 	}
 	token, err := c.token.Token(ctx)
 	if err != nil {
-		return nil, withClean(fmt.Errorf("herokubuild: getting the API key: %w", withoutEOF(err)))
+		return got, withClean(fmt.Errorf("herokubuild: getting the API key: %w", withoutEOF(err)))
 	}
 	if err := checkToken("token", token); err != nil {
-		return nil, err
+		return got, err
 	}
 	maps.Copy(req.Header, a.header)
 	setHeaders(req.Header, [][2]string{
@@ -559,19 +559,19 @@ func (c *Client) call(ctx context.Context, a apiCall, out any) (*apiResponse, er
 	r.secrets = newRedactor(token).and(secretsOfQuery(a.query)...).and(a.secrets...)
 	resp, err := r.do(ctx, c.api, req)
 	if errors.Is(err, errTooLarge) {
-		return nil, r.unexpected(http.StatusOK, nil, errTooLarge)
+		return got, r.unexpected(http.StatusOK, nil, errTooLarge)
 	}
 	if err != nil {
-		return nil, err
+		return got, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	c.rate.note(resp.Header)
-	got := &apiResponse{call: r, status: resp.StatusCode, header: resp.Header}
+	got = apiResponse{call: r, status: resp.StatusCode, header: resp.Header}
 	if out == nil {
 		return got, nil
 	}
 	if err := a.read(resp, out); err != nil {
-		return nil, got.unexpected(err)
+		return apiResponse{}, got.unexpected(err)
 	}
 	return got, nil
 }
@@ -584,7 +584,7 @@ type apiResponse struct {
 }
 
 // unexpected makes the error of a response that turns out to be of no use.
-func (r *apiResponse) unexpected(err error) error {
+func (r apiResponse) unexpected(err error) error {
 	return r.call.unexpected(r.status, r.header, err)
 }
 

@@ -178,7 +178,7 @@ type pages[T any] struct {
 	size  int
 	order order
 	// latest is the response with the latest page.
-	latest *apiResponse
+	latest apiResponse
 }
 
 // listPages prepares to read a list. It returns the range of the first page too.

@@ -35,14 +35,24 @@ func (r redactor) and(secrets ...string) redactor {
 	if len(secrets) == 0 {
 		return r
 	}
-	// Few requests fail: it is made ready when it is needed.
-	forms := sync.OnceValue(func() []string { return spellings(secrets) })
-	return func(text string) string {
-		if r != nil {
-			text = r(text)
-		}
-		return hide(text, forms())
+	known := &knownSecrets{outer: r, secrets: secrets}
+	return known.hide
+}
+
+// knownSecrets are made ready when they are needed: few requests fail.
+type knownSecrets struct {
+	outer   redactor
+	once    sync.Once
+	secrets []string
+	forms   []string
+}
+
+func (k *knownSecrets) hide(text string) string {
+	if k.outer != nil {
+		text = k.outer(text)
 	}
+	k.once.Do(func() { k.forms = spellings(k.secrets) })
+	return hide(text, k.forms)
 }
 
 // after returns a redactor that knows the URLs that led to an answer, too: a
