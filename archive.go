@@ -177,7 +177,7 @@ func ArchiveFile(ctx context.Context, path string) (*Archive, error) {
 	a, err := readArchive(&contextReader{ctx: ctx, r: f})
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, fmt.Errorf("herokubuild: reading %s: %w", path, contextError(ctx))
+			return nil, withClean(fmt.Errorf("herokubuild: reading %s: %w", path, contextError(ctx)))
 		}
 		return nil, argumentError("archive", quote(path)+" is not a gzipped tar archive", err)
 	}

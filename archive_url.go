@@ -136,7 +136,8 @@ func (c *Client) openArchive(ctx context.Context, from SecretURL, header http.He
 	// The archive is wanted as it is, not as the transport unpacks it.
 	req.Header.Set("Accept-Encoding", "identity")
 	hc := *c.storage
-	hc.Transport = &originHeader{next: hc.Transport, scheme: req.URL.Scheme, host: req.URL.Host, header: header.Clone()}
+	prompt := &promptTransport{next: hc.Transport, limit: fetchIdle}
+	hc.Transport = &originHeader{next: prompt, scheme: req.URL.Scheme, host: req.URL.Host, header: header.Clone()}
 	call := c.storageCall(http.MethodGet, from, http.StatusOK)
 	call.secrets = call.secrets.and(secretsOfHeader(header)...)
 	return call.do(ctx, &hc, req)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 
+	"github.com/herokubuild/herokubuild/internal/git"
 	"github.com/herokubuild/herokubuild/internal/netrc"
 )
 
@@ -104,22 +105,13 @@ func tokenFromNetrc(files []string, host string) (string, error) {
 	return password, nil
 }
 
-// errNotAFile is of a directory, or of a pipe or device, which may have nothing
-// to read for ever.
-var errNotAFile = errors.New("it is not a regular file")
-
+// readSmallFile reads a regular file: a pipe or device may have nothing to read for
+// ever.
 func readSmallFile(path string, most int64) ([]byte, error) {
 	if path == os.DevNull {
 		return nil, nil // the usual way to say that there is no such file
 	}
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, errNotAFile
-	}
-	f, err := os.Open(path)
+	f, _, err := git.OpenFile(path)
 	if err != nil {
 		return nil, err
 	}

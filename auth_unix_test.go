@@ -21,3 +21,11 @@ func TestNetrcIsAPipe(t *testing.T) {
 	_, err := herokubuild.NewClient()
 	requireInvalid(t, err, "netrc")
 }
+
+func TestCheckpointFileIsAPipe(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "pipe")
+	require.NoError(t, syscall.Mkfifo(path, 0o600))
+	_, err := herokubuild.CheckpointFile(path).Load()
+	require.Error(t, err)
+}

@@ -23,10 +23,14 @@ import (
 //	err = errors.Join(err, file.Finish(err))
 type CheckpointFile string
 
+// maxCheckpoint is far more than a deploy to thousands of apps leaves.
+const maxCheckpoint = 64 << 20
+
 // Load returns the Checkpoint of the file, or the zero one if there is no file.
+// Anything else than a regular file is an error.
 func (f CheckpointFile) Load() (Checkpoint, error) {
 	var c Checkpoint
-	text, err := os.ReadFile(string(f))
+	text, err := readSmallFile(string(f), maxCheckpoint)
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, nil
 	}

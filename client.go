@@ -284,8 +284,13 @@ func (t *answerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp.Body = newAnswer(readErrorBody(resp))
 	case err == nil:
 		a.holds(resp.Body)
+		size := resp.ContentLength
+		if req.Method == http.MethodHead {
+			// It is that of the body that a GET would have.
+			size = 0
+		}
 		var body []byte
-		body, err = readBody(resp.Body, resp.ContentLength, maxResponse(req.Context()))
+		body, err = readBody(resp.Body, size, maxResponse(req.Context()))
 		resp.Body = newAnswer(body)
 	}
 	if err != nil {
@@ -503,15 +508,15 @@ type apiCall struct {
 // call sends an apiCall and decodes the answer's body into out unless out is
 // nil. It is the one place that builds a request to the API, and the only one
 // that attaches the key.
-func (c *Client) call(ctx context.Context, a apiCall, out any) (http.Header, error) {
+func (c *Client) call(ctx context.Context, a apiCall, out any) (got apiResponse, err error) {
 	if c == nil || c.base == "" {
-		return nil, &ArgumentError{Name: "Client", Reason: "the client was not made by NewClient"}
+		return got, &ArgumentError{Name: "Client", Reason: "the client was not made by NewClient"}
 	}
 	var body any
 	if a.body != nil {
 		b, err := encodeJSON(a.body)
 		if err != nil {
-			return nil, &ArgumentError{Name: "body", Reason: "cannot be encoded as JSON", Err: err}
+			return got, &ArgumentError{Name: "body", Reason: "cannot be encoded as JSON", Err: err}
 		}
 		body = b
 	}
@@ -531,14 +536,14 @@ func (c *Client) call(ctx context.Context, a apiCall, out any) (http.Header, err
 	ctx = context.WithValue(ctx, responseBounds{}, r)
 	req, err := retryablehttp.NewRequestWithContext(ctx, a.method, u, body)
 	if err != nil {
-		return nil, &ArgumentError{Name: "request", Reason: "the method or path cannot be sent"}
+		return got, &ArgumentError{Name: "request", Reason: "the method or path cannot be sent"}
 	}
 	token, err := c.token.Token(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("herokubuild: getting the API key: %w", err)
+		return got, withClean(fmt.Errorf("herokubuild: getting the API key: %w", withoutEOF(err)))
 	}
 	if err := checkToken("token", token); err != nil {
-		return nil, err
+		return got, err
 	}
 	maps.Copy(req.Header, a.header)
 	setHeaders(req.Header, [][2]string{
@@ -554,20 +559,33 @@ func (c *Client) call(ctx context.Context, a apiCall, out any) (http.Header, err
 	r.secrets = newRedactor(token).and(secretsOfQuery(a.query)...).and(a.secrets...)
 	resp, err := r.do(ctx, c.api, req)
 	if errors.Is(err, errTooLarge) {
-		return nil, r.unexpected(http.StatusOK, nil, errTooLarge)
+		return got, r.unexpected(http.StatusOK, nil, errTooLarge)
 	}
 	if err != nil {
-		return nil, err
+		return got, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	c.rate.note(resp.Header)
+	got = apiResponse{call: r, status: resp.StatusCode, header: resp.Header}
 	if out == nil {
-		return resp.Header, nil
+		return got, nil
 	}
 	if err := a.read(resp, out); err != nil {
-		return nil, r.unexpected(resp.StatusCode, resp.Header, err)
+		return apiResponse{}, got.unexpected(err)
 	}
-	return resp.Header, nil
+	return got, nil
+}
+
+// apiResponse is a response of success, without its body.
+type apiResponse struct {
+	call   *retrier
+	status int
+	header http.Header
+}
+
+// unexpected makes the error of a response that turns out to be of no use.
+func (r apiResponse) unexpected(err error) error {
+	return r.call.unexpected(r.status, r.header, err)
 }
 
 // setHeaders sets headers whose names are in their canonical form. One array holds
@@ -690,7 +708,7 @@ func (c *Client) Do(ctx context.Context, method, path string, query, body, out a
 	if err := checkOut(out); err != nil {
 		return err
 	}
-	if holdsSecretURL(reflect.ValueOf(body), 0) {
+	if holdsSecretURL(reflect.ValueOf(body)) {
 		return &ArgumentError{Name: "body", Reason: "has a SecretURL, of which JSON has no query: give its Reveal"}
 	}
 	encoded, err := encodeQuery(query)

@@ -306,7 +306,7 @@ func (e *RequestError) Error() string {
 		text += " [" + strconv.Itoa(e.Attempts) + " attempts]"
 	}
 	if e.Last != nil {
-		text += " (last answer: " + e.Last.Error() + ")"
+		text += " (last response: " + strings.TrimPrefix(e.Last.Error(), "herokubuild: ") + ")"
 	}
 	if e.RequestID != "" {
 		text += " [Request-Id " + e.RequestID + "]"

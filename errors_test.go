@@ -178,7 +178,7 @@ func TestErrorsHaveNoSecrets(t *testing.T) {
 		"request": {
 			&herokubuild.RequestError{Method: "PUT", URL: signed.String(), Attempts: 2, Err: network, Last: &herokubuild.UploadError{Method: "PUT", URL: signed, StatusCode: 503}},
 			`herokubuild: PUT https://storage.example.com/sources/1.tgz?REDACTED: Put "https://storage.example.com/sources/1.tgz?REDACTED": http: ContentLength=3 with Body length 2` +
-				` [2 attempts] (last answer: herokubuild: PUT https://storage.example.com/sources/1.tgz?REDACTED: 503 Service Unavailable)`, network,
+				` [2 attempts] (last response: PUT https://storage.example.com/sources/1.tgz?REDACTED: 503 Service Unavailable)`, network,
 		},
 		"answer": {&herokubuild.AnswerError{Method: "GET", Path: "/x", StatusCode: 200, Err: io.ErrUnexpectedEOF}, "herokubuild: GET /x: unexpected answer (status 200): unexpected EOF", herokubuild.ErrUnexpectedAnswer},
 		"upload": {

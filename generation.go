@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/herokubuild/herokubuild/internal/clean"
 )
 
 // The generations of apps. Cedar apps run slugs, Fir apps images.
@@ -48,19 +50,17 @@ func (s ReleasesService) ImageID(ctx context.Context, app, idOrDigest string) (s
 	}
 	a := apiCall{method: http.MethodGet, path: apiPath("apps", app, "oci-images", idOrDigest)}
 	// The endpoint returns a list, although it is of one image.
-	images, err := fetch[items[ociImage]](ctx, s.client, a)
+	var images items[ociImage]
+	resp, err := s.client.call(ctx, a, &images)
 	if err != nil {
 		return "", err
 	}
-	for _, image := range *images {
+	for _, image := range images {
 		if strings.EqualFold(image.Digest, idOrDigest) || strings.EqualFold(image.ID, idOrDigest) {
 			return image.ID, nil
 		}
 	}
-	return "", &AnswerError{
-		Method: a.method, Path: a.path, StatusCode: http.StatusOK,
-		Err: fmt.Errorf("none of its %d images is the one that was asked for", len(*images)),
-	}
+	return "", resp.unexpected(fmt.Errorf("none of its %d images is the one that was asked for", len(images)))
 }
 
 func (r *Release) artifact(kind string) string {
@@ -99,7 +99,7 @@ type GenerationError struct {
 
 // Error implements error.
 func (e *GenerationError) Error() string {
-	return "herokubuild: " + e.App + " is a " + clip(e.Generation, maxHeaderText) + " app: " + e.Reason
+	return clean.Line("herokubuild: " + e.App + " is a " + clip(e.Generation, maxHeaderText) + " app: " + e.Reason)
 }
 
 // Is matches ErrGeneration.

@@ -138,10 +138,11 @@ const (
 // The path is as for [Client.Do], and a T is what one item is decoded into. An
 // error ends the iteration; it comes with a nil item.
 //
-// An iteration always ends. A page that brings nothing new, or is out of the order
-// that was asked for, is an [*AnswerError], as is a list of more than 10,000 pages.
-// An item whose id has been yielded before is skipped: where a list is sorted by
-// something that changes, such as updated_at, it can come twice.
+// An iteration always ends. A page that brings nothing new and is not the last one,
+// or is out of the order that was asked for, is an [*AnswerError], as is a list of
+// more than 10,000 pages. An item whose id has been yielded before is skipped:
+// where a list is sorted by something that changes, such as updated_at, it can come
+// twice.
 //
 // Errors: [*ArgumentError], [*APIError], [*RequestError], [*AnswerError].
 func List[T any](ctx context.Context, c *Client, path string, opts *ListOptions) iter.Seq2[*T, error] {
@@ -176,8 +177,8 @@ type pages[T any] struct {
 	// size is how many items a page may have.
 	size  int
 	order order
-	// requestID is that of the latest page.
-	requestID string
+	// latest is the response with the latest page.
+	latest apiResponse
 }
 
 // listPages prepares to read a list. It returns the range of the first page too.
@@ -197,13 +198,13 @@ func (p *pages[T]) get(ctx context.Context, asked string) (*Page[T], error) {
 		a.header = http.Header{"Range": {asked}}
 	}
 	var got items[T]
-	header, err := p.client.call(ctx, a, &got)
+	resp, err := p.client.call(ctx, a, &got)
 	if err != nil {
 		return nil, err
 	}
-	p.requestID = clip(header.Get(requestIDHeader), maxHeaderText)
-	page := &Page[T]{Items: got, Next: header.Get(nextRangeHeader), Date: time.Now()}
-	if date, err := http.ParseTime(header.Get("Date")); err == nil {
+	p.latest = resp
+	page := &Page[T]{Items: got, Next: resp.header.Get(nextRangeHeader), Date: time.Now()}
+	if date, err := http.ParseTime(resp.header.Get("Date")); err == nil {
 		page.Date = date
 	}
 	switch {
@@ -216,18 +217,9 @@ func (p *pages[T]) get(ctx context.Context, asked string) (*Page[T], error) {
 		err = p.order.check(got[i])
 	}
 	if err != nil {
-		return nil, p.unexpected(page, err)
+		return nil, resp.unexpected(err)
 	}
 	return page, nil
-}
-
-// unexpected makes the error of a page that cannot be used.
-func (p *pages[T]) unexpected(page *Page[T], err error) error {
-	status := http.StatusOK
-	if page.Next != "" {
-		status = http.StatusPartialContent
-	}
-	return &AnswerError{Method: http.MethodGet, Path: p.path, StatusCode: status, RequestID: p.requestID, Err: err}
 }
 
 // listPage asks for one page of the list at path.
@@ -280,7 +272,7 @@ func list[T any](ctx context.Context, c *Client, path string, opts *ListOptions)
 // advance checks that the nth page leads on, and removes the items that have been
 // on an earlier one.
 func (p *pages[T]) advance(progress *listed, page *Page[T], n int) error {
-	if n == 1 && page.Next == "" {
+	if n == 1 && page.Next == "" && len(page.Items) < 2 {
 		return nil
 	}
 	fresh := page.Items[:0]
@@ -291,14 +283,16 @@ func (p *pages[T]) advance(progress *listed, page *Page[T], n int) error {
 	}
 	var err error
 	switch {
-	case len(page.Items) > 0 && len(fresh) == 0, !progress.leadsTo(page.Next):
+	case page.Next == "":
+		// The last page may have nothing but items that have changed meanwhile.
+	case len(fresh) == 0, !progress.leadsTo(page.Next):
 		err = errNextRange
-	case page.Next != "" && n == maxPages:
+	case n == maxPages:
 		err = errTooLong
 	}
 	page.Items = fresh
 	if err != nil {
-		return p.unexpected(page, err)
+		return p.latest.unexpected(err)
 	}
 	return nil
 }

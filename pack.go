@@ -124,7 +124,7 @@ func packError(what string, err error) error {
 	if errors.As(err, &bad) {
 		return bad
 	}
-	return fmt.Errorf("herokubuild: packing %s: %w", what, err)
+	return withClean(fmt.Errorf("herokubuild: packing %s: %w", what, err))
 }
 
 // pack writes the archive of the entries.

@@ -123,16 +123,20 @@ func (s Slug) LogValue() slog.Value {
 
 // LogValue implements slog.LogValuer: the deploy in short, no secrets.
 func (o BuildAndReleaseOptions) LogValue() slog.Value {
+	apps := make([]string, len(o.ReleaseTo))
+	for i, app := range o.ReleaseTo {
+		apps[i] = clip(app, maxHeaderText)
+	}
 	return slog.GroupValue(
-		slog.String("build_app", o.BuildApp), slog.Any("release_to", o.ReleaseTo), slog.String("dir", o.Dir),
-		slog.Any("source_url", o.SourceURL), slog.String("version", o.Version))
+		textAttr("build_app", o.BuildApp), slog.Any("release_to", apps), textAttr("dir", o.Dir),
+		slog.Any("source_url", o.SourceURL), textAttr("version", o.Version))
 }
 
 // LogValue implements slog.LogValuer: what is set of the event, no secrets.
 func (e Event) LogValue() slog.Value {
-	attrs := []slog.Attr{slog.String("kind", string(e.Kind)), slog.String("app", e.App)}
+	attrs := []slog.Attr{textAttr("kind", string(e.Kind)), textAttr("app", e.App)}
 	if e.Phase != "" {
-		attrs = append(attrs, slog.String("phase", string(e.Phase)))
+		attrs = append(attrs, textAttr("phase", string(e.Phase)))
 	}
 	if e.Total > 0 {
 		attrs = append(attrs, slog.Int64("done", e.Done), slog.Int64("total", e.Total))
@@ -159,14 +163,14 @@ func (r Result) LogValue() slog.Value {
 		attrs = append(attrs, slog.Any("build", r.Build))
 	}
 	for _, rel := range r.Releases {
-		attrs = append(attrs, slog.Any(rel.App, rel))
+		attrs = append(attrs, slog.Any(clip(rel.App, maxHeaderText), rel))
 	}
 	return slog.GroupValue(attrs...)
 }
 
 // LogValue implements slog.LogValuer: the app's outcome, no secrets.
 func (r AppRelease) LogValue() slog.Value {
-	attrs := []slog.Attr{slog.String("app", r.App)}
+	attrs := []slog.Attr{textAttr("app", r.App)}
 	if r.Release != nil {
 		attrs = append(attrs, slog.Any("release", r.Release))
 	}

@@ -33,7 +33,7 @@ func ParseProcfile(r io.Reader) (map[string]string, error) {
 	}
 	text, err := io.ReadAll(io.LimitReader(r, maxProcfile+1))
 	if err != nil {
-		return nil, fmt.Errorf("herokubuild: reading a Procfile: %w", err)
+		return nil, withClean(fmt.Errorf("herokubuild: reading a Procfile: %w", withoutEOF(err)))
 	}
 	if len(text) > maxProcfile {
 		return nil, &ArgumentError{Name: "Procfile", Reason: fmt.Sprintf("is larger than %d bytes", maxProcfile)}

@@ -24,12 +24,13 @@ func (c *Client) RateLimitRemaining(ctx context.Context) (int, error) {
 		Remaining *int `json:"remaining"`
 	}
 	a := apiCall{method: http.MethodGet, path: apiPath("account", "rate-limits")}
-	if _, err := c.call(ctx, a, &out); err != nil {
+	resp, err := c.call(ctx, a, &out)
+	if err != nil {
 		return 0, err
 	}
 	if out.Remaining == nil {
 		// Taken for none, it would be waited on for ever.
-		return 0, &AnswerError{Method: a.method, Path: a.path, StatusCode: http.StatusOK, Err: errors.New("it does not say how many requests remain")}
+		return 0, resp.unexpected(errors.New("it does not say how many requests remain"))
 	}
 	left := max(*out.Remaining, 0)
 	c.rate.set(left)

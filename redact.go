@@ -2,13 +2,17 @@ package herokubuild
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"html"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/herokubuild/herokubuild/internal/clean"
@@ -31,13 +35,24 @@ func (r redactor) and(secrets ...string) redactor {
 	if len(secrets) == 0 {
 		return r
 	}
-	return func(text string) string {
-		if r != nil {
-			text = r(text)
-		}
-		// Few requests fail: it is made ready when it is needed.
-		return hide(text, spellings(secrets))
+	known := &knownSecrets{outer: r, secrets: secrets}
+	return known.hide
+}
+
+// knownSecrets are made ready when they are needed: few requests fail.
+type knownSecrets struct {
+	outer   redactor
+	once    sync.Once
+	secrets []string
+	forms   []string
+}
+
+func (k *knownSecrets) hide(text string) string {
+	if k.outer != nil {
+		text = k.outer(text)
 	}
+	k.once.Do(func() { k.forms = spellings(k.secrets) })
+	return hide(text, k.forms)
 }
 
 // after returns a redactor that knows the URLs that led to an answer, too: a
@@ -60,19 +75,29 @@ func (r redactor) text(text string) string {
 	return redactText(text)
 }
 
-// maxOutside bounds how much of a text is looked through, of which far less is
-// kept.
-const maxOutside = 64 << 10
+const (
+	// maxOutside bounds how much of a text is looked through, of which far less is
+	// kept.
+	maxOutside = 64 << 10
+	// maxSpelled is how long a secret is at the most, with all its escapes.
+	maxSpelled = 16 << 10
+)
+
+// bounded is the beginning of a long text without its secrets. What it ends with
+// may be a part of one, which nothing would recognize.
+func (r redactor) bounded(text string) string {
+	if len(text) <= maxOutside {
+		return r.text(text)
+	}
+	text = r.text(text[:maxOutside])
+	return text[:max(len(text)-maxSpelled, 0)]
+}
 
 // line is text as one clean line of a bounded length.
-func (r redactor) line(text string, most int) string {
-	return clip(r.text(text[:min(len(text), maxOutside)]), most)
-}
+func (r redactor) line(text string, most int) string { return clip(r.bounded(text), most) }
 
 // lines is line for a text of several.
-func (r redactor) lines(text string, most int) string {
-	return cut(clean.Lines(r.text(text[:min(len(text), maxOutside)])), most)
-}
+func (r redactor) lines(text string, most int) string { return cut(clean.Lines(r.bounded(text)), most) }
 
 // header is a header's value as a clean line.
 func (r redactor) header(header http.Header, name string) string {
@@ -98,12 +123,11 @@ func (r redactor) err(err error) error {
 	if !secret && !unclean {
 		return err
 	}
-	original := err
-	e := &redactedError{text: r.line(err.Error(), maxErrorText), is: func(target error) bool { return errors.Is(original, target) }}
+	e := cleaned(err, r.line(err.Error(), maxErrorText))
 	if !secret {
-		e.as = func(target any) bool { return errors.As(original, target) }
 		return e
 	}
+	e.as = nil
 	for _, cause := range unwrapAll(err) {
 		if cause != nil {
 			e.causes = append(e.causes, r.err(cause))
@@ -112,11 +136,28 @@ func (r redactor) err(err error) error {
 	return e
 }
 
+// withClean returns err with a clean text, for the names of files and the errors of
+// callers in it. It matches what err does.
+func withClean(err error) error {
+	if text := clean.Line(err.Error()); text != err.Error() {
+		return cleaned(err, text)
+	}
+	return err
+}
+
+func cleaned(err error, text string) *redactedError {
+	return &redactedError{
+		text: text,
+		is:   func(target error) bool { return errors.Is(err, target) },
+		as:   func(target any) bool { return errors.As(err, target) },
+	}
+}
+
 // shows says whether err, or anything that it wraps, shows a secret, or has what
 // a line of text should not have.
 func (r redactor) shows(err error) (secret, unclean bool) {
 	text := err.Error()
-	secret, unclean = r.text(text) != text, clean.Line(text) != text
+	secret, unclean = r.text(text) != text || r.dumps(err), clean.Line(text) != text
 	if ue, ok := err.(*url.Error); ok && redactLink(ue.URL) != ue.URL { //nolint:errorlint // one at a time
 		secret = true
 	}
@@ -127,6 +168,17 @@ func (r redactor) shows(err error) (secret, unclean bool) {
 		}
 	}
 	return secret, unclean
+}
+
+// dumps says whether a field of err that its text leaves out has a secret: some
+// verbs of fmt print it.
+func (r redactor) dumps(err error) bool {
+	if r == nil {
+		return false
+	}
+	text := fmt.Sprintf("%#v", err)
+	text = text[:min(len(text), maxOutside)]
+	return r(text) != text
 }
 
 // unwrapAll returns what err wraps directly.
@@ -140,8 +192,9 @@ func unwrapAll(err error) []error {
 	return nil
 }
 
-// redactedError is in the place of an error that showed a secret. It matches what
-// that one matches and wraps what that one wraps, as far as that is clean.
+// redactedError is in the place of an error that showed a secret or was not clean. It
+// matches what that one matches and wraps what that one wraps, as far as that is
+// clean.
 type redactedError struct {
 	text   string
 	causes []error
@@ -244,7 +297,27 @@ func unescapings(text string) []spelled {
 		all = append(all, fold(next))
 		s = next
 	}
+	if whole, changed := join(s); changed {
+		all = append(all, fold(whole))
+	}
 	return all
+}
+
+// join leaves out spaces, line ends and what is not visible: a text may have been
+// wrapped in the middle of a secret.
+func join(s spelled) (whole spelled, changed bool) {
+	for i := 0; i < len(s.text); {
+		r, n := utf8.DecodeRune(s.text[i:])
+		if isGap(r) {
+			changed = true
+		} else {
+			whole.text = append(whole.text, s.text[i:i+n]...)
+			whole.at = append(whole.at, s.at[i:i+n]...)
+		}
+		i += n
+	}
+	whole.at = append(whole.at, s.at[len(s.text)])
+	return whole, changed
 }
 
 // fold makes letters lower case, and a space the plus sign that it is in a query.
@@ -260,6 +333,8 @@ func fold(s spelled) spelled {
 	}
 	return spelled{text: text, at: s.at}
 }
+
+func isGap(r rune) bool { return unicode.IsSpace(r) || !clean.Visible(r) }
 
 func unescape(s spelled) (next spelled, changed bool) {
 	for i := 0; i < len(s.text); {
@@ -315,6 +390,8 @@ func unescapeOne(text []byte) (c string, n int) {
 			}
 		case '/', '\\', '"', '\'', '&', '=', '?':
 			return string(text[1:2]), 2
+		case 'n', 'r', 't':
+			return " ", 2
 		}
 	}
 	return "", 0
@@ -323,11 +400,37 @@ func unescapeOne(text []byte) (c string, n int) {
 // spellings are the forms in which secrets are looked for.
 func spellings(secrets []string) []string {
 	var forms []string
+	add := func(form string) {
+		if len(form) >= minKey && !slices.Contains(forms, form) {
+			forms = append(forms, form)
+		}
+	}
 	for _, secret := range secrets {
 		for _, s := range unescapings(secret) {
-			if form := string(s.text); len(form) >= minKey && !slices.Contains(forms, form) {
-				forms = append(forms, form)
-			}
+			add(string(s.text))
+		}
+		for _, form := range encodings(secret) {
+			add(strings.ToLower(form))
+		}
+	}
+	return forms
+}
+
+// encodings are a secret in hex and within a text in base64, of which it may begin
+// at any of three places.
+func encodings(secret string) []string {
+	const least = 8 // less would be found where there is no secret
+	if len(secret) < least {
+		return nil
+	}
+	forms := []string{hex.EncodeToString([]byte(secret))}
+	for before := range 3 {
+		padded := make([]byte, before, before+len(secret))
+		padded = append(padded, secret...)
+		// The characters at both ends belong to what is around it, too.
+		from, to := (before*8+5)/6, len(padded)*8/6
+		for _, e := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+			forms = append(forms, e.EncodeToString(padded)[from:to])
 		}
 	}
 	return forms
@@ -347,7 +450,8 @@ func hide(text string, forms []string) string {
 				}
 				i += from
 				from = i + len(form)
-				spans = append(spans, span{s.at[i], s.at[from]})
+				found := strings.TrimRightFunc(text[s.at[i]:s.at[from]], isGap)
+				spans = append(spans, span{s.at[i], s.at[i] + len(found)})
 			}
 		}
 	}

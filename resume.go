@@ -601,6 +601,10 @@ func (s *OutputStream) begin(conn *streamConn, resp *http.Response, from, offset
 		case from > 0 && len(r.tail) > 0:
 			// There should have been the overlap, at least.
 			return errNoProof
+		case known && total > offset && from >= 0:
+			// It has more, and does not give it to who asks for a part.
+			r.whole, r.bare = true, true
+			return errNoProof
 		case max(from, 0) < offset:
 			return errors.New("the stream host has nothing of what it had")
 		}

@@ -32,6 +32,7 @@ func TestABuildThatWasNotSearchedForIsNotForgotten(t *testing.T) {
 			p.SetFaults(func(at platform.FaultPoint) platform.Fault {
 				if at.Method == "POST" && at.Path == path+"/builds" {
 					cancel(herokubuild.ErrDetached)
+					return platform.Fault{Delay: 50 * time.Millisecond}
 				}
 				return platform.Fault{}
 			})

@@ -248,8 +248,10 @@ func (r *retrier) mayRepeatStatus(status int) bool {
 // mayRepeatError says which failures without an answer are worth another
 // attempt.
 func (r *retrier) mayRepeatError(ctx context.Context, err error) bool {
-	if errors.Is(err, errTooLarge) || errors.Is(err, ErrArchiveChanged) || errors.Is(err, errRedirect) {
-		return false
+	for _, lasting := range []error{errTooLarge, ErrArchiveChanged, ErrInvalid, errRedirect, errPanicked} {
+		if errors.Is(err, lasting) {
+			return false
+		}
 	}
 	// Certificates, schemes and malformed headers do not mend themselves; the
 	// library knows them.

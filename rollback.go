@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+
+	"github.com/herokubuild/herokubuild/internal/clean"
 )
 
 // RollbackError is a release that cannot be rolled back to. It matches
@@ -29,7 +31,7 @@ func (e *RollbackError) Error() string {
 	case !hasCode:
 		reason += " (it has neither slug nor image)"
 	}
-	return fmt.Sprintf("herokubuild: %s cannot be rolled back to release v%d: %s", e.App, r.Version, reason)
+	return clean.Line(fmt.Sprintf("herokubuild: %s cannot be rolled back to release v%d: %s", e.App, r.Version, reason))
 }
 
 // Is matches ErrNotEligible and, where that is so, ErrExpired.

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"unsafe"
 )
 
 // SecretURL is a URL whose query grants access: the signed addresses of a
@@ -63,21 +64,49 @@ func (u SecretURL) MarshalText() ([]byte, error) { return []byte(u.String()), ni
 
 // holdsSecretURL says whether v, or anything in it that JSON has, is a SecretURL
 // that would not be encoded as it is.
-func holdsSecretURL(v reflect.Value, depth int) bool {
-	const deepest = 64 // so that what points to itself has an end
-	if !v.IsValid() || depth > deepest {
+func holdsSecretURL(v reflect.Value) bool { return secretURLs{}.in(v) }
+
+// secretURLs are the values that have been searched: some lead back to themselves.
+type secretURLs map[searched]bool
+
+type searched struct {
+	at  unsafe.Pointer
+	len int
+	as  reflect.Type
+}
+
+// again reports whether v is of a kind that others can share, and has been searched.
+func (s secretURLs) again(v reflect.Value) bool {
+	var key searched
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Map:
+		key = searched{at: v.UnsafePointer(), as: v.Type()}
+	case reflect.Slice:
+		key = searched{at: v.UnsafePointer(), len: v.Len(), as: v.Type()}
+	default:
 		return false
 	}
-	if u, ok := reflect.TypeAssert[SecretURL](v); ok {
-		return u.String() != u.Reveal()
+	seen := s[key]
+	s[key] = true
+	return seen
+}
+
+func (s secretURLs) in(v reflect.Value) bool {
+	if !v.IsValid() || s.again(v) {
+		return false
 	}
-	within := func(v reflect.Value) bool { return holdsSecretURL(v, depth+1) }
+	if v.CanInterface() {
+		if u, ok := reflect.TypeAssert[SecretURL](v); ok {
+			return u.String() != u.Reveal()
+		}
+	}
 	switch v.Kind() {
 	case reflect.Pointer, reflect.Interface:
-		return within(v.Elem())
+		return s.in(v.Elem())
 	case reflect.Struct:
 		for i := range v.NumField() {
-			if v.Type().Field(i).IsExported() && within(v.Field(i)) {
+			// JSON has the fields of a struct that is embedded, too.
+			if f := v.Type().Field(i); (f.IsExported() || f.Anonymous) && s.in(v.Field(i)) {
 				return true
 			}
 		}
@@ -86,13 +115,13 @@ func holdsSecretURL(v reflect.Value, depth int) bool {
 			return false // bytes and numbers
 		}
 		for i := range v.Len() {
-			if within(v.Index(i)) {
+			if s.in(v.Index(i)) {
 				return true
 			}
 		}
 	case reflect.Map:
 		for _, key := range v.MapKeys() {
-			if within(v.MapIndex(key)) {
+			if s.in(v.MapIndex(key)) {
 				return true
 			}
 		}

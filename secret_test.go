@@ -123,3 +123,26 @@ func TestSecretURLInJSON(t *testing.T) {
 	assert.Empty(t, none.URL)
 	require.Error(t, json.Unmarshal([]byte(`{"url":7}`), &back))
 }
+
+type ring struct {
+	A, B *ring
+	embedded
+}
+
+type embedded struct{ URL herokubuild.SecretURL }
+
+// A body may lead back to itself, and have the URL in a struct that is embedded.
+func TestSecretURLInABody(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	body := &ring{}
+	body.A, body.B = body, body
+	requireInvalid(t, a.Do(t.Context(), "POST", "/x", nil, body, nil), "body")
+	for _, body := range []any{
+		embedded{URL: sourceURL + fakeQuery}, ring{embedded: embedded{URL: sourceURL + fakeQuery}}, []*ring{nil, {A: &ring{embedded: embedded{URL: sourceURL + fakeQuery}}}},
+	} {
+		bad := requireInvalid(t, a.Do(t.Context(), "POST", "/x", nil, body, nil), "body")
+		assert.Contains(t, bad.Reason, "SecretURL")
+	}
+	assert.Empty(t, a.seen())
+}

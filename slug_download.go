@@ -116,7 +116,7 @@ type ChecksumError struct {
 
 // Error implements error.
 func (e *ChecksumError) Error() string {
-	return fmt.Sprintf("herokubuild: slug %s: the archive of %d bytes has the checksum %s, not %s", e.Slug, e.Size, e.Got, e.Want)
+	return clip(fmt.Sprintf("herokubuild: slug %s: the archive of %d bytes has the checksum %s, not %s", e.Slug, e.Size, e.Got, e.Want), maxErrorText)
 }
 
 // Is matches ErrChecksum.
@@ -350,7 +350,7 @@ func (d *download) dial() (*blobConn, error) {
 	if d.whole {
 		from = 0
 	}
-	resp, err := d.slugs.client.openBlob(conn.ctx, d.address(), from)
+	resp, err := d.slugs.client.openBlob(conn.ctx, d.address(), from, d.opts.IdleTimeout)
 	if err == nil {
 		d.hide = newRedactor(secretsOf(d.address().Reveal())...).after(resp)
 		conn.hold(resp.Body)

@@ -88,9 +88,9 @@ func causeText(err error) string {
 	var link *os.LinkError
 	switch {
 	case errors.As(err, &path):
-		return path.Op + ": " + errorText(path.Err)
+		err = fmt.Errorf("%s: %s", path.Op, errorText(path.Err)) //nolint:errorlint // for its text
 	case errors.As(err, &link):
-		return link.Op + ": " + errorText(link.Err)
+		err = fmt.Errorf("%s: %s", link.Op, errorText(link.Err)) //nolint:errorlint // for its text
 	}
 	return clip(redactText(strings.ReplaceAll(errorText(err), "\n", "; ")), maxErrorText)
 }

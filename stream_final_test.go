@@ -213,3 +213,23 @@ func TestStreamWatchesTheStatus(t *testing.T) {
 		assert.LessOrEqual(t, longest, 6*time.Second)
 	})
 }
+
+// A host that has output and gives none to who asks for a part of it is asked for
+// all.
+func TestStreamHostThatRefusesParts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t)
+		a.on("GET", outputURL, func(req *http.Request) (*http.Response, error) {
+			if req.Header.Get("Range") != "" {
+				return reply(416, "", "Content-Range", "bytes */5")(req)
+			}
+			return reply(200, "done\n")(req)
+		})
+		s, err := a.Builds.Output(t.Context(), &herokubuild.Build{Status: "succeeded", OutputStreamURL: outputURL}, nil)
+		require.NoError(t, err)
+		got, err := io.ReadAll(s)
+		require.NoError(t, err)
+		assert.Equal(t, "done\n", string(got))
+	})
+}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
 )
@@ -71,13 +72,10 @@ func (c *Client) putArchive(ctx context.Context, method string, signed SecretURL
 	if err := archive.check(); err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	progress := progressGate{stop: stop}
+	var progress progressGate
 	if opts != nil {
 		progress.report = opts.Progress
 	}
-	defer progress.rethrow()
 	// The network library may still be reading when an early refusal has been
 	// answered: the caller must not hear of that.
 	defer progress.shut()
@@ -105,6 +103,7 @@ func (c *Client) putArchive(ctx context.Context, method string, signed SecretURL
 	body.next = hc.Transport
 	hc.Transport = &body
 	resp, err := c.storageCall(method, signed, http.StatusOK, http.StatusCreated, http.StatusNoContent).do(ctx, &hc, req)
+	progress.rethrow()
 	if err != nil {
 		return err
 	}
@@ -133,8 +132,9 @@ func (b *sentBody) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// openBlob asks for what a signed URL points to, from an offset on.
-func (c *Client) openBlob(ctx context.Context, signed SecretURL, from int64) (*http.Response, error) {
+// openBlob asks for what a signed URL points to, from an offset on. The beginning of
+// a response has to come within idle.
+func (c *Client) openBlob(ctx context.Context, signed SecretURL, from int64, idle time.Duration) (*http.Response, error) {
 	req, err := c.storageRequest(ctx, http.MethodGet, signed, nil)
 	if err != nil {
 		return nil, err
@@ -144,7 +144,29 @@ func (c *Client) openBlob(ctx context.Context, signed SecretURL, from int64) (*h
 	if from > 0 {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", from))
 	}
-	return c.storageCall(http.MethodGet, signed, http.StatusOK, http.StatusPartialContent).do(ctx, c.storage, req)
+	hc := *c.storage
+	hc.Transport = &promptTransport{next: hc.Transport, limit: idle}
+	return c.storageCall(http.MethodGet, signed, http.StatusOK, http.StatusPartialContent).do(ctx, &hc, req)
+}
+
+// promptTransport bounds how long the beginning of a response is waited for: not
+// every transport does.
+type promptTransport struct {
+	next  http.RoundTripper
+	limit time.Duration
+}
+
+func (t *promptTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	// It has to outlive the call, for the body, and ends with the connection's.
+	ctx, cancel := context.WithCancelCause(req.Context())
+	timer := time.AfterFunc(t.limit, func() { cancel(errSilent) })
+	resp, err := t.next.RoundTrip(req.WithContext(ctx))
+	timer.Stop()
+	if errors.Is(context.Cause(ctx), errSilent) {
+		closeBody(resp)
+		return nil, fmt.Errorf("%w for %v", errSilent, t.limit)
+	}
+	return resp, err
 }
 
 // exactReader reads exactly size bytes of src and fails if there are fewer or
@@ -161,32 +183,24 @@ type exactReader struct {
 // archive, and so reports, in a goroutine of its own, in which a panic of the
 // caller's code would end the process.
 type progressGate struct {
-	// stop ends the upload.
-	stop context.CancelFunc
-
-	mu       sync.Mutex
-	report   func(done, total int64)
+	mu     sync.Mutex
+	report func(done, total int64)
+	// panicked is what the caller's code panicked with, in a goroutine of the
+	// network library's.
 	panicked any
 }
 
-var errArchivePanicked = errors.New("reading the archive panicked")
-
-// guard calls the caller's code. A panic ends the upload and is kept for rethrow.
-func (g *progressGate) guard(call func() (int, error)) (n int, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			g.mu.Lock()
-			g.panicked = v
-			g.mu.Unlock()
-			g.stop()
-			n, err = 0, errArchivePanicked
-		}
-	}()
-	return call()
+// caught keeps a panic for rethrow.
+func (g *progressGate) caught(v any) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.panicked == nil {
+		g.panicked = v
+	}
+	return errPanicked
 }
 
-// rethrow panics with what the caller's code panicked with, in the goroutine of
-// the caller.
+// rethrow panics with what has been caught, in the caller's goroutine.
 func (g *progressGate) rethrow() {
 	g.mu.Lock()
 	v := g.panicked
@@ -210,12 +224,17 @@ func (g *progressGate) shut() {
 	g.report = nil
 }
 
-func (r *exactReader) Read(p []byte) (int, error) {
-	return r.progress.guard(func() (int, error) { return r.read(p) })
-}
-
-func (r *exactReader) read(p []byte) (int, error) {
-	n, err := r.src.Read(p)
+func (r *exactReader) Read(p []byte) (n int, err error) {
+	defer func() {
+		// It would end the program, whether the caller recovers or not.
+		if v := recover(); v != nil {
+			n, err = 0, r.progress.caught(v)
+		}
+	}()
+	n, err = r.src.Read(p)
+	if n < 0 || n > len(p) {
+		return 0, &ArgumentError{Name: "archive", Reason: "its reader returned an impossible count"}
+	}
 	done := r.done.Load() + int64(n)
 	if done == r.size && err == nil {
 		// A storage host that has the announced length has the archive: the

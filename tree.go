@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/herokubuild/herokubuild/internal/clean"
 	"github.com/herokubuild/herokubuild/internal/git"
 )
 
@@ -564,17 +565,7 @@ func argumentError(name, reason string, err error) error {
 	if path, ok := err.(*fs.PathError); ok { //nolint:errorlint // Only err itself: its path is in the reason.
 		cause = path.Err
 	}
-	return &ArgumentError{Name: name, Reason: reason + ": " + oneLine(cause.Error()), Err: err}
-}
-
-// oneLine takes control characters out of a text that may have names in it.
-func oneLine(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return '?'
-		}
-		return r
-	}, text)
+	return &ArgumentError{Name: name, Reason: reason + ": " + clean.Line(cause.Error()), Err: err}
 }
 
 func whyIgnored(p *git.Pattern) string { return fmt.Sprintf("%s:%d: %s", p.Source, p.Line, p.Text) }

@@ -16,7 +16,7 @@
 //
 // The exit status is 0 if every app runs the release, 1 if something failed, 2
 // for a wrong command line or a directory that cannot be packed, and 130 if it
-// was interrupted (the build is then cancelled).
+// was interrupted (the build is then canceled).
 package main
 
 import (

@@ -196,5 +196,5 @@ func TestInterruptCancelsTheBuild(t *testing.T) {
 	if code != exitInterrupted {
 		t.Errorf("exit %d", code)
 	}
-	wantContains(t, stderr.String(), "Interrupted", "was cancelled")
+	wantContains(t, stderr.String(), "Interrupted", "was canceled")
 }

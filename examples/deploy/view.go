@@ -161,9 +161,9 @@ func (v *view) event(_ context.Context, e herokubuild.Event) error {
 		}
 	case herokubuild.EventBuildCanceled:
 		if e.Err != nil {
-			v.warn(fmt.Sprintf("build %s may still be running: cancelling it: %v", e.Build.ID, e.Err))
+			v.warn(fmt.Sprintf("build %s may still be running: canceling it: %v", e.Build.ID, e.Err))
 		} else {
-			v.note(fmt.Sprintf("build %s cancelled", e.Build.ID))
+			v.note(fmt.Sprintf("build %s canceled", e.Build.ID))
 		}
 	}
 	return nil

@@ -63,14 +63,14 @@ func TestACanaryThatIsNotWellIsTheOnlyOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want(t, code, exitFailed, string(text), `"rollbacks":{"app-1":"`)
+	want(t, code, exitFailed, string(text), `"releases":{"app-1":"`)
 }
 
 func TestWrongUsage(t *testing.T) {
 	isolate(t)
 	for _, args := range [][]string{
 		{"-rollback", "some"}, {"-from", "a-b"}, {"-to", "a-b"}, {"surplus"}, {"-from", "a-b", "-to", "c-d", "-fail", "c-d"},
-		{"-from", "a-b", "-to", "c-d", "-rollback", "unverified"}, {"-nonsense"}, {"-local", "-canaries", "9"}, {"-local", "-to", "A B"},
+		{"-from", "a-b", "-to", "c-d", "-rollback", "unverified"}, {"-nonsense"}, {"-local", "-canaries", "-1"}, {"-local", "-to", "A B"},
 	} {
 		if code, _, _ := promote(t, args...); code != exitUsage {
 			t.Errorf("%q: exit %d", args, code)

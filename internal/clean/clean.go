@@ -47,15 +47,16 @@ func clean(text string, lines bool) string {
 			return r
 		case r == '\n', r == '\r', r == '\t':
 			return ' '
-		case visible(r):
+		case Visible(r):
 			return r
 		}
 		return unicode.ReplacementChar
 	}, strings.ReplaceAll(text, "\r\n", "\n"))
 }
 
-// visible is not true for U+034F or the fillers of Hangul either: they are
-// letters and marks that show nothing.
-func visible(r rune) bool {
+// Visible reports whether a character is one that [Line] keeps. It is not true for
+// U+034F or the fillers of Hangul either: they are letters and marks that show
+// nothing.
+func Visible(r rune) bool {
 	return unicode.IsGraphic(r) && !unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r)
 }

@@ -1,0 +1,103 @@
+package herokubuild_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"testing/iotest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/herokubuild/herokubuild"
+)
+
+// unclean is what an app's name, a status or the name of a file may have in it.
+const unclean = "a\x1b[2J\u202eb\u009b\nc"
+
+// Whatever is in its fields, an error is one clean line.
+func TestErrorsOfUncleanFieldsAreClean(t *testing.T) {
+	t.Parallel()
+	cause := errors.New(unclean)
+	release := &herokubuild.Release{Status: unclean, ID: unclean}
+	for _, err := range []error{
+		&herokubuild.ArgumentError{Name: unclean, Reason: unclean},
+		&herokubuild.APIError{Method: unclean, Path: unclean, ID: unclean, Message: unclean, URL: unclean, RequestID: unclean},
+		&herokubuild.RequestError{Method: unclean, URL: unclean, Err: cause, RequestID: unclean, Last: cause},
+		&herokubuild.AnswerError{Method: unclean, Path: unclean, Err: cause, RequestID: unclean},
+		&herokubuild.UploadError{Method: unclean, URL: unclean, Code: unclean, Message: unclean},
+		&herokubuild.StreamError{URL: unclean, Err: cause},
+		&herokubuild.BuildError{App: unclean, Build: &herokubuild.Build{ID: unclean, Status: unclean}},
+		&herokubuild.ReleaseError{App: unclean, Release: release},
+		&herokubuild.ChecksumError{Slug: unclean, Want: unclean, Got: unclean},
+		&herokubuild.UnpackError{Entry: unclean, Err: cause},
+		&herokubuild.UnpackError{Entry: unclean, Err: &fs.PathError{Op: unclean, Path: unclean, Err: cause}},
+		&herokubuild.UnpackError{Entry: unclean, Reason: unclean},
+		&herokubuild.GenerationError{App: unclean, Generation: unclean, Reason: unclean},
+		&herokubuild.RollbackError{App: unclean, Release: release},
+		&herokubuild.DeployError{App: unclean, Err: cause, CancelErr: cause},
+		&herokubuild.FanOutError{Err: cause, Apps: []herokubuild.AppRelease{{App: unclean, Err: cause}}},
+	} {
+		assertClean(t, err.Error())
+	}
+}
+
+// unreadable is a file system in which one file cannot be opened.
+type unreadable struct{ fstest.MapFS }
+
+func (u unreadable) Open(name string) (fs.File, error) {
+	if strings.Contains(name, "\x1b") {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrPermission}
+	}
+	return u.MapFS.Open(name)
+}
+
+func TestErrorsOfPackingAreClean(t *testing.T) {
+	t.Parallel()
+	_, err := herokubuild.ArchiveFS(t.Context(), unreadable{fstest.MapFS{"x" + strings.ReplaceAll(unclean, "\n", ""): {}}}, nil)
+	require.ErrorIs(t, err, fs.ErrPermission)
+	assertClean(t, err.Error())
+}
+
+// An error of the caller's own code is clean, too, and never the end of something.
+func TestErrorsOfCallersAreClean(t *testing.T) {
+	t.Parallel()
+	for _, cause := range []error{io.EOF, fmt.Errorf("lost: %w", io.EOF), fmt.Errorf("%s: %w", unclean, fs.ErrPermission)} {
+		a := newAPI(t, herokubuild.WithTokenSource(herokubuild.TokenSourceFunc(func(context.Context) (string, error) { return "", cause })))
+		_, ofToken := a.Builds.Get(t.Context(), appName, buildID)
+		errs := []error{ofToken}
+		if cause != io.EOF { //nolint:errorlint // which is the end of the file
+			_, ofProcfile := herokubuild.ParseProcfile(iotest.ErrReader(cause))
+			errs = append(errs, ofProcfile)
+		}
+		for _, err := range errs {
+			want := io.ErrUnexpectedEOF
+			if errors.Is(cause, fs.ErrPermission) {
+				want = fs.ErrPermission
+			}
+			require.ErrorIs(t, err, want)
+			require.NotErrorIs(t, err, io.EOF)
+			assertClean(t, err.Error())
+		}
+	}
+}
+
+// So are the values of this package that are logged.
+func TestLoggedNamesAreClean(t *testing.T) {
+	t.Parallel()
+	app := herokubuild.AppRelease{App: unclean}
+	for _, v := range []any{
+		herokubuild.BuildAndReleaseOptions{BuildApp: unclean, ReleaseTo: []string{unclean}, Dir: unclean, Version: unclean},
+		herokubuild.Event{App: unclean}, app, herokubuild.Result{Releases: []herokubuild.AppRelease{app}},
+	} {
+		var log strings.Builder
+		slog.New(slog.NewJSONHandler(&log, nil)).Info("", "v", v)
+		assertClean(t, strings.TrimSpace(log.String()))
+		require.NotContains(t, log.String(), `\u001b`)
+	}
+}
