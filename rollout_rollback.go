@@ -64,6 +64,9 @@ func (f *fanOut) finishRollback(ctx context.Context) {
 	var back []*target
 	rollbacks, reasons := f.log.saved().Rollbacks, f.log.saved().Failures
 	f.undoing = f.log.saved().Releases
+	// A later call than that of the checkpoint may have released again. If the
+	// context ends, the rollback goes on all the same.
+	_ = f.awaitSettled(ctx)
 	for i := range f.targets {
 		if t := &f.targets[i]; hasKey(rollbacks, t.out.App) {
 			t.out.Err = nil
