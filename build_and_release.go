@@ -50,8 +50,9 @@ type BuildAndReleaseOptions struct {
 	// canaries first, what becomes of it when one fails. BuildApp is not among
 	// them. Its OnEvent, Checkpoint and IdleTimeout are those below.
 	Release FanOutOptions
-	// ReleaseDescription stands in the history of the apps of ReleaseTo.
-	// Default: "Deploy", the version and the build's id.
+	// ReleaseDescription is shown in the history of the apps of ReleaseTo. A call
+	// that resumes keeps that of its Checkpoint. Default: "Deploy", the version
+	// and the build's id.
 	ReleaseDescription string
 
 	// Checkpoint resumes a deploy that an earlier call began; its own rules are
@@ -68,14 +69,15 @@ type BuildAndReleaseOptions struct {
 	Output io.Writer
 	// OnEvent is called with each step of the deploy. Calls never overlap,
 	// neither with each other nor with writes to Output. It blocks the deploy,
-	// so return quickly. An error ends the deploy. If OnEvent, Output or Verify
+	// so return quickly. An error ends the deploy; it matches what the caller's
+	// error matches, except this package's own outcomes and invalid arguments. If OnEvent, Output or Verify
 	// panics, the deploy is ended as by an error, and BuildAndRelease then
 	// panics with the same value in the goroutine that called it.
 	OnEvent func(ctx context.Context, e Event) error
 
-	// Timeout bounds the whole; the error then matches [ErrWaitTimeout], and the
-	// build is canceled as when the context ends. 0 is no bound but the
-	// context's.
+	// Timeout bounds the whole, as far as the caller's own functions return when
+	// their context ends; the error then matches [ErrWaitTimeout], and the build is
+	// canceled as when the context ends. 0 is no bound but the context's.
 	Timeout time.Duration
 	// IdleTimeout is [StreamOptions].IdleTimeout for all output streams.
 	IdleTimeout time.Duration

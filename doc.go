@@ -32,12 +32,12 @@
 // more; [PlanArchive] says what is packed, why a path is not, and what looks like
 // a mistake: secrets, or no Procfile.
 //
-// Run bits and symbolic links are kept; a link that leads out of the tree, a
-// socket or a device is an error that names it. Entries are sorted, their times
+// Executable bits and symbolic links are kept; a link that leads out of the tree,
+// a socket or a device is an error that names it. Entries are sorted, their times
 // and owners fixed: two checkouts of one commit give the same bytes, whatever the
-// machine, its umask and the number of its cores. The compression runs on all
-// cores and the archive goes to a temporary file, so that memory stays constant,
-// below 64 MiB.
+// machine, its umask, its conversion of line ends and the number of its cores. The
+// compression runs on all cores and the archive goes to a temporary file: memory
+// stays below 64 MiB, plus some 400 bytes for each file that git tracks.
 //
 // [ArchiveFS] packs a file system of package io/fs, [ArchiveFile] and [ArchiveBytes] take a
 // ready archive, and [Client.FetchArchive] downloads one that the platform has no

@@ -30,7 +30,8 @@ type FanOutOptions struct {
 	// others alike, and returns an error if the app is not healthy: its outcome
 	// then matches [ErrVerifyFailed]. It may take its time: its app counts
 	// against Concurrency. Calls for several apps overlap. An error after ctx
-	// has ended is that end, not a verdict.
+	// has ended is that end, not a verdict. An error matches what the caller's
+	// error matches, except this package's own outcomes and invalid arguments.
 	Verify func(ctx context.Context, app string, r *Release) error
 	// Rollback says which apps go back to the release that they ran before,
 	// once everything else is over. Default: none.
