@@ -70,9 +70,10 @@ type BuildAndReleaseOptions struct {
 	// OnEvent is called with each step of the deploy. Calls never overlap,
 	// neither with each other nor with writes to Output. It blocks the deploy,
 	// so return quickly. An error ends the deploy; it matches what the caller's
-	// error matches, except this package's own outcomes and invalid arguments. If OnEvent, Output or Verify
-	// panics, the deploy is ended as by an error, and BuildAndRelease then
-	// panics with the same value in the goroutine that called it.
+	// error matches, except this package's own outcomes and invalid arguments.
+	// If OnEvent, Output or Verify panics, the deploy is ended as by an error,
+	// and BuildAndRelease then panics with the same value in the goroutine that
+	// called it.
 	OnEvent func(ctx context.Context, e Event) error
 
 	// Timeout bounds the whole, as far as the caller's own functions return when
