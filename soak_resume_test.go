@@ -471,35 +471,40 @@ var isOurs = regexp.MustCompile(`^ours( \(rollout [0-9a-f]{12}\))?$`)
 // history checks that every further release of an app had a reason.
 func (s *resumeSoak) history(app string, history []platform.ReleaseInfo) {
 	var before platform.ReleaseInfo
-	rolledBack := false
+	rolledBack, ever := false, false
 	for _, r := range history {
 		if v, ok := rollbackVersion(r.Description); ok && before.ID != "" && v <= before.Version {
 			rolledBack = v < before.Version
+			ever = ever || rolledBack
 		}
+		// Config vars were set while a rollback to the release was pending.
+		rolledBack = rolledBack || ever && strings.HasPrefix(r.Description, "Set ") && r.SlugID != before.SlugID
 		if !isOurs.MatchString(r.Description) {
 			continue
 		}
 		s.all.releases.Add(1)
 		s.check(before.ID == "" || rolledBack || before.Status == "failed", "%s: v%d after v%d: %s", app, r.Version, before.Version, describe(history))
-		before, rolledBack = r, false
+		before, rolledBack, ever = r, false, false
 	}
 }
 
 func (s *resumeSoak) outcome(out herokubuild.AppRelease, history []platform.ReleaseInfo, slug string) {
 	var ours, current platform.ReleaseInfo
 	releases := 0
-	rolledBack := false
+	rolledBack, ever := false, false
 	for _, r := range history {
 		if r.Current {
 			current = r
 		}
 		if isOurs.MatchString(r.Description) {
-			ours, rolledBack = r, false
+			ours, rolledBack, ever = r, false, false
 			releases++
 		}
 		if v, ok := rollbackVersion(r.Description); ok && releases > 0 && v <= ours.Version {
 			rolledBack = v < ours.Version
+			ever = ever || rolledBack
 		}
+		rolledBack = rolledBack || ever && strings.HasPrefix(r.Description, "Set ") && r.SlugID != ours.SlugID
 	}
 	text := describe(history)
 	if out.Release != nil {
