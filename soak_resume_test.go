@@ -473,7 +473,7 @@ func (s *resumeSoak) history(app string, history []platform.ReleaseInfo) {
 	var before platform.ReleaseInfo
 	rolledBack, ever := false, false
 	for _, r := range history {
-		if v, ok := rollbackVersion(r.Description); ok && before.ID != "" && v <= before.Version {
+		if v, ok := rollbackVersion(r.Description); ok && before.ID != "" && (v <= before.Version || r.SlugID == before.SlugID) {
 			rolledBack = v < before.Version
 			ever = ever || rolledBack
 		}
@@ -500,7 +500,7 @@ func (s *resumeSoak) outcome(out herokubuild.AppRelease, history []platform.Rele
 			ours, rolledBack, ever = r, false, false
 			releases++
 		}
-		if v, ok := rollbackVersion(r.Description); ok && releases > 0 && v <= ours.Version {
+		if v, ok := rollbackVersion(r.Description); ok && releases > 0 && (v <= ours.Version || r.SlugID == ours.SlugID) {
 			rolledBack = v < ours.Version
 			ever = ever || rolledBack
 		}
