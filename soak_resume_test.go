@@ -516,7 +516,8 @@ func (s *resumeSoak) outcome(out herokubuild.AppRelease, history []platform.Rele
 	case errors.Is(out.Err, herokubuild.ErrRollbackFailed):
 	case errors.Is(out.Err, herokubuild.ErrRolledBack):
 		s.all.rolledBack.Add(1)
-		s.check(rolledBack && current.SlugID != slug, "%s: %v, of %s", out.App, out.Err, text)
+		// What it ran before may be an older release of the same code.
+		s.check(rolledBack, "%s: %v, of %s", out.App, out.Err, text)
 	case errors.Is(out.Err, herokubuild.ErrSuperseded):
 		s.all.superseded.Add(1)
 		s.check(ours.ID != "" && current.SlugID != slug, "%s: %v, of %s", out.App, out.Err, text)
