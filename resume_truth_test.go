@@ -459,3 +459,32 @@ func TestCallbacksThatDoNotReturn(t *testing.T) {
 		})
 	}
 }
+
+// An app that is not come to is only "not attempted" once a request of the call
+// before can have had no effect.
+func TestNotAttemptedIsCertain(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	f := newFleet(t, 2, "web: new\n", platform.Options{}, herokubuild.WithRetry(herokubuild.RetryOptions{SettleTime: 2 * time.Second}))
+	f.p.SetFaults(func(at platform.FaultPoint) platform.Fault {
+		if at.Method == "POST" && strings.HasSuffix(at.Path, "/app-2/releases") && ctx.Err() == nil {
+			cancel(herokubuild.ErrDetached)
+			return platform.Fault{Delay: 500 * time.Millisecond}
+		}
+		return platform.Fault{}
+	})
+	opts := herokubuild.FanOutOptions{Canaries: 1}
+	_, err := f.client.Releases.ReleaseToApps(ctx, f.what, f.apps, &opts)
+	require.ErrorIs(t, err, herokubuild.ErrMaybeApplied)
+	old, err2 := f.client.Releases.Get(t.Context(), "app-1", "v3")
+	require.NoError(t, err2)
+	_, err2 = f.client.Releases.Create(t.Context(), "app-1", herokubuild.ReleaseCreateOptions{Slug: old.Slug.ID})
+	require.NoError(t, err2)
+
+	opts.Checkpoint = checkpointOf(t, err)
+	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
+	require.ErrorIs(t, outcomes[0].Err, herokubuild.ErrSuperseded, "the canary")
+	require.ErrorIs(t, err, herokubuild.ErrSuperseded)
+	require.NoError(t, outcomes[1].Err)
+	assert.Equal(t, "summer sale", f.history("app-2"))
+}

@@ -281,7 +281,7 @@ func (f *fanOut) observe(ctx context.Context, t *target) {
 		t.out.Err = f.notAttempted(ctx, t)
 		return
 	}
-	s, err := f.standing(ctx, t)
+	s, err := f.earlier(ctx, t)
 	switch {
 	case err != nil:
 		t.out.Err = fmt.Errorf("%s: %w", t.out.App, err)
