@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -22,11 +23,17 @@ import (
 // loops that never ask show.
 type endsAfter struct {
 	context.Context
-	left int
+	left atomic.Int64
+}
+
+func newEndsAfter(ctx context.Context, left int64) *endsAfter {
+	c := &endsAfter{Context: ctx}
+	c.left.Store(left)
+	return c
 }
 
 func (c *endsAfter) Err() error {
-	if c.left--; c.left < 0 {
+	if c.left.Add(-1) < 0 {
 		return context.Canceled
 	}
 	return nil
@@ -57,7 +64,7 @@ func TestArchiveLinksThroughLinks(t *testing.T) {
 	symlink(t, "x", filepath.Join(few, "l30"))
 	_, err = herokubuild.PlanArchive(t.Context(), few, nil)
 	require.NoError(t, err)
-	_, err = herokubuild.PlanArchive(&endsAfter{t.Context(), 5000}, few, nil)
+	_, err = herokubuild.PlanArchive(newEndsAfter(t.Context(), 5000), few, nil)
 	require.ErrorIs(t, err, context.Canceled)
 }
 

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -225,11 +226,10 @@ func TestArchiveDirOfAChangingFile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := tree(t, file{"log", strings.Repeat("x", 1000)})
-			path, size := filepath.Join(dir, "log"), int64(1000)
-			ctx := meddler{t.Context(), func() {
-				size += by
-				assert.NoError(t, os.Truncate(path, size))
-			}}
+			path := filepath.Join(dir, "log")
+			var size atomic.Int64
+			size.Store(1000)
+			ctx := meddler{t.Context(), func() { assert.NoError(t, os.Truncate(path, size.Add(by))) }}
 			a, err := herokubuild.ArchiveDir(ctx, dir, nil)
 			assert.Nil(t, a)
 			require.ErrorIs(t, err, herokubuild.ErrArchiveChanged)
