@@ -199,14 +199,10 @@ func (o *BuildAndReleaseOptions) checkSource() error {
 
 // twice is the error for an app that would get two releases.
 func twice(app, same, buildApp string) error {
-	reason := quote(app) + " is named twice"
-	switch {
-	case same == buildApp || app == buildApp:
-		reason = quote(app) + " is the app that builds: the platform releases to it by itself"
-	case app != same:
-		reason = quote(app) + " and " + quote(same) + " are the same app"
+	if same == buildApp || app == buildApp {
+		return &ArgumentError{Name: "ReleaseTo", Reason: quote(app) + " is the app that builds: the platform releases to it by itself"}
 	}
-	return &ArgumentError{Name: "ReleaseTo", Reason: reason}
+	return sameAppTwice("ReleaseTo", app, same)
 }
 
 func (o *BuildAndReleaseOptions) streamOptions() *StreamOptions {
@@ -343,7 +339,7 @@ func (c *Client) BuildAndRelease(ctx context.Context, opts BuildAndReleaseOption
 	defer giveUp(nil)
 	d := newDeploy(c, opts, giveUp)
 	err := d.finish(ctx, d.run(ctx))
-	d.log.rethrow()
+	d.log.panics.rethrow()
 	if err != nil {
 		return nil, err
 	}

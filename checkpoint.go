@@ -1,6 +1,7 @@
 package herokubuild
 
 import (
+	"errors"
 	"maps"
 	"reflect"
 	"slices"
@@ -142,6 +143,13 @@ func (c Checkpoint) checkRollbacks(apps []string) error {
 // for: what is given would not be deployed.
 func mismatch(have, given string) error {
 	return &ArgumentError{Name: "Checkpoint", Reason: "is of " + have + ", not of " + given, Err: ErrCheckpointMismatch}
+}
+
+// end records how a call has ended: whether it succeeded, and whether a request
+// may still be under way.
+func (c *Checkpoint) end(err error, settledAt time.Time) {
+	c.Done = err == nil
+	c.Settled = err == nil || !errors.Is(err, ErrMaybeApplied) && !time.Now().Before(settledAt)
 }
 
 // attaches says that there is a build to resume, or that there may be.

@@ -136,13 +136,10 @@ func (d *deploy) finish(ctx context.Context, err error) error {
 // settle records in the checkpoint what is known at the end of the call.
 func (d *deploy) settle(err error) {
 	d.log.note(func(c *Checkpoint) {
-		c.Done = err == nil
-		c.Settled = err == nil || !errors.Is(err, ErrMaybeApplied) && !time.Now().Before(d.settledAt)
-		if c.Build == "" && c.Settled && !d.unsearched {
-			// No build was started: there is nothing to resume.
-			*c = Checkpoint{}
-		}
-		if !c.started() {
+		c.end(err, d.settledAt)
+		notBuilt := c.Build == "" && c.Settled && !d.unsearched
+		if notBuilt || !c.started() {
+			// There is nothing to resume.
 			*c = Checkpoint{}
 		}
 	})
@@ -272,17 +269,14 @@ func (d *deploy) appIDs() map[string]string {
 // parallel.
 func parallel(n, limit int, f func(i int)) {
 	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var panicked any
+	var panics firstPanic
 	slots := make(chan struct{}, limit)
 	for i := range n {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() {
 				if v := recover(); v != nil {
-					mu.Lock()
-					panicked = v
-					mu.Unlock()
+					panics.keep(v)
 				}
 				<-slots
 			}()
@@ -290,9 +284,7 @@ func parallel(n, limit int, f func(i int)) {
 		})
 	}
 	wg.Wait()
-	if panicked != nil {
-		panic(panicked)
-	}
+	panics.rethrow()
 }
 
 // source packs and uploads what is to be built, unless it has a URL already.

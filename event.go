@@ -127,8 +127,9 @@ type eventLog struct {
 	mu         sync.Mutex
 	checkpoint Checkpoint
 	err        error
-	panicked   any
 	blocked    bool
+
+	panics firstPanic
 }
 
 func newEventLog(c *Client, onEvent func(ctx context.Context, e Event) error, giveUp context.CancelCauseFunc, checkpoint Checkpoint) *eventLog {
@@ -211,13 +212,7 @@ func (l *eventLog) write(ctx context.Context, w io.Writer, p []byte) (n int, err
 	}
 	defer l.leave()
 	err = l.guard("Output", func() error {
-		n, err = w.Write(p)
-		switch {
-		case n < 0 || n > len(p):
-			n, err = 0, errors.New("the writer returned an impossible count")
-		case n < len(p) && err == nil:
-			err = io.ErrShortWrite
-		}
+		n, err = writeAll(w, p)
 		return err
 	})
 	l.note(func(c *Checkpoint) { c.Output += int64(n) })
@@ -225,7 +220,7 @@ func (l *eventLog) write(ctx context.Context, w io.Writer, p []byte) (n int, err
 }
 
 // guard calls a callback of the caller. A panic must not reach the goroutine
-// that guard runs in, which may not be the caller's: it is kept for rethrow.
+// that guard runs in, which may not be the caller's: it is kept.
 func (l *eventLog) guard(name string, call func() error) (err error) {
 	returned := false
 	defer func() {
@@ -240,11 +235,7 @@ func (l *eventLog) guard(name string, call func() error) (err error) {
 			return
 		}
 		l.logger.Error("herokubuild: callback panicked", slog.String("callback", name), slog.String("stack", string(debug.Stack())))
-		l.mu.Lock()
-		if l.panicked == nil {
-			l.panicked = v
-		}
-		l.mu.Unlock()
+		l.panics.keep(v)
 		err = &callbackError{name: name, err: errPanicked}
 		l.giveUp(err)
 	}()
@@ -255,12 +246,27 @@ func (l *eventLog) guard(name string, call func() error) (err error) {
 	return nil
 }
 
-// rethrow panics with what a callback panicked with, in the caller's goroutine
-// and after everything has been put in order.
-func (l *eventLog) rethrow() {
-	l.mu.Lock()
-	v := l.panicked
-	l.mu.Unlock()
+// firstPanic keeps what the caller's code panicked with in a goroutine that is not
+// the caller's, where it would end the process.
+type firstPanic struct {
+	mu    sync.Mutex
+	value any
+}
+
+func (p *firstPanic) keep(v any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.value == nil {
+		p.value = v
+	}
+}
+
+// rethrow panics with what was kept: call it in the caller's goroutine, after
+// everything has been put in order.
+func (p *firstPanic) rethrow() {
+	p.mu.Lock()
+	v := p.value
+	p.mu.Unlock()
 	if v != nil {
 		panic(v)
 	}

@@ -1,6 +1,7 @@
 package herokubuild
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -231,19 +232,16 @@ func (s ReleasesService) ReleaseToApps(ctx context.Context, what ReleaseCreateOp
 	f.resumed, f.settledAt = o.Checkpoint.started(), settledAt(s.client, o.Checkpoint)
 	log.emit(ctx, Event{Kind: EventPhase, Phase: PhaseRelease})
 	failure := f.run(ctx)
-	log.rethrow()
+	log.panics.rethrow()
 	if err := log.failure(); err != nil && failure == nil {
 		failure = &FanOutError{Apps: f.outcomes(), Err: err}
 	} else if err != nil && !errors.Is(failure, err) {
 		failure.Err = err
 	}
-	log.note(func(c *Checkpoint) {
-		c.Done = failure == nil
-		c.Settled = failure == nil || !errors.Is(failure, ErrMaybeApplied) && !time.Now().Before(f.settledAt)
-	})
 	if failure == nil {
 		return f.outcomes(), nil
 	}
+	log.note(func(c *Checkpoint) { c.end(failure, f.settledAt) })
 	failure.Checkpoint = log.saved()
 	return f.outcomes(), failure
 }
@@ -274,11 +272,7 @@ func (f *fanOut) begin(c Checkpoint, apps []string) {
 	outcomes := make([]AppRelease, len(apps))
 	for i, app := range apps {
 		outcomes[i] = AppRelease{App: app, Err: ErrSkipped}
-		id := app
-		if known := c.Apps[app]; known != "" {
-			id = known
-		}
-		f.targets = append(f.targets, target{out: &outcomes[i], app: id})
+		f.targets = append(f.targets, target{out: &outcomes[i], app: cmp.Or(c.Apps[app], app)})
 	}
 }
 
@@ -292,7 +286,7 @@ func (s ReleasesService) checkFleet(ctx context.Context, apps []string) error {
 		}
 		key := strings.ToLower(app)
 		if same, ok := seen[key]; ok {
-			return sameAppTwice(app, same)
+			return sameAppTwice("apps", app, same)
 		}
 		seen[key] = app
 		if isUUID(app) {
@@ -308,18 +302,18 @@ func (s ReleasesService) checkFleet(ctx context.Context, apps []string) error {
 			return err
 		}
 		if same, ok := seen[app.Name]; ok {
-			return sameAppTwice(id, same)
+			return sameAppTwice("apps", id, same)
 		}
 	}
 	return nil
 }
 
-func sameAppTwice(app, same string) error {
+func sameAppTwice(argument, app, same string) error {
 	reason := quote(app) + " is named twice"
 	if app != same {
 		reason = quote(app) + " and " + quote(same) + " are the same app"
 	}
-	return &ArgumentError{Name: "apps", Reason: reason}
+	return &ArgumentError{Name: argument, Reason: reason}
 }
 
 // reserveFor is how many requests of the account's rate limit are left untouched

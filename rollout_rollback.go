@@ -48,12 +48,15 @@ func (f *fanOut) anyFailed() bool {
 // reasons are why the apps failed that did, as a checkpoint carries them; nil if
 // none did.
 func (f *fanOut) reasons() map[string]CheckpointFailure {
-	var reasons map[string]CheckpointFailure
+	reasons := map[string]CheckpointFailure{}
 	for _, t := range f.targets {
 		if t.out.Err != nil && isCause(t.out.Err) {
 			text := strings.TrimPrefix(strings.TrimPrefix(t.out.Err.Error(), "herokubuild: "), t.out.App+": ")
-			reasons = with(reasons, t.out.App, CheckpointFailure{Reason: clip(redactText(text), maxErrorText), Verify: errors.Is(t.out.Err, ErrVerifyFailed)})
+			reasons[t.out.App] = CheckpointFailure{Reason: clip(redactText(text), maxErrorText), Verify: errors.Is(t.out.Err, ErrVerifyFailed)}
 		}
+	}
+	if len(reasons) == 0 {
+		return nil
 	}
 	return reasons
 }

@@ -103,7 +103,7 @@ func (c *Client) putArchive(ctx context.Context, method string, signed SecretURL
 	body.next = hc.Transport
 	hc.Transport = &body
 	resp, err := c.storageCall(method, signed, http.StatusOK, http.StatusCreated, http.StatusNoContent).do(ctx, &hc, req)
-	progress.rethrow()
+	progress.panics.rethrow()
 	if err != nil {
 		return err
 	}
@@ -185,29 +185,8 @@ type exactReader struct {
 type progressGate struct {
 	mu     sync.Mutex
 	report func(done, total int64)
-	// panicked is what the caller's code panicked with, in a goroutine of the
-	// network library's.
-	panicked any
-}
 
-// caught keeps a panic for rethrow.
-func (g *progressGate) caught(v any) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.panicked == nil {
-		g.panicked = v
-	}
-	return errPanicked
-}
-
-// rethrow panics with what has been caught, in the caller's goroutine.
-func (g *progressGate) rethrow() {
-	g.mu.Lock()
-	v := g.panicked
-	g.mu.Unlock()
-	if v != nil {
-		panic(v)
-	}
+	panics firstPanic
 }
 
 func (g *progressGate) tell(done, total int64) {
@@ -228,7 +207,8 @@ func (r *exactReader) Read(p []byte) (n int, err error) {
 	defer func() {
 		// It would end the program, whether the caller recovers or not.
 		if v := recover(); v != nil {
-			n, err = 0, r.progress.caught(v)
+			r.progress.panics.keep(v)
+			n, err = 0, errPanicked
 		}
 	}()
 	n, err = r.src.Read(p)
