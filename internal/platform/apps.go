@@ -171,7 +171,7 @@ func (p *Platform) viewApp(a *app) appView {
 		Region:     p.region,
 		Stack:      p.appStack(),
 		UpdatedAt:  stamp(a.updated),
-		WebURL:     webURL(a),
+		WebURL:     webURL(a.name, a.id),
 	}
 	if r := a.current(); r != nil {
 		v.ReleasedAt = optional(stamp(r.created))
@@ -185,8 +185,8 @@ func (p *Platform) viewApp(a *app) appView {
 
 // webURL has a part of its own for each app, so that one of the same name that is
 // made later does not answer for this one.
-func webURL(a *app) string {
-	return "https://" + a.name + "-" + strings.ReplaceAll(a.id, "-", "")[:12] + ".herokuapp.com/"
+func webURL(name, id string) string {
+	return "https://" + name + "-" + strings.ReplaceAll(id, "-", "")[:12] + ".herokuapp.com/"
 }
 
 func (p *Platform) getApp(w http.ResponseWriter, r *http.Request) error {

@@ -26,6 +26,7 @@ const maxSlug = 1 << 30
 type build struct {
 	id         string
 	app        *app
+	appName    string // when the build began
 	status     string
 	sealed     bool // the outcome stands, even while the status is still pending
 	created    time.Time
@@ -202,6 +203,7 @@ func (p *Platform) createBuild(w http.ResponseWriter, r *http.Request) error {
 		b := &build{
 			id:      id,
 			app:     a,
+			appName: a.name,
 			status:  statusPending,
 			created: now,
 			updated: now,
@@ -345,7 +347,7 @@ func (p *Platform) perform(ctx context.Context, b *build) error {
 	}
 	defer p.discard(dir)
 	j := &Job{
-		AppName:                  b.app.name,
+		AppName:                  b.appName,
 		AppID:                    b.app.id,
 		BuildID:                  b.id,
 		Stack:                    b.stack.Name,
@@ -524,7 +526,7 @@ func (p *Platform) launch(b *build, s *slug) error {
 	if pending {
 		b.output.printf(" !     Release command declared: this new release will not be available until the command succeeds.\n")
 	}
-	b.output.printf("       Released v%d\n       %s deployed to Heroku\n", version, webURL(b.app))
+	b.output.printf("       Released v%d\n       %s deployed to Heroku\n", version, webURL(b.appName, b.app.id))
 	return nil
 }
 

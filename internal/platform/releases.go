@@ -23,6 +23,7 @@ const (
 // release is guarded by Platform.mu.
 type release struct {
 	id          string
+	appName     string // when the release was created
 	version     int
 	status      string
 	description string
@@ -181,6 +182,7 @@ func (p *Platform) addRelease(a *app, s *slug, description string, user userView
 	now := time.Now()
 	r := &release{
 		id:          newUUID(),
+		appName:     a.name,
 		version:     len(a.releases) + 1,
 		status:      statusSucceeded,
 		description: description,
@@ -286,7 +288,7 @@ func (p *Platform) runCommand(ctx context.Context, a *app, r *release) error {
 		"PORT=5000",
 		"STACK="+r.slug.stack.Name,
 		"HEROKU_APP_ID="+a.id,
-		"HEROKU_APP_NAME="+a.name,
+		"HEROKU_APP_NAME="+r.appName,
 		"HEROKU_RELEASE_CREATED_AT="+stamp(r.created),
 		fmt.Sprintf("HEROKU_RELEASE_VERSION=v%d", r.version),
 		"HEROKU_SLUG_COMMIT="+str(r.slug.commit),

@@ -2,8 +2,13 @@ package platform_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -118,6 +123,30 @@ func TestReleasePhase(t *testing.T) {
 	assert.Equal(t, "succeeded", v["status"])
 	assert.Empty(t, out)
 	assert.Equal(t, 204, r.send("GET", v["output_stream_url"].(string), nil).status)
+}
+
+func TestAnAppIsRenamedWhileItBuildsAndReleases(t *testing.T) {
+	t.Parallel()
+	names := make(chan string, 1)
+	r := start(t, platform.Options{Builder: platform.BuilderFunc(func(_ context.Context, j *platform.Job) error {
+		names <- j.AppName
+		return os.WriteFile(filepath.Join(j.BuildDir, "Procfile"), []byte("release: echo $HEROKU_APP_NAME\n"), 0o600)
+	})})
+	id := r.AppID("example-app")
+	ctx, stop := context.WithCancel(t.Context())
+	var renaming sync.WaitGroup
+	renaming.Go(func() {
+		for names := []string{"other-name", "example-app"}; ctx.Err() == nil; slices.Reverse(names) {
+			assert.NoError(t, r.Rename(id, names[0]))
+		}
+	})
+	build := r.settled("/apps/" + id + "/builds/" + r.build(id, inline(t, "", entry{name: "a", body: "a"})))
+	require.Equal(t, "succeeded", build["status"])
+	release := r.settled("/apps/" + id + "/releases/" + build["release"].(map[string]any)["id"].(string))
+	stop()
+	renaming.Wait()
+	assert.Contains(t, []string{"example-app", "other-name"}, <-names)
+	assert.Contains(t, []string{"example-app\n", "other-name\n"}, string(r.send("GET", release["output_stream_url"].(string), nil).body))
 }
 
 func TestReleasePhasesOfOneAppQueue(t *testing.T) {
