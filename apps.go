@@ -11,7 +11,7 @@ import (
 // AppsService looks up apps.
 type AppsService struct{ client *Client }
 
-// Ref names another resource by its id and, where the API gives it, its name.
+// ResourceRef names another resource by its id and, where the API gives it, its name.
 // The zero Ref stands for null: a pending build has no slug yet, and its Slug
 // is the zero Ref whether the platform said null or {"id": null}.
 type ResourceRef struct {

@@ -6,86 +6,82 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"strings"
 	"time"
 
 	"github.com/herokubuild/herokubuild/internal/clean"
 )
 
-// BuildAndReleaseOptions says what [Client.BuildAndRelease] does. BuildApp and
-// one of Dir, Archive and SourceURL are needed; everything else has a default.
+// BuildAndReleaseOptions sets what [Client.BuildAndRelease] does. BuildApp and one
+// of Dir, Archive and SourceURL are required; everything else has a default.
 type BuildAndReleaseOptions struct {
-	// BuildApp is the name or id of the app that builds. A build that
-	// succeeds is released on it by the platform.
+	// BuildApp is the name or id of the app that builds. The platform releases a
+	// successful build on it.
 	BuildApp string
 
 	// Dir is a directory to pack, as [PackDir] does with Pack, and upload.
 	Dir string
 	// Pack sets how Dir is packed. nil is the default.
 	Pack *PackOptions
-	// Archive is a packed source to upload; see [OpenArchive]. It is not
-	// closed.
+	// Archive is a packed source to upload; see [OpenArchive]. It is not closed.
 	Archive *Archive
-	// SourceURL is an https address of a gzipped tar archive that the platform
-	// can reach; nothing is uploaded.
+	// SourceURL is an https URL of a gzipped tar archive that the platform can
+	// reach; nothing is uploaded.
 	SourceURL SecretURL
-	// SourceChecksum is "SHA256:" and the hex SHA-256 of what SourceURL points
-	// to; optional, and for SourceURL only: that of an upload is known.
+	// SourceChecksum is "SHA256:" and the hex SHA-256 of the archive at SourceURL;
+	// optional, and for SourceURL only: that of an upload is computed.
 	SourceChecksum string
 
-	// Version says which source this is; a commit, for example. Default: for
-	// Dir, what [TreeVersion] says; where that is nothing, and for Archive, the
-	// hex SHA-256 of the archive, so that the same source has the same version;
-	// with SourceURL, none.
+	// Version identifies the source: a commit, for example. Default: for Dir, that
+	// of [TreeVersion]; if there is none, and for Archive, the hex SHA-256 of the
+	// archive, so that the same source has the same version; for SourceURL, none.
 	Version string
-	// VersionDescription describes the version for people.
+	// VersionDescription describes the version to people.
 	VersionDescription string
 	// Buildpacks to use instead of the app's own, in order. Cedar only.
 	Buildpacks []Buildpack
 
-	// ReleaseTo are further apps, by name or id, that get the slug once it
-	// runs on BuildApp.
+	// ReleaseTo are further apps, by name or id, that get the slug once it runs on
+	// BuildApp.
 	ReleaseTo []string
-	// Release says how the apps of ReleaseTo get it: how many at a time,
-	// canaries first, what becomes of it when one fails. BuildApp is not among
-	// them. Its OnEvent, Checkpoint and IdleTimeout are those below.
+	// Rollout sets how the apps of ReleaseTo get it: how many at a time, canaries
+	// first, what happens when one fails. BuildApp is not among them.
 	Rollout RolloutPolicy
 	// ReleaseDescription is shown in the history of the apps of ReleaseTo. A call
-	// that resumes keeps that of its Checkpoint. Default: "Deploy", the version
-	// and the build's id.
+	// that resumes keeps that of its Checkpoint. Default: "Deploy", the version and
+	// the build's id.
 	ReleaseDescription string
 
-	// Checkpoint resumes a deploy that an earlier call began; its own rules are
-	// there. If there is a build, Dir, Archive and SourceURL may be left out, and
-	// so may ReleaseTo (nil), for the apps of the Checkpoint. A source that
-	// differs from the Checkpoint's is refused with [ErrCheckpointMismatch]; to
-	// find out, Dir is packed again unless git says that it is the same commit. A
-	// Dir that does not exist on this machine is not compared.
+	// Checkpoint resumes a deploy that an earlier call began; see its rules. If it
+	// has a build, Dir, Archive and SourceURL may be omitted, and so may ReleaseTo
+	// (nil), for the apps of the Checkpoint. A source that differs from that of the
+	// Checkpoint is refused with [ErrCheckpointMismatch]; to compare them, Dir is
+	// packed again unless git shows that it is the same commit. A Dir that does not
+	// exist on this machine is not compared.
 	Checkpoint Checkpoint
 
-	// Output gets the build's output while the build runs, byte for byte
-	// without heartbeats. A write error ends the deploy. Output that could not
-	// be read to its end is not one: see [DeployResult].OutputErr. Default: none.
+	// Output gets the build's output while the build runs, byte for byte without
+	// heartbeats. A write error ends the deploy. Output that could not be read to
+	// its end does not: see [DeployResult].OutputErr. Default: none.
 	Output io.Writer
-	// OnEvent is called with each step of the deploy. Calls never overlap,
-	// neither with each other nor with writes to Output. It blocks the deploy,
-	// so return quickly. An error ends the deploy; it matches what the caller's
-	// error matches, except this package's own outcomes and invalid arguments.
-	// If OnEvent, Output or Verify panics, the deploy is ended as by an error,
-	// and BuildAndRelease then panics with the same value in the goroutine that
-	// called it.
+	// OnEvent is called with each step of the deploy. Calls never overlap, neither
+	// with each other nor with writes to Output. It blocks the deploy, so return
+	// quickly. An error ends the deploy; it matches what the caller's error
+	// matches, except this package's own outcomes and invalid arguments. If
+	// OnEvent, Output or Verify panics, the deploy is ended as by an error, and
+	// BuildAndRelease then panics with the same value in the goroutine that called
+	// it.
 	OnEvent func(ctx context.Context, e DeployEvent) error
 
-	// Timeout bounds the whole, as far as the caller's own functions return when
-	// their context ends; the error then matches [ErrWaitTimeout], and the build is
-	// canceled as when the context ends. 0 is no bound but the context's.
+	// Timeout bounds the whole deploy, provided that the caller's own functions
+	// return when their context ends; the error then matches [ErrWaitTimeout], and
+	// the build is canceled as when the context ends. 0 sets no limit other than
+	// the context's.
 	Timeout time.Duration
 	// IdleTimeout is [StreamOptions].IdleTimeout for all output streams.
 	IdleTimeout time.Duration
-	// KeepBuildOnCancel leaves the build running on the platform when the
-	// context ends, or the deploy is given up, before the build does. By
-	// default it is canceled. See [ErrDetached] for stopping without canceling
-	// anything.
+	// KeepBuildOnCancel leaves the build running on the platform when the context
+	// ends, or the deploy is given up, before the build ends. By default it is
+	// canceled. See [ErrDetached] for stopping without canceling anything.
 	KeepBuildOnCancel bool
 }
 
@@ -93,12 +89,25 @@ func (o *BuildAndReleaseOptions) check() error {
 	if err := checkApp("BuildApp", o.BuildApp); err != nil {
 		return err
 	}
-	given := 0
-	for _, set := range []bool{o.Dir != "", o.Archive != nil, o.SourceURL != ""} {
-		if set {
-			given++
+	for _, check := range []func() error{o.checkCheckpoint, o.checkSource, o.checkReleaseTo} {
+		if err := check(); err != nil {
+			return err
 		}
 	}
+	if err := checkBuildpacks(o.Buildpacks); err != nil {
+		return err
+	}
+	if o.Timeout < 0 {
+		return &ArgumentError{Name: "Timeout", Reason: "is negative"}
+	}
+	if _, err := o.Rollout.withDefaults(len(o.ReleaseTo)); err != nil {
+		return err
+	}
+	_, err := o.streamOptions().withDefaults()
+	return err
+}
+
+func (o *BuildAndReleaseOptions) checkCheckpoint() error {
 	if err := o.Checkpoint.check(o.BuildApp); err != nil {
 		return err
 	}
@@ -106,24 +115,15 @@ func (o *BuildAndReleaseOptions) check() error {
 		return err
 	}
 	if o.Checkpoint.attaches() {
-		if err := o.Checkpoint.checkRollbacks(o.ReleaseTo); err != nil {
-			return err
-		}
-	} else if o.Checkpoint.started() {
+		return o.Checkpoint.checkRollbacks(o.ReleaseTo)
+	}
+	if o.Checkpoint.started() {
 		return mismatch("a rollout of "+quote(o.Checkpoint.ArtifactID), "a deploy")
 	}
-	if given != 1 && (given != 0 || o.Checkpoint.BuildID == "") {
-		return &ArgumentError{Name: "BuildAndReleaseOptions", Reason: fmt.Sprintf("exactly one of Dir, Archive and SourceURL is needed, %d are set", given)}
-	}
-	if err := o.checkSource(); err != nil {
-		return err
-	}
-	if o.Pack != nil && o.Dir == "" && given != 0 {
-		return &ArgumentError{Name: "Pack", Reason: "is for Dir only"}
-	}
-	if err := checkBuildpacks(o.Buildpacks); err != nil {
-		return err
-	}
+	return nil
+}
+
+func (o *BuildAndReleaseOptions) checkReleaseTo() error {
 	seen := map[string]bool{o.BuildApp: true}
 	for _, app := range o.ReleaseTo {
 		if err := checkApp("ReleaseTo", app); err != nil {
@@ -134,21 +134,22 @@ func (o *BuildAndReleaseOptions) check() error {
 		}
 		seen[app] = true
 	}
-	if o.Timeout < 0 {
-		return &ArgumentError{Name: "Timeout", Reason: "is negative"}
-	}
-	if o.Rollout.OnEvent != nil || o.Rollout.IdleTimeout != 0 || !o.Rollout.Checkpoint.IsZero() {
-		return &ArgumentError{Name: "Release", Reason: "OnEvent, Checkpoint and IdleTimeout are those of BuildAndReleaseOptions"}
-	}
-	if _, err := o.Rollout.withDefaults(len(o.ReleaseTo)); err != nil {
-		return err
-	}
-	_, err := o.streamOptions().withDefaults()
-	return err
+	return nil
 }
 
-// checkSameSource refuses a Checkpoint of another source than is given, as far as
-// that shows without reading the source.
+// sources counts how many of Dir, Archive and SourceURL are set.
+func (o *BuildAndReleaseOptions) sources() int {
+	n := 0
+	for _, set := range []bool{o.Dir != "", o.Archive != nil, o.SourceURL != ""} {
+		if set {
+			n++
+		}
+	}
+	return n
+}
+
+// checkSameSource refuses a Checkpoint of another source, as far as that can be
+// decided without reading the source.
 func (o *BuildAndReleaseOptions) checkSameSource() error {
 	c := o.Checkpoint
 	if !c.attaches() {
@@ -175,9 +176,16 @@ func (o *BuildAndReleaseOptions) checkSameSource() error {
 }
 
 func (o *BuildAndReleaseOptions) checkSource() error {
+	n := o.sources()
+	if n != 1 && (n != 0 || o.Checkpoint.BuildID == "") {
+		return &ArgumentError{Name: "BuildAndReleaseOptions", Reason: fmt.Sprintf("exactly one of Dir, Archive and SourceURL is required, %d are set", n)}
+	}
+	if o.Pack != nil && o.Dir == "" && n != 0 {
+		return &ArgumentError{Name: "Pack", Reason: "is for Dir only"}
+	}
 	switch {
 	case o.Dir != "":
-		// The source of a build that exists is not needed any more.
+		// The source of a build that exists is no longer needed.
 		if err := checkDir("Dir", o.Dir); err != nil && (o.Checkpoint.BuildID == "" || !errors.Is(err, fs.ErrNotExist)) {
 			return err
 		}
@@ -209,61 +217,62 @@ func (o *BuildAndReleaseOptions) streamOptions() *StreamOptions {
 	return &StreamOptions{IdleTimeout: o.IdleTimeout}
 }
 
-// Result is what a deploy has done.
+// DeployResult is what a deploy has done.
 type DeployResult struct {
 	// Build is the build in its last known state.
 	Build *Build
-	// Slug is the id of the slug that was released; empty until the build
-	// succeeded, and if it made an image (Fir apps): see [Release.Image].
-	Slug string
+	// Artifact is what was built and released: a slug or, for Fir apps, an image.
+	// It is zero until the build succeeded.
+	Artifact Artifact
 	// Version and Checksum are those of the source.
 	Version, Checksum string
-	// Releases has one outcome per app: BuildApp first, then ReleaseTo in
-	// their order. It is empty until the build succeeded.
+	// Apps has the outcome of each app: BuildApp first, then ReleaseTo in their
+	// order. It is empty until the build succeeded.
 	Apps []AppResult
 	// OutputErr is why the build's output was not written to its end; nil if it
-	// was. It is no failure of the deploy.
+	// was. It does not make the deploy a failure.
 	OutputErr error
+	// Durations are how long this call spent in each phase.
+	Durations DeployDurations
 	// Checkpoint is what a later call resumes from.
 	Checkpoint Checkpoint
 }
 
-// AppResult is one app's outcome.
-type AppResult struct {
-	// App is the app, as the caller named it.
-	App string
-	// Release is the app's newest release of this deploy in its last known
-	// state; nil if there is none or nothing is known of it.
-	Release *Release
-	// Err is nil if the app runs the release. It is a [*ReleaseError] if the
-	// release failed, and matches [ErrNotAttempted] if none was attempted,
-	// [ErrSuperseded] if the app runs what somebody else has released since, and
-	// [ErrVerifyFailed], [ErrRolledBack] and [ErrRollbackFailed] if that is so.
-	Err error
-	// OutputErr is why the output of the release phase was not read to its end;
-	// nil if it was. It is no failure of the release.
-	OutputErr error
-	// RolledBack is the release that took the app back to what it ran before;
-	// nil if there is none. RollbackErr is why that did not succeed, if it was
-	// tried; Err wraps it.
-	RolledBack  *Release
-	RollbackErr error
+// DeployDurations are how long each phase of a deploy took, in the call that
+// returned them; 0 for a phase that was not reached or not needed.
+type DeployDurations struct {
+	Check, Pack, Upload, Build, Release time.Duration
+}
+
+func (d *DeployDurations) of(p DeployPhase) *time.Duration {
+	switch p {
+	case PhaseCheck:
+		return &d.Check
+	case PhasePack:
+		return &d.Pack
+	case PhaseUpload:
+		return &d.Upload
+	case PhaseBuild:
+		return &d.Build
+	default:
+		return &d.Release
+	}
 }
 
 // DeployError is the error of [Client.BuildAndRelease], except for invalid
 // arguments. It wraps the cause.
 type DeployError struct {
-	// Phase is where it went wrong.
+	// Phase is the phase in which the deploy failed.
 	Phase DeployPhase
 	// App is the app that builds.
 	App string
-	// Result is what had been done by then; never nil. Result.Build names the
-	// build, if there is one.
+	// Result is what had been done by then, as BuildAndRelease returns it, too; it is
+	// never nil. Result.Build is the build, if there is one.
 	Result *DeployResult
-	// Canceled says that the build was still running when the deploy was
-	// given up and has ended, canceled; one that fails by itself in that moment
-	// cannot be told from it. CancelErr is why the build may still be running:
-	// it could not be canceled, or had not ended 10 s after that was accepted.
+	// Canceled is true if the build was still running when the deploy was given up
+	// and has ended as canceled; a build that fails by itself in that moment cannot
+	// be distinguished. CancelErr is why the build may still be running: it could
+	// not be canceled, or had not ended 10 s after the platform accepted that.
 	Canceled  bool
 	CancelErr error
 	// Checkpoint is what a later call resumes from; zero if there is nothing to
@@ -275,7 +284,7 @@ type DeployError struct {
 
 // Error implements error.
 func (e *DeployError) Error() string {
-	text := fmt.Sprintf("herokubuild: deploy of %s, %s: %s", e.App, e.Phase, strings.TrimPrefix(errorText(e.Err), "herokubuild: "))
+	text := fmt.Sprintf("herokubuild: deploy %s: %s: %s", e.App, e.Phase, errorText(e.Err))
 	b := orZero(orZero(e.Result).Build)
 	switch {
 	case e.Canceled:
@@ -291,38 +300,38 @@ func (e *DeployError) Error() string {
 // Unwrap returns the cause.
 func (e *DeployError) Unwrap() error { return withoutEOF(e.Err) }
 
-// BuildAndRelease deploys: it packs and uploads the source, has BuildApp build
-// it, follows the output, waits for the build and for the release that the
-// platform makes of it on BuildApp, and then releases the slug to the apps of
-// ReleaseTo, each awaited to its final status. It returns nil as error only if
-// every one of these succeeded.
+// BuildAndRelease deploys: it packs and uploads the source, builds it on BuildApp,
+// follows the output, waits for the build and for the release that the platform
+// creates for it on BuildApp, and then releases the slug to the apps of ReleaseTo,
+// waiting for the final status of each. It returns a nil error only if all of these
+// succeeded.
 //
-// Every app is looked up first, and addressed by its id from then on: with a
-// wrong name or key nothing is packed or sent. Nothing is released to further
-// apps unless BuildApp's own release succeeded.
+// Every app is looked up first, and addressed by its id from then on: with a wrong
+// name or API key nothing is packed or sent. Nothing is released to further apps
+// unless BuildApp's own release succeeded.
 //
 // There is one build, and one release per app, even if the network loses the
-// response to the request that starts it: the result of that request is searched
-// for, adopted if it is there, and the request is only sent again if there is
-// certainly none. If that cannot be found out the error matches
-// [ErrMaybeApplied].
+// response to the request that starts it: the call searches for the result of that
+// request, adopts it if there is one, and sends the request again only if there is
+// certainly none. If that cannot be determined the error matches [ErrMaybeApplied].
 //
-// When the context ends while the build runs, or OnEvent or Output fails, the
-// build is canceled on the platform, within 10 s, unless KeepBuildOnCancel is
-// set. If the context's cause is [ErrDetached], everything is left as it is.
-// After any other error the build continues; call again with the error's
-// Checkpoint to attach to it. An Output that blocks holds up the end of a
-// canceled deploy for 10 s at most; its goroutine then ends when Write returns.
+// When the context ends while the build runs, or OnEvent or Output fails, the build
+// is canceled on the platform, within 10 s, unless KeepBuildOnCancel is set. If the
+// context's cause is [ErrDetached], everything is left as it is. After any other
+// error the build continues; call again with the error's Checkpoint to attach to
+// it. An Output that blocks delays the end of a canceled deploy by 10 s at most; its
+// goroutine then ends when Write returns.
 //
-// Errors: an [*ArgumentError] before anything is sent; otherwise a
-// [*DeployError], which wraps the cause: a [*BuildError] with the end of the
-// build's output, a [*RolloutError] with the outcome of each app, or an error of
-// the calls that it makes ([AppsService.Get], [PackDir],
-// [SourcesService.Upload], [BuildsService.Create], [BuildsService.Wait],
-// [ReleasesService.Create], [ReleasesService.Wait]).
+// The result is what has been done, also with an error; it is nil only with an
+// [*ArgumentError] that was returned before anything was sent. Any other error is a
+// [*DeployError], which wraps the cause: a [*BuildError] with the end of the build's
+// output, a [*RolloutError] with the outcome of each app, or an error of the calls
+// that it makes ([AppsService.Get], [PackDir], [SourcesService.Upload],
+// [BuildsService.Create], [BuildsService.Wait], [ReleasesService.Create],
+// [ReleasesService.Wait]).
 func (c *Client) BuildAndRelease(ctx context.Context, opts BuildAndReleaseOptions) (*DeployResult, error) {
-	if c == nil || c.base == "" {
-		return nil, &ArgumentError{Name: "Client", Reason: errNoClient.Error()}
+	if err := c.check(); err != nil {
+		return nil, err
 	}
 	if opts.ReleaseTo == nil && opts.Checkpoint.attaches() {
 		opts.ReleaseTo = opts.Checkpoint.ReleaseTo
@@ -340,8 +349,13 @@ func (c *Client) BuildAndRelease(ctx context.Context, opts BuildAndReleaseOption
 	d := newDeploy(c, opts, giveUp)
 	err := d.finish(ctx, d.run(ctx))
 	d.log.panics.rethrow()
-	if err != nil {
-		return nil, err
+	return d.result, err
+}
+
+// check refuses a client that was not created by NewClient.
+func (c *Client) check() error {
+	if c == nil || c.base == "" {
+		return &ArgumentError{Name: "Client", Reason: errNoClient.Error()}
 	}
-	return d.result, nil
+	return nil
 }

@@ -121,7 +121,7 @@ func TestBuildAndReleaseDeploysADirectoryToSeveralApps(t *testing.T) {
 	assert.Equal(t, herokubuild.StatusSucceeded, result.Build.Status)
 	assert.Equal(t, "v1.4.0", build.SourceVersion)
 	assert.Equal(t, result.Checksum, build.Checksum)
-	assert.Equal(t, build.SlugID, result.Slug)
+	assert.Equal(t, build.SlugID, result.Artifact.SlugID)
 
 	whole, err := p.Output(build.ID)
 	require.NoError(t, err)
@@ -133,7 +133,7 @@ func TestBuildAndReleaseDeploysADirectoryToSeveralApps(t *testing.T) {
 		assert.Equal(t, app, result.Apps[i].App)
 		require.NoError(t, result.Apps[i].Err)
 		assert.Equal(t, herokubuild.StatusSucceeded, result.Apps[i].Release.Status)
-		assert.Equal(t, result.Slug, result.Apps[i].Release.Slug.ID)
+		assert.Equal(t, result.Artifact.SlugID, result.Apps[i].Release.Slug.ID)
 		assert.Equal(t, 1, releasesOf(p, app), app)
 	}
 	assert.Equal(t, fmt.Sprintf("Deploy v1.4.0 (build %s)", build.ID), result.Apps[1].Release.Description)
@@ -270,8 +270,9 @@ func TestBuildAndReleaseFailedBuild(t *testing.T) {
 	result, err := client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
 		BuildApp: "example-app", Dir: sourceDir(t, map[string]string{"a": "b"}), ReleaseTo: []string{"other-app"},
 	})
-	assert.Nil(t, result)
 	require.ErrorIs(t, err, herokubuild.ErrBuildFailed)
+	assert.Equal(t, herokubuild.StatusFailed, result.Build.Status)
+	assert.Empty(t, result.Apps)
 	var build *herokubuild.BuildError
 	require.ErrorAs(t, err, &build)
 	assert.Equal(t, "example-app", build.App)

@@ -118,13 +118,13 @@ func TestResumeReleasesAgainWhatWasRolledBack(t *testing.T) {
 func TestResumeLeavesNewerReleasesAlone(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 2, "web: new\n", platform.Options{})
-	opts := herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackAll}
+	opts := herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackAll}}
 	var saved herokubuild.Checkpoint
 	opts.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
 		saved = e.Checkpoint
 		return nil
 	}
-	_, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
+	_, err := f.client.Rollout(t.Context(), f.what, f.apps, &opts)
 	require.NoError(t, err)
 	old, err := f.client.Releases.Get(t.Context(), "app-1", "v3")
 	require.NoError(t, err)
@@ -132,12 +132,12 @@ func TestResumeLeavesNewerReleasesAlone(t *testing.T) {
 	require.NoError(t, err)
 
 	opts.Checkpoint = roundTrip(t, saved)
-	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
+	result, err := f.client.Rollout(t.Context(), f.what, f.apps, &opts)
 	require.ErrorIs(t, err, herokubuild.ErrSuperseded)
-	require.ErrorIs(t, outcomes[0].Err, herokubuild.ErrSuperseded)
-	require.NotNil(t, outcomes[0].Release)
-	assert.Equal(t, 4, outcomes[0].Release.Version)
-	require.NoError(t, outcomes[1].Err, "no reason to take the other app back")
+	require.ErrorIs(t, result.Apps[0].Err, herokubuild.ErrSuperseded)
+	require.NotNil(t, result.Apps[0].Release)
+	assert.Equal(t, 4, result.Apps[0].Release.Version)
+	require.NoError(t, result.Apps[1].Err, "no reason to take the other app back")
 	assert.Equal(t, map[string]string{"app-1": "summer sale, hotfix", "app-2": "summer sale"}, f.histories())
 }
 
@@ -145,23 +145,23 @@ func TestResumeLeavesNewerReleasesAlone(t *testing.T) {
 func TestResumeAfterAConfigChange(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1, "web: new\n", platform.Options{})
-	opts := new(herokubuild.RolloutPolicy)
+	opts := new(herokubuild.RolloutOptions)
 	opts.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
 		opts.Checkpoint = e.Checkpoint
 		return nil
 	}
-	_, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, opts)
+	_, err := f.client.Rollout(t.Context(), f.what, f.apps, opts)
 	require.NoError(t, err)
 	require.NoError(t, f.client.Do(t.Context(), "PATCH", "/apps/app-1/config-vars", nil, map[string]string{"COLOR": "red"}, nil))
 	require.Contains(t, f.history("app-1"), "COLOR")
 	opts.OnEvent = nil
-	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, opts)
+	result, err := f.client.Rollout(t.Context(), f.what, f.apps, opts)
 	require.NoError(t, err)
-	assert.Equal(t, 4, outcomes[0].Release.Version)
+	assert.Equal(t, 4, result.Apps[0].Release.Version)
 	assert.Len(t, f.p.Releases("app-1"), 5)
 }
 
-// The outcomes of a call that resumes are those of the platform now, and never
+// The result.Apps of a call that resumes are those of the platform now, and never
 // "not attempted" for an app that has the release.
 func TestOutcomesOfAResumedRollout(t *testing.T) {
 	t.Parallel()
@@ -169,26 +169,26 @@ func TestOutcomesOfAResumedRollout(t *testing.T) {
 		t.Parallel()
 		f := newFleet(t, 2, "web: new\n", platform.Options{})
 		ctx, cancel := context.WithCancel(t.Context())
-		opts := herokubuild.RolloutPolicy{Concurrency: 1, OnEvent: when(herokubuild.EventReleaseDone, cancel)}
-		_, err := f.client.Releases.ReleaseToApps(ctx, f.what, f.apps, &opts)
+		opts := herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: 1}, OnEvent: when(herokubuild.EventReleaseDone, cancel)}
+		_, err := f.client.Rollout(ctx, f.what, f.apps, &opts)
 		opts.Checkpoint, opts.OnEvent = checkpointOf(t, err), nil
-		outcomes, err := f.client.Releases.ReleaseToApps(ctx, f.what, f.apps, &opts)
+		result, err := f.client.Rollout(ctx, f.what, f.apps, &opts)
 		require.ErrorIs(t, err, context.Canceled)
-		require.ErrorIs(t, outcomes[0].Err, context.Canceled)
-		require.NotErrorIs(t, outcomes[0].Err, herokubuild.ErrNotAttempted)
-		require.ErrorIs(t, outcomes[1].Err, herokubuild.ErrNotAttempted)
+		require.ErrorIs(t, result.Apps[0].Err, context.Canceled)
+		require.NotErrorIs(t, result.Apps[0].Err, herokubuild.ErrNotAttempted)
+		require.ErrorIs(t, result.Apps[1].Err, herokubuild.ErrNotAttempted)
 	})
 	t.Run("a canary fails", func(t *testing.T) {
 		t.Parallel()
 		f := newFleet(t, 3, "web: new\n", platform.Options{})
-		opts := herokubuild.RolloutPolicy{Verify: unhealthy("app-3")}
-		_, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
+		opts := herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Verify: unhealthy("app-3")}}
+		_, err := f.client.Rollout(t.Context(), f.what, f.apps, &opts)
 		require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
-		opts.Checkpoint, opts.Canaries, opts.Verify = checkpointOf(t, err), 1, unhealthy("app-1")
-		outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
+		opts.Checkpoint, opts.Policy.Canaries, opts.Policy.Verify = checkpointOf(t, err), 1, unhealthy("app-1")
+		result, err := f.client.Rollout(t.Context(), f.what, f.apps, &opts)
 		require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
-		require.ErrorIs(t, outcomes[0].Err, herokubuild.ErrVerifyFailed)
-		for _, out := range outcomes[1:] {
+		require.ErrorIs(t, result.Apps[0].Err, herokubuild.ErrVerifyFailed)
+		for _, out := range result.Apps[1:] {
 			require.NoError(t, out.Err, "it runs the release")
 			assert.Equal(t, 4, out.Release.Version)
 		}
@@ -202,28 +202,30 @@ func TestAnInterruptedRollbackIsFinishedFirst(t *testing.T) {
 	f := newFleet(t, 3, phased, platform.Options{})
 	f.fails(t, "app-2")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	opts := herokubuild.RolloutPolicy{
-		Rollback: herokubuild.RollbackAll, Verify: unhealthy("app-3"), Concurrency: 1,
+	opts := herokubuild.RolloutOptions{
+		Policy: herokubuild.RolloutPolicy{
+			Rollback: herokubuild.RollbackAll, Verify: unhealthy("app-3"), Concurrency: 1,
+		},
 		OnEvent: when(herokubuild.EventRolledBack, func() { cancel(herokubuild.ErrDetached) }),
 	}
-	_, err := f.client.Releases.ReleaseToApps(ctx, f.what, f.apps, &opts)
+	_, err := f.client.Rollout(ctx, f.what, f.apps, &opts)
 	require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
 	require.Equal(t, map[string]string{"app-1": "summer sale, Rollback to v3", "app-2": "summer sale (failed)", "app-3": "summer sale"}, f.histories())
 
-	opts.Checkpoint, opts.OnEvent, opts.Verify = checkpointOf(t, err), nil, unhealthy()
-	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
+	opts.Checkpoint, opts.OnEvent, opts.Policy.Verify = checkpointOf(t, err), nil, unhealthy()
+	result, err := f.client.Rollout(t.Context(), f.what, f.apps, &opts)
 	require.ErrorIs(t, err, herokubuild.ErrVerifyFailed, "what was verified now, and would have passed")
 	assert.Contains(t, err.Error(), "health check: 503", "the reason of the first failure")
-	require.ErrorIs(t, outcomes[0].Err, herokubuild.ErrRolledBack)
-	require.ErrorIs(t, outcomes[1].Err, herokubuild.ErrReleaseFailed)
-	require.NotErrorIs(t, outcomes[1].Err, herokubuild.ErrRolledBack)
-	require.ErrorIs(t, outcomes[2].Err, herokubuild.ErrRolledBack)
-	require.ErrorIs(t, outcomes[2].Err, herokubuild.ErrVerifyFailed)
+	require.ErrorIs(t, result.Apps[0].Err, herokubuild.ErrRolledBack)
+	require.ErrorIs(t, result.Apps[1].Err, herokubuild.ErrReleaseFailed)
+	require.NotErrorIs(t, result.Apps[1].Err, herokubuild.ErrRolledBack)
+	require.ErrorIs(t, result.Apps[2].Err, herokubuild.ErrRolledBack)
+	require.ErrorIs(t, result.Apps[2].Err, herokubuild.ErrVerifyFailed)
 	require.Equal(t, map[string]string{"app-1": "summer sale, Rollback to v3", "app-2": "summer sale (failed)", "app-3": "summer sale, Rollback to v3"}, f.histories())
 
 	require.NoError(t, f.p.SetConfigVars("app-2", map[string]string{"FAIL": ""}))
 	opts.Checkpoint = checkpointOf(t, err)
-	_, err = f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
+	_, err = f.client.Rollout(t.Context(), f.what, f.apps, &opts)
 	require.NoError(t, err)
 	for _, app := range f.apps {
 		assert.Equal(t, "summer sale", runs(f.p, app))
@@ -300,11 +302,11 @@ func TestResumeWhileARequestIsUnderWay(t *testing.T) {
 func TestResumeOfASettledCheckpointDoesNotWait(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 2, "web: new\n", platform.Options{}, herokubuild.WithRetry(herokubuild.RetryOptions{SettleTime: time.Hour}))
-	opts := herokubuild.RolloutPolicy{Verify: unhealthy("app-1"), StopOnError: true, Concurrency: 1, Rollback: herokubuild.RollbackAll}
-	_, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
-	opts.Checkpoint, opts.Verify = checkpointOf(t, err), unhealthy()
+	opts := herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Verify: unhealthy("app-1"), StopOnError: true, Concurrency: 1, Rollback: herokubuild.RollbackAll}}
+	_, err := f.client.Rollout(t.Context(), f.what, f.apps, &opts)
+	opts.Checkpoint, opts.Policy.Verify = checkpointOf(t, err), unhealthy()
 	require.True(t, opts.Checkpoint.Settled)
-	_, err = f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
+	_, err = f.client.Rollout(t.Context(), f.what, f.apps, &opts)
 	require.NoError(t, err)
 	assert.Equal(t, map[string]string{"app-1": "summer sale, Rollback to v3, summer sale", "app-2": "summer sale"}, f.histories())
 }
@@ -315,17 +317,17 @@ func TestAnOldFailedReleaseIsNotAdopted(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1, phased, platform.Options{})
 	f.fails(t, "app-1")
-	var opts herokubuild.RolloutPolicy
+	var opts herokubuild.RolloutOptions
 	for range 2 {
-		_, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
+		_, err := f.client.Rollout(t.Context(), f.what, f.apps, &opts)
 		require.ErrorIs(t, err, herokubuild.ErrReleaseFailed)
 		opts.Checkpoint = checkpointOf(t, err)
 	}
 	require.NoError(t, f.p.SetConfigVars("app-1", map[string]string{"FAIL": ""}))
 	f.p.SetFaults(onCall("POST", "/releases", platform.Fault{CutRequestAfter: 1}))
-	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
+	result, err := f.client.Rollout(t.Context(), f.what, f.apps, &opts)
 	require.NoError(t, err)
-	assert.Equal(t, 6, outcomes[0].Release.Version)
+	assert.Equal(t, 6, result.Apps[0].Release.Version)
 	assert.Equal(t, "summer sale (failed), summer sale (failed), summer sale", f.history("app-1"))
 }
 
@@ -397,17 +399,17 @@ func TestAppsThatAreRenamed(t *testing.T) {
 }
 
 // The same app in two spellings would get two releases.
-func TestReleaseToAppsRefusesTheSameAppTwice(t *testing.T) {
+func TestRolloutRefusesTheSameAppTwice(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 2, "web: new\n", platform.Options{})
 	id := f.p.AppID("app-1")
 	for _, apps := range [][]string{
 		{"app-1", "app-2", id}, {id, "app-1"}, {id, strings.ToUpper(id)}, {"app-1", "app-1"},
 	} {
-		_, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, apps, nil)
+		_, err := f.client.Rollout(t.Context(), f.what, apps, nil)
 		requireInvalid(t, err, "apps")
 	}
-	_, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, []string{id, "app-2"}, nil)
+	_, err := f.client.Rollout(t.Context(), f.what, []string{id, "app-2"}, nil)
 	require.NoError(t, err)
 	assert.Equal(t, map[string]string{"app-1": "summer sale", "app-2": "summer sale"}, f.histories())
 }

@@ -30,6 +30,8 @@ type deploy struct {
 	client *Client
 	opts   BuildAndReleaseOptions
 	phase  DeployPhase
+	// since is when the phase began.
+	since  time.Time
 	result *DeployResult
 	log    *eventLog
 	output *buildOutput
@@ -101,12 +103,20 @@ func (d *deploy) run(ctx context.Context) error {
 }
 
 func (d *deploy) begin(ctx context.Context, p DeployPhase) {
-	d.phase = p
+	d.endPhase()
+	d.phase, d.since = p, time.Now()
 	d.log.emit(ctx, DeployEvent{Kind: EventPhase, Phase: p, App: d.opts.BuildApp})
 }
 
-// finish puts in order what run has left, and returns the error of the call.
+func (d *deploy) endPhase() {
+	if d.phase != "" {
+		*d.result.Durations.of(d.phase) += time.Since(d.since)
+	}
+}
+
+// finish completes the result of run, and returns the error of the call.
 func (d *deploy) finish(ctx context.Context, err error) error {
+	defer d.endPhase()
 	failure := &DeployError{Phase: d.phase, App: d.opts.BuildApp, Result: d.result, Err: err}
 	canceling := ctx.Err() != nil && !detached(ctx) && d.cancelBuild(ctx, failure)
 	if outputErr := d.joinOutput(ctx); outputErr != nil {
@@ -476,16 +486,17 @@ func (d *deploy) release(ctx context.Context) error {
 		return err
 	}
 	what, ok := r.Code()
-	if d.result.Slug = d.result.Build.Slug.ID; d.result.Slug != "" {
-		what, ok = ReleaseCreateOptions{Slug: d.result.Slug}, true
+	if slug := d.result.Build.Slug.ID; slug != "" {
+		what, ok = ReleaseCreateOptions{Slug: slug}, true
 	}
+	d.result.Artifact = Artifact{SlugID: what.Slug, ImageID: what.OCIImage}
 	what.Description = cmp.Or(d.log.saved().Description, d.description())
 	d.log.note(func(c *Checkpoint) { c.Description = what.Description })
-	f, err := d.rollout(what)
+	ro, err := d.rollout(what)
 	if err != nil {
 		return err
 	}
-	own := f.awaitOwn(ctx, target{out: &d.result.Apps[0], app: d.buildApp()}, r)
+	own := ro.awaitOwn(ctx, target{out: &d.result.Apps[0], app: d.buildApp()}, r)
 	switch {
 	case errors.Is(own, ErrReleaseFailed):
 		d.startOver()
@@ -495,7 +506,7 @@ func (d *deploy) release(ctx context.Context) error {
 	case !ok:
 		return fmt.Errorf("build %s: %w to release to other apps", d.result.Build.ID, ErrNoArtifact)
 	}
-	failure := f.run(ctx)
+	failure := ro.run(ctx)
 	if failure == nil {
 		return own
 	}
@@ -505,20 +516,19 @@ func (d *deploy) release(ctx context.Context) error {
 	return failure
 }
 
-// rollout is what releases to the apps of ReleaseTo.
-func (d *deploy) rollout(what ReleaseCreateOptions) (*fanOut, error) {
-	opts, err := d.opts.Rollout.withDefaults(len(d.opts.ReleaseTo))
+// rollout prepares the release to the apps of ReleaseTo.
+func (d *deploy) rollout(release ReleaseCreateOptions) (*rollout, error) {
+	policy, err := d.opts.Rollout.withDefaults(len(d.opts.ReleaseTo))
 	if err != nil {
 		return nil, err
 	}
-	opts.IdleTimeout = d.opts.IdleTimeout
-	f := newFanOut(d.client, d.log, what, opts)
-	f.ours = func(r *Release) bool { return r.Description == what.Description && what.madeFrom(r) }
-	f.resumed, f.settledAt = d.resumed, d.settledAt
+	ro := newRollout(d.client, d.log, release, policy, d.opts.IdleTimeout)
+	ro.isOurs = func(r *Release) bool { return r.Description == release.Description && release.madeFrom(r) }
+	ro.resumed, ro.settledAt = d.resumed, d.settledAt
 	for i, app := range d.opts.ReleaseTo {
-		f.targets = append(f.targets, target{out: &d.result.Apps[i+1], app: d.identity(app)})
+		ro.targets = append(ro.targets, target{out: &d.result.Apps[i+1], app: d.identity(app)})
 	}
-	return f, nil
+	return ro, nil
 }
 
 // ownRelease returns the release that the platform made of the build. The

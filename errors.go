@@ -1,55 +1,62 @@
 package herokubuild
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/herokubuild/herokubuild/internal/clean"
 )
 
-// The sentinels to test for with errors.Is. The error that is returned says
-// more, and is a typed one where there is more to say than text; a sentinel is
-// its category.
+// The sentinels to test for with [errors.Is]. Most errors that a call returns are
+// of a type that has more to tell ([errors.As]) and match the sentinel of their
+// category.
 var (
-	// ErrInvalidArgument is matched by every [*ArgumentError]: the call was refused
-	// before anything was changed, and nearly always before anything was sent.
+	// ErrInvalidArgument reports that a call was refused before anything was
+	// changed, and nearly always before anything was sent: see [ArgumentError].
 	ErrInvalidArgument = errors.New("invalid argument")
-	// ErrNoCredential is matched where no API key was found at all.
+	// ErrNoCredential reports that [NewClient] found no API key.
 	ErrNoCredential = errors.New("no API key found")
 
-	// ErrUnauthorized is matched by an [*APIError] with status 401.
+	// ErrUnauthorized reports status 401 of the API: the API key is wrong or has
+	// been revoked.
 	ErrUnauthorized = errors.New("unauthorized")
-	// ErrForbidden is matched by an [*APIError] or [*StorageError] with status
-	// 403.
+	// ErrPaymentRequired reports status 402 of the API: the account is delinquent
+	// or has to be verified.
+	ErrPaymentRequired = errors.New("payment required")
+	// ErrForbidden reports status 403 of the API or a storage host. A signed URL
+	// that has expired gives it, too.
 	ErrForbidden = errors.New("forbidden")
-	// ErrNotFound is matched by an [*APIError] or [*StorageError] with status
-	// 404, and where an app has no release of the kind that is asked for.
+	// ErrNotFound reports status 404 of the API or a storage host, or that an app
+	// has no release of the kind that was searched for.
 	ErrNotFound = errors.New("not found")
-	// ErrRateLimited is matched by an [*APIError] with status 429.
+	// ErrConflict reports status 409 of the API: the request conflicts with the
+	// state of the app, which another operation may be changing.
+	ErrConflict = errors.New("conflict")
+	// ErrUnprocessable reports status 422 of the API: the request was understood
+	// and its values were rejected.
+	ErrUnprocessable = errors.New("unprocessable")
+	// ErrRateLimited reports status 429 of the API.
 	ErrRateLimited = errors.New("rate limited")
 
-	// ErrMaybeApplied is matched where a request that changes something was
-	// sent and its outcome is not known: the connection was lost, or the
-	// answer was a 5xx. The platform may or may not have acted on it.
+	// ErrMaybeApplied reports that a request that changes something was sent and
+	// its outcome is not known: the connection was lost, or the response was a
+	// 5xx. The platform may or may not have acted on it.
 	ErrMaybeApplied = errors.New("the platform may have acted on this request")
-	// ErrUnexpectedResponse is matched by every [*ResponseError].
-	ErrUnexpectedResponse = errors.New("unexpected answer")
-	// ErrUnknownStatus is matched where a build or release reports a status
-	// that this version of the package does not know. It is never taken for
-	// success or failure.
+	// ErrUnexpectedResponse reports a successful response whose content cannot be
+	// used: see [ResponseError].
+	ErrUnexpectedResponse = errors.New("unexpected response")
+	// ErrUnknownStatus reports that a build or release has a status that this
+	// version of the package does not know. It is treated neither as success nor as
+	// failure.
 	ErrUnknownStatus = errors.New("unknown status")
 
-	// ErrBuildFailed is matched by every [*BuildError].
+	// ErrBuildFailed reports that a build failed: see [BuildError].
 	ErrBuildFailed = errors.New("build failed")
-	// ErrReleaseFailed is matched by every [*ReleaseError].
+	// ErrReleaseFailed reports that a release failed: see [ReleaseError].
 	ErrReleaseFailed = errors.New("release failed")
-	// ErrNotAttempted is matched by the outcome of an app that got no release
-	// because an earlier one failed or the context ended.
+	// ErrNotAttempted reports that an app got no release, because an earlier one
+	// failed or the context ended.
 	ErrNotAttempted = errors.New("not attempted")
 	// ErrSuperseded reports that an app no longer runs the release of the deploy,
 	// because somebody else has released to it since.
@@ -68,68 +75,70 @@ var (
 	// from the Checkpoint of the error, which matches ErrDetached. OnEvent may
 	// return it for the same effect.
 	ErrDetached = errors.New("detached")
-	// ErrVerifyFailed is matched by the outcome of an app that was released to
-	// and found not to be well ([RolloutPolicy].Verify).
+	// ErrVerifyFailed reports that an app was released but failed verification
+	// ([RolloutPolicy].Verify).
 	ErrVerifyFailed = errors.New("verification failed")
-	// ErrRolledBack is matched by the outcome of an app that was well and is
-	// back at what it ran before, because another one failed.
+	// ErrRolledBack reports that an app that was healthy was rolled back, because
+	// another one failed, or was rolled back by somebody else.
 	ErrRolledBack = errors.New("rolled back")
-	// ErrRollbackFailed is matched by the outcome of an app that should be back
-	// at what it ran before and is not, or not certainly.
+	// ErrRollbackFailed reports that an app should have been rolled back and was
+	// not, or not certainly.
 	ErrRollbackFailed = errors.New("not rolled back")
 	// ErrNoArtifact reports that a build or release has neither a slug nor an
 	// image, so that there is nothing to release to other apps.
 	ErrNoArtifact = errors.New("neither a slug nor an image")
-	// ErrNoOutput is matched where a build or release has no output stream,
-	// as a release without a release phase.
+	// ErrNoOutput reports that a build or release has no output stream, such as a
+	// release without a release phase.
 	ErrNoOutput = errors.New("no output stream")
 
-	// ErrStreamStalled is matched where an output stream delivered neither
-	// output nor heartbeat for longer than its idle timeout.
+	// ErrStreamStalled reports that an output stream delivered neither output nor
+	// a heartbeat for longer than its idle timeout.
 	ErrStreamStalled = errors.New("output stream stalled")
-	// ErrOutputTruncated is matched where the platform no longer has the
-	// beginning of an output that has been read in part, so that what follows
-	// cannot be found: it keeps the end of a log that grows beyond 300 MB.
+	// ErrOutputTruncated reports that the platform no longer has the beginning of
+	// an output that has been read in part, so that the rest cannot be found. The
+	// platform keeps the end of a log that grows beyond 300 MB.
 	ErrOutputTruncated = errors.New("the platform no longer has all of the output")
-	// ErrWaitTimeout is matched where a time limit that the caller set on
-	// waiting (WaitOptions.Timeout, BuildAndReleaseOptions.Timeout) ran out.
+	// ErrWaitTimeout reports that a time limit set by the caller ran out
+	// ([WaitOptions].Timeout, [BuildAndReleaseOptions].Timeout).
 	ErrWaitTimeout = errors.New("timed out waiting")
-	// ErrArchiveChanged is matched where a file changed its size while it was
-	// packed or uploaded, or an archive its content while it was downloaded.
+	// ErrArchiveChanged reports that a file changed its size while it was packed or
+	// uploaded, or that an archive changed while it was downloaded.
 	ErrArchiveChanged = errors.New("changed while it was read")
 
-	// ErrChecksumMismatch is matched by a [*ChecksumError]: what was downloaded is not
-	// what was uploaded.
+	// ErrChecksumMismatch reports that a downloaded archive is not the one that was
+	// uploaded: see [ChecksumError].
 	ErrChecksumMismatch = errors.New("checksum mismatch")
-	// ErrArtifactExpired is matched where the platform has destroyed the archive of a
-	// slug, or the slug or image of a release, as it does with those that are
-	// old and not in use.
+	// ErrArtifactExpired reports that the platform has deleted the archive of a
+	// slug, or the slug or image of a release, as it does with old ones that are
+	// not in use.
 	ErrArtifactExpired = errors.New("no longer kept by the platform")
-	// ErrUnsupportedGeneration is matched by a [*GenerationError].
-	ErrUnsupportedGeneration = errors.New("not of this app's generation")
-	// ErrNotEligible is matched by a [*RollbackError], whatever its reason.
+	// ErrUnsupportedGeneration reports a request that the generation of an app,
+	// Cedar or Fir, does not support: see [GenerationError].
+	ErrUnsupportedGeneration = errors.New("not supported by this app's generation")
+	// ErrNotEligible reports that a release cannot be rolled back to: see
+	// [RollbackError].
 	ErrNotEligible = errors.New("not eligible for rollback")
-	// ErrUnsafeArchive is matched by an [*UnpackError] for an archive that
-	// tries to get out of its directory, or has what no slug has.
+	// ErrUnsafeArchive reports an archive that would write outside of its
+	// directory, or has entries that no slug has: see [UnpackError].
 	ErrUnsafeArchive = errors.New("unsafe archive")
-	// ErrArchiveTooLarge is matched by an [*UnpackError] for an archive that
-	// exceeds a limit of [UnpackOptions].
+	// ErrArchiveTooLarge reports an archive that exceeds a limit of
+	// [UnpackOptions].
 	ErrArchiveTooLarge = errors.New("archive too large")
-	// ErrUnsupportedName is matched by an [*UnpackError] for an archive with a
-	// name that this system does not have, and others do: "aux.c" on Windows.
+	// ErrUnsupportedName reports an archive with a name that this system does not
+	// support and others do, such as "aux.c" on Windows.
 	ErrUnsupportedName = errors.New("name not supported by this system")
-	// ErrLinksNotPermitted is matched by an [*UnpackError] where this system, or
-	// its file system, permits no symbolic links; see [UnpackOptions].SkipLinks.
+	// ErrLinksNotPermitted reports that this system, or its file system, permits no
+	// symbolic links: see [UnpackOptions].SkipLinks.
 	ErrLinksNotPermitted = errors.New("symbolic links not permitted")
 )
 
-// ArgumentError says which argument of a call is wrong and why. It is returned
-// before any request is sent, unless it takes a look at the platform or at files
-// to find out, and before anything is changed. It matches [ErrInvalidArgument].
+// ArgumentError reports which argument of a call is wrong and why. It is returned
+// before any request is sent, unless the check needs the platform or files, and
+// before anything is changed. It matches [ErrInvalidArgument].
 type ArgumentError struct {
 	// Name is the argument, option, variable or field that is wrong.
 	Name string
-	// Reason says what is wrong with it. It never contains a secret.
+	// Reason is what is wrong with it. It never contains a secret.
 	Reason string
 	// Err is the cause, where there is one (a file that cannot be opened).
 	Err error
@@ -146,277 +155,13 @@ func (e *ArgumentError) Is(target error) bool { return target == ErrInvalidArgum
 // Unwrap returns the cause.
 func (e *ArgumentError) Unwrap() error { return withoutEOF(e.Err) }
 
-// APIError is an answer of the Platform API other than 2xx. It matches
-// [ErrUnauthorized], [ErrForbidden], [ErrNotFound] or [ErrRateLimited] by its
-// status, and [ErrMaybeApplied] where the failed request may have changed
-// something all the same.
-type APIError struct {
-	// Method and Path are those of the request; Path has no query.
-	Method, Path string
-	// StatusCode is the HTTP status.
-	StatusCode int
-	// ID is the platform's name for the error, such as "not_found" or
-	// "invalid_params"; empty where the body was not the platform's JSON.
-	// New ids appear without notice.
-	ID string
-	// Message is the platform's explanation, for people.
-	Message string
-	// URL is a page that explains more; often empty.
-	URL string
-	// Resource is the kind of thing that was not found ("app", "build"), on
-	// some errors.
-	Resource string
-	// Body is the start of an answer that was not the platform's JSON (an
-	// HTML page of a router, say); empty otherwise. Of control characters it has
-	// line breaks and tabs only.
-	Body string
-	// RequestID is the Request-Id header of the response, or of the request if the
-	// response has none: what Heroku's support asks for. It may be a
-	// comma-separated list and is opaque.
-	RequestID string
-	// RetryAfter is the wait that the answer asked for, 0 if it did not.
-	RetryAfter time.Duration
-	// Attempts is how often the request was sent.
-	Attempts int
-	// MaybeApplied says that the request would have changed something and may
-	// have all the same; the error then matches [ErrMaybeApplied].
-	MaybeApplied bool
-}
-
-// Error implements error.
-func (e *APIError) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "herokubuild: %s %s: %d", e.Method, e.Path, e.StatusCode)
-	switch {
-	case e.ID != "":
-		b.WriteString(" " + e.ID)
-	case http.StatusText(e.StatusCode) != "":
-		b.WriteString(" " + http.StatusText(e.StatusCode))
-	}
-	if text := e.text(); text != "" {
-		b.WriteString(": " + text)
-	}
-	if e.URL != "" {
-		b.WriteString(" (see " + e.URL + ")")
-	}
-	if e.Attempts > 1 {
-		fmt.Fprintf(&b, " [%d attempts]", e.Attempts)
-	}
-	if e.RequestID != "" {
-		b.WriteString(" [Request-Id " + e.RequestID + "]")
-	}
-	return errorLine(b.String(), e.MaybeApplied)
-}
-
-func (e *APIError) text() string {
-	if e.Message != "" {
-		return e.Message
-	}
-	return firstLine(e.Body)
-}
-
-// Is matches the sentinel of the status.
-func (e *APIError) Is(target error) bool {
-	switch target {
-	case ErrUnauthorized:
-		return e.StatusCode == http.StatusUnauthorized
-	case ErrForbidden:
-		return e.StatusCode == http.StatusForbidden
-	case ErrNotFound:
-		return e.StatusCode == http.StatusNotFound
-	case ErrRateLimited:
-		return e.StatusCode == http.StatusTooManyRequests
-	case ErrMaybeApplied:
-		return e.MaybeApplied
-	}
-	return false
-}
-
-// newAPIError reads an error answer. The body is what was kept of it.
-func newAPIError(method, path string, status int, header http.Header, body []byte, hide redactor) *APIError {
-	e := &APIError{
-		Method: method, Path: path, StatusCode: status,
-		RequestID: hide.header(header, "Request-Id"),
-	}
-	e.RetryAfter, _ = parseRetryAfter(header.Get("Retry-After"), time.Now())
-	var doc struct {
-		ID       lenientString `json:"id"`
-		Message  lenientString `json:"message"`
-		URL      lenientString `json:"url"`
-		Resource lenientString `json:"resource"`
-	}
-	if json.Unmarshal(body, &doc) == nil && (doc.ID != "" || doc.Message != "") {
-		e.ID, e.Message = hide.line(string(doc.ID), maxHeaderText), hide.line(string(doc.Message), maxErrorText)
-		e.URL, e.Resource = hide.line(redactLink(string(doc.URL)), maxHeaderText), hide.line(string(doc.Resource), maxHeaderText)
-		return e
-	}
-	e.Body = hide.lines(string(body), maxErrorText)
-	if status >= 300 && status < 400 {
-		e.Message = "redirects of the API are not followed; its base URL may be wrong (Location: " + hide.line(redactURL(header.Get("Location")), maxHeaderText) + ")"
-	}
-	return e
-}
-
-// lenientString takes a string and ignores anything else, so that one field of
-// an unexpected type does not hide the others.
-type lenientString string
-
-func (s *lenientString) UnmarshalJSON(b []byte) error {
-	var text string
-	if json.Unmarshal(b, &text) == nil {
-		*s = lenientString(text)
-	}
-	return nil
-}
-
-// RequestError is a request that got no answer: the network failed or the
-// context ended. It wraps the cause, so that errors.Is finds context.Canceled
-// and errors.As finds *net.OpError; it never contains the query of a signed
-// URL. A connection that was closed without a response matches
-// io.ErrUnexpectedEOF, never io.EOF. It matches [ErrMaybeApplied] where the
-// request would have changed something and may have reached the platform.
-type RequestError struct {
-	// Method is the request's.
-	Method string
-	// URL is the request's URL, its secrets removed.
-	URL string
-	// RequestID is the Request-Id header that was sent with every attempt, by which
-	// Heroku's support can find it; empty for requests to other hosts than the
-	// API's.
-	RequestID string
-	// Attempts is how often the request was sent.
-	Attempts int
-	// Err is the cause of the last attempt's failure.
-	Err error
-	// Last is what the attempt before failed with when the context ended
-	// during the wait for the next; nil otherwise.
-	Last error
-	// MaybeApplied says that the request would have changed something and may
-	// have reached the platform; the error then matches [ErrMaybeApplied].
-	MaybeApplied bool
-}
-
-// Error implements error.
-func (e *RequestError) Error() string {
-	text := "herokubuild: " + e.Method + " " + e.URL + ": " + redactText(errorText(e.Err))
-	if e.Attempts > 1 {
-		text += " [" + strconv.Itoa(e.Attempts) + " attempts]"
-	}
-	if e.Last != nil {
-		text += " (last response: " + strings.TrimPrefix(e.Last.Error(), "herokubuild: ") + ")"
-	}
-	if e.RequestID != "" {
-		text += " [Request-Id " + e.RequestID + "]"
-	}
-	return errorLine(text, e.MaybeApplied)
-}
-
-// Is matches ErrMaybeApplied where that is so.
-func (e *RequestError) Is(target error) bool {
-	return target == ErrMaybeApplied && e.MaybeApplied
-}
-
-// Unwrap returns the causes.
-func (e *RequestError) Unwrap() []error {
-	if e.Last != nil {
-		return []error{withoutEOF(e.Err), withoutEOF(e.Last)}
-	}
-	return []error{withoutEOF(e.Err)}
-}
-
-// ResponseError is an answer with a status of success whose content cannot be
-// used: not JSON, of another type, larger than the package accepts, empty, or
-// without what it must have (as an id).
-// It matches [ErrUnexpectedResponse], and [ErrMaybeApplied] where the request
-// changed something.
-type ResponseError struct {
-	// Method and Path are those of the request; Path has no query.
-	Method, Path string
-	// StatusCode is the HTTP status.
-	StatusCode int
-	// RequestID is the Request-Id header of the response, or of the request if the
-	// response has none.
-	RequestID string
-	// Err says what is wrong with the answer.
-	Err error
-	// MaybeApplied says that the request changed something; the error then
-	// matches [ErrMaybeApplied].
-	MaybeApplied bool
-}
-
-// Error implements error.
-func (e *ResponseError) Error() string {
-	text := fmt.Sprintf("herokubuild: %s %s: unexpected answer (status %d): %s", e.Method, e.Path, e.StatusCode, redactText(errorText(e.Err)))
-	if e.RequestID != "" {
-		text += " [Request-Id " + e.RequestID + "]"
-	}
-	return errorLine(text, e.MaybeApplied)
-}
-
-// Is matches ErrUnexpectedResponse and, where that is so, ErrMaybeApplied.
-func (e *ResponseError) Is(target error) bool {
-	return target == ErrUnexpectedResponse || target == ErrMaybeApplied && e.MaybeApplied
-}
-
-// Unwrap returns the cause.
-func (e *ResponseError) Unwrap() error { return withoutEOF(e.Err) }
-
-// StorageError is a response of a storage host that is no success: to an upload
-// to, or a download from, a signed URL.
-type StorageError struct {
-	// Method is the request's.
-	Method string
-	// URL is the address without its signature, which not even Reveal shows.
-	URL SecretURL
-	// StatusCode is the HTTP status.
-	StatusCode int
-	// Code and Message are the storage host's, from its XML:
-	// "SignatureDoesNotMatch", "AccessDenied" (an expired URL is that too),
-	// "MissingContentLength". Empty where the body was something else.
-	Code, Message string
-	// Body is the start of an answer that was not the storage's XML.
-	Body string
-	// Attempts is how often the request was sent.
-	Attempts int
-}
-
-// Error implements error.
-func (e *StorageError) Error() string {
-	text := fmt.Sprintf("herokubuild: %s %s: %d", e.Method, e.URL, e.StatusCode)
-	if e.Code != "" {
-		text += " " + e.Code
-	} else if status := http.StatusText(e.StatusCode); status != "" {
-		text += " " + status
-	}
-	if e.Message != "" {
-		text += ": " + e.Message
-	} else if line := firstLine(e.Body); line != "" {
-		text += ": " + line
-	}
-	if e.Attempts > 1 {
-		text += " [" + strconv.Itoa(e.Attempts) + " attempts]"
-	}
-	return clean.Line(text)
-}
-
-// Is matches ErrForbidden and ErrNotFound by the status.
-func (e *StorageError) Is(target error) bool {
-	switch target {
-	case ErrForbidden:
-		return e.StatusCode == http.StatusForbidden
-	case ErrNotFound:
-		return e.StatusCode == http.StatusNotFound
-	}
-	return false
-}
-
-// StreamError is an output stream that could not be read on. It wraps the cause
-// and says nothing about the build or release, which go on without it. It never
-// matches io.EOF: a lost connection matches io.ErrUnexpectedEOF.
+// StreamError reports that the rest of an output stream could not be read. It wraps
+// the cause. The build or release continues without it. It never matches io.EOF: a
+// lost connection matches io.ErrUnexpectedEOF.
 type StreamError struct {
-	// URL is the stream's address without its signature.
+	// URL is the stream's URL without its signature.
 	URL string
-	// StatusCode is the stream host's answer, 0 if there was none.
+	// StatusCode is the status of the stream host's response, 0 if there was none.
 	StatusCode int
 	// Offset is how many bytes of output had been read.
 	Offset int64
@@ -439,10 +184,10 @@ type BuildError struct {
 	App string
 	// Build is the build as the platform last described it.
 	Build *Build
-	// Tail is the end of the build's output, at most some 20 lines; empty
-	// where the output was not followed. It is what the build printed, colors and
-	// other control characters included, but for invalid UTF-8: a program that
-	// shows it on a terminal should remove them.
+	// Tail is the end of the build's output, at most some 20 lines; empty if the
+	// output was not followed. It has the colors and other control characters that
+	// the build printed, which a program should remove before it shows them on a
+	// terminal. Invalid UTF-8 is replaced.
 	Tail string
 }
 
@@ -462,8 +207,8 @@ type ReleaseError struct {
 	App string
 	// Release is the release as the platform last described it.
 	Release *Release
-	// Tail is the end of the release phase's output, as [BuildError].Tail is of
-	// a build's; empty where it was not followed.
+	// Tail is the end of the release phase's output, as [BuildError].Tail is of a
+	// build's; empty if it was not followed.
 	Tail string
 }
 
@@ -476,17 +221,8 @@ func (e *ReleaseError) Error() string {
 // Is matches ErrReleaseFailed.
 func (e *ReleaseError) Is(target error) bool { return target == ErrReleaseFailed }
 
-// errorLine is the text of an error about a request: one clean line, which says
-// so where the request may have been acted on.
-func errorLine(text string, maybeApplied bool) string {
-	if maybeApplied {
-		text += " (" + ErrMaybeApplied.Error() + ")"
-	}
-	return clean.Line(text)
-}
-
-// orZero and errorText let an error that was made by hand, as a test of the
-// caller's makes it, leave out what this package always sets.
+// orZero returns what p points to. An error that a caller's test creates may lack
+// what this package always sets.
 func orZero[T any](p *T) (v T) {
 	if p != nil {
 		v = *p
@@ -494,6 +230,7 @@ func orZero[T any](p *T) (v T) {
 	return v
 }
 
+// errorText is the text of a cause that may be missing.
 func errorText(err error) string {
 	if err == nil {
 		return "unknown cause"
@@ -501,8 +238,8 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-// timeoutError is a time limit of the caller's that ran out. It matches the
-// context's error, too, and does not say the same again in its words.
+// timeoutError is a time limit of the caller's that ran out. It also matches the
+// context's error, whose text would add nothing.
 type timeoutError struct{ cause, ctx error }
 
 func (e *timeoutError) Error() string { return e.cause.Error() }

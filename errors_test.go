@@ -180,7 +180,7 @@ func TestErrorsHaveNoSecrets(t *testing.T) {
 			`herokubuild: PUT https://storage.example.com/sources/1.tgz?REDACTED: Put "https://storage.example.com/sources/1.tgz?REDACTED": http: ContentLength=3 with Body length 2` +
 				` [2 attempts] (last response: PUT https://storage.example.com/sources/1.tgz?REDACTED: 503 Service Unavailable)`, network,
 		},
-		"answer": {&herokubuild.ResponseError{Method: "GET", Path: "/x", StatusCode: 200, Err: io.ErrUnexpectedEOF}, "herokubuild: GET /x: unexpected answer (status 200): unexpected EOF", herokubuild.ErrUnexpectedResponse},
+		"response": {&herokubuild.ResponseError{Method: "GET", Path: "/x", StatusCode: 200, Err: io.ErrUnexpectedEOF}, "herokubuild: GET /x: unexpected response (status 200): unexpected EOF", herokubuild.ErrUnexpectedResponse},
 		"upload": {
 			&herokubuild.StorageError{Method: "PUT", URL: signed, StatusCode: 403, Code: "AccessDenied", Message: "Request has expired", Attempts: 3},
 			"herokubuild: PUT https://storage.example.com/sources/1.tgz?REDACTED: 403 AccessDenied: Request has expired [3 attempts]", herokubuild.ErrForbidden,

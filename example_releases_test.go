@@ -12,26 +12,28 @@ import (
 )
 
 // One slug to many apps: one of them first, and all go back if one is not well.
-func ExampleReleasesService_ReleaseToApps() {
+func ExampleClient_Rollout() {
 	client, stop := exampleClient("shop-eu", "shop-us", "shop-jp")
 	defer stop()
 	ctx := context.Background()
 	apps := []string{"shop-eu", "shop-us", "shop-jp"}
 	v6 := herokubuild.ReleaseCreateOptions{Slug: exampleSlug(ctx, client), Description: "Deploy v6"}
-	if _, err := client.Releases.ReleaseToApps(ctx, v6, apps, nil); err != nil {
+	if _, err := client.Rollout(ctx, v6, apps, nil); err != nil {
 		log.Fatal(err)
 	}
 
 	v7 := herokubuild.ReleaseCreateOptions{Slug: exampleSlug(ctx, client), Description: "Deploy v7"}
-	_, err := client.Releases.ReleaseToApps(ctx, v7, apps, &herokubuild.RolloutPolicy{
-		Canaries: 1,
-		Verify: func(_ context.Context, app string, _ *herokubuild.Release) error {
-			if app == "shop-us" {
-				return errors.New("it answers with 500")
-			}
-			return nil
+	_, err := client.Rollout(ctx, v7, apps, &herokubuild.RolloutOptions{
+		Policy: herokubuild.RolloutPolicy{
+			Canaries: 1,
+			Verify: func(_ context.Context, app string, _ *herokubuild.Release) error {
+				if app == "shop-us" {
+					return errors.New("it answers with 500")
+				}
+				return nil
+			},
+			Rollback: herokubuild.RollbackUnverified,
 		},
-		Rollback: herokubuild.RollbackUnverified,
 	})
 	var some *herokubuild.RolloutError
 	if errors.As(err, &some) {

@@ -64,7 +64,7 @@ func (s ReleasesService) ImageID(ctx context.Context, app, idOrDigest string) (s
 }
 
 func (r *Release) artifact(kind string) string {
-	i := slices.IndexFunc(r.Artifacts, func(a Artifact) bool { return a.Type == kind })
+	i := slices.IndexFunc(r.Artifacts, func(a ReleaseArtifact) bool { return a.Type == kind })
 	if i < 0 {
 		return ""
 	}

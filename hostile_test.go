@@ -118,7 +118,7 @@ func TestHostileStatus(t *testing.T) {
 				_, err := a.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{BuildApp: appName, SourceURL: sourceURL})
 				var failed *herokubuild.DeployError
 				require.ErrorAs(t, err, &failed)
-				assert.Empty(t, failed.Result.Slug)
+				assert.Empty(t, failed.Result.Artifact.SlugID)
 				assert.Equal(t, 1, a.mock.GetCallCountInfo()["POST "+appBuildsURL])
 			})
 		})

@@ -158,7 +158,7 @@ func (e DeployEvent) LogValue() slog.Value {
 
 // LogValue implements slog.LogValuer: the outcome in short, no secrets.
 func (r DeployResult) LogValue() slog.Value {
-	attrs := []slog.Attr{textAttr("slug", r.Slug), textAttr("version", r.Version)}
+	attrs := []slog.Attr{textAttr("slug", r.Artifact.SlugID), textAttr("image", r.Artifact.ImageID), textAttr("version", r.Version)}
 	if r.Build != nil {
 		attrs = append(attrs, slog.Any("build", r.Build))
 	}
@@ -180,21 +180,23 @@ func (r AppResult) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// MarshalJSON writes the outcome in short: the app, the id, version and status of
-// its release, the version that took it back, and the error's text. There is no
-// way back.
+// MarshalJSON writes a summary: the app, its outcome in one word, the id, version and
+// status of its release, the version that rolled it back, the duration and the text
+// of the error. It cannot be decoded again.
 func (r AppResult) MarshalJSON() ([]byte, error) {
 	release := orZero(r.Release)
 	out := struct {
-		App        string `json:"app"`
-		Release    string `json:"release_id,omitzero"`
-		Version    int    `json:"version,omitzero"`
-		Status     Status `json:"status,omitzero"`
-		RolledBack int    `json:"rolled_back_by,omitzero"`
-		Error      string `json:"error,omitzero"`
-		Output     string `json:"output_error,omitzero"`
+		App        string     `json:"app"`
+		Outcome    AppOutcome `json:"outcome"`
+		Release    string     `json:"release_id,omitzero"`
+		Version    int        `json:"version,omitzero"`
+		Status     Status     `json:"status,omitzero"`
+		RolledBack int        `json:"rolled_back_by,omitzero"`
+		Duration   float64    `json:"duration_seconds,omitzero"`
+		Error      string     `json:"error,omitzero"`
+		Output     string     `json:"output_error,omitzero"`
 	}{
-		App: r.App, Release: release.ID, Version: release.Version, Status: release.Status, RolledBack: orZero(r.RolledBack).Version,
+		App: r.App, Outcome: r.Outcome(), Duration: r.Duration.Seconds(), Release: release.ID, Version: release.Version, Status: release.Status, RolledBack: orZero(r.RolledBack).Version,
 		Error: shownError(r.Err), Output: shownError(r.OutputErr),
 	}
 	return json.Marshal(out)
@@ -207,12 +209,13 @@ func (r DeployResult) MarshalJSON() ([]byte, error) {
 		Version    string      `json:"version,omitzero"`
 		Checksum   string      `json:"checksum,omitzero"`
 		Slug       string      `json:"slug_id,omitzero"`
+		Image      string      `json:"image_id,omitzero"`
 		Build      *Build      `json:"build,omitzero"`
-		Releases   []AppResult `json:"releases,omitempty"`
+		Apps       []AppResult `json:"apps,omitempty"`
 		Output     string      `json:"output_error,omitzero"`
 		Checkpoint Checkpoint  `json:"checkpoint"`
 	}{
-		Version: r.Version, Checksum: r.Checksum, Slug: r.Slug, Build: r.Build, Releases: r.Apps,
+		Version: r.Version, Checksum: r.Checksum, Slug: r.Artifact.SlugID, Image: r.Artifact.ImageID, Build: r.Build, Apps: r.Apps,
 		Output: shownError(r.OutputErr), Checkpoint: r.Checkpoint,
 	})
 }

@@ -26,10 +26,11 @@ func exported() []any {
 	return []any{
 		herokubuild.APIError{}, herokubuild.ResponseError{}, herokubuild.App{}, herokubuild.AppResult{}, herokubuild.AppsService{},
 		herokubuild.Archive{}, herokubuild.ArchiveEntry{}, herokubuild.ExcludedPath{}, herokubuild.PackOptions{}, herokubuild.ArchivePlan{},
-		herokubuild.ArchiveWarning{}, herokubuild.SlugDirOptions{}, herokubuild.ArgumentError{}, herokubuild.Artifact{},
+		herokubuild.ArchiveWarning{}, herokubuild.SlugDirOptions{}, herokubuild.ArgumentError{}, herokubuild.ReleaseArtifact{},
 		herokubuild.Blob{}, herokubuild.Build{}, herokubuild.BuildAndReleaseOptions{}, herokubuild.BuildCreateOptions{}, herokubuild.BuildError{},
 		herokubuild.Buildpack{}, herokubuild.BuildsService{}, herokubuild.Checkpoint{}, herokubuild.CheckpointFailure{}, herokubuild.ChecksumError{}, herokubuild.Client{},
-		herokubuild.DeployError{}, herokubuild.DownloadOptions{}, herokubuild.DeployEvent{}, herokubuild.RolloutError{}, herokubuild.RolloutPolicy{},
+		herokubuild.DeployError{}, herokubuild.DownloadOptions{}, herokubuild.DeployEvent{}, herokubuild.RolloutError{}, herokubuild.RolloutOptions{},
+		herokubuild.Artifact{}, herokubuild.DeployDurations{}, herokubuild.RolloutPolicy{}, herokubuild.RolloutResult{},
 		herokubuild.FetchArchiveOptions{}, herokubuild.GenerationError{}, herokubuild.ListOptions{}, herokubuild.Page[herokubuild.Build]{},
 		herokubuild.ResourceRef{}, herokubuild.Release{}, herokubuild.ReleaseCreateOptions{}, herokubuild.ReleaseError{}, herokubuild.ReleasesService{},
 		herokubuild.RequestError{}, herokubuild.DeployResult{}, herokubuild.RetryOptions{}, herokubuild.RollbackError{}, herokubuild.Slug{},
@@ -141,8 +142,7 @@ func TestNoValueShowsASecret(t *testing.T) {
 	}
 }
 
-// A new type has to be thought of.
-func TestEveryExportedTypeIsLookedAt(t *testing.T) {
+func TestEveryExportedTypeIsAmongThoseThatArePrinted(t *testing.T) {
 	t.Parallel()
 	var known []string
 	for _, v := range exported() {
@@ -209,7 +209,7 @@ func TestResultInJSON(t *testing.T) {
 	signed := herokubuild.SecretURL(sourceURL + fakeQuery)
 	checkpoint := herokubuild.Checkpoint{BuildApp: appName, BuildID: buildID, OutputOffset: 7, ReleaseIDs: map[string]string{appName: releaseID}}
 	b, err := json.Marshal(&herokubuild.DeployResult{
-		Version: "v1", Checksum: checksum, Slug: slugID, Checkpoint: checkpoint,
+		Version: "v1", Checksum: checksum, Artifact: herokubuild.Artifact{SlugID: slugID}, Checkpoint: checkpoint,
 		Build: &herokubuild.Build{ID: buildID, Status: "succeeded", OutputStreamURL: signed, SourceBlob: herokubuild.SourceBlob{URL: signed}},
 		Apps: []herokubuild.AppResult{
 			{App: appName, Release: &herokubuild.Release{ID: releaseID, Version: 3, Status: "succeeded", OutputStreamURL: signed}},
@@ -222,7 +222,7 @@ func TestResultInJSON(t *testing.T) {
 		Version, Checksum string
 		Slug              string `json:"slug_id"`
 		Build             map[string]any
-		Releases          []map[string]any
+		Apps              []map[string]any
 		Checkpoint        herokubuild.Checkpoint
 	}
 	require.NoError(t, json.Unmarshal(b, &got))
@@ -231,9 +231,9 @@ func TestResultInJSON(t *testing.T) {
 	assert.Equal(t, sourceURL+"?REDACTED", got.Build["output_stream_url"])
 	assert.Equal(t, checkpoint, got.Checkpoint, "it can be taken from a report")
 	assert.Equal(t, []map[string]any{
-		{"app": appName, "release_id": releaseID, "version": 3., "status": "succeeded"},
-		{"app": "other-app", "error": "not attempted"},
-	}, got.Releases)
+		{"app": appName, "outcome": "released", "release_id": releaseID, "version": 3., "status": "succeeded"},
+		{"app": "other-app", "outcome": "not_attempted", "error": "not attempted"},
+	}, got.Apps)
 }
 
 func TestEventInJSON(t *testing.T) {

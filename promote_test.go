@@ -149,7 +149,7 @@ func TestReleaseCode(t *testing.T) {
 	t.Parallel()
 	_, ok := new(herokubuild.Release).Code()
 	assert.False(t, ok)
-	unknown := &herokubuild.Release{Artifacts: []herokubuild.Artifact{{ID: slugID, Type: "wasm"}}}
+	unknown := &herokubuild.Release{Artifacts: []herokubuild.ReleaseArtifact{{ID: slugID, Type: "wasm"}}}
 	_, ok = unknown.Code()
 	assert.False(t, ok)
 	assert.Empty(t, unknown.Image())

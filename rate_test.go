@@ -58,9 +58,9 @@ func TestPoolThatNeverRefills(t *testing.T) {
 				_, err := a.RateLimitRemaining(t.Context())
 				require.NoError(t, err)
 				start := time.Now()
-				outcomes, err := a.Releases.ReleaseToApps(t.Context(), herokubuild.ReleaseCreateOptions{Slug: slugID}, apps, nil)
+				result, err := a.Rollout(t.Context(), herokubuild.ReleaseCreateOptions{Slug: slugID}, apps, nil)
 				require.NoError(t, err)
-				assert.Len(t, outcomes, 3)
+				assert.Len(t, result.Apps, 3)
 				assert.GreaterOrEqual(t, time.Since(start), time.Hour, "for the first of them")
 				assert.Less(t, time.Since(start), time.Hour+time.Minute, "and not for each")
 				waits := 0

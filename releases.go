@@ -32,8 +32,8 @@ type Release struct {
 	// for Fir apps.
 	Slug ResourceRef `json:"slug,omitzero"`
 	// Artifacts are what was released, slugs and images alike.
-	Artifacts      []Artifact `json:"artifacts,omitempty"`
-	AddonPlanNames []string   `json:"addon_plan_names,omitempty"`
+	Artifacts      []ReleaseArtifact `json:"artifacts,omitempty"`
+	AddonPlanNames []string          `json:"addon_plan_names,omitempty"`
 	// OutputStreamURL is where the release phase's output is; see
 	// [ReleasesService.Output]. It is empty where there is no release phase.
 	OutputStreamURL SecretURL `json:"output_stream_url,omitzero"`
@@ -44,8 +44,16 @@ type Release struct {
 	UpdatedAt           time.Time `json:"updated_at"`
 }
 
-// Artifact is a build's result within a release.
+// Artifact is what can be released: a slug or an image. The zero value is neither.
 type Artifact struct {
+	// SlugID is the id of a slug: Cedar apps.
+	SlugID string
+	// ImageID is the id or digest of an OCI image: Fir apps.
+	ImageID string
+}
+
+// ReleaseArtifact is a build's result within a release.
+type ReleaseArtifact struct {
 	ID string `json:"id"`
 	// Type is "slug" for a slug; an image's has another name.
 	Type string `json:"type"`
@@ -68,7 +76,7 @@ func (o ReleaseCreateOptions) madeFrom(r *Release) bool {
 	if o.Slug != "" {
 		return strings.EqualFold(r.Slug.ID, o.Slug)
 	}
-	return slices.ContainsFunc(r.Artifacts, func(a Artifact) bool {
+	return slices.ContainsFunc(r.Artifacts, func(a ReleaseArtifact) bool {
 		return a.Type == artifactImage && strings.EqualFold(a.ID, o.OCIImage)
 	})
 }

@@ -133,7 +133,7 @@ func TestTheReasonOfAnInterruptedRollback(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t, 2, "web: new\n", platform.Options{})
 			ctx, cancel := context.WithCancelCause(t.Context())
-			opts := herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackAll, Verify: unhealthy("app-1"), Concurrency: 1}
+			opts := herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackAll, Verify: unhealthy("app-1"), Concurrency: 1}}
 			var old herokubuild.Checkpoint
 			opts.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
 				if e.Kind == herokubuild.EventRollback {
@@ -144,7 +144,7 @@ func TestTheReasonOfAnInterruptedRollback(t *testing.T) {
 				}
 				return nil
 			}
-			_, err := f.client.Releases.ReleaseToApps(ctx, f.what, f.apps, &opts)
+			_, err := f.client.Rollout(ctx, f.what, f.apps, &opts)
 			require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
 			if opts.Checkpoint = checkpointOf(t, err); tt.interrupt == "" {
 				opts.Checkpoint = roundTrip(t, old)
@@ -153,15 +153,15 @@ func TestTheReasonOfAnInterruptedRollback(t *testing.T) {
 			if tt.then != nil {
 				tt.then(t, f)
 			}
-			opts.OnEvent, opts.Verify = nil, unhealthy()
-			outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
+			opts.OnEvent, opts.Policy.Verify = nil, unhealthy()
+			result, err := f.client.Rollout(t.Context(), f.what, f.apps, &opts)
 			require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
 			require.ErrorContains(t, err, "health check: 503")
-			require.ErrorIs(t, outcomes[0].Err, tt.want)
-			require.NotErrorIs(t, outcomes[0].Err, map[error]error{
+			require.ErrorIs(t, result.Apps[0].Err, tt.want)
+			require.NotErrorIs(t, result.Apps[0].Err, map[error]error{
 				herokubuild.ErrRolledBack: herokubuild.ErrRollbackFailed, herokubuild.ErrRollbackFailed: herokubuild.ErrRolledBack,
 			}[tt.want])
-			require.ErrorIs(t, outcomes[1].Err, herokubuild.ErrRolledBack)
+			require.ErrorIs(t, result.Apps[1].Err, herokubuild.ErrRolledBack)
 		})
 	}
 }
@@ -171,21 +171,23 @@ func TestARollbackOfAnAppThatIsNotNamed(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 2, "web: new\n", platform.Options{})
 	ctx, cancel := context.WithCancelCause(t.Context())
-	opts := herokubuild.RolloutPolicy{
-		Rollback: herokubuild.RollbackAll, Verify: unhealthy("app-1"),
+	opts := herokubuild.RolloutOptions{
+		Policy: herokubuild.RolloutPolicy{
+			Rollback: herokubuild.RollbackAll, Verify: unhealthy("app-1"),
+		},
 		OnEvent: when(herokubuild.EventRollback, func() { cancel(herokubuild.ErrDetached) }),
 	}
-	_, err := f.client.Releases.ReleaseToApps(ctx, f.what, f.apps, &opts)
+	_, err := f.client.Rollout(ctx, f.what, f.apps, &opts)
 	opts.Checkpoint, opts.OnEvent = checkpointOf(t, err), nil
 	for _, apps := range [][]string{{"app-1"}, {f.p.AppID("app-1"), f.p.AppID("app-2")}} {
-		_, err = f.client.Releases.ReleaseToApps(t.Context(), f.what, apps, &opts)
+		_, err = f.client.Rollout(t.Context(), f.what, apps, &opts)
 		require.ErrorIs(t, err, herokubuild.ErrCheckpointMismatch)
 	}
 	_, err = f.client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
 		BuildApp: "build-app", ReleaseTo: f.apps, Archive: archiveOf(t), Checkpoint: opts.Checkpoint,
 	})
 	require.ErrorIs(t, err, herokubuild.ErrCheckpointMismatch, "it is of a rollout")
-	_, err = f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
+	_, err = f.client.Rollout(t.Context(), f.what, f.apps, &opts)
 	require.ErrorIs(t, err, herokubuild.ErrRolledBack)
 }
 
@@ -201,18 +203,20 @@ func TestARollbackToWhatHasExpired(t *testing.T) {
 		require.Equal(t, 4, result.Apps[1].Release.Version)
 	}
 	release("web: newer\n")
-	_, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, []string{"build-app"}, nil)
+	_, err := f.client.Rollout(t.Context(), f.what, []string{"build-app"}, nil)
 	require.NoError(t, err)
-	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.RolloutPolicy{
-		Rollback: herokubuild.RollbackAll,
-		Verify: func(context.Context, string, *herokubuild.Release) error {
-			require.NoError(t, f.p.Expire("app-1", 4))
-			return herokubuild.ErrUnauthorized
+	result, err := f.client.Rollout(t.Context(), f.what, f.apps, &herokubuild.RolloutOptions{
+		Policy: herokubuild.RolloutPolicy{
+			Rollback: herokubuild.RollbackAll,
+			Verify: func(context.Context, string, *herokubuild.Release) error {
+				require.NoError(t, f.p.Expire("app-1", 4))
+				return herokubuild.ErrUnauthorized
+			},
 		},
 	})
 	require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
-	require.ErrorIs(t, outcomes[0].RollbackErr, herokubuild.ErrArtifactExpired)
-	assert.Nil(t, outcomes[0].RolledBack)
+	require.ErrorIs(t, result.Apps[0].RollbackErr, herokubuild.ErrArtifactExpired)
+	assert.Nil(t, result.Apps[0].RolledBack)
 	assert.Len(t, f.p.Releases("app-1"), 5)
 }
 
@@ -223,9 +227,11 @@ func TestErrorsOfCallbacksAreNoOutcomes(t *testing.T) {
 		{Err: herokubuild.ErrSuperseded}, {Err: herokubuild.ErrRolledBack}, {Err: herokubuild.ErrNotFound},
 	}}
 	f := newFleet(t, 2, "web: new\n", platform.Options{})
-	_, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.RolloutPolicy{
-		Concurrency: 1, StopOnError: true, Rollback: herokubuild.RollbackUnverified,
-		Verify: func(context.Context, string, *herokubuild.Release) error { return nested },
+	_, err := f.client.Rollout(t.Context(), f.what, f.apps, &herokubuild.RolloutOptions{
+		Policy: herokubuild.RolloutPolicy{
+			Concurrency: 1, StopOnError: true, Rollback: herokubuild.RollbackUnverified,
+			Verify: func(context.Context, string, *herokubuild.Release) error { return nested },
+		},
 	})
 	require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
 	require.ErrorIs(t, err, herokubuild.ErrNotFound, "which is no outcome")
@@ -248,19 +254,19 @@ func TestErrorsOfCallbacksAreNoOutcomes(t *testing.T) {
 func TestRollbackAllOfAResumedCallThatIsCanceled(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 2, "web: new\n", platform.Options{})
-	opts := herokubuild.RolloutPolicy{Concurrency: 1, Rollback: herokubuild.RollbackAll}
+	opts := herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: 1, Rollback: herokubuild.RollbackAll}}
 	opts.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
 		if e.Kind == herokubuild.EventReleaseDone {
 			return herokubuild.ErrDetached
 		}
 		return nil
 	}
-	_, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
+	_, err := f.client.Rollout(t.Context(), f.what, f.apps, &opts)
 	require.ErrorIs(t, err, herokubuild.ErrDetached)
 	require.Equal(t, map[string]string{"app-1": "summer sale", "app-2": ""}, f.histories())
 	ctx, cancel := context.WithCancel(t.Context())
 	opts.Checkpoint, opts.OnEvent = checkpointOf(t, err), when(herokubuild.EventReleaseDone, cancel)
-	_, err = f.client.Releases.ReleaseToApps(ctx, f.what, []string{"app-2", "app-1"}, &opts)
+	_, err = f.client.Rollout(ctx, f.what, []string{"app-2", "app-1"}, &opts)
 	require.ErrorIs(t, err, context.Canceled)
 	assert.Equal(t, map[string]string{"app-1": "summer sale, Rollback to v3", "app-2": "summer sale, Rollback to v3"}, f.histories())
 }
@@ -292,7 +298,7 @@ func TestAReleaseThatIsReplacedWhileItIsPending(t *testing.T) {
 				require.NoError(t, os.Remove(gate))
 				v3, err := f.client.Releases.Get(t.Context(), "app-1", "v3")
 				require.NoError(t, err)
-				opts := new(herokubuild.RolloutPolicy)
+				opts := new(herokubuild.RolloutOptions)
 				opts.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
 					if e.Kind != herokubuild.EventReleaseCreated {
 						return nil
@@ -304,17 +310,17 @@ func TestAReleaseThatIsReplacedWhileItIsPending(t *testing.T) {
 					open()
 					return nil
 				}
-				outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, opts)
+				result, err := f.client.Rollout(t.Context(), f.what, f.apps, opts)
 				if resumed {
 					require.ErrorIs(t, err, herokubuild.ErrDetached)
 					tt.replace(t, f, v3)
 					opts.Checkpoint = checkpointOf(t, err)
 					opts.OnEvent = when(herokubuild.EventReleaseCreated, open)
-					outcomes, err = f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, opts)
+					result, err = f.client.Rollout(t.Context(), f.what, f.apps, opts)
 				}
 				require.ErrorIs(t, err, tt.want)
-				assert.Equal(t, 4, outcomes[0].Release.Version)
-				assert.Equal(t, tt.want == herokubuild.ErrRolledBack, outcomes[0].RolledBack != nil)
+				assert.Equal(t, 4, result.Apps[0].Release.Version)
+				assert.Equal(t, tt.want == herokubuild.ErrRolledBack, result.Apps[0].RolledBack != nil)
 			})
 		}
 	}
@@ -331,22 +337,22 @@ func TestResumeWhileARollbackIsPending(t *testing.T) {
 	// app-1 runs the slug with the release phase, and gets the one without.
 	v3, err := f.client.Releases.Get(t.Context(), "app-1", "v3")
 	require.NoError(t, err)
-	before, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, nil)
+	before, err := f.client.Rollout(t.Context(), f.what, f.apps, nil)
 	require.NoError(t, err)
 	require.NoError(t, os.Remove(gate))
 	what := herokubuild.ReleaseCreateOptions{Slug: v3.Slug.ID, Description: "autumn sale"}
-	opts := herokubuild.RolloutPolicy{Verify: unhealthy("app-1")}
-	_, err = f.client.Releases.ReleaseToApps(t.Context(), what, f.apps, &opts)
+	opts := herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Verify: unhealthy("app-1")}}
+	_, err = f.client.Rollout(t.Context(), what, f.apps, &opts)
 	require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
-	back, err2 := f.client.Releases.Rollback(t.Context(), "app-1", before[0].Release.ID)
+	back, err2 := f.client.Releases.Rollback(t.Context(), "app-1", before.Apps[0].Release.ID)
 	require.NoError(t, err2)
 	require.Equal(t, herokubuild.StatusPending, back.Status)
 
-	opts.Checkpoint, opts.Verify = checkpointOf(t, err), nil
+	opts.Checkpoint, opts.Policy.Verify = checkpointOf(t, err), nil
 	time.AfterFunc(50*time.Millisecond, open)
-	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), what, f.apps, &opts)
+	result, err := f.client.Rollout(t.Context(), what, f.apps, &opts)
 	require.NoError(t, err)
-	assert.Equal(t, 7, outcomes[0].Release.Version, "what was rolled back is released again")
+	assert.Equal(t, 7, result.Apps[0].Release.Version, "what was rolled back is released again")
 	assert.Equal(t, "autumn sale", runs(f.p, "app-1"))
 }
 
@@ -356,23 +362,23 @@ func TestAnOldRollbackDoesNotUndoALaterRelease(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1, "web: new\n", platform.Options{})
 	var old herokubuild.Checkpoint
-	opts := herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackAll, Verify: unhealthy("app-1"), OnEvent: func(_ context.Context, e herokubuild.DeployEvent) error {
+	opts := herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackAll, Verify: unhealthy("app-1")}, OnEvent: func(_ context.Context, e herokubuild.DeployEvent) error {
 		if e.Kind == herokubuild.EventRolledBack {
 			old = roundTrip(t, e.Checkpoint)
 		}
 		return nil
 	}}
-	_, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
+	_, err := f.client.Rollout(t.Context(), f.what, f.apps, &opts)
 	require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
-	opts.OnEvent, opts.Verify, opts.Checkpoint = nil, unhealthy(), checkpointOf(t, err)
-	_, err = f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
+	opts.OnEvent, opts.Policy.Verify, opts.Checkpoint = nil, unhealthy(), checkpointOf(t, err)
+	_, err = f.client.Rollout(t.Context(), f.what, f.apps, &opts)
 	require.NoError(t, err)
 	require.Equal(t, "summer sale", runs(f.p, "app-1"))
 
 	opts.Checkpoint = old
-	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
+	result, err := f.client.Rollout(t.Context(), f.what, f.apps, &opts)
 	require.NoError(t, err)
-	require.NoError(t, outcomes[0].Err)
+	require.NoError(t, result.Apps[0].Err)
 	assert.Equal(t, "summer sale", runs(f.p, "app-1"))
 }
 
@@ -390,17 +396,17 @@ func TestResumeWithoutRollbackAwaitsOne(t *testing.T) {
 		return platform.Fault{}
 	})
 	var early herokubuild.Checkpoint
-	opts := herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackAll, Verify: unhealthy("app-1"), OnEvent: func(_ context.Context, e herokubuild.DeployEvent) error {
+	opts := herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackAll, Verify: unhealthy("app-1")}, OnEvent: func(_ context.Context, e herokubuild.DeployEvent) error {
 		if e.Kind == herokubuild.EventReleaseDone {
 			early = roundTrip(t, e.Checkpoint)
 		}
 		return nil
 	}}
-	_, err := f.client.Releases.ReleaseToApps(ctx, f.what, f.apps, &opts)
+	_, err := f.client.Rollout(ctx, f.what, f.apps, &opts)
 	require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
-	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.RolloutPolicy{Checkpoint: early})
+	result, err := f.client.Rollout(t.Context(), f.what, f.apps, &herokubuild.RolloutOptions{Checkpoint: early})
 	require.NoError(t, err)
-	assert.Equal(t, 6, outcomes[0].Release.Version)
+	assert.Equal(t, 6, result.Apps[0].Release.Version)
 	assert.Equal(t, "summer sale, Rollback to v3, summer sale", f.history("app-1"))
 }
 
@@ -473,8 +479,8 @@ func TestNotAttemptedIsCertain(t *testing.T) {
 		}
 		return platform.Fault{}
 	})
-	opts := herokubuild.RolloutPolicy{Canaries: 1}
-	_, err := f.client.Releases.ReleaseToApps(ctx, f.what, f.apps, &opts)
+	opts := herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Canaries: 1}}
+	_, err := f.client.Rollout(ctx, f.what, f.apps, &opts)
 	require.ErrorIs(t, err, herokubuild.ErrMaybeApplied)
 	old, err2 := f.client.Releases.Get(t.Context(), "app-1", "v3")
 	require.NoError(t, err2)
@@ -482,9 +488,9 @@ func TestNotAttemptedIsCertain(t *testing.T) {
 	require.NoError(t, err2)
 
 	opts.Checkpoint = checkpointOf(t, err)
-	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
-	require.ErrorIs(t, outcomes[0].Err, herokubuild.ErrSuperseded, "the canary")
+	result, err := f.client.Rollout(t.Context(), f.what, f.apps, &opts)
+	require.ErrorIs(t, result.Apps[0].Err, herokubuild.ErrSuperseded, "the canary")
 	require.ErrorIs(t, err, herokubuild.ErrSuperseded)
-	require.NoError(t, outcomes[1].Err)
+	require.NoError(t, result.Apps[1].Err)
 	assert.Equal(t, "summer sale", f.history("app-2"))
 }

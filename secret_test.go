@@ -56,7 +56,7 @@ func holders(t *testing.T) map[string]any {
 	cause := fmt.Errorf("GET %s: refused", u)
 	outcome := herokubuild.AppResult{App: appName, Release: release, Err: &herokubuild.ReleaseError{App: appName, Release: release}}
 	checkpoint := herokubuild.Checkpoint{BuildApp: appName, Source: sourceURL, BuildID: buildID, ReleaseIDs: map[string]string{appName: releaseID}}
-	result := &herokubuild.DeployResult{Build: build, Slug: slugID, Apps: []herokubuild.AppResult{outcome}, Checkpoint: checkpoint}
+	result := &herokubuild.DeployResult{Build: build, Artifact: herokubuild.Artifact{SlugID: slugID}, Apps: []herokubuild.AppResult{outcome}, Checkpoint: checkpoint}
 	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(apiURL))
 	require.NoError(t, err)
 	stream, err := client.Builds.Output(t.Context(), build, nil)

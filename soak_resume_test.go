@@ -81,7 +81,7 @@ type resumeSoak struct {
 	archive *herokubuild.Archive
 	slug    string // of a rollout without a build
 	oldSlug string
-	opts    herokubuild.RolloutPolicy
+	policy  herokubuild.RolloutPolicy
 	// unhealthy are the apps whose Verify fails.
 	unhealthy map[string]bool
 	sameTime  bool
@@ -155,12 +155,12 @@ func (s *resumeSoak) prepare() bool {
 		if !s.must(err) {
 			return ""
 		}
-		return result.Slug
+		return result.Artifact.SlugID
 	}
 	if s.oldSlug = release("web: old\n"); s.oldSlug == "" {
 		return false
 	}
-	_, err := client.Releases.ReleaseToApps(s.t.Context(), herokubuild.ReleaseCreateOptions{Slug: s.oldSlug}, s.apps, nil)
+	_, err := client.Rollout(s.t.Context(), herokubuild.ReleaseCreateOptions{Slug: s.oldSlug}, s.apps, nil)
 	if !s.must(err) {
 		return false
 	}
@@ -177,7 +177,7 @@ func (s *resumeSoak) prepare() bool {
 	for _, app := range s.apps {
 		s.ids[app] = s.p.AppID(app)
 	}
-	s.opts = herokubuild.RolloutPolicy{
+	s.policy = herokubuild.RolloutPolicy{
 		Concurrency: 1 + s.intN(3), Canaries: s.intN(2), StopOnError: s.intN(4) == 0, Rollback: herokubuild.RollbackPolicy(s.intN(3)),
 		Verify: func(_ context.Context, app string, _ *herokubuild.Release) error {
 			s.mu.Lock()
@@ -253,7 +253,7 @@ func (s *resumeSoak) lives() ([]herokubuild.AppResult, error) {
 		checkpoint = s.checkpoint(err)
 	}
 	// A canary that somebody has released to since keeps the others back.
-	keptBack := s.opts.Canaries > 0 && len(outcomes) > 0 && errors.Is(outcomes[0].Err, herokubuild.ErrSuperseded)
+	keptBack := s.policy.Canaries > 0 && len(outcomes) > 0 && errors.Is(outcomes[0].Err, herokubuild.ErrSuperseded)
 	for _, out := range outcomes {
 		s.check(out.Err == nil || errors.Is(out.Err, herokubuild.ErrSuperseded) || keptBack, "%s, with nothing wrong: %v", out.App, out.Err)
 	}
@@ -374,18 +374,17 @@ func (s *resumeSoak) checkpoint(err error) herokubuild.Checkpoint {
 func (s *resumeSoak) call(ctx context.Context, client *herokubuild.Client, checkpoint herokubuild.Checkpoint, onEvent func(context.Context, herokubuild.DeployEvent) error) ([]herokubuild.AppResult, error) {
 	s.all.calls.Add(1)
 	if s.slug != "" {
-		opts := s.opts
-		opts.Checkpoint, opts.OnEvent = checkpoint, onEvent
-		return client.Releases.ReleaseToApps(ctx, herokubuild.ReleaseCreateOptions{Slug: s.slug, Description: "ours"}, s.apps, &opts)
+		result, err := client.Rollout(ctx, herokubuild.ReleaseCreateOptions{Slug: s.slug, Description: "ours"}, s.apps,
+			&herokubuild.RolloutOptions{Policy: s.policy, Checkpoint: checkpoint, OnEvent: onEvent})
+		if result == nil {
+			return nil, err
+		}
+		return result.Apps, err
 	}
 	result, err := client.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{
 		BuildApp: "build-app", ReleaseTo: s.apps, Archive: s.archive, ReleaseDescription: "ours",
-		Rollout: s.opts, Checkpoint: checkpoint, OnEvent: onEvent,
+		Rollout: s.policy, Checkpoint: checkpoint, OnEvent: onEvent,
 	})
-	var failed *herokubuild.DeployError
-	if errors.As(err, &failed) {
-		result = failed.Result
-	}
 	if result == nil || len(result.Apps) == 0 {
 		return nil, err
 	}

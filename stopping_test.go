@@ -276,14 +276,16 @@ func TestAVerifyThatIsInterrupted(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1, "web: new\n", platform.Options{})
 	ctx, cancel := context.WithCancel(t.Context())
-	outcomes, err := f.client.Releases.ReleaseToApps(ctx, f.what, f.apps, &herokubuild.RolloutPolicy{
-		Verify: func(ctx context.Context, _ string, _ *herokubuild.Release) error {
-			cancel()
-			return ctx.Err()
+	result, err := f.client.Rollout(ctx, f.what, f.apps, &herokubuild.RolloutOptions{
+		Policy: herokubuild.RolloutPolicy{
+			Verify: func(ctx context.Context, _ string, _ *herokubuild.Release) error {
+				cancel()
+				return ctx.Err()
+			},
 		},
 	})
 	require.ErrorIs(t, err, context.Canceled)
-	require.NotErrorIs(t, outcomes[0].Err, herokubuild.ErrVerifyFailed)
+	require.NotErrorIs(t, result.Apps[0].Err, herokubuild.ErrVerifyFailed)
 }
 
 // Output that cannot be read is reported with the result, and changes nothing

@@ -198,26 +198,28 @@ func (s *settings) promote(ctx context.Context, stdout, stderr io.Writer) error 
 	}
 	fmt.Fprintf(stderr, "Promoting v%d of %s to %s.\n", current.Version, s.from, count(len(s.to), "app"))
 
-	fanOut := &herokubuild.RolloutPolicy{
-		Concurrency: s.concurrency, StopOnError: s.stopOnError, Canaries: s.canaries, Rollback: s.rollback,
+	rollout := &herokubuild.RolloutOptions{
+		Policy: herokubuild.RolloutPolicy{
+			Concurrency: s.concurrency, StopOnError: s.stopOnError, Canaries: s.canaries, Rollback: s.rollback,
+		},
 	}
 	if s.check != "" || s.local {
-		fanOut.Verify = s.verify(client)
+		rollout.Policy.Verify = s.verify(client)
 	}
-	fanOut.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
+	rollout.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
 		tell(stderr, e)
 		return nil
 	}
 	file := herokubuild.CheckpointFile(s.checkpoint)
 	if s.checkpoint != "" {
-		if fanOut.Checkpoint, err = file.Load(); err != nil {
+		if rollout.Checkpoint, err = file.Load(); err != nil {
 			return err
 		}
-		fanOut.OnEvent = file.OnEvent(fanOut.OnEvent)
+		rollout.OnEvent = file.OnEvent(rollout.OnEvent)
 	}
-	outcomes, err := client.Releases.ReleaseToApps(ctx, code, s.to, fanOut)
-	if outcomes != nil {
-		table(stdout, outcomes)
+	result, err := client.Rollout(ctx, code, s.to, rollout)
+	if result != nil {
+		table(stdout, result.Apps)
 	}
 	if s.checkpoint != "" {
 		err = errors.Join(err, file.Finish(err))

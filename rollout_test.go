@@ -46,10 +46,10 @@ func newFleet(t *testing.T, n int, procfile string, opts platform.Options, clien
 			BuildApp: "build-app", Archive: archiveOf(t, file{"Procfile", procfile}),
 		})
 		require.NoError(t, err)
-		return result.Slug
+		return result.Artifact.SlugID
 	}
 	before := slug("web: old\n")
-	_, err := f.client.Releases.ReleaseToApps(t.Context(), herokubuild.ReleaseCreateOptions{Slug: before}, f.apps, nil)
+	_, err := f.client.Rollout(t.Context(), herokubuild.ReleaseCreateOptions{Slug: before}, f.apps, nil)
 	require.NoError(t, err)
 	f.what = herokubuild.ReleaseCreateOptions{Slug: slug(procfile), Description: "summer sale"}
 	return f
@@ -92,13 +92,18 @@ func (f *fleet) histories() map[string]string {
 	return all
 }
 
-func TestReleaseToApps(t *testing.T) {
+func TestRollout(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 20, phased, platform.Options{})
 	var log eventLog
-	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.RolloutPolicy{Concurrency: 4, OnEvent: log.on})
+	result, err := f.client.Rollout(t.Context(), f.what, f.apps, &herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: 4}, OnEvent: log.on})
 	require.NoError(t, err)
-	require.Len(t, outcomes, len(f.apps))
+	require.Len(t, result.Apps, len(f.apps))
+	for _, app := range result.Apps {
+		assert.Equal(t, herokubuild.AppReleased, app.Outcome())
+		assert.Positive(t, app.Duration)
+	}
+	assert.True(t, result.Checkpoint.Done)
 	lines := map[string][]string{}
 	for _, e := range log.events {
 		if e.Kind == herokubuild.EventReleaseOutput {
@@ -106,16 +111,16 @@ func TestReleaseToApps(t *testing.T) {
 		}
 	}
 	for i, app := range f.apps {
-		assert.Equal(t, app, outcomes[i].App)
-		require.NoError(t, outcomes[i].Err)
-		assert.Equal(t, 4, outcomes[i].Release.Version)
-		assert.Equal(t, herokubuild.StatusSucceeded, outcomes[i].Release.Status)
+		assert.Equal(t, app, result.Apps[i].App)
+		require.NoError(t, result.Apps[i].Err)
+		assert.Equal(t, 4, result.Apps[i].Release.Version)
+		assert.Equal(t, herokubuild.StatusSucceeded, result.Apps[i].Release.Status)
 		assert.Equal(t, "summer sale", f.history(app))
 		assert.Equal(t, []string{"migrating " + app}, lines[app])
 	}
 }
 
-func TestReleaseToAppsFailures(t *testing.T) {
+func TestRolloutFailures(t *testing.T) {
 	t.Parallel()
 	unwell := errors.New("the health check says 503")
 	unwellIs := func(sick ...string) func(context.Context, string, *herokubuild.Release) error {
@@ -134,7 +139,7 @@ func TestReleaseToAppsFailures(t *testing.T) {
 		back   = "summer sale, Rollback to v3"
 	)
 	tests := map[string]struct {
-		opts  herokubuild.RolloutPolicy
+		opts  herokubuild.RolloutOptions
 		fails []string
 		// history is that of app-1 to app-5; want the sentinel of each outcome.
 		history [5]string
@@ -146,28 +151,28 @@ func TestReleaseToAppsFailures(t *testing.T) {
 			want:    [5]error{nil, herokubuild.ErrReleaseFailed},
 		},
 		"stop at the first failure": {
-			opts: herokubuild.RolloutPolicy{Concurrency: 1, StopOnError: true}, fails: []string{"app-2"},
+			opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: 1, StopOnError: true}}, fails: []string{"app-2"},
 			history: [5]string{done, failed},
 			want:    [5]error{nil, herokubuild.ErrReleaseFailed, herokubuild.ErrNotAttempted, herokubuild.ErrNotAttempted, herokubuild.ErrNotAttempted},
 		},
 		"a canary fails": {
-			opts: herokubuild.RolloutPolicy{Canaries: 2}, fails: []string{"app-1"},
+			opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Canaries: 2}}, fails: []string{"app-1"},
 			history: [5]string{failed, done},
 			want:    [5]error{herokubuild.ErrReleaseFailed, nil, herokubuild.ErrNotAttempted, herokubuild.ErrNotAttempted, herokubuild.ErrNotAttempted},
 		},
 		"a canary is not well": {
-			opts:    herokubuild.RolloutPolicy{Canaries: 1, Verify: unwellIs("app-1")},
+			opts:    herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Canaries: 1, Verify: unwellIs("app-1")}},
 			history: [5]string{done},
 			want:    [5]error{herokubuild.ErrVerifyFailed, herokubuild.ErrNotAttempted, herokubuild.ErrNotAttempted, herokubuild.ErrNotAttempted, herokubuild.ErrNotAttempted},
 		},
 		"the unwell go back": {
-			opts:    herokubuild.RolloutPolicy{Canaries: 1, Verify: unwellIs("app-3"), Rollback: herokubuild.RollbackUnverified},
+			opts:    herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Canaries: 1, Verify: unwellIs("app-3"), Rollback: herokubuild.RollbackUnverified}},
 			fails:   []string{"app-5"},
 			history: [5]string{done, done, back, done, failed},
 			want:    [5]error{nil, nil, herokubuild.ErrVerifyFailed, nil, herokubuild.ErrReleaseFailed},
 		},
 		"all go back": {
-			opts:    herokubuild.RolloutPolicy{Canaries: 2, Verify: unwellIs("app-3"), Rollback: herokubuild.RollbackAll},
+			opts:    herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Canaries: 2, Verify: unwellIs("app-3"), Rollback: herokubuild.RollbackAll}},
 			fails:   []string{"app-5"},
 			history: [5]string{back, back, back, back, failed},
 			want: [5]error{
@@ -175,7 +180,7 @@ func TestReleaseToAppsFailures(t *testing.T) {
 			},
 		},
 		"all well": {
-			opts:    herokubuild.RolloutPolicy{Canaries: 5, Verify: unwellIs(), Rollback: herokubuild.RollbackAll},
+			opts:    herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Canaries: 5, Verify: unwellIs(), Rollback: herokubuild.RollbackAll}},
 			history: [5]string{done, done, done, done, done},
 		},
 	}
@@ -184,20 +189,20 @@ func TestReleaseToAppsFailures(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t, 5, phased, platform.Options{})
 			f.fails(t, tt.fails...)
-			outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &tt.opts)
+			result, err := f.client.Rollout(t.Context(), f.what, f.apps, &tt.opts)
 			ok := true
 			for i, app := range f.apps {
-				assert.Equal(t, app, outcomes[i].App)
+				assert.Equal(t, app, result.Apps[i].App)
 				assert.Equal(t, tt.history[i], f.history(app), app)
 				if tt.want[i] == nil {
-					require.NoError(t, outcomes[i].Err)
+					require.NoError(t, result.Apps[i].Err)
 					continue
 				}
 				ok = false
-				require.ErrorIs(t, outcomes[i].Err, tt.want[i], app)
+				require.ErrorIs(t, result.Apps[i].Err, tt.want[i], app)
 				require.ErrorIs(t, err, tt.want[i])
-				require.NoError(t, outcomes[i].RollbackErr)
-				assert.Equal(t, strings.HasSuffix(tt.history[i], "v3"), outcomes[i].RolledBack != nil)
+				require.NoError(t, result.Apps[i].RollbackErr)
+				assert.Equal(t, strings.HasSuffix(tt.history[i], "v3"), result.Apps[i].RolledBack != nil)
 			}
 			if ok {
 				require.NoError(t, err)
@@ -205,12 +210,31 @@ func TestReleaseToAppsFailures(t *testing.T) {
 			}
 			var failure *herokubuild.RolloutError
 			require.ErrorAs(t, err, &failure)
-			assert.Equal(t, outcomes, failure.Apps)
+			assert.Equal(t, result.Apps, failure.Apps)
 			assertErrorClean(t, err)
-			if tt.opts.Verify != nil {
+			if tt.opts.Policy.Verify != nil {
 				assert.Equal(t, !errors.Is(err, herokubuild.ErrVerifyFailed), !errors.Is(err, unwell), "the caller's own error")
 			}
 		})
+	}
+}
+
+func TestAppOutcome(t *testing.T) {
+	t.Parallel()
+	wrapped := func(errs ...error) error { return fmt.Errorf("app-1: %w", errors.Join(errs...)) }
+	for want, results := range map[herokubuild.AppOutcome][]herokubuild.AppResult{
+		herokubuild.AppReleased:       {{}},
+		herokubuild.AppFailed:         {{Err: &herokubuild.ReleaseError{}}, {Err: wrapped(herokubuild.ErrForbidden)}},
+		herokubuild.AppVerifyFailed:   {{Err: wrapped(herokubuild.ErrVerifyFailed)}},
+		herokubuild.AppNotAttempted:   {{Err: herokubuild.ErrNotAttempted}, {Err: wrapped(herokubuild.ErrNotAttempted, context.Canceled)}},
+		herokubuild.AppSuperseded:     {{Err: wrapped(herokubuild.ErrSuperseded)}},
+		herokubuild.AppRolledBack:     {{Err: wrapped(herokubuild.ErrRolledBack)}, {Err: wrapped(herokubuild.ErrVerifyFailed), RolledBack: &herokubuild.Release{}}},
+		herokubuild.AppRollbackFailed: {{Err: wrapped(herokubuild.ErrVerifyFailed, herokubuild.ErrRollbackFailed), RollbackErr: herokubuild.ErrNotEligible}},
+		herokubuild.AppUnknown:        {{Err: wrapped(herokubuild.ErrMaybeApplied)}},
+	} {
+		for _, result := range results {
+			assert.Equal(t, want, result.Outcome(), "%v", result.Err)
+		}
 	}
 }
 
@@ -218,17 +242,19 @@ func TestReleaseToAppsFailures(t *testing.T) {
 func TestRollbackLeavesNewerReleasesAlone(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1, "web: new\n", platform.Options{})
-	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.RolloutPolicy{
-		Rollback: herokubuild.RollbackAll,
-		Verify: func(ctx context.Context, app string, r *herokubuild.Release) error {
-			_, err := f.client.Releases.Create(ctx, app, herokubuild.ReleaseCreateOptions{Slug: f.what.Slug, Description: "somebody else's"})
-			return errors.Join(err, errors.New("unwell"))
+	result, err := f.client.Rollout(t.Context(), f.what, f.apps, &herokubuild.RolloutOptions{
+		Policy: herokubuild.RolloutPolicy{
+			Rollback: herokubuild.RollbackAll,
+			Verify: func(ctx context.Context, app string, r *herokubuild.Release) error {
+				_, err := f.client.Releases.Create(ctx, app, herokubuild.ReleaseCreateOptions{Slug: f.what.Slug, Description: "somebody else's"})
+				return errors.Join(err, errors.New("unwell"))
+			},
 		},
 	})
 	require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
-	require.ErrorIs(t, outcomes[0].RollbackErr, herokubuild.ErrSuperseded)
+	require.ErrorIs(t, result.Apps[0].RollbackErr, herokubuild.ErrSuperseded)
 	require.ErrorIs(t, err, herokubuild.ErrRollbackFailed)
-	assert.Nil(t, outcomes[0].RolledBack)
+	assert.Nil(t, result.Apps[0].RolledBack)
 	assert.Equal(t, "summer sale, somebody else's", f.history("app-1"))
 }
 
@@ -238,23 +264,25 @@ func TestRollbackThatFailsIsSaid(t *testing.T) {
 	f := newFleet(t, 3, "web: new\n", platform.Options{})
 	// The release is made by name, the rollback by the id that is known then.
 	f.p.SetFaults(onCall("POST", "/apps/"+f.p.AppID("app-1")+"/releases", platform.Fault{Status: 403}))
-	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.RolloutPolicy{
-		Rollback: herokubuild.RollbackAll,
-		Verify: func(_ context.Context, app string, _ *herokubuild.Release) error {
-			if app == "app-3" {
-				return errors.New("unwell")
-			}
-			return nil
+	result, err := f.client.Rollout(t.Context(), f.what, f.apps, &herokubuild.RolloutOptions{
+		Policy: herokubuild.RolloutPolicy{
+			Rollback: herokubuild.RollbackAll,
+			Verify: func(_ context.Context, app string, _ *herokubuild.Release) error {
+				if app == "app-3" {
+					return errors.New("unwell")
+				}
+				return nil
+			},
 		},
 	})
 	assert.Equal(t, []string{"summer sale", "summer sale, Rollback to v3", "summer sale, Rollback to v3"},
 		[]string{f.history("app-1"), f.history("app-2"), f.history("app-3")})
-	require.ErrorIs(t, outcomes[0].Err, herokubuild.ErrRollbackFailed)
-	require.NotErrorIs(t, outcomes[0].Err, herokubuild.ErrRolledBack)
-	require.ErrorIs(t, outcomes[0].RollbackErr, herokubuild.ErrForbidden)
-	assert.Nil(t, outcomes[0].RolledBack)
-	require.ErrorIs(t, outcomes[1].Err, herokubuild.ErrRolledBack)
-	require.NotErrorIs(t, outcomes[2].Err, herokubuild.ErrRollbackFailed)
+	require.ErrorIs(t, result.Apps[0].Err, herokubuild.ErrRollbackFailed)
+	require.NotErrorIs(t, result.Apps[0].Err, herokubuild.ErrRolledBack)
+	require.ErrorIs(t, result.Apps[0].RollbackErr, herokubuild.ErrForbidden)
+	assert.Nil(t, result.Apps[0].RolledBack)
+	require.ErrorIs(t, result.Apps[1].Err, herokubuild.ErrRolledBack)
+	require.NotErrorIs(t, result.Apps[2].Err, herokubuild.ErrRollbackFailed)
 	require.ErrorIs(t, err, herokubuild.ErrForbidden)
 	require.ErrorContains(t, err, "app-1: not rolled back")
 	assertErrorClean(t, err)
@@ -270,24 +298,26 @@ func TestRollbackOfWhatIsNotKnown(t *testing.T) {
 		a.on("GET", releasesURL, reply(200, "[]"))
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, cancel)
-		outcomes, err := a.Releases.ReleaseToApps(ctx, herokubuild.ReleaseCreateOptions{Slug: slugID}, []string{appName}, &herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackAll})
+		result, err := a.Rollout(ctx, herokubuild.ReleaseCreateOptions{Slug: slugID}, []string{appName}, &herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackAll}})
 		require.ErrorIs(t, err, context.Canceled)
-		require.ErrorIs(t, outcomes[0].Err, herokubuild.ErrRollbackFailed)
-		require.ErrorIs(t, outcomes[0].RollbackErr, herokubuild.ErrMaybeApplied)
+		require.ErrorIs(t, result.Apps[0].Err, herokubuild.ErrRollbackFailed)
+		require.ErrorIs(t, result.Apps[0].RollbackErr, herokubuild.ErrMaybeApplied)
 	})
 }
 
 // An ended context skips what has not begun and, where that is wanted, takes
 // back what has, on the platform's time and not the caller's.
-func TestReleaseToAppsIsCancelled(t *testing.T) {
+func TestRolloutIsCancelled(t *testing.T) {
 	t.Parallel()
 	for name, rollback := range map[string]herokubuild.RollbackPolicy{"left": herokubuild.RollbackNone, "rolled back": herokubuild.RollbackAll} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t, 4, phased, platform.Options{})
 			ctx, cancel := context.WithCancel(t.Context())
-			outcomes, err := f.client.Releases.ReleaseToApps(ctx, f.what, f.apps, &herokubuild.RolloutPolicy{
-				Concurrency: 1, Rollback: rollback,
+			result, err := f.client.Rollout(ctx, f.what, f.apps, &herokubuild.RolloutOptions{
+				Policy: herokubuild.RolloutPolicy{
+					Concurrency: 1, Rollback: rollback,
+				},
 				OnEvent: func(_ context.Context, e herokubuild.DeployEvent) error {
 					if e.App == "app-2" {
 						cancel()
@@ -296,7 +326,7 @@ func TestReleaseToAppsIsCancelled(t *testing.T) {
 				},
 			})
 			require.ErrorIs(t, err, context.Canceled)
-			require.ErrorIs(t, outcomes[3].Err, herokubuild.ErrNotAttempted)
+			require.ErrorIs(t, result.Apps[3].Err, herokubuild.ErrNotAttempted)
 			assert.Empty(t, f.history("app-4"))
 			want := "summer sale"
 			if rollback == herokubuild.RollbackAll {
@@ -323,17 +353,19 @@ func TestFanOutWithLostAnswers(t *testing.T) {
 				}
 				return platform.Fault{}
 			})
-			outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.RolloutPolicy{
-				Rollback: herokubuild.RollbackAll,
-				Verify: func(_ context.Context, app string, _ *herokubuild.Release) error {
-					if app == "app-3" {
-						return errors.New("unwell")
-					}
-					return nil
+			result, err := f.client.Rollout(t.Context(), f.what, f.apps, &herokubuild.RolloutOptions{
+				Policy: herokubuild.RolloutPolicy{
+					Rollback: herokubuild.RollbackAll,
+					Verify: func(_ context.Context, app string, _ *herokubuild.Release) error {
+						if app == "app-3" {
+							return errors.New("unwell")
+						}
+						return nil
+					},
 				},
 			})
 			require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
-			for _, out := range outcomes {
+			for _, out := range result.Apps {
 				require.NoError(t, out.RollbackErr)
 			}
 			assert.Equal(t, map[string]string{
@@ -351,14 +383,14 @@ func TestOnlyAReleaseOfThisRolloutIsAdopted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t, 1, "web: new\n", platform.Options{})
-			first, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, nil)
+			first, err := f.client.Rollout(t.Context(), f.what, f.apps, nil)
 			require.NoError(t, err)
 			f.p.SetFaults(onCall("POST", "/app-1/releases", fault))
-			second, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, nil)
+			second, err := f.client.Rollout(t.Context(), f.what, f.apps, nil)
 			require.NoError(t, err)
 			assert.Equal(t, "summer sale, summer sale", f.history("app-1"))
-			assert.NotEqual(t, first[0].Release.ID, second[0].Release.ID)
-			assert.Equal(t, 5, second[0].Release.Version)
+			assert.NotEqual(t, first.Apps[0].Release.ID, second.Apps[0].Release.ID)
+			assert.Equal(t, 5, second.Apps[0].Release.Version)
 		})
 	}
 }
@@ -374,16 +406,16 @@ func TestAnotherProcessGoesOnWithAFanOut(t *testing.T) {
 		return nil
 	}
 	for name, tt := range map[string]struct {
-		opts herokubuild.RolloutPolicy
+		opts herokubuild.RolloutOptions
 		want map[string]string
 		err  error
 	}{
 		"canaries": {
-			herokubuild.RolloutPolicy{Concurrency: 1, Canaries: 1},
+			herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: 1, Canaries: 1}},
 			map[string]string{"app-1": "summer sale", "app-2": "summer sale", "app-3": "summer sale"}, nil,
 		},
 		"rollback": {
-			herokubuild.RolloutPolicy{Concurrency: 1, Canaries: 1, Verify: verify, Rollback: herokubuild.RollbackAll},
+			herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: 1, Canaries: 1, Verify: verify, Rollback: herokubuild.RollbackAll}},
 			map[string]string{"app-1": "summer sale, Rollback to v3", "app-2": "summer sale, Rollback to v3", "app-3": "summer sale, Rollback to v3"},
 			herokubuild.ErrRolledBack,
 		},
@@ -392,7 +424,7 @@ func TestAnotherProcessGoesOnWithAFanOut(t *testing.T) {
 		opts := tt.opts
 		opts.OnEvent = log.on
 		f := newFleet(t, 3, phased, platform.Options{})
-		_, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
+		_, err := f.client.Rollout(t.Context(), f.what, f.apps, &opts)
 		if tt.err == nil {
 			require.NoError(t, err)
 		}
@@ -419,7 +451,7 @@ func TestAnotherProcessGoesOnWithAFanOut(t *testing.T) {
 					}
 					return nil
 				}
-				_, err = doomed.Releases.ReleaseToApps(ctx, f.what, f.apps, &opts)
+				_, err = doomed.Rollout(ctx, f.what, f.apps, &opts)
 				if seen <= i {
 					t.Fatalf("it ended before event %d", i)
 				}
@@ -428,14 +460,14 @@ func TestAnotherProcessGoesOnWithAFanOut(t *testing.T) {
 				}
 
 				opts.OnEvent, opts.Checkpoint = nil, roundTrip(t, saved)
-				outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
+				result, err := f.client.Rollout(t.Context(), f.what, f.apps, &opts)
 				assert.Equal(t, tt.want, f.histories())
 				if tt.err == nil {
 					require.NoError(t, err)
 					return
 				}
 				require.Error(t, err)
-				for _, out := range outcomes {
+				for _, out := range result.Apps {
 					require.NoError(t, out.RollbackErr)
 					require.Error(t, out.Err)
 					require.NotNil(t, out.RolledBack)
@@ -469,31 +501,32 @@ func (m *mortal) RoundTrip(req *http.Request) (*http.Response, error) {
 	return m.next.RoundTrip(req)
 }
 
-func TestReleaseToAppsRefuses(t *testing.T) {
+func TestRolloutRefuses(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
 	slug := herokubuild.ReleaseCreateOptions{Slug: slugID}
 	for name, tt := range map[string]struct {
 		what herokubuild.ReleaseCreateOptions
 		apps []string
-		opts herokubuild.RolloutPolicy
+		opts herokubuild.RolloutOptions
 	}{
 		"ReleaseCreateOptions":          {},
 		"Slug":                          {what: herokubuild.ReleaseCreateOptions{Slug: "v12"}},
-		"apps":                          {slug, []string{"a-b", "a-b"}, herokubuild.RolloutPolicy{}},
-		"RolloutPolicy.Concurrency":     {slug, nil, herokubuild.RolloutPolicy{Concurrency: -1}},
-		"RolloutPolicy.Canaries":        {slug, []string{"a-b"}, herokubuild.RolloutPolicy{Canaries: -1}},
-		"RolloutPolicy.Rollback":        {slug, nil, herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackUnverified}},
-		"RolloutPolicy.RollbackTimeout": {slug, nil, herokubuild.RolloutPolicy{RollbackTimeout: -1}},
-		"RolloutPolicy.IdleTimeout":     {slug, nil, herokubuild.RolloutPolicy{IdleTimeout: -1}},
-		"Checkpoint":                    {slug, nil, herokubuild.RolloutPolicy{Checkpoint: herokubuild.Checkpoint{ArtifactID: releaseID}}},
+		"apps":                          {what: slug, apps: []string{"a-b", "a-b"}},
+		"RolloutPolicy.Concurrency":     {what: slug, opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: -1}}},
+		"RolloutPolicy.Canaries":        {what: slug, apps: []string{"a-b"}, opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Canaries: -1}}},
+		"RolloutPolicy.Rollback":        {what: slug, opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackUnverified}}},
+		"RolloutPolicy.RollbackTimeout": {what: slug, opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{RollbackTimeout: -1}}},
+		"RolloutOptions.IdleTimeout":    {what: slug, opts: herokubuild.RolloutOptions{IdleTimeout: -1}},
+		"Checkpoint":                    {what: slug, opts: herokubuild.RolloutOptions{Checkpoint: herokubuild.Checkpoint{ArtifactID: releaseID}}},
 	} {
-		_, err := a.Releases.ReleaseToApps(t.Context(), tt.what, tt.apps, &tt.opts)
+		result, err := a.Rollout(t.Context(), tt.what, tt.apps, &tt.opts)
 		requireInvalid(t, err, name)
+		assert.Nil(t, result)
 	}
-	outcomes, err := a.Releases.ReleaseToApps(t.Context(), slug, nil, nil)
-	require.NoError(t, err, "nobody is everybody")
-	assert.Empty(t, outcomes)
+	result, err := a.Rollout(t.Context(), slug, nil, nil)
+	require.NoError(t, err)
+	assert.Empty(t, result.Apps)
 	assert.Zero(t, a.mock.GetTotalCallCount())
 }
 
@@ -509,7 +542,7 @@ func TestFanOutKeepsTheRateLimit(t *testing.T) {
 			apps = append(apps, "app-"+strconv.Itoa(i))
 		}
 		started := time.Now()
-		_, err := a.Releases.ReleaseToApps(t.Context(), herokubuild.ReleaseCreateOptions{Slug: slugID}, apps, &herokubuild.RolloutPolicy{Concurrency: 4})
+		_, err := a.Rollout(t.Context(), herokubuild.ReleaseCreateOptions{Slug: slugID}, apps, &herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: 4}})
 		require.NoError(t, err)
 		assert.Zero(t, account.refused)
 		assert.Equal(t, 120, account.charged)
@@ -573,15 +606,15 @@ func TestFleet(t *testing.T) {
 	before := len(f.p.Requests())
 	f.p.SetRateLimit(n * 9 / 2)
 	started := time.Now()
-	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, nil)
+	result, err := f.client.Rollout(t.Context(), f.what, f.apps, nil)
 	took := time.Since(started)
 	require.ErrorIs(t, err, herokubuild.ErrReleaseFailed)
 	for i, app := range f.apps {
-		assert.Equal(t, failing[app], outcomes[i].Err != nil, "%s: %v", app, outcomes[i].Err)
+		assert.Equal(t, failing[app], result.Apps[i].Err != nil, "%s: %v", app, result.Apps[i].Err)
 		want := "summer sale"
 		if failing[app] {
 			want += " (failed)"
-			require.ErrorIs(t, outcomes[i].Err, herokubuild.ErrReleaseFailed)
+			require.ErrorIs(t, result.Apps[i].Err, herokubuild.ErrReleaseFailed)
 		}
 		assert.Equal(t, want, f.history(app))
 	}
@@ -611,7 +644,7 @@ func TestBuildAndReleaseOfFirApps(t *testing.T) {
 	p.SetFaults(onCall("POST", "/fir-a/releases", platform.Fault{Lost: true}))
 	result, err := client.BuildAndRelease(t.Context(), opts)
 	require.NoError(t, err)
-	assert.Empty(t, result.Slug)
+	assert.Empty(t, result.Artifact.SlugID)
 	image := result.Apps[0].Release.Image()
 	require.NotEmpty(t, image)
 	for _, r := range result.Apps {

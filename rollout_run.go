@@ -1,0 +1,344 @@
+package herokubuild
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// target is an app of a rollout: its outcome, and the name or id by which it is
+// addressed.
+type target struct {
+	out *AppResult
+	app string
+}
+
+// rollout is one release to many apps.
+type rollout struct {
+	*follower
+
+	// release is created on each app.
+	release ReleaseCreateOptions
+	policy  RolloutPolicy
+	targets []target
+	// isOurs tells the releases of this rollout from others.
+	isOurs func(*Release) bool
+	// resumed is set if an earlier call may have created releases; settledAt is
+	// when the last request of that call has taken effect, if ever.
+	resumed   bool
+	settledAt time.Time
+
+	// undoing has the releases that an earlier call was rolling back.
+	undoing map[string]string
+
+	// stopped is set when no more releases are to be started.
+	stopped atomic.Bool
+}
+
+func newRollout(c *Client, log *eventLog, release ReleaseCreateOptions, policy RolloutPolicy, idleTimeout time.Duration) *rollout {
+	return &rollout{
+		release: release, policy: policy,
+		follower: &follower{client: c, log: log, stream: StreamOptions{IdleTimeout: idleTimeout}, since: time.Now()},
+	}
+}
+
+// run releases to all apps. Its error is that of the call.
+func (ro *rollout) run(ctx context.Context) *RolloutError {
+	ro.pace = newPacer(ro.client, reserveFor(ro.policy.Concurrency, len(ro.targets)))
+	if len(ro.log.saved().RollbackIDs) > 0 {
+		ro.finishRollback(ctx)
+		return ro.failure()
+	}
+	ro.releaseAll(ctx)
+	if ro.resumed {
+		ro.fillIn(ctx)
+	}
+	failure := ro.failure()
+	if failure != nil && !detached(ctx) {
+		ro.rollBack(ctx)
+		failure.Apps = ro.outcomes()
+	}
+	return failure
+}
+
+func (ro *rollout) failure() *RolloutError {
+	if ro.failed() {
+		return &RolloutError{Apps: ro.outcomes()}
+	}
+	return nil
+}
+
+func (ro *rollout) releaseAll(ctx context.Context) {
+	if ro.resumed && ro.log.saved().MayRollBack {
+		// A rollback of the call before may still be under way.
+		if err := ro.awaitSettled(ctx); err != nil {
+			return
+		}
+	}
+	canaries, others := ro.targets[:ro.policy.Canaries], ro.targets[ro.policy.Canaries:]
+	ro.wave(ctx, canaries)
+	if !slices.ContainsFunc(canaries, func(t target) bool { return t.out.Err != nil }) {
+		ro.wave(ctx, others)
+	}
+}
+
+func (ro *rollout) wave(ctx context.Context, targets []target) {
+	parallel(len(targets), ro.policy.Concurrency, func(i int) {
+		if ro.stopped.Load() {
+			return
+		}
+		t := &targets[i]
+		began := time.Now()
+		defer func() { t.out.Duration = time.Since(began) }()
+		// This outcome stays if a callback ends the goroutine (runtime.Goexit).
+		t.out.Err = fmt.Errorf("%s: %w", t.out.App, errNotReturned)
+		t.out.Err = ro.releaseTo(ctx, t)
+		if ro.policy.StopOnError && t.out.Err != nil && !errors.Is(t.out.Err, ErrSuperseded) {
+			ro.stopped.Store(true)
+		}
+	})
+}
+
+// releaseTo takes one app to its outcome.
+func (ro *rollout) releaseTo(ctx context.Context, t *target) error {
+	if ctx.Err() != nil {
+		return ro.notAttempted(ctx, t)
+	}
+	r, err := ro.createRelease(ctx, t)
+	ro.adopt(t, r)
+	if err != nil {
+		return err
+	}
+	ro.log.emit(ctx, DeployEvent{Kind: EventReleaseCreated, App: t.out.App, Release: r})
+	if err := ro.awaitCurrent(ctx, t); err != nil || ro.policy.Verify == nil {
+		return err
+	}
+	err = ro.verify(ctx, t)
+	ro.log.emit(ctx, DeployEvent{Kind: EventVerified, App: t.out.App, Release: t.out.Release, Err: err})
+	return err
+}
+
+// awaitCurrent waits until the app runs its release. Somebody may have released
+// to it while the release phase ran.
+func (ro *rollout) awaitCurrent(ctx context.Context, t *target) error {
+	waits := t.out.Release.Status == StatusPending
+	if err := ro.await(ctx, t); err != nil || t.out.Release.Current || !waits {
+		return err
+	}
+	s, err := ro.standing(ctx, t)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", t.out.App, err)
+	case s.rolledBack:
+		t.out.RolledBack = s.by
+		return ro.rolledBack(t)
+	case s.by != nil:
+		return s.superseded(t.out.App)
+	}
+	return nil
+}
+
+// notAttempted is the outcome of an app for which the context ended too early.
+func (ro *rollout) notAttempted(ctx context.Context, t *target) error {
+	if id := ro.log.saved().ReleaseIDs[t.out.App]; id != "" {
+		return fmt.Errorf("%s: release %s of an earlier call was not checked: %w", t.out.App, id, contextError(ctx))
+	}
+	return fmt.Errorf("%s: %w: %w", t.out.App, ErrNotAttempted, contextError(ctx))
+}
+
+// adopt makes a release the app's, in the outcome and the checkpoint, and
+// addresses the app by its id from then on.
+func (ro *rollout) adopt(t *target, r *Release) {
+	if r == nil {
+		return
+	}
+	t.out.Release = r
+	if isUUID(r.App.ID) {
+		t.app = r.App.ID
+	}
+	id := ""
+	if isUUID(t.app) {
+		id = t.app
+	}
+	ro.log.noteRelease(t.out.App, id, r)
+}
+
+func (ro *rollout) verify(ctx context.Context, t *target) error {
+	err := ro.log.guard("", func() error { return ro.policy.Verify(ctx, t.out.App, t.out.Release) })
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s: not verified: %w", t.out.App, contextError(ctx))
+	}
+	return fmt.Errorf("%s: %w: %w", t.out.App, ErrVerifyFailed, err)
+}
+
+// createRelease returns the app's release of this rollout: that of an earlier
+// call, if the app runs it or is about to, or a new one.
+func (ro *rollout) createRelease(ctx context.Context, t *target) (*Release, error) {
+	after := 0
+	if ro.resumed {
+		s, err := ro.earlier(ctx, t)
+		switch {
+		case err != nil:
+			return nil, err
+		case s.wanting():
+			after = s.version()
+		case s.by != nil:
+			return s.release, s.superseded(t.out.App)
+		default:
+			return s.release, nil
+		}
+	}
+	send := func() (*Release, error) {
+		if err := ro.pace.wait(ctx); err != nil {
+			return nil, err
+		}
+		return ro.client.Releases.Create(ctx, t.app, ro.release)
+	}
+	return once(ctx, ro.client, send, func(ctx context.Context) (*Release, error) { return ro.find(ctx, t, after) })
+}
+
+// earlier returns how the release of an earlier call stands. That there is none
+// is only certain when the requests of that call have had their effect.
+func (ro *rollout) earlier(ctx context.Context, t *target) (*standing, error) {
+	var last *standing
+	s, err := settle(ctx, time.Until(ro.settledAt), func(ctx context.Context) (*standing, error) {
+		s, err := ro.standing(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		if last = s; s.wanting() {
+			return nil, nil
+		}
+		return s, nil
+	})
+	if s == nil {
+		s = last
+	}
+	return s, err
+}
+
+func (ro *rollout) standing(ctx context.Context, t *target) (*standing, error) {
+	for {
+		if err := ro.pace.wait(ctx); err != nil {
+			return nil, err
+		}
+		s, err := findStanding(ctx, ro.client, t.app, ro.log.saved().ReleaseIDs[t.out.App], ro.isOurs)
+		if err != nil || s.awaited == nil {
+			return s, err
+		}
+		get := func(ctx context.Context) (*Release, error) { return ro.client.Releases.Get(ctx, t.app, s.awaited.ID) }
+		if _, err := waitFinal(ctx, nil, ro.backoff, get, func(r *Release) Status { return r.Status }); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// find returns the newest release of this rollout with a version above after,
+// or nil.
+func (ro *rollout) find(ctx context.Context, t *target, after int) (*Release, error) {
+	if err := ro.pace.wait(ctx); err != nil {
+		return nil, err
+	}
+	return findRelease(ctx, ro.client, t.app, after, ro.isOurs)
+}
+
+// findRelease returns the newest release with a version above after that ours
+// is true for, or nil.
+func findRelease(ctx context.Context, c *Client, app string, after int, ours func(*Release) bool) (*Release, error) {
+	page, err := c.Releases.ListPage(ctx, app, newest("version"))
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range page.Items {
+		if r.Version > after && ours(r) {
+			return r, nil
+		}
+	}
+	return nil, nil
+}
+
+func (ro *rollout) awaitSettled(ctx context.Context) error {
+	if wait := time.Until(ro.settledAt); wait > 0 {
+		return sleep(ctx, wait)
+	}
+	return nil
+}
+
+// fillIn sets the outcomes of the apps that a resumed rollout has not come to.
+func (ro *rollout) fillIn(ctx context.Context) {
+	parallel(len(ro.targets), ro.policy.Concurrency, func(i int) {
+		if t := &ro.targets[i]; t.out.Err == ErrNotAttempted { //nolint:errorlint // Only the initial value, not what wraps it.
+			ro.observe(ctx, t)
+		}
+	})
+}
+
+// observe sets the outcome of an app to what is true of it now.
+func (ro *rollout) observe(ctx context.Context, t *target) {
+	if ctx.Err() != nil {
+		t.out.Err = ro.notAttempted(ctx, t)
+		return
+	}
+	s, err := ro.earlier(ctx, t)
+	switch {
+	case err != nil:
+		t.out.Err = fmt.Errorf("%s: %w", t.out.App, err)
+		return
+	case s.release == nil:
+		return
+	}
+	ro.adopt(t, s.release)
+	switch {
+	case s.rolledBack:
+		t.out.RolledBack, t.out.Err = s.by, ro.rolledBack(t)
+	case s.by != nil:
+		t.out.Err = s.superseded(t.out.App)
+	case s.release.Status == StatusPending:
+		t.out.Err = ro.awaitCurrent(ctx, t)
+	default:
+		t.out.Err = releaseOutcome(t.out.App, s.release)
+	}
+}
+
+// awaitOwn waits for the release that the platform made of a build, or that has
+// taken its place in a resumed deploy.
+func (ro *rollout) awaitOwn(ctx context.Context, t target, r *Release) error {
+	ro.pace = newPacer(ro.client, reserveFor(1, 1))
+	began := time.Now()
+	t.out.Release = r
+	t.out.Err = ro.reachOwn(ctx, &t)
+	t.out.Duration = time.Since(began)
+	return t.out.Err
+}
+
+func (ro *rollout) reachOwn(ctx context.Context, t *target) error {
+	r, saved := t.out.Release, ro.log.saved()
+	if saved.ReleaseIDs[t.out.App] == "" {
+		ro.log.noteRelease(t.out.App, "", r)
+	}
+	if ro.resumed {
+		s, err := ro.standing(ctx, t)
+		if err != nil {
+			return err
+		}
+		switch {
+		case s.rolledBack && len(saved.RollbackIDs) == 0:
+			if s.release, err = ro.createRelease(ctx, t); err != nil {
+				return err
+			}
+		case s.by != nil:
+			ro.adopt(t, s.release)
+			return s.superseded(t.out.App)
+		}
+		r = s.release
+	}
+	ro.adopt(t, r)
+	ro.log.emit(ctx, DeployEvent{Kind: EventReleaseCreated, App: t.out.App, Release: r})
+	return ro.awaitCurrent(ctx, t)
+}
