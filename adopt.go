@@ -17,9 +17,9 @@ import (
 // This file makes sure that there is one build, and one release per app, even
 // if the response to the request that starts it is lost.
 
-// once sends a request that must not take effect twice. If its outcome is not
-// known, find searches for the result: one that is found is adopted, and the
-// request is only sent again if there is certainly none.
+// once sends a request that must not take effect twice. If its outcome is not known,
+// find searches for the result: a result that is found is adopted, and the request is
+// sent again only if there is certainly none.
 func once[T any](ctx context.Context, c *Client, send func() (*T, error), find func(context.Context) (*T, error)) (*T, error) {
 	for attempt := 1; ; attempt++ {
 		v, err := send()
@@ -32,21 +32,21 @@ func once[T any](ctx context.Context, c *Client, send func() (*T, error), find f
 		found, findErr := settle(ctx, c.retry.SettleTime, find)
 		switch {
 		case findErr != nil:
-			// The caller has to know that the outcome is not certain.
+			// Both errors are kept: the outcome of the request is still unknown.
 			return nil, fmt.Errorf("%w (searching for its effect: %w)", err, findErr)
 		case found != nil:
 			c.log.InfoContext(ctx, "herokubuild: recovered the result of a request whose response was lost")
 			return found, nil
 		case attempt >= c.retry.MaxAttempts || errors.Is(err, ErrUnexpectedResponse):
-			// A 2xx response that cannot be read still reports a success.
+			// A 2xx response means success, even if it cannot be decoded.
 			return nil, err
 		}
 	}
 }
 
-// settle searches for some time, since a request without a response may still be
-// under way. WithPollBackoff does not apply: the last search has to be at the end
-// of that time.
+// settle searches until limit has passed, because a request without a response may
+// still take effect. WithPollBackoff does not apply: the last search has to be at the
+// end of that time.
 func settle[T any](ctx context.Context, limit time.Duration, find func(context.Context) (*T, error)) (*T, error) {
 	end := time.Now().Add(limit)
 	for n := 1; ; n++ {
@@ -61,16 +61,16 @@ func settle[T any](ctx context.Context, limit time.Duration, find func(context.C
 	}
 }
 
-// newest is the part of a list in which something just made is found.
+// newest selects the part of a list that has what was just created.
 func newest(by string) *ListOptions {
 	return &ListOptions{SortBy: by, Order: Descending, PageSize: 50}
 }
 
-// newToken returns what tells one rollout, or one build of a SourceURL, from all
-// others.
+// newToken returns a random token that identifies one rollout, or one build of a
+// SourceURL.
 func newToken() string {
 	var b [6]byte
-	_, _ = rand.Read(b[:]) // It never fails; see crypto/rand.
+	_, _ = rand.Read(b[:]) // crypto/rand.Read never returns an error.
 	return hex.EncodeToString(b[:])
 }
 
@@ -82,7 +82,7 @@ func withToken(text, kind, token string) string {
 	return strings.TrimSpace(text + " (" + kind + " " + token + ")")
 }
 
-// sourceIdentity tells the build of a source from all others.
+// sourceIdentity is what identifies the build of a source.
 type sourceIdentity struct {
 	address, digest   string
 	version, checksum string
@@ -102,12 +102,12 @@ type verdict int
 const (
 	notOurs verdict = iota
 	ours
-	// perhapsOurs: the platform does not say enough of the build.
+	// perhapsOurs: the response has too little of the build to decide.
 	perhapsOurs
 )
 
-// judge decides whether a build is that of the source. The platform returns the
-// description and the URL that were sent, but need not.
+// judge decides whether a build is that of the source. A response may lack the
+// description and the URL that were sent.
 func (id sourceIdentity) judge(b *Build) verdict {
 	blob := b.SourceBlob
 	described := id.token != "" && blob.VersionDescription != ""
@@ -130,7 +130,7 @@ func (id sourceIdentity) hasURL(u SecretURL) bool {
 	if sourceAddress(u) != id.address {
 		return false
 	}
-	// The platform may leave out the query, of which the signature is a part.
+	// A response may lack the query, which has the signature.
 	parsed, err := url.Parse(u.Reveal())
 	return err == nil && (id.digest == "" || parsed.RawQuery == "" || sourceDigest(u) == id.digest)
 }
@@ -153,13 +153,13 @@ func (d *deploy) findBuild(ctx context.Context, id sourceIdentity, list *ListOpt
 		}
 	}
 	if unclear != nil {
-		return nil, fmt.Errorf("build %s may be that of this deploy, its source is not known: %w", unclear.ID, ErrMaybeApplied)
+		return nil, fmt.Errorf("build %s has an unknown source and may be that of this deploy: %w", unclear.ID, ErrMaybeApplied)
 	}
 	return nil, nil
 }
 
-// earlierBuilds returns the ids of the newest builds that would be taken for
-// that of this deploy.
+// earlierBuilds returns the ids of the newest builds that could be mistaken for that
+// of this deploy.
 func (d *deploy) earlierBuilds(ctx context.Context, id sourceIdentity) ([]string, error) {
 	page, err := d.client.Builds.ListPage(ctx, d.buildApp(), newest("created_at"))
 	if err != nil {
@@ -183,14 +183,14 @@ func sourceAddress(u SecretURL) string {
 	return parsed.Scheme + "://" + parsed.Host + parsed.EscapedPath()
 }
 
-// sourceDigest is a hash of what identifies a source in its URL: all of it but
-// signatures and tokens, which differ from one signing to the next.
+// sourceDigest is a hash of what identifies a source in its URL: everything except
+// signatures and tokens, which change with each signing.
 func sourceDigest(u SecretURL) string {
 	parsed, err := url.Parse(u.Reveal())
 	if err != nil {
 		return ""
 	}
-	// The parser leaves out what it cannot read, as semicolons.
+	// The parser drops pairs that it cannot read, such as those with semicolons.
 	query, err := url.ParseQuery(parsed.RawQuery)
 	if err != nil {
 		query = rawQuery(parsed.RawQuery)
@@ -205,7 +205,7 @@ func sourceDigest(u SecretURL) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// rawQuery splits a query that the parser does not read as a whole.
+// rawQuery splits a query that the parser rejects.
 func rawQuery(query string) url.Values {
 	values := url.Values{}
 	for part := range strings.SplitSeq(query, "&") {
@@ -234,16 +234,17 @@ func isSignature(name string, azure bool) bool {
 	return false
 }
 
-// standing is how a release of this deploy stands on its app.
+// standing is whether an app runs the release of this deploy, and what replaced it if
+// not.
 type standing struct {
 	// release is the newest release of the deploy, nil if there is none.
 	release *Release
-	// by is the release that took its place, if that has happened: a rollback
-	// to what was there before, or somebody else's.
+	// by is the release that replaced it, if any: a rollback to what the app ran
+	// before, or somebody else's release.
 	by         *Release
 	rolledBack bool
-	// awaited is a newer release that is pending and would take the app back to
-	// this one, or from this one to what was there before.
+	// awaited is a newer release that is pending and whose success would roll the app
+	// back to this one, or from this one to what it ran before.
 	awaited *Release
 }
 
@@ -255,9 +256,9 @@ func (s *standing) counts() bool {
 	return s.release != nil && s.by == nil && s.release.Status != StatusFailed && s.release.Status != StatusExpired
 }
 
-// wanting reports whether the app needs a release: it has none, or one that
-// failed or was rolled back.
-func (s *standing) wanting() bool {
+// needsRelease reports whether the app needs a release: it has none, or one that failed
+// or was rolled back.
+func (s *standing) needsRelease() bool {
 	return !s.counts() && (s.by == nil || s.rolledBack)
 }
 
@@ -265,12 +266,12 @@ func (s *standing) superseded(app string) error {
 	return fmt.Errorf("%s: v%d was %w by v%d", app, s.release.Version, ErrSuperseded, s.by.Version)
 }
 
-// findStanding returns the standing of a deploy's release on an app: that with
-// the id, if there is one, or the newest that ours is true for.
-func findStanding(ctx context.Context, c *Client, app, id string, ours func(*Release) bool) (*standing, error) {
+// findStanding returns the standing of a deploy's release on an app: of the release
+// with the id, if there is one, or of the newest for which isOurs returns true.
+func findStanding(ctx context.Context, c *Client, app, id string, isOurs func(*Release) bool) (*standing, error) {
 	list := newest("version")
 	if id == "" {
-		// Nothing says how long ago it was.
+		// The release may be far back in the list.
 		list.PageSize = maxPageSize
 	}
 	page, err := c.Releases.ListPage(ctx, app, list)
@@ -280,7 +281,7 @@ func findStanding(ctx context.Context, c *Client, app, id string, ours func(*Rel
 	s := new(standing)
 	var newer []*Release
 	for _, r := range page.Items {
-		if r.ID == id || ours(r) {
+		if r.ID == id || isOurs(r) {
 			s.release = r
 			break
 		}
@@ -302,8 +303,8 @@ func findStanding(ctx context.Context, c *Client, app, id string, ours func(*Rel
 	return s, nil
 }
 
-// replace finds out what has taken the place of the release: newer are the
-// releases since, in order.
+// replace determines what has replaced the release. newer are the releases since, in
+// order.
 func (s *standing) replace(newer []*Release) {
 	var succeeded, expected []*Release
 	var pending *Release
@@ -323,9 +324,9 @@ func (s *standing) replace(newer []*Release) {
 	}
 }
 
-// replacedBy follows what an app has run since a release: newer are the releases
-// that succeeded since, in order. Those that change only config vars or add-ons
-// have the code of the one before.
+// replacedBy follows what an app has run since a release. newer are the releases that
+// succeeded since, in order. A release that changes only config vars or add-ons has
+// the code of the one before.
 func replacedBy(release *Release, newer []*Release) (by *Release, rolledBack bool) {
 	runs := codeOf(release)
 	for _, r := range newer {

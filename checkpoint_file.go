@@ -12,9 +12,9 @@ import (
 	"reflect"
 )
 
-// CheckpointFile is the path of a file that keeps the Checkpoint of one deploy.
-// Keep it outside of the directory that is deployed, of which it would become a
-// part. To resume where an earlier process stopped:
+// CheckpointFile is the path of a file that stores the Checkpoint of one deploy. Keep
+// it outside of the directory that is deployed, which it would change. To resume
+// where an earlier process stopped:
 //
 //	file := herokubuild.CheckpointFile("/var/lib/deploys/shop.json")
 //	opts.Checkpoint, err = file.Load()
@@ -23,11 +23,11 @@ import (
 //	err = errors.Join(err, file.Finish(err))
 type CheckpointFile string
 
-// maxCheckpoint is far more than a deploy to thousands of apps leaves.
+// maxCheckpoint is far more than the Checkpoint of a deploy to thousands of apps.
 const maxCheckpoint = 64 << 20
 
-// Load returns the Checkpoint of the file, or the zero one if there is no file.
-// Anything else than a regular file is an error.
+// Load returns the Checkpoint of the file, or the zero Checkpoint if there is no
+// file. Anything other than a regular file is an error.
 func (f CheckpointFile) Load() (Checkpoint, error) {
 	var c Checkpoint
 	text, err := readSmallFile(string(f), maxCheckpoint)
@@ -43,9 +43,8 @@ func (f CheckpointFile) Load() (Checkpoint, error) {
 	return c, nil
 }
 
-// Save replaces the content of the file, at once or not at all: whoever reads it
-// meanwhile, or after a crash, finds the old Checkpoint or the new one. It
-// removes the file if c is zero.
+// Save replaces the content of the file atomically: a concurrent reader, or one after
+// a crash, finds the old Checkpoint or the new one. It removes the file if c is zero.
 func (f CheckpointFile) Save(c Checkpoint) error {
 	if c.IsZero() {
 		return f.Remove()
@@ -60,7 +59,7 @@ func (f CheckpointFile) Save(c Checkpoint) error {
 	return nil
 }
 
-// Remove deletes the file. That there is none is no error.
+// Remove deletes the file. It returns no error if there is none.
 func (f CheckpointFile) Remove() error {
 	if err := os.Remove(string(f)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("herokubuild: checkpoint file: %w", err)
@@ -69,12 +68,12 @@ func (f CheckpointFile) Remove() error {
 }
 
 // OnEvent returns a function for OnEvent that saves the Checkpoint of each event
-// in which it has changed, and then calls next, which may be nil. The deploy
-// ends if it cannot be saved.
+// in which it has changed, and then calls next, which may be nil. The deploy ends if
+// the Checkpoint cannot be saved.
 func (f CheckpointFile) OnEvent(next func(ctx context.Context, e DeployEvent) error) func(ctx context.Context, e DeployEvent) error {
 	var saved Checkpoint
 	return func(ctx context.Context, e DeployEvent) error {
-		// A phase may be the first of another call, and the file another one since.
+		// The first phase may be that of another call, which finds a changed file.
 		if !reflect.DeepEqual(e.Checkpoint, saved) || e.Kind == EventPhase && !e.Checkpoint.IsZero() {
 			if err := f.Save(e.Checkpoint); err != nil {
 				return err
@@ -88,9 +87,8 @@ func (f CheckpointFile) OnEvent(next func(ctx context.Context, e DeployEvent) er
 	}
 }
 
-// Finish stores what the error of a deploy leaves to resume, and removes the
-// file after a success. An error that has no Checkpoint leaves the file as it
-// is.
+// Finish stores the Checkpoint of the error of a deploy or rollout, and removes the
+// file after a success. An error without a Checkpoint leaves the file unchanged.
 func (f CheckpointFile) Finish(err error) error {
 	var deploy *DeployError
 	var rollout *RolloutError
@@ -105,7 +103,7 @@ func (f CheckpointFile) Finish(err error) error {
 	return nil
 }
 
-// replaceFile writes a new file beside the old one and renames it.
+// replaceFile writes a new file next to the old one and renames it.
 func replaceFile(name string, content []byte) (err error) {
 	if target, err := filepath.EvalSymlinks(name); err == nil {
 		name = target

@@ -268,7 +268,7 @@ func (ro *rollout) findUnknown(ctx context.Context, t *target) error {
 	}
 	r, err := settle(ctx, limit, func(ctx context.Context) (*Release, error) {
 		s, err := ro.standing(ctx, t)
-		if err != nil || s.wanting() && lost {
+		if err != nil || s.needsRelease() && lost {
 			return nil, err
 		}
 		return s.release, nil

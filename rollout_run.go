@@ -186,7 +186,7 @@ func (ro *rollout) createRelease(ctx context.Context, t *target) (*Release, erro
 		switch {
 		case err != nil:
 			return nil, err
-		case s.wanting():
+		case s.needsRelease():
 			after = s.version()
 		case s.by != nil:
 			return s.release, s.superseded(t.out.App)
@@ -212,7 +212,7 @@ func (ro *rollout) earlier(ctx context.Context, t *target) (*standing, error) {
 		if err != nil {
 			return nil, err
 		}
-		if last = s; s.wanting() {
+		if last = s; s.needsRelease() {
 			return nil, nil
 		}
 		return s, nil
