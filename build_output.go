@@ -11,17 +11,17 @@ import (
 
 // buildOutput passes a build's output to the caller's writer and keeps its end.
 type buildOutput struct {
-	ctx context.Context //nolint:containedctx // An io.Writer has no other way to know it.
+	ctx context.Context //nolint:containedctx // An io.Writer gets no context.
 	w   io.Writer
 	log *eventLog
-	// latest is the build in the state that the stream saw last; final is closed
-	// when its status is, done when there is no more output.
+	// latest is the build as the stream last saw it. final is closed when its status is
+	// final, done when there is no more output.
 	latest      atomic.Pointer[Build]
 	final, done chan struct{}
 	ended       sync.Once
 
-	// These belong to the goroutine of follow until done is closed: the last
-	// lines, the writer's error, and why the output is incomplete.
+	// These belong to the goroutine of follow until done is closed: the last lines, the
+	// writer's error, and why the output is incomplete.
 	tail     logTail
 	writeErr error
 	lost     error
@@ -61,8 +61,8 @@ func (d *deploy) follow(ctx context.Context, b *Build) *buildOutput {
 	return o
 }
 
-// keep stores what the platform last said of the build. A response that is older
-// than one before, as of a replica that lags behind, does not undo the end.
+// keep stores the last state of the build. A stale response, as of a replica that lags
+// behind, does not undo a final status.
 func (o *buildOutput) keep(b *Build) {
 	if before := o.latest.Load(); before != nil && before.Status.Final() && !b.Status.Final() {
 		return
@@ -122,7 +122,7 @@ const (
 
 func (t *logTail) add(p []byte) {
 	t.text = append(t.text, p[max(len(p)-tailBytes, 0):]...)
-	// Trimming at every write would copy the whole for each byte.
+	// Trimming at every write would copy the whole tail each time.
 	if over := len(t.text) - tailBytes; over > tailBytes {
 		t.text = append(t.text[:0], t.text[over:]...)
 	}
@@ -134,7 +134,7 @@ func (t *logTail) String() string {
 	start := max(len(text)-tailBytes, 0)
 	lines := strings.Split(text[start:], "\n")
 	if start > 0 && len(lines) > 1 {
-		// The first is cut.
+		// The first line is incomplete.
 		lines = lines[1:]
 	}
 	lines = lines[max(len(lines)-tailLines, 0):]

@@ -17,11 +17,11 @@ const (
 	checkLimit = 16
 	// cancelTimeout bounds the canceling of a build that was given up.
 	cancelTimeout = 10 * time.Second
-	// cancelSettle is how much of that is spent on searching for a build whose
-	// id is not known yet.
+	// cancelSettle is the part of cancelTimeout for searching a build whose id is
+	// not known yet.
 	cancelSettle = 7 * time.Second
-	// ownReleaseTimeout bounds the wait for the build to name the release that
-	// the platform makes of it.
+	// ownReleaseTimeout bounds the wait for the release that the platform creates
+	// for the build.
 	ownReleaseTimeout = time.Minute
 )
 
@@ -38,12 +38,12 @@ type deploy struct {
 
 	// ids are those of the apps that have been looked up.
 	ids map[string]string
-	// resumed says that an earlier call may have made releases, and settledAt
-	// is when its last request has had its effect, if any.
+	// resumed is set if an earlier call may have created releases; settledAt is when
+	// the last request of that call has taken effect, if ever.
 	resumed   bool
 	settledAt time.Time
-	// unsearched says that an earlier call may have started a build that has
-	// not been searched for yet.
+	// unsearched is set while an earlier call may have started a build that has not
+	// been searched for.
 	unsearched bool
 }
 
@@ -60,8 +60,8 @@ func newDeploy(c *Client, opts BuildAndReleaseOptions, giveUp context.CancelCaus
 	}
 }
 
-// settledAt is when the last request of the call that made a checkpoint has had
-// its effect, if it has any.
+// settledAt is when the last request of the call that created a checkpoint has taken
+// effect, if ever.
 func settledAt(c *Client, checkpoint Checkpoint) time.Time {
 	if checkpoint.Settled || !checkpoint.started() {
 		return time.Time{}
@@ -69,7 +69,7 @@ func settledAt(c *Client, checkpoint Checkpoint) time.Time {
 	return time.Now().Add(c.retry.SettleTime)
 }
 
-// identity is what requests name an app by: its id, once that is known.
+// identity is the app in the path of a request: its id, once that is known.
 func (d *deploy) identity(app string) string { return cmp.Or(d.ids[app], app) }
 
 func (d *deploy) buildApp() string { return d.identity(d.opts.BuildApp) }
@@ -120,14 +120,14 @@ func (d *deploy) finish(ctx context.Context, err error) error {
 	failure := &DeployError{Phase: d.phase, App: d.opts.BuildApp, Result: d.result, Err: err}
 	canceling := ctx.Err() != nil && !detached(ctx) && d.cancelBuild(ctx, failure)
 	if outputErr := d.joinOutput(ctx); outputErr != nil {
-		// It is why everything else has ended, if it has.
+		// A writer that fails ends everything else, so its error is the cause.
 		failure.Err = outputErr
 	}
 	if canceling {
 		d.log.emit(ctx, DeployEvent{Kind: EventBuildCanceled, App: d.opts.BuildApp, Build: d.result.Build, Err: failure.CancelErr})
 	}
 	if err := d.log.failure(); err != nil && !errors.Is(failure.Err, err) {
-		// An OnEvent that fails may fail too late to stop anything.
+		// OnEvent may have failed too late to stop anything.
 		failure.Err = joined(failure.Err, err)
 	}
 	d.settle(failure.Err)
@@ -143,13 +143,12 @@ func (d *deploy) finish(ctx context.Context, err error) error {
 	return failure
 }
 
-// settle records in the checkpoint what is known at the end of the call.
+// settle records the end of the call in the checkpoint.
 func (d *deploy) settle(err error) {
 	d.log.note(func(c *Checkpoint) {
 		c.end(err, d.settledAt)
 		notBuilt := c.BuildID == "" && c.Settled && !d.unsearched
 		if notBuilt || !c.started() {
-			// There is nothing to resume.
 			*c = Checkpoint{}
 		}
 	})
@@ -190,37 +189,8 @@ func (d *deploy) attach(ctx context.Context) (*Build, error) {
 	return b, nil
 }
 
-// checkUnchanged refuses a Dir that is not the source of the checkpoint.
-func (d *deploy) checkUnchanged(ctx context.Context) error {
-	c := d.opts.Checkpoint
-	if d.opts.Dir == "" || checkDir("Dir", d.opts.Dir) != nil {
-		return nil
-	}
-	if c.Commit != "" {
-		at, err := TreeVersion(ctx, d.opts.Dir)
-		if err == nil && at == c.Commit {
-			return nil
-		}
-		if err == nil && at != "" && !strings.HasSuffix(at, dirty) {
-			return mismatch("commit "+quote(c.Commit), quote(at))
-		}
-	}
-	if c.Checksum == "" {
-		return nil
-	}
-	archive, err := PackDir(ctx, d.opts.Dir, d.opts.Pack)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = archive.Close() }()
-	if archive.Checksum() != c.Checksum {
-		return mismatch("a source with checksum "+quote(c.Checksum), "Dir as it is now ("+quote(archive.Checksum())+")")
-	}
-	return nil
-}
-
-// checkApps looks up every app, so that a wrong key or name costs one request
-// and not a build.
+// checkApps looks up every app, so that a wrong API key or name costs one request and
+// not a build.
 func (d *deploy) checkApps(ctx context.Context) error {
 	first, err := d.lookUp(ctx, d.opts.BuildApp)
 	if err != nil {
@@ -257,8 +227,8 @@ func (d *deploy) checkApps(ctx context.Context) error {
 	return nil
 }
 
-// lookUp returns an app. A resumed deploy stays with the apps that it began
-// with, whatever their names are now.
+// lookUp returns an app. A resumed deploy uses the ids of its checkpoint, because apps
+// may have been renamed.
 func (d *deploy) lookUp(ctx context.Context, app string) (*App, error) {
 	return d.client.Apps.Get(ctx, cmp.Or(d.log.saved().AppIDs[app], app))
 }
@@ -274,9 +244,8 @@ func (d *deploy) appIDs() map[string]string {
 	return ids
 }
 
-// parallel calls f for 0 to n-1, at most limit at a time, and returns when all
-// have returned. A panic of one is raised again in the goroutine that called
-// parallel.
+// parallel calls f for 0 to n-1, at most limit at a time, and returns when all calls
+// have returned. It panics with the value of the first panic of f.
 func parallel(n, limit int, f func(i int)) {
 	var wg sync.WaitGroup
 	var panics firstPanic
@@ -297,102 +266,6 @@ func parallel(n, limit int, f func(i int)) {
 	panics.rethrow()
 }
 
-// source packs and uploads what is to be built, unless it has a URL already.
-func (d *deploy) source(ctx context.Context) (SourceBlob, error) {
-	blob := SourceBlob{
-		URL: d.opts.SourceURL, Checksum: d.opts.SourceChecksum,
-		Version: d.opts.Version, VersionDescription: d.opts.VersionDescription,
-	}
-	var c Checkpoint
-	var err error
-	if blob.URL == "" {
-		c.Commit, err = d.upload(ctx, &blob)
-	} else {
-		err = d.identifyURL(ctx, &blob, &c)
-	}
-	if err != nil {
-		return blob, err
-	}
-	d.result.Version, d.result.Checksum = blob.Version, blob.Checksum
-	c.BuildApp, c.ReleaseTo, c.AppIDs = d.opts.BuildApp, slices.Clone(d.opts.ReleaseTo), d.appIDs()
-	c.MayRollBack = d.opts.Rollout.Rollback != RollbackNone
-	c.Source, c.Version, c.Checksum = sourceAddress(blob.URL), blob.Version, blob.Checksum
-	d.log.note(func(old *Checkpoint) { *old = c })
-	return blob, nil
-}
-
-// identifyURL makes the build of a URL, which may have been built before,
-// different from all others.
-func (d *deploy) identifyURL(ctx context.Context, blob *SourceBlob, c *Checkpoint) (err error) {
-	c.Token, c.SourceDigest = newToken(), sourceDigest(blob.URL)
-	c.Before, err = d.earlierBuilds(ctx, sourceIdentity{address: sourceAddress(blob.URL), digest: c.SourceDigest, version: blob.Version, checksum: blob.Checksum})
-	blob.VersionDescription = withToken(blob.VersionDescription, "deploy", c.Token)
-	return err
-}
-
-// upload packs and uploads the source. It returns the commit of a directory
-// without uncommitted changes.
-func (d *deploy) upload(ctx context.Context, blob *SourceBlob) (commit string, err error) {
-	archive := d.opts.Archive
-	if archive == nil {
-		d.begin(ctx, PhasePack)
-		var versionErr error
-		if blob.Version == "" {
-			// Without one the archive's checksum serves.
-			blob.Version, versionErr = TreeVersion(ctx, d.opts.Dir)
-			if blob.Version != "" && !strings.HasSuffix(blob.Version, dirty) {
-				commit = blob.Version
-			}
-		}
-		if archive, err = PackDir(ctx, d.opts.Dir, d.opts.Pack); err != nil {
-			return "", err
-		}
-		defer func() { _ = archive.Close() }()
-		d.packed(ctx, archive, versionErr)
-	} else {
-		d.packed(ctx, archive, nil)
-	}
-	blob.Checksum = archive.Checksum()
-	if blob.Version == "" {
-		blob.Version = strings.TrimPrefix(blob.Checksum, "SHA256:")
-	}
-	d.begin(ctx, PhaseUpload)
-	source, err := d.client.Sources.Upload(ctx, archive, &UploadOptions{Progress: d.progress(ctx)})
-	if err != nil {
-		return "", err
-	}
-	blob.URL = source.SourceBlob.GetURL
-	return commit, nil
-}
-
-// packed emits the events of a ready archive.
-func (d *deploy) packed(ctx context.Context, archive *Archive, versionErr error) {
-	d.log.emit(ctx, DeployEvent{Kind: EventPacked, Archive: archive, Total: archive.Size})
-	if versionErr != nil {
-		d.log.emit(ctx, DeployEvent{Kind: EventWarning, Archive: archive, Line: "the commit is not known: " + quote(versionErr.Error())})
-	}
-	if archive.Plan == nil {
-		return
-	}
-	for _, warning := range archive.Plan.Warnings {
-		d.log.emit(ctx, DeployEvent{Kind: EventWarning, Archive: archive, Line: warning.String()})
-	}
-}
-
-// progress emits about a hundred events for an upload, not one for each read.
-func (d *deploy) progress(ctx context.Context) func(done, total int64) {
-	var last int64
-	return func(done, total int64) {
-		if done < last {
-			last = 0
-		}
-		if done == total || done-last >= total/100 {
-			last = done
-			d.log.emit(ctx, DeployEvent{Kind: EventUpload, Done: done, Total: total})
-		}
-	}
-}
-
 // create starts the build.
 func (d *deploy) create(ctx context.Context, source SourceBlob) (*Build, error) {
 	if err := ctx.Err(); err != nil {
@@ -410,8 +283,8 @@ func (d *deploy) startOver() {
 	d.log.note(func(c *Checkpoint) { *c = Checkpoint{} })
 }
 
-// build follows the build to its final status. When that is known, the output
-// may still be checked for its end, which goes on during the release.
+// build follows the build to its final status. The stream may still be reading the
+// end of the output when build returns; joinOutput waits for that.
 func (d *deploy) build(ctx context.Context, b *Build) error {
 	d.result.Build = b
 	d.log.note(func(c *Checkpoint) { c.BuildID = b.ID })
@@ -426,24 +299,8 @@ func (d *deploy) build(ctx context.Context, b *Build) error {
 	if latest := d.output.latest.Load(); latest != nil {
 		d.result.Build = latest
 	}
-	if ctx.Err() != nil && d.result.Build.Status != StatusSucceeded {
-		return fmt.Errorf("following build %s: %w", b.ID, contextError(ctx))
-	}
-	if d.result.Build.Status == StatusFailed {
-		// The end of the output is part of the outcome.
-		if err := d.joinOutput(ctx); err != nil {
-			return err
-		}
-	}
-	if !d.result.Build.Status.Final() {
-		get := func(ctx context.Context) (*Build, error) { return d.client.Builds.Get(ctx, d.buildApp(), b.ID) }
-		latest, err := waitFinal(ctx, nil, d.client.poll, get, func(b *Build) Status { return b.Status })
-		if latest != nil {
-			d.result.Build = latest
-		}
-		if err != nil {
-			return err
-		}
+	if err := d.awaitBuild(ctx); err != nil {
+		return err
 	}
 	err := buildOutcome(d.opts.BuildApp, d.result.Build)
 	var failed *BuildError
@@ -452,6 +309,27 @@ func (d *deploy) build(ctx context.Context, b *Build) error {
 		d.startOver()
 	}
 	d.log.emit(ctx, DeployEvent{Kind: EventBuildDone, App: d.opts.BuildApp, Build: d.result.Build, Err: err})
+	return err
+}
+
+// awaitBuild waits for the final status of the build, unless the stream has seen it.
+func (d *deploy) awaitBuild(ctx context.Context) error {
+	switch status := d.result.Build.Status; {
+	case ctx.Err() != nil && status != StatusSucceeded:
+		return fmt.Errorf("following build %s: %w", d.result.Build.ID, contextError(ctx))
+	case status == StatusFailed:
+		// The error of a failed build has the end of its output.
+		return d.joinOutput(ctx)
+	case status.Final():
+		return nil
+	}
+	get := func(ctx context.Context) (*Build, error) {
+		return d.client.Builds.Get(ctx, d.buildApp(), d.result.Build.ID)
+	}
+	latest, err := waitFinal(ctx, nil, d.client.poll, get, func(b *Build) Status { return b.Status })
+	if latest != nil {
+		d.result.Build = latest
+	}
 	return err
 }
 
@@ -473,7 +351,7 @@ func (d *deploy) joinOutput(ctx context.Context) error {
 	return nil
 }
 
-// release waits for the build app's own release and releases to the other apps.
+// release waits for the build app's own release and then releases to the other apps.
 func (d *deploy) release(ctx context.Context) error {
 	d.result.Apps = make([]AppResult, 1+len(d.opts.ReleaseTo))
 	d.result.Apps[0].App = d.opts.BuildApp
@@ -531,8 +409,8 @@ func (d *deploy) rollout(release ReleaseCreateOptions) (*rollout, error) {
 	return ro, nil
 }
 
-// ownRelease returns the release that the platform made of the build. The
-// build names it, at the latest soon after it has succeeded.
+// ownRelease returns the release that the platform created for the build. The build
+// names it soon after it has succeeded, if not before.
 func (d *deploy) ownRelease(ctx context.Context) (*Release, error) {
 	b := d.result.Build
 	if b.Release.ID == "" {
@@ -564,10 +442,10 @@ func (d *deploy) description() string {
 	return strings.Join(strings.Fields("Deploy "+version), " ") + " (build " + d.result.Build.ID + ")"
 }
 
-// cancelBuild cancels the build of a deploy that its caller has given up. It
-// reports whether it tried to.
+// cancelBuild cancels the build of a deploy that was given up. It reports whether there
+// was a build to cancel.
 func (d *deploy) cancelBuild(ctx context.Context, failure *DeployError) bool {
-	// The caller's context is what has ended.
+	// The caller's context has ended.
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
 	defer stop()
 	b := d.result.Build
@@ -589,8 +467,8 @@ func (d *deploy) cancelBuild(ctx context.Context, failure *DeployError) bool {
 	return true
 }
 
-// findStarted searches for the build of a request that was under way when the
-// deploy was given up.
+// findStarted searches for the build of a request that was in progress when the deploy
+// was given up.
 func (d *deploy) findStarted(ctx context.Context) (*Build, error) {
 	id := identityOf(d.log.saved())
 	b, err := settle(ctx, min(d.client.retry.SettleTime, cancelSettle), func(ctx context.Context) (*Build, error) { return d.findBuild(ctx, id, newest("created_at")) })
@@ -605,8 +483,8 @@ func (d *deploy) findStarted(ctx context.Context) (*Build, error) {
 	return b, nil
 }
 
-// cancelAndWait returns the build once it has ended: that the platform has
-// accepted a cancel is not yet its effect.
+// cancelAndWait cancels the build and returns it once it has ended. The platform accepts
+// a cancel before it takes effect.
 func (d *deploy) cancelAndWait(ctx context.Context, b *Build) (*Build, error) {
 	get := func(ctx context.Context) (*Build, error) { return d.client.Builds.Get(ctx, d.buildApp(), b.ID) }
 	canceled, err := d.client.Builds.Cancel(ctx, d.buildApp(), b.ID)
@@ -617,8 +495,8 @@ func (d *deploy) cancelAndWait(ctx context.Context, b *Build) (*Build, error) {
 	if err != nil && !errors.As(err, &refused) {
 		return nil, err
 	}
-	// One that is refused may have ended by itself, or have been canceled by a
-	// request whose response was lost; its status may lag behind.
+	// If the cancel is refused, the build may have ended by itself, or have been
+	// canceled by a request whose response was lost. Its status may lag behind.
 	ended, waitErr := waitFinal(ctx, nil, d.client.poll, get, func(b *Build) Status { return b.Status })
 	switch {
 	case waitErr == nil:
@@ -629,7 +507,7 @@ func (d *deploy) cancelAndWait(ctx context.Context, b *Build) (*Build, error) {
 	return nil, fmt.Errorf("accepted, but the build has not ended: %w", waitErr)
 }
 
-// joined is errors.Join that adds nothing to a single error.
+// joined is errors.Join, but returns a single error as it is.
 func joined(first, second error) error {
 	if first == nil {
 		return second
@@ -637,5 +515,6 @@ func joined(first, second error) error {
 	return errors.Join(first, second)
 }
 
-// detached reports whether the caller has stopped following without giving up.
+// detached reports whether the caller has stopped following without giving up the
+// deploy.
 func detached(ctx context.Context) bool { return errors.Is(context.Cause(ctx), ErrDetached) }

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// follower takes releases to their final status.
+// follower follows releases to their final status.
 type follower struct {
 	client *Client
 	log    *eventLog
 	stream StreamOptions
-	// pace holds back status requests.
+	// pace delays status requests when little is left of the rate limit.
 	pace *pacer
-	// since is when it began, following how many releases are being awaited.
+	// since is when following began; following is how many releases are being awaited.
 	since     time.Time
 	following atomic.Int64
 }
@@ -80,7 +80,7 @@ func (f *follower) output(ctx context.Context, out *AppResult, get func(context.
 	return nil
 }
 
-// outcome waits for the status, unless the stream has seen it.
+// outcome waits for the final status, unless the stream has seen it.
 func (f *follower) outcome(ctx context.Context, out *AppResult, get func(context.Context) (*Release, error)) error {
 	if !out.Release.Status.Final() {
 		if _, err := waitFinal(ctx, nil, f.backoff, get, func(r *Release) Status { return r.Status }); err != nil {

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// rollBack takes apps back to what they ran before, as the options say.
+// rollBack rolls apps back to what they ran before, according to the policy.
 func (ro *rollout) rollBack(ctx context.Context) {
 	all := ro.policy.Rollback == RollbackAll && (ctx.Err() != nil || ro.anyFailed())
 	made := ro.log.saved().ReleaseIDs
@@ -37,16 +37,15 @@ func (ro *rollout) rollBack(ctx context.Context) {
 	ro.rollBackAll(ctx, back)
 }
 
-// anyFailed reports whether an app failed by itself. One that runs something
-// newer is no reason to take others back.
+// anyFailed reports whether an app failed by itself. An app that runs something newer
+// is no reason to roll others back.
 func (ro *rollout) anyFailed() bool {
 	return slices.ContainsFunc(ro.targets, func(t target) bool {
 		return t.out.Err != nil && isCause(t.out.Err) && !errors.Is(t.out.Err, ErrSuperseded)
 	})
 }
 
-// reasons are why the apps failed that did, as a checkpoint carries them; nil if
-// none did.
+// reasons are why apps failed, in the form of a checkpoint; nil if none did.
 func (ro *rollout) reasons() map[string]CheckpointFailure {
 	reasons := map[string]CheckpointFailure{}
 	for _, t := range ro.targets {
@@ -61,14 +60,14 @@ func (ro *rollout) reasons() map[string]CheckpointFailure {
 	return reasons
 }
 
-// finishRollback finishes the rollback of an earlier call. The outcomes are then
-// those of the platform now.
+// finishRollback finishes the rollback of an earlier call. The outcomes are then the
+// state on the platform.
 func (ro *rollout) finishRollback(ctx context.Context) {
 	var back []*target
 	rollbacks, reasons := ro.log.saved().RollbackIDs, ro.log.saved().Failures
 	ro.undoing = ro.log.saved().ReleaseIDs
-	// A later call than that of the checkpoint may have released again. If the
-	// context ends, the rollback goes on all the same.
+	// A call after that of the checkpoint may have released again. If the context ends,
+	// the rollback continues nevertheless.
 	_ = ro.awaitSettled(ctx)
 	for i := range ro.targets {
 		if t := &ro.targets[i]; hasKey(rollbacks, t.out.App) {
@@ -120,8 +119,8 @@ func (ro *rollout) rollBackAll(ctx context.Context, back []*target) {
 	ro.noteRolledBack(back)
 }
 
-// rollbackContext is for a rollback, which the end of the caller's context does
-// not stop, unless the caller has detached.
+// rollbackContext is the context of a rollback, which the end of the caller's context
+// does not stop, unless the caller has detached.
 func (ro *rollout) rollbackContext(parent context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
 	stop := context.AfterFunc(parent, func() {
@@ -137,8 +136,8 @@ func (ro *rollout) rollbackContext(parent context.Context) (context.Context, con
 	}
 }
 
-// noteRolledBack removes from the checkpoint the rollbacks that need not be
-// tried again. After the last of them the releases are to be made again.
+// noteRolledBack removes the rollbacks from the checkpoint that need not be attempted
+// again. Without any left, a later call releases to the apps again.
 func (ro *rollout) noteRolledBack(back []*target) {
 	ro.log.note(func(c *Checkpoint) {
 		left := map[string]string{}
@@ -163,17 +162,16 @@ func isPermanent(err error) bool {
 	return false
 }
 
-// rollBackOne returns the release that took the app back, or nil if it still
-// runs what it ran before.
+// rollBackOne rolls an app back and returns the release that did, or nil if the app
+// does not run the release of this rollout.
 func (ro *rollout) rollBackOne(ctx context.Context, t *target) (*Release, error) {
 	if err := ro.pace.wait(ctx); err != nil {
 		return nil, err
 	}
-	if err := ro.settleRelease(ctx, t); err != nil || t.out.Release == nil || t.out.Release.Status != StatusSucceeded {
+	if err := ro.settleRelease(ctx, t); err != nil {
 		return nil, err
 	}
-	if id := ro.undoing[t.out.App]; id != "" && id != t.out.Release.ID {
-		// A later call has released again: the rollback is over.
+	if !ro.isToUndo(t) {
 		return nil, nil
 	}
 	version := t.out.Release.Version
@@ -182,34 +180,50 @@ func (ro *rollout) rollBackOne(ctx context.Context, t *target) (*Release, error)
 	case err != nil:
 		return nil, err
 	case before == nil:
-		return nil, fmt.Errorf("herokubuild: release before v%d of %s: %w", version, t.out.App, ErrNotFound)
+		return nil, fmt.Errorf("release before v%d of %s: %w", version, t.out.App, ErrNotFound)
 	case codeOf(before) == "" || before.Status == StatusExpired:
-		// The app ran nothing before, or what is not there any more.
+		// The app ran nothing before, or its slug or image has been deleted.
 		return nil, &RollbackError{App: t.out.App, Release: before}
 	}
 	description := fmt.Sprintf("%s%d", rollbackText, before.Version)
-	find := func(ctx context.Context) (*Release, error) {
-		return findRelease(ctx, ro.client, t.app, version, func(r *Release) bool { return r.Description == description })
-	}
 	if since != nil {
-		if since.Description == description {
-			return ro.awaitRollback(ctx, t, since)
-		}
-		// Config vars that were set after a rollback do not undo it.
-		s, err := ro.standing(ctx, t)
-		if err != nil {
-			return nil, err
-		}
-		if s.rolledBack && s.by.Description == description {
-			return s.by, nil
-		}
-		return nil, fmt.Errorf("herokubuild: not rolling back %s: v%d was %w by v%d", t.out.App, version, ErrSuperseded, since.Version)
+		return ro.existingRollback(ctx, t, since, description)
 	}
-	r, err := ro.sendRollback(ctx, t, before.ID, find)
+	r, err := ro.sendRollback(ctx, t, before.ID, func(ctx context.Context) (*Release, error) {
+		return findRelease(ctx, ro.client, t.app, version, func(r *Release) bool { return r.Description == description })
+	})
 	if err != nil {
 		return nil, err
 	}
 	return ro.awaitRollback(ctx, t, r)
+}
+
+// isToUndo reports whether the app's release succeeded, and is the one that an
+// interrupted rollback was undoing. A later call may have released again.
+func (ro *rollout) isToUndo(t *target) bool {
+	r := t.out.Release
+	if r == nil || r.Status != StatusSucceeded {
+		return false
+	}
+	undone := ro.undoing[t.out.App]
+	return undone == "" || undone == r.ID
+}
+
+// existingRollback returns the rollback with this description among the releases
+// since that of the rollout. Any other release is left alone.
+func (ro *rollout) existingRollback(ctx context.Context, t *target, since *Release, description string) (*Release, error) {
+	if since.Description == description {
+		return ro.awaitRollback(ctx, t, since)
+	}
+	// Config vars that were set after a rollback do not undo it.
+	s, err := ro.standing(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	if s.rolledBack && s.by.Description == description {
+		return s.by, nil
+	}
+	return nil, fmt.Errorf("not rolling back %s: v%d was %w by v%d", t.out.App, t.out.Release.Version, ErrSuperseded, since.Version)
 }
 
 // around returns the release that an app ran before a version, and the newest
@@ -228,8 +242,7 @@ func (ro *rollout) around(ctx context.Context, t *target, version int) (before, 
 	return nil, since, nil
 }
 
-// sendRollback makes the release that takes an app back, unless an earlier call
-// has.
+// sendRollback creates the release that rolls an app back, unless an earlier call did.
 func (ro *rollout) sendRollback(ctx context.Context, t *target, id string, find func(context.Context) (*Release, error)) (*Release, error) {
 	if err := ro.awaitSettled(ctx); err != nil {
 		return nil, err
@@ -242,8 +255,8 @@ func (ro *rollout) sendRollback(ctx context.Context, t *target, id string, find 
 	return once(ctx, ro.client, func() (*Release, error) { return ro.client.Releases.rollBackTo(ctx, t.app, id) }, find)
 }
 
-// settleRelease finds out the state of the release of an app that is to be
-// rolled back: an ended context may have left it pending, or unknown.
+// settleRelease determines the state of the release of an app that is to be rolled
+// back: after the end of a context it may be pending, or unknown.
 func (ro *rollout) settleRelease(ctx context.Context, t *target) error {
 	if t.out.Release == nil {
 		if err := ro.findUnknown(ctx, t); err != nil || t.out.Release == nil {
@@ -274,7 +287,7 @@ func (ro *rollout) findUnknown(ctx context.Context, t *target) error {
 		return s.release, nil
 	})
 	if err == nil && r == nil && lost {
-		err = fmt.Errorf("herokubuild: unknown whether %s was released: %w", t.out.App, ErrMaybeApplied)
+		err = fmt.Errorf("unknown whether %s was released: %w", t.out.App, ErrMaybeApplied)
 	}
 	ro.adopt(t, r)
 	return err
@@ -290,7 +303,7 @@ func (ro *rollout) awaitRollback(ctx context.Context, t *target, r *Release) (*R
 	return back.out.Release, err
 }
 
-// rolledBack is the outcome of an app that is back at what it ran before.
+// rolledBack is the outcome of an app that was rolled back.
 func (ro *rollout) rolledBack(t *target) error {
 	return fmt.Errorf("%s: %w", t.out.App, ErrRolledBack)
 }
@@ -299,7 +312,7 @@ func (ro *rollout) rolledBack(t *target) error {
 type earlierError struct {
 	app string
 	CheckpointFailure
-	// rolledBack says that the app was rolled back since.
+	// rolledBack is set if the app was rolled back since.
 	rolledBack bool
 }
 

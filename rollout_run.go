@@ -54,7 +54,7 @@ func (ro *rollout) run(ctx context.Context) *RolloutError {
 	}
 	ro.releaseAll(ctx)
 	if ro.resumed {
-		ro.fillIn(ctx)
+		ro.observeOthers(ctx)
 	}
 	failure := ro.failure()
 	if failure != nil && !detached(ctx) {
@@ -73,7 +73,7 @@ func (ro *rollout) failure() *RolloutError {
 
 func (ro *rollout) releaseAll(ctx context.Context) {
 	if ro.resumed && ro.log.saved().MayRollBack {
-		// A rollback of the call before may still be under way.
+		// A rollback of the earlier call may still be in progress.
 		if err := ro.awaitSettled(ctx); err != nil {
 			return
 		}
@@ -102,7 +102,7 @@ func (ro *rollout) wave(ctx context.Context, targets []target) {
 	})
 }
 
-// releaseTo takes one app to its outcome.
+// releaseTo releases to one app, waits for the release and verifies it.
 func (ro *rollout) releaseTo(ctx context.Context, t *target) error {
 	if ctx.Err() != nil {
 		return ro.notAttempted(ctx, t)
@@ -121,11 +121,11 @@ func (ro *rollout) releaseTo(ctx context.Context, t *target) error {
 	return err
 }
 
-// awaitCurrent waits until the app runs its release. Somebody may have released
-// to it while the release phase ran.
+// awaitCurrent waits until the app runs its release. Somebody may have released to it
+// while the release phase ran.
 func (ro *rollout) awaitCurrent(ctx context.Context, t *target) error {
-	waits := t.out.Release.Status == StatusPending
-	if err := ro.await(ctx, t); err != nil || t.out.Release.Current || !waits {
+	pending := t.out.Release.Status == StatusPending
+	if err := ro.await(ctx, t); err != nil || t.out.Release.Current || !pending {
 		return err
 	}
 	s, err := ro.standing(ctx, t)
@@ -149,7 +149,7 @@ func (ro *rollout) notAttempted(ctx context.Context, t *target) error {
 	return fmt.Errorf("%s: %w: %w", t.out.App, ErrNotAttempted, contextError(ctx))
 }
 
-// adopt makes a release the app's, in the outcome and the checkpoint, and
+// adopt records a release as the app's, in the outcome and the checkpoint, and
 // addresses the app by its id from then on.
 func (ro *rollout) adopt(t *target, r *Release) {
 	if r == nil {
@@ -177,34 +177,38 @@ func (ro *rollout) verify(ctx context.Context, t *target) error {
 	return fmt.Errorf("%s: %w: %w", t.out.App, ErrVerifyFailed, err)
 }
 
-// createRelease returns the app's release of this rollout: that of an earlier
-// call, if the app runs it or is about to, or a new one.
+// createRelease returns the app's release of this rollout: that of an earlier call,
+// if the app runs it or is about to, or a new one.
 func (ro *rollout) createRelease(ctx context.Context, t *target) (*Release, error) {
-	after := 0
-	if ro.resumed {
-		s, err := ro.earlier(ctx, t)
-		switch {
-		case err != nil:
-			return nil, err
-		case s.needsRelease():
-			after = s.version()
-		case s.by != nil:
-			return s.release, s.superseded(t.out.App)
-		default:
-			return s.release, nil
-		}
+	if !ro.resumed {
+		return ro.createAfter(ctx, t, 0)
 	}
+	s, err := ro.earlier(ctx, t)
+	switch {
+	case err != nil:
+		return nil, err
+	case s.needsRelease():
+		return ro.createAfter(ctx, t, s.version())
+	case s.by != nil:
+		return s.release, s.superseded(t.out.App)
+	}
+	return s.release, nil
+}
+
+// createAfter creates a release of an app whose earlier releases of this rollout end
+// with a version, 0 if there are none.
+func (ro *rollout) createAfter(ctx context.Context, t *target, version int) (*Release, error) {
 	send := func() (*Release, error) {
 		if err := ro.pace.wait(ctx); err != nil {
 			return nil, err
 		}
 		return ro.client.Releases.Create(ctx, t.app, ro.release)
 	}
-	return once(ctx, ro.client, send, func(ctx context.Context) (*Release, error) { return ro.find(ctx, t, after) })
+	return once(ctx, ro.client, send, func(ctx context.Context) (*Release, error) { return ro.find(ctx, t, version) })
 }
 
-// earlier returns how the release of an earlier call stands. That there is none
-// is only certain when the requests of that call have had their effect.
+// earlier returns the standing of the release of an earlier call. That there is no
+// release is certain only when the requests of that call have had their effect.
 func (ro *rollout) earlier(ctx context.Context, t *target) (*standing, error) {
 	var last *standing
 	s, err := settle(ctx, time.Until(ro.settledAt), func(ctx context.Context) (*standing, error) {
@@ -239,8 +243,7 @@ func (ro *rollout) standing(ctx context.Context, t *target) (*standing, error) {
 	}
 }
 
-// find returns the newest release of this rollout with a version above after,
-// or nil.
+// find returns the newest release of this rollout with a version above after, or nil.
 func (ro *rollout) find(ctx context.Context, t *target, after int) (*Release, error) {
 	if err := ro.pace.wait(ctx); err != nil {
 		return nil, err
@@ -248,15 +251,15 @@ func (ro *rollout) find(ctx context.Context, t *target, after int) (*Release, er
 	return findRelease(ctx, ro.client, t.app, after, ro.isOurs)
 }
 
-// findRelease returns the newest release with a version above after that ours
-// is true for, or nil.
-func findRelease(ctx context.Context, c *Client, app string, after int, ours func(*Release) bool) (*Release, error) {
+// findRelease returns the newest release with a version above after for which matches
+// returns true, or nil.
+func findRelease(ctx context.Context, c *Client, app string, after int, matches func(*Release) bool) (*Release, error) {
 	page, err := c.Releases.ListPage(ctx, app, newest("version"))
 	if err != nil {
 		return nil, err
 	}
 	for _, r := range page.Items {
-		if r.Version > after && ours(r) {
+		if r.Version > after && matches(r) {
 			return r, nil
 		}
 	}
@@ -270,8 +273,8 @@ func (ro *rollout) awaitSettled(ctx context.Context) error {
 	return nil
 }
 
-// fillIn sets the outcomes of the apps that a resumed rollout has not come to.
-func (ro *rollout) fillIn(ctx context.Context) {
+// observeOthers sets the outcomes of the apps that a resumed rollout did not reach.
+func (ro *rollout) observeOthers(ctx context.Context) {
 	parallel(len(ro.targets), ro.policy.Concurrency, func(i int) {
 		if t := &ro.targets[i]; t.out.Err == ErrNotAttempted { //nolint:errorlint // Only the initial value, not what wraps it.
 			ro.observe(ctx, t)
@@ -279,7 +282,7 @@ func (ro *rollout) fillIn(ctx context.Context) {
 	})
 }
 
-// observe sets the outcome of an app to what is true of it now.
+// observe sets the outcome of an app to its state on the platform.
 func (ro *rollout) observe(ctx context.Context, t *target) {
 	if ctx.Err() != nil {
 		t.out.Err = ro.notAttempted(ctx, t)
@@ -306,18 +309,18 @@ func (ro *rollout) observe(ctx context.Context, t *target) {
 	}
 }
 
-// awaitOwn waits for the release that the platform made of a build, or that has
-// taken its place in a resumed deploy.
+// awaitOwn waits for the release that the platform created for a build, or that has
+// replaced it in a resumed deploy.
 func (ro *rollout) awaitOwn(ctx context.Context, t target, r *Release) error {
 	ro.pace = newPacer(ro.client, reserveFor(1, 1))
 	began := time.Now()
 	t.out.Release = r
-	t.out.Err = ro.reachOwn(ctx, &t)
+	t.out.Err = ro.ownOutcome(ctx, &t)
 	t.out.Duration = time.Since(began)
 	return t.out.Err
 }
 
-func (ro *rollout) reachOwn(ctx context.Context, t *target) error {
+func (ro *rollout) ownOutcome(ctx context.Context, t *target) error {
 	r, saved := t.out.Release, ro.log.saved()
 	if saved.ReleaseIDs[t.out.App] == "" {
 		ro.log.noteRelease(t.out.App, "", r)
