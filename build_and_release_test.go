@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -439,17 +440,41 @@ func TestBuildAndReleaseLeavesTheBuildWhenAsked(t *testing.T) {
 	assert.Zero(t, countRequests(p, "DELETE"))
 }
 
-func TestBuildAndReleaseTimeout(t *testing.T) {
+func TestBuildAndReleaseCancelsTheBuildAtTheTimeout(t *testing.T) {
 	t.Parallel()
-	p, client := startPlatform(t, platform.Options{Builder: blocking(make(chan struct{}))})
-	_, err := client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
-		BuildApp: "example-app", Dir: sourceDir(t, map[string]string{"a": "b"}), Timeout: 300 * time.Millisecond,
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t)
+		build := func(status string) string {
+			return `{"id":"` + buildID + `","app":{"id":"` + appID + `"},"status":"` + status + `","output_stream_url":"https://build-output.example.com/streams/1"}`
+		}
+		a.on("GET", apiURL+"/apps/"+appName, replyFile(t, 200, "app.json"))
+		a.on("GET", appBuildsURL, reply(200, "[]"))
+		a.on("POST", appBuildsURL, reply(201, build("pending")))
+		a.on("GET", appBuildsURL+"/"+buildID, reply(200, build("pending")))
+		a.on("DELETE", appBuildsURL+"/"+buildID, reply(200, build("failed")))
+		a.mock.RegisterNoResponder(hang)
+		started := time.Now()
+		result, err := a.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
+			BuildApp: appName, SourceURL: sourceURL, Timeout: 40 * time.Minute,
+		})
+		require.ErrorIs(t, err, herokubuild.ErrWaitTimeout)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, 40*time.Minute, time.Since(started))
+		var failed *herokubuild.DeployError
+		require.ErrorAs(t, err, &failed)
+		assert.Equal(t, herokubuild.PhaseBuild, failed.Phase)
+		assert.True(t, failed.Canceled)
+		require.NoError(t, failed.CancelErr)
+		assert.Equal(t, buildID, result.Build.ID)
+		assert.Equal(t, herokubuild.StatusFailed, result.Build.Status)
+		assert.Equal(t, 40*time.Minute, result.Durations.Build.Round(time.Second))
+		calls := map[string]int{}
+		for _, r := range a.seen() {
+			calls[r.Method]++
+		}
+		assert.Equal(t, 1, calls["POST"])
+		assert.Equal(t, 1, calls["DELETE"])
 	})
-	require.ErrorIs(t, err, herokubuild.ErrWaitTimeout)
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-	for _, b := range p.Builds("example-app") {
-		assert.Equal(t, "failed", b.Status)
-	}
 }
 
 type failingWriter struct{ err error }
