@@ -23,9 +23,9 @@ const (
 	waiting     = "… waiting"
 )
 
-// live reports on a terminal. Below the printed lines is an area that is updated in
-// place: a status line, a progress bar for the upload, or a line for each app. Each
-// phase has its own area.
+// live reports on a terminal. Below the printed lines is an area that is
+// updated in place: a status line, a progress bar for the upload, or a line for
+// each app. Each phase has its own area.
 type live struct {
 	// out is nil if the build's output goes to the same terminal. It is then
 	// printed above the area.
@@ -92,7 +92,8 @@ func (l *live) line(text func() string) *mpb.Bar {
 		mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return "    " + text() })))
 }
 
-// close ends the area. Lines of apps and bars stay, and the status line is removed.
+// close ends the area. Lines of apps and bars stay, and the status line is
+// removed.
 func (l *live) close() {
 	if l.p == nil {
 		return
@@ -203,7 +204,8 @@ func uploaded(start time.Time) func(decor.Statistics) string {
 
 func (l *live) releasing(apps []string) {
 	if len(apps) > maxAppLines {
-		// The lines might not fit on the screen. Print a line when an app is done.
+		// The lines might not fit on the screen. Print a line when an app is
+		// done.
 		l.bar = l.line(l.progress.status)
 		return
 	}

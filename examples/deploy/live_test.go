@@ -28,8 +28,8 @@ func (s *screen) String() string {
 	return s.text.String()
 }
 
-// TestLiveUploadRetry expects the bar of a retried upload to restart even if it was
-// full.
+// TestLiveUploadRetry expects the bar of a retried upload to restart even if it
+// was full.
 func TestLiveUploadRetry(t *testing.T) {
 	var s screen
 	l := newLive(&s, &s, newProgress())

@@ -1,14 +1,14 @@
-// Command deploy builds a source directory and releases it to one or more apps, on
-// Heroku or on an embedded emulator that needs no account.
+// Command deploy builds a source directory and releases it to one or more apps,
+// on Heroku or on an embedded emulator that needs no account.
 //
-//		go run ./examples/deploy                  # deploy the sample app to the emulator
-//		go run ./examples/deploy -local DIR       # deploy DIR to the emulator
-//		go run ./examples/deploy -app my-app DIR  # deploy DIR to Heroku
-//		go run ./examples/deploy -dry-run DIR     # only list the files to be packed
-//	 Only the build's output is written to standard output, byte for byte.
+//	go run ./examples/deploy                  # deploy the sample app to the emulator
+//	go run ./examples/deploy -local DIR       # deploy DIR to the emulator
+//	go run ./examples/deploy -app my-app DIR  # deploy DIR to Heroku
+//	go run ./examples/deploy -dry-run DIR     # only list the files to be packed
 //
-// Progress is reported on standard error: on a terminal with a status line at
-// the bottom, otherwise in plain lines, at least one a minute.
+// Only the build's output is written to standard output, byte for byte. Progress
+// is reported on standard error: on a terminal with a status line at the bottom,
+// otherwise in plain lines, at least one a minute.
 //
 // In a GitHub workflow (if GITHUB_ACTIONS is "true" and standard output is not
 // a file) everything except the debug log is written to standard output, with a

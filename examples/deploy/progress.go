@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	// quietAfter is how long a build has no output before the status mentions it. A
-	// build is alive for aliveFor after a heartbeat.
+	// quietAfter is how long a build has no output before the status mentions
+	// it. A build is alive for aliveFor after a heartbeat.
 	quietAfter = 10 * time.Second
 	aliveFor   = 30 * time.Second
-	// maxLine and maxStep limit the length of a line and of the name of a step, and
-	// maxSteps the number of steps.
+	// maxLine and maxStep limit the length of a line and of the name of a step,
+	// and maxSteps the number of steps.
 	maxLine  = 200
 	maxStep  = 60
 	maxSteps = 3
@@ -113,8 +113,8 @@ func shorten(name string) string {
 // text returns the current line without control characters.
 func (p *progress) text() string { return line(strings.TrimRight(string(p.line), "\r")) }
 
-// end ends the current step. Only the longest steps are kept, since their number is
-// unlimited.
+// end ends the current step. Only the longest steps are kept, since their
+// number is unlimited.
 func (p *progress) end() []step {
 	if p.current.name == "" {
 		return nil

@@ -35,10 +35,11 @@ type reporter interface {
 	releasing(apps []string)
 	app(name, text string, status herokubuild.Status)
 	appLine(name, line string)
-	// quiet reports that an app's release phase is alive but has had no output for
-	// some time.
+	// quiet reports that an app's release phase is alive but has had no output
+	// for some time.
 	quiet(app string, quiet time.Duration)
-	// outputShown reports whether the build's output was shown on the same screen.
+	// outputShown reports whether the build's output was shown on the same
+	// screen.
 	outputShown() bool
 	// quote prints the end of an output.
 	quote(title, text string)
