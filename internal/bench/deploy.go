@@ -15,8 +15,8 @@ import (
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
-// deployMemory returns the peak memory of a process that deploys a tree of 1 GiB to
-// an emulator in this process.
+// deployMemory returns the peak memory of a process that deploys a tree of 1
+// GiB to an emulator in this process.
 func deployMemory(ctx context.Context) (measured string, err error) {
 	dir, err := os.MkdirTemp("", "bench-tree-")
 	if err != nil {

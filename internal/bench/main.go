@@ -1,6 +1,6 @@
 // Bench runs the benchmarks of the library and prints the table in
-// docs/performance.md. Each figure is the cost of this package divided by the cost
-// of the same work without it, measured in the same run.
+// docs/performance.md. Each figure is the cost of this package divided by the
+// cost of the same work without it, measured in the same run.
 //
 //	go run ./internal/bench
 package main
@@ -177,8 +177,8 @@ func (m measurements) median(name, unit string) float64 {
 	return values[len(values)/2]
 }
 
-// importCost compares the size of a minimal program that uses the library with one
-// that uses net/http.
+// importCost compares the size of a minimal program that uses the library with
+// one that uses net/http.
 func importCost(ctx context.Context) (string, error) {
 	root, err := command(ctx, "", "go", "list", "-m", "-f", "{{.Dir}}", "github.com/herokubuild/herokubuild")
 	if err != nil {

@@ -1,4 +1,5 @@
-// Package clean sanitizes text from outside for a terminal, an error or a log line.
+// Package clean sanitizes text from outside for a terminal, an error or a log
+// line.
 package clean
 
 import (
@@ -8,10 +9,11 @@ import (
 	"unicode"
 )
 
-// Line returns text as a single line. It replaces line breaks and tabs with spaces,
-// and other invisible characters and invalid UTF-8 with U+FFFD. These are control
-// characters (C0, including ESC and BEL, DEL and C1), marks that change the writing
-// direction, line and paragraph separators, and zero-width characters.
+// Line returns text as a single line. It replaces line breaks and tabs with
+// spaces, and other invisible characters and invalid UTF-8 with U+FFFD. These
+// are control characters (C0, including ESC and BEL, DEL and C1), marks that
+// change the writing direction, line and paragraph separators, and zero-width
+// characters.
 func Line(text string) string { return clean(text, false) }
 
 // Lines is like Line, but keeps line breaks ("\n", "\r\n") and tabs.
@@ -20,12 +22,13 @@ func Lines(text string) string { return clean(text, true) }
 // colorRE matches control sequences for colors and the cursor.
 var colorRE = regexp.MustCompile(`(?:\x1b\[|\x{9b})[0-?]*[ -/]*[@-~]`)
 
-// Uncolored removes control sequences for colors and the cursor. [Line] and [Lines]
-// would only replace their first character and keep the rest.
+// Uncolored removes control sequences for colors and the cursor. [Line] and
+// [Lines] would only replace their first character and keep the rest.
 func Uncolored(text string) string { return colorRE.ReplaceAllString(text, "") }
 
-// Writer returns a writer that writes to w what [Uncolored] and [Lines] return for
-// each Write. A Write must not end within a character; those of package fmt do not.
+// Writer returns a writer that writes to w what [Uncolored] and [Lines] return
+// for each Write. A Write must not end within a character; those of package fmt
+// do not.
 func Writer(w io.Writer) io.Writer { return writer{w} }
 
 type writer struct{ w io.Writer }

@@ -152,8 +152,8 @@ func (r *rig) sources(t *testing.T) {
 	require.NoError(t, r.Sources.Put(t.Context(), source, r.archive, nil))
 }
 
-// builds creates builds that are pending, canceled, failed and succeeded, from the
-// full request and from the smallest one.
+// builds creates builds that are pending, canceled, failed and succeeded, from
+// the full request and from the smallest one.
 func (r *rig) builds(t *testing.T) {
 	ctx := t.Context()
 	blob := r.upload(t)

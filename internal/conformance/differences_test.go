@@ -32,9 +32,9 @@ func (d *differences) requireUsed(t *testing.T) {
 	}
 }
 
-// fieldDifferences returns the differences between types and schema. The name of a
-// difference is the path of a property without a field, or of a field without a
-// property.
+// fieldDifferences returns the differences between types and schema. The name
+// of a difference is the path of a property without a field, or of a field
+// without a property.
 func fieldDifferences() *differences {
 	const (
 		notDeploys = "a property of the app that does not affect builds and releases"

@@ -3,8 +3,8 @@
 //
 //	curl https://api.heroku.com/schema -H "Accept: application/vnd.heroku+json; version=3"
 //
-// It only contains tests. The environment variable HEROKU_API_SCHEMA is the path of
-// the schema; without it the tests are skipped.
+// It only contains tests. The environment variable HEROKU_API_SCHEMA is the
+// path of the schema; without it the tests are skipped.
 //
 // The tests check that
 //

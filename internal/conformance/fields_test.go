@@ -16,7 +16,8 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// responseTypes returns the types into which responses are decoded, by definition.
+// responseTypes returns the types into which responses are decoded, by
+// definition.
 func responseTypes() map[string]any {
 	return map[string]any{
 		"#/definitions/app":     herokubuild.App{},
@@ -27,8 +28,8 @@ func responseTypes() map[string]any {
 	}
 }
 
-// requestTypes returns the types from which requests are encoded, by endpoint. That
-// of Rollback is not exported; only its calls are checked.
+// requestTypes returns the types from which requests are encoded, by endpoint.
+// That of Rollback is not exported; only its calls are checked.
 func requestTypes() map[string]any {
 	return map[string]any{
 		"build Create":   herokubuild.BuildCreateOptions{},
@@ -202,7 +203,8 @@ func TestSchemaExamplesRoundTrip(t *testing.T) {
 	}
 }
 
-// redacted returns a value without the queries of its URLs, which are not encoded.
+// redacted returns a value without the queries of its URLs, which are not
+// encoded.
 func redacted(v any) any {
 	switch v := v.(type) {
 	case object:

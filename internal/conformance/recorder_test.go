@@ -138,8 +138,8 @@ func (c *callCheck) checkRequest(t *testing.T, name string, l *link, call call) 
 	checkValid(t, validate(c.schema.requests, l.schema, decode(t, call.body)), "request of "+name, string(call.body))
 }
 
-// checkIdentity validates a segment of a path. A number may be valid as a string or
-// as a number.
+// checkIdentity validates a segment of a path. A number may be valid as a
+// string or as a number.
 func (c *callCheck) checkIdentity(pointer, segment string) error {
 	err := validate(c.schema.requests, pointer, segment)
 	if err == nil || strings.Trim(segment, "0123456789") != "" {
@@ -174,8 +174,8 @@ func (c *callCheck) checkResponse(t *testing.T, name string, l *link, call call)
 	}
 }
 
-// checkValid reports a validation error without ending the test, since later calls
-// are independent.
+// checkValid reports a validation error without ending the test, since later
+// calls are independent.
 func checkValid(t *testing.T, err error, what, value string) {
 	t.Helper()
 	if err != nil {

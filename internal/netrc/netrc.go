@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// Files returns the possible paths of the netrc file in the order in which they are
-// tried. There are none without a home directory. The env function returns an
-// environment variable.
+// Files returns the possible paths of the netrc file in the order in which they
+// are tried. There are none without a home directory. The env function returns
+// an environment variable.
 func Files(windows bool, env func(name string) string) []string {
 	if file := env("NETRC"); file != "" {
 		return []string{file}
@@ -168,7 +168,8 @@ func (p *parser) begin(s state) {
 	*p = parser{host: p.host, state: s}
 }
 
-// field parses a token of a matching entry, where "macdef" has no special meaning.
+// field parses a token of a matching entry, where "macdef" has no special
+// meaning.
 func (p *parser) field(token string) {
 	keyword := p.keyword
 	p.keyword = ""

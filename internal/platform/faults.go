@@ -116,9 +116,9 @@ type FaultFunc func(FaultPoint) Fault
 // are injected.
 func (p *Platform) SetFaults(f FaultFunc) { p.faults.fn.Store(&f) }
 
-// FaultsInjected returns how often each kind of fault was injected, by the name of
-// its field in [Fault]. Faults without effect, such as a cut beyond the end of a
-// response, are not counted.
+// FaultsInjected returns how often each kind of fault was injected, by the name
+// of its field in [Fault]. Faults without effect, such as a cut beyond the end
+// of a response, are not counted.
 func (p *Platform) FaultsInjected() map[string]int {
 	p.faults.mu.Lock()
 	defer p.faults.mu.Unlock()
@@ -354,7 +354,8 @@ func (f *faultWriter) cut(b []byte, n int64) {
 		if f.chunked() {
 			text = fmt.Appendf(text, "%x\r\n", max(int64(len(b)), n+1))
 		}
-		// The server writes only whole chunks, so write to the connection directly.
+		// The server writes only whole chunks, so write to the connection
+		// directly.
 		_, _ = f.conn().Write(append(text, b[:n]...))
 	}
 	panic(http.ErrAbortHandler)
@@ -444,10 +445,10 @@ func (f *faultWriter) Write(b []byte) (int, error) {
 	return n, errors.Join(err, end)
 }
 
-// breaksAt reports whether a response is to break off at byte at, which is among
-// the next size bytes or directly after them. In the latter case only a chunked
-// response breaks off: a client with a complete response would not notice the cut,
-// and a stall would block its next request.
+// breaksAt reports whether a response is to break off at byte at, which is
+// among the next size bytes or directly after them. In the latter case only a
+// chunked response breaks off: a client with a complete response would not
+// notice the cut, and a stall would block its next request.
 func (f *faultWriter) breaksAt(at, size int64) bool {
 	return at > 0 && (f.sent+size > at || f.sent+size == at && f.chunked())
 }
@@ -508,8 +509,8 @@ func RandomFaults(seed uint64, rate float64, maxPerRequest int) FaultFunc {
 // faultDice chooses faults at random.
 type faultDice struct{ *rand.Rand }
 
-// bytes returns a number from 1 to 2^bits. Small numbers are the most likely, since
-// most bodies are small.
+// bytes returns a number from 1 to 2^bits. Small numbers are the most likely,
+// since most bodies are small.
 func (d faultDice) bytes(bits int) int64 { return 1 + d.Int64N(1<<d.IntN(bits+1)) }
 
 func (d faultDice) status(of ...int) int { return of[d.IntN(len(of))] }

@@ -366,8 +366,8 @@ func TestFaultsWithoutEffectKeepConnection(t *testing.T) {
 	assert.Empty(t, r.FaultsInjected())
 }
 
-// TestFaultCutIsInsideChunk expects the last chunk to announce more bytes than are
-// sent, even at the end of the output.
+// TestFaultCutIsInsideChunk expects the last chunk to announce more bytes than
+// are sent, even at the end of the output.
 func TestFaultCutIsInsideChunk(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{Builder: quick})
@@ -442,8 +442,8 @@ func TestFaultsAndHeartbeats(t *testing.T) {
 	close(lines)
 }
 
-// TestFaultStallEndsOnDisconnect half-closes the connection, so that the client can
-// detect the end of the handler.
+// TestFaultStallEndsOnDisconnect half-closes the connection, so that the client
+// can detect the end of the handler.
 func TestFaultStallEndsOnDisconnect(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{Builder: quick})
@@ -672,7 +672,8 @@ func TestFaultsOfStreams(t *testing.T) {
 	}
 }
 
-// TestStreamFaultsMatchRealResponses compares injected responses with genuine ones.
+// TestStreamFaultsMatchRealResponses compares injected responses with genuine
+// ones.
 func TestStreamFaultsMatchRealResponses(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{Builder: quick})

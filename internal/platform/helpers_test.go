@@ -200,7 +200,8 @@ func needUnix(t *testing.T) {
 	}
 }
 
-// inline returns the archive of an app that is compiled by the given shell script.
+// inline returns the archive of an app that is compiled by the given shell
+// script.
 func inline(t *testing.T, script string, more ...entry) []byte {
 	t.Helper()
 	needUnix(t)

@@ -90,8 +90,8 @@ func command(name string, args []string) (string, []string, error) {
 	return shell, args, err
 }
 
-// findShell finds sh in PATH or in Git for Windows, which adds git to PATH but not
-// its shell.
+// findShell finds sh in PATH or in Git for Windows, which adds git to PATH but
+// not its shell.
 func findShell() (string, error) {
 	shell, err := exec.LookPath("sh")
 	if err == nil {

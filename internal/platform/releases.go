@@ -141,8 +141,9 @@ func (p *Platform) Expire(app string, version int) error {
 	return nil
 }
 
-// eligibleForRollback reports whether a release can be rolled back to. The current
-// release is eligible too: clients roll back to the second eligible one.
+// eligibleForRollback reports whether a release can be rolled back to. The
+// current release is eligible too: clients roll back to the second eligible
+// one.
 func (r *release) eligibleForRollback() bool {
 	return r.status == statusSucceeded && r.slug != nil
 }
@@ -176,8 +177,8 @@ func (p *Platform) viewRelease(a *app, r *release) releaseView {
 	return v
 }
 
-// addRelease creates the next release of an app and starts its release command, if
-// there is one. The caller must hold mu.
+// addRelease creates the next release of an app and starts its release command,
+// if there is one. The caller must hold mu.
 func (p *Platform) addRelease(a *app, s *slug, description string, user userView) *release {
 	now := time.Now()
 	r := &release{

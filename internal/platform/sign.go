@@ -62,8 +62,8 @@ func (s *signer) blobURL(base, method, path string, ttl time.Duration) string {
 
 const amzTime = "20060102T150405Z"
 
-// streamSignature signs the path and the query without the signature, as version 4
-// does.
+// streamSignature signs the path and the query without the signature, as
+// version 4 does.
 func (s *signer) streamSignature(path string, query url.Values) string {
 	rest := maps.Clone(query)
 	rest.Del("X-Amz-Signature")

@@ -17,7 +17,8 @@ func (p *Platform) createSource(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, r, http.StatusCreated, v)
 }
 
-// createAppSource serves the older endpoint. Its sources belong to the account too.
+// createAppSource serves the older endpoint. Its sources belong to the account
+// too.
 func (p *Platform) createAppSource(w http.ResponseWriter, r *http.Request) error {
 	if _, err := withApp(p, r, func(*app) (any, error) { return nil, nil }); err != nil {
 		return err

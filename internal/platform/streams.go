@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// stream is the output of a build or release command. It is written once and can be
-// read by any number of clients from any offset.
+// stream is the output of a build or release command. It is written once and
+// can be read by any number of clients from any offset.
 type stream struct {
 	file    string
 	visible time.Time // until then, the stream host responds with 404

@@ -88,8 +88,8 @@ type unpacker struct {
 
 var errTooMany = errors.New("too many files and directories")
 
-// mkdir creates a directory and its parents. The parents count as entries, since a
-// single name can imply thousands of them.
+// mkdir creates a directory and its parents. The parents count as entries,
+// since a single name can imply thousands of them.
 func (u *unpacker) mkdir(name string) error {
 	if u.dirs[name] {
 		return nil
@@ -134,8 +134,8 @@ func (u *unpacker) entry(r io.Reader, hdr *tar.Header) error {
 	if err := u.mkdir(filepath.Dir(name)); err != nil {
 		return err
 	}
-	// An entry replaces an earlier one of the same name, which must not be written
-	// through if it is a link.
+	// An entry replaces an earlier one of the same name, which must not be
+	// written through if it is a link.
 	if old, err := root.Lstat(name); err == nil && !old.IsDir() {
 		if err := root.Remove(name); err != nil {
 			return err
