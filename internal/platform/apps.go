@@ -13,7 +13,7 @@ import (
 
 const defaultStack = "heroku-24"
 
-// app and everything below it is guarded by Platform.mu.
+// app is guarded by Platform.mu, including its builds and releases.
 type app struct {
 	id, name         string
 	generation       namedRef

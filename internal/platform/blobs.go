@@ -77,7 +77,7 @@ func (b *blobStore) put(key string, fill func(io.Writer) error) (object, error) 
 	b.objects[key] = o
 	b.mu.Unlock()
 	if replaced {
-		_ = os.Remove(old.file) // where it is still being read, Close removes it
+		_ = os.Remove(old.file) // if it is still open, Close removes it
 	}
 	return o, nil
 }
@@ -88,7 +88,7 @@ func (b *blobStore) remove(key string) {
 	defer b.mu.Unlock()
 	if o, ok := b.objects[key]; ok {
 		delete(b.objects, key)
-		_ = os.Remove(o.file) // where it is still being read, Close removes it
+		_ = os.Remove(o.file) // if it is still open, Close removes it
 	}
 }
 

@@ -75,7 +75,7 @@ type BuildInfo struct {
 	Status        string // pending, succeeded or failed
 	SourceURL     string
 	SourceVersion string
-	Checksum      string // of the source, as the client gave it
+	Checksum      string // of the source, from the request
 	SlugID        string // empty unless succeeded; the image's ID for a Fir app
 	ReleaseID     string // likewise
 	OutputBytes   int64  // printed so far
@@ -83,7 +83,7 @@ type BuildInfo struct {
 	UpdatedAt     time.Time
 }
 
-// Builds returns the builds of an app, by name or id, oldest first.
+// Builds returns the builds of an app, by name or ID, oldest first.
 func (p *Platform) Builds(app string) []BuildInfo {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -143,8 +143,8 @@ func TestBuildFailures(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{MaxSourceBytes: 1 << 20, MaxSourceFiles: 50})
 	good := entry{name: "bin/compile", body: "#!/bin/sh\n", mode: 0o755}
-	gone := httptest.NewServer(http.NotFoundHandler())
-	t.Cleanup(gone.Close)
+	missing := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(missing.Close)
 	deep := strings.Repeat("d/", 60) + "f"
 	for name, c := range map[string]struct {
 		archive []byte
@@ -183,12 +183,12 @@ func TestBuildFailures(t *testing.T) {
 	assert.Equal(t, "failed", build["status"])
 	assert.Contains(t, out, " !     Checksum mismatch: the source is SHA256:")
 
-	a := r.api("POST", "/apps/example-app/builds", `{"source_blob":{"url":"`+gone.URL+`/x?token=hidden"}}`)
+	a := r.api("POST", "/apps/example-app/builds", `{"source_blob":{"url":"`+missing.URL+`/x?token=hidden"}}`)
 	build, out = r.built(a.json(t)["id"].(string))
 	assert.Equal(t, "failed", build["status"])
 	assert.Contains(t, out, "Unable to fetch the source: the server responded with 404 Not Found")
-	gone.Close()
-	a = r.api("POST", "/apps/example-app/builds", `{"source_blob":{"url":"`+gone.URL+`/x?token=hidden"}}`)
+	missing.Close()
+	a = r.api("POST", "/apps/example-app/builds", `{"source_blob":{"url":"`+missing.URL+`/x?token=hidden"}}`)
 	_, out = r.built(a.json(t)["id"].(string))
 	assert.NotContains(t, out, "hidden")
 	assert.Len(t, r.Releases("example-app"), 2)
@@ -407,7 +407,7 @@ func TestCloseKillsBuild(t *testing.T) {
 	require.Error(t, err)
 	require.NoError(t, r.Close(), "second call")
 	r.http.CloseIdleConnections()
-	r.waitFor("goroutines end", func() bool { return runtime.NumGoroutine() <= before })
+	r.waitFor("goroutines to end", func() bool { return runtime.NumGoroutine() <= before })
 }
 
 func TestBuilderCallsGoexit(t *testing.T) {

@@ -553,7 +553,7 @@ func TestCloseEndsFaults(t *testing.T) {
 		assert.Empty(t, rest)
 	}
 	r.http.CloseIdleConnections()
-	r.waitFor("goroutines end", func() bool { return runtime.NumGoroutine() <= before })
+	r.waitFor("goroutines to end", func() bool { return runtime.NumGoroutine() <= before })
 }
 
 func TestFaultDelay(t *testing.T) {

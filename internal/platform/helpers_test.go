@@ -132,7 +132,7 @@ func (r *rig) waitFor(what string, ok func() bool) {
 	r.t.Helper()
 	for end := time.Now().Add(deadline); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
-			require.FailNow(r.t, "gave up waiting: "+what)
+			require.FailNow(r.t, "timed out waiting for "+what)
 		}
 	}
 }
@@ -152,7 +152,7 @@ func (r *rig) settled(path string) map[string]any {
 func (r *rig) built(id string) (build map[string]any, output string) {
 	r.t.Helper()
 	build = r.settled("/apps/example-app/builds/" + id)
-	r.waitFor("end of output", func() bool { // the status of a canceled build is final before its output ends
+	r.waitFor("the end of the output", func() bool { // the status of a canceled build is final before its output ends
 		a := r.send("GET", build["output_stream_url"].(string), nil)
 		output = string(a.body)
 		return a.status != 404

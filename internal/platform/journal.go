@@ -19,7 +19,7 @@ type Request struct {
 	Path             string      // without the query, which may hold a signature
 	Header           http.Header // with the value of Authorization replaced by "present"
 	ContentLength    int64       // -1 when unknown
-	TransferEncoding []string    // "chunked", if it was
+	TransferEncoding []string    // "chunked", or empty
 	Status           int         // 0 until the response begins
 	Time             time.Time   // of arrival
 	Fault            bool        // a fault was injected

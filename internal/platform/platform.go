@@ -419,14 +419,14 @@ func removeTree(dir string) error {
 	if os.RemoveAll(dir) == nil { //nolint:gosec // all callers pass directories of the platform
 		return nil
 	}
-	//nolint:gosec // likewise
+	//nolint:gosec // as above
 	_ = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if d != nil && d.IsDir() {
 			_ = os.Chmod(path, 0o700) //nolint:gosec // a directory
 		}
 		return nil
 	})
-	return os.RemoveAll(dir) //nolint:gosec // likewise
+	return os.RemoveAll(dir) //nolint:gosec // as above
 }
 
 func newUUID() string {

@@ -70,7 +70,7 @@ type ReleaseInfo struct {
 	UpdatedAt   time.Time
 }
 
-// Releases returns the releases of an app, by name or id, oldest first.
+// Releases returns the releases of an app, by name or ID, oldest first.
 func (p *Platform) Releases(app string) []ReleaseInfo {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -170,14 +170,14 @@ func TestReleasePhasesOfOneAppQueue(t *testing.T) {
 
 func TestReleasePhaseFailures(t *testing.T) {
 	t.Parallel()
-	fine := targz(t, entry{name: "./app/x", body: "x"})
+	valid := targz(t, entry{name: "./app/x", body: "x"})
 	for _, c := range []struct {
 		limit   time.Duration
 		command string
 		archive []byte
 		want    string
 	}{
-		{500 * time.Millisecond, hang, fine, " !     Release command exceeded the limit of 500ms\n"},
+		{500 * time.Millisecond, hang, valid, " !     Release command exceeded the limit of 500ms\n"},
 		{deadline, "true", []byte("no archive"), " !     Unable to unpack the slug: "},
 		{deadline, "true", targz(t, entry{name: "../x"}), ` !     Unable to unpack the slug: entry "../x": `},
 	} {

@@ -80,7 +80,7 @@ func (s *stream) state() (begin, size int64, done bool, changed <-chan struct{})
 	return s.begin, s.size, s.done, s.changed
 }
 
-// streamHost serves the streams under their ids.
+// streamHost serves the streams by ID.
 type streamHost struct {
 	closed    <-chan struct{}
 	dir       string
@@ -124,7 +124,7 @@ func (p *Platform) streamURL(appID, id string) string {
 }
 
 // Output returns what a build or release command has printed so far, without
-// heartbeats and without what was forgotten because of [Options.OutputLimit].
+// heartbeats and without what was dropped because of [Options.OutputLimit].
 func (p *Platform) Output(id string) ([]byte, error) {
 	s := p.streams.find(id)
 	if s == nil {
