@@ -27,17 +27,17 @@ func dryRun(ctx context.Context, dir string, w io.Writer) error {
 	if version == "" {
 		version = "the archive's SHA-256"
 	}
-	fmt.Fprintf(w, "%s: %d files, %s before compression\nversion: %s\n", line(dir), plan.Files, size(plan.Bytes), version)
+	fmt.Fprintf(w, "%s: %d files, %s before compression\nversion: %s\n", line(dir), plan.FileCount, size(plan.TotalSize), version)
 	fmt.Fprintln(w, "\nlargest files:")
 	for _, e := range plan.Largest {
 		fmt.Fprintf(w, "    %10s  %s\n", size(e.Size), printable(e.Path))
 	}
-	if len(plan.Out) > 0 {
+	if len(plan.Excluded) > 0 {
 		fmt.Fprintln(w, "\nexcluded:")
-		for _, out := range plan.Out[:min(len(plan.Out), maxExcluded)] {
+		for _, out := range plan.Excluded[:min(len(plan.Excluded), maxExcluded)] {
 			fmt.Fprintf(w, "    %s  (%s)\n", printable(out.Path), line(out.Reason))
 		}
-		if more := len(plan.Out) - maxExcluded; more > 0 {
+		if more := len(plan.Excluded) - maxExcluded; more > 0 {
 			fmt.Fprintf(w, "    and %d more\n", more)
 		}
 	}

@@ -20,7 +20,7 @@ import (
 // terminal (live.go), or in the log of a GitHub workflow (actions.go).
 type reporter interface {
 	// section starts a part of the deploy.
-	section(phase herokubuild.Phase, title string)
+	section(phase herokubuild.DeployPhase, title string)
 	// info prints a line about the deploy as a whole, and note one about the
 	// current section.
 	info(text string)
@@ -57,7 +57,9 @@ type view struct {
 // The following methods are the only ones that pass text to the reporter. They
 // remove control characters. The build's output is passed on unchanged.
 
-func (v *view) section(phase herokubuild.Phase, title string) { v.reporter.section(phase, line(title)) }
+func (v *view) section(phase herokubuild.DeployPhase, title string) {
+	v.reporter.section(phase, line(title))
+}
 
 func (v *view) info(text string) { v.reporter.info(line(text)) }
 
@@ -117,7 +119,7 @@ func (v *view) Write(p []byte) (int, error) {
 }
 
 // event handles an event. It is the deploy's OnEvent.
-func (v *view) event(_ context.Context, e herokubuild.Event) error {
+func (v *view) event(_ context.Context, e herokubuild.DeployEvent) error {
 	switch e.Kind {
 	case herokubuild.EventPhase:
 		v.phase(e.Phase)
@@ -171,7 +173,7 @@ func (v *view) event(_ context.Context, e herokubuild.Event) error {
 	return nil
 }
 
-func (v *view) phase(p herokubuild.Phase) {
+func (v *view) phase(p herokubuild.DeployPhase) {
 	apps := append([]string{v.s.app}, v.s.releaseTo...)
 	switch p {
 	case herokubuild.PhaseCheck:
@@ -201,7 +203,7 @@ func (v *view) reportError(err error) {
 	}
 	var deploy *herokubuild.DeployError
 	if errors.As(err, &deploy) {
-		for _, r := range deploy.Result.Releases {
+		for _, r := range deploy.Result.Apps {
 			var release *herokubuild.ReleaseError
 			if errors.As(r.Err, &release) && release.Tail != "" {
 				v.quote("The release phase of "+r.App+" ended with:", release.Tail)

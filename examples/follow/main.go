@@ -81,7 +81,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitInterrupted
 	}
 	fmt.Fprintln(stderr, "Error: "+strings.TrimPrefix(err.Error(), "herokubuild: "))
-	if errors.Is(err, herokubuild.ErrInvalid) && !errors.Is(err, herokubuild.ErrNoCredential) {
+	if errors.Is(err, herokubuild.ErrInvalidArgument) && !errors.Is(err, herokubuild.ErrNoCredential) {
 		return exitUsage
 	}
 	return exitFailed
@@ -226,10 +226,10 @@ func resumeDeploy(ctx context.Context, client *herokubuild.Client, file string, 
 	if err := json.Unmarshal(text, &checkpoint); err != nil {
 		return err
 	}
-	if checkpoint.Build == "" {
+	if checkpoint.BuildID == "" {
 		return errors.New("checkpoint has no build to follow")
 	}
-	fmt.Fprintf(stderr, "Resuming build %s of %s after %d bytes of output.\n", checkpoint.Build, checkpoint.BuildApp, checkpoint.Output)
+	fmt.Fprintf(stderr, "Resuming build %s of %s after %d bytes of output.\n", checkpoint.BuildID, checkpoint.BuildApp, checkpoint.OutputOffset)
 	result, err := client.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{
 		// The checkpoint also contains the other apps.
 		BuildApp: checkpoint.BuildApp, Checkpoint: checkpoint, Output: stdout,
@@ -239,7 +239,7 @@ func resumeDeploy(ctx context.Context, client *herokubuild.Client, file string, 
 	if err != nil {
 		return err
 	}
-	for _, r := range result.Releases {
+	for _, r := range result.Apps {
 		fmt.Fprintf(stderr, "Released: %s v%d\n", r.App, r.Release.Version)
 	}
 	return nil
@@ -286,7 +286,7 @@ func demonstrate(ctx context.Context, stdout, stderr io.Writer) error {
 	if err := resumeDeploy(ctx, client, file, out, stderr); err != nil {
 		return err
 	}
-	whole, err := p.Output(checkpoint.Build)
+	whole, err := p.Output(checkpoint.BuildID)
 	if err != nil {
 		return err
 	}
@@ -312,7 +312,7 @@ func interruptedDeploy(ctx context.Context, client *herokubuild.Client, dir stri
 		BuildApp: "example-app", Dir: dir, Output: w, KeepBuildOnCancel: true,
 	})
 	var deployErr *herokubuild.DeployError
-	if errors.As(err, &deployErr) && deployErr.Checkpoint.Build != "" {
+	if errors.As(err, &deployErr) && deployErr.Checkpoint.BuildID != "" {
 		return deployErr.Checkpoint, nil
 	}
 	return herokubuild.Checkpoint{}, fmt.Errorf("expected the deploy to be interrupted: %w", err)

@@ -37,7 +37,7 @@ func TestInterruptedDeployIsResumed(t *testing.T) {
 }
 
 // start starts an emulator and releases a build on it.
-func start(t *testing.T) (*platform.Platform, *herokubuild.Result) {
+func start(t *testing.T) (*platform.Platform, *herokubuild.DeployResult) {
 	t.Helper()
 	p, err := platform.Start(platform.Options{})
 	if err != nil {
