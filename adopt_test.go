@@ -48,7 +48,7 @@ func TestLostAnswersStartNothingTwice(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]platform.Fault{
 		"lost":                {Lost: true},
-		"cut answer":          {CutAnswerAfter: 20},
+		"cut answer":          {CutResponseAfter: 20},
 		"502 page after it":   {StatusAfter: 502, HTML: true},
 		"503 after it":        {StatusAfter: 503},
 		"500 instead":         {Status: 500},

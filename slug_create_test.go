@@ -70,7 +70,7 @@ func TestSlugFromADirectory(t *testing.T) {
 		if at.Host != "blob" {
 			return platform.Fault{}
 		}
-		return platform.Fault{CutAnswerAfter: cut[at.Nth]}
+		return platform.Fault{CutResponseAfter: cut[at.Nth]}
 	})
 	stored, err := client.Slugs.Get(ctx, "other-app", slug.ID)
 	require.NoError(t, err)
@@ -79,7 +79,7 @@ func TestSlugFromADirectory(t *testing.T) {
 	into := filepath.Join(t.TempDir(), "slug")
 	require.NoError(t, herokubuild.UnpackSlug(ctx, body, into, nil))
 	require.NoError(t, body.Close())
-	assert.Equal(t, map[string]int{"CutAnswerAfter": 2}, p.FaultsInjected())
+	assert.Equal(t, map[string]int{"CutResponseAfter": 2}, p.FaultsInjected())
 
 	names, err := os.ReadDir(into)
 	require.NoError(t, err)

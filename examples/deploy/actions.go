@@ -8,25 +8,26 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// actions tells in the log of a GitHub workflow: a group for each phase, and
-// annotations for what is wrong. All of it goes to standard output, because the
-// runner does not keep the order between two streams, and between these two lines
-// it matters: what a build prints must not be taken for commands.
+// actions reports in the log of a GitHub workflow, with a group for each phase
+// and annotations for warnings and errors. Everything is written to standard
+// output, because the runner does not preserve the order of two streams, and
+// the order is needed to keep the build's output from being parsed as workflow
+// commands.
 //
-// See https://docs.github.com/actions/reference/workflow-commands-for-github-actions.
+// See
+// https://docs.github.com/actions/reference/workflow-commands-for-github-actions.
 type actions struct {
 	*plain
 	grouped bool
-	// token is what makes the runner listen to commands again; empty while it
-	// does.
+	// token makes the runner process commands again; empty if it does.
 	token string
-	// broken says that the last line has not ended.
-	broken bool
+	// lineOpen is set while the last line of the build's output has no newline.
+	lineOpen bool
 }
 
 func newActions(w io.Writer, p *progress) *actions { return &actions{plain: newPlain(w, w, p)} }
 
-// command is a workflow command, in a line of its own.
+// command prints a workflow command.
 func (t *actions) command(name, properties, text string) {
 	if properties != "" {
 		name += " " + properties
@@ -34,15 +35,16 @@ func (t *actions) command(name, properties, text string) {
 	t.printf("::%s::%s", name, strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A").Replace(text))
 }
 
-// deafen makes the runner take what follows for text.
-func (t *actions) deafen() {
+// stopCommands makes the runner treat the following lines as text.
+func (t *actions) stopCommands() {
 	t.token = rand.Text()
 	t.command("stop-commands", "", t.token)
 }
 
-func (t *actions) listen() {
-	if t.broken {
-		t.broken = false
+// resumeCommands makes the runner process commands again.
+func (t *actions) resumeCommands() {
+	if t.lineOpen {
+		t.lineOpen = false
 		t.printf("")
 	}
 	if t.token != "" {
@@ -58,7 +60,7 @@ func (t *actions) group(title string) {
 }
 
 func (t *actions) endGroup() {
-	t.listen()
+	t.resumeCommands()
 	if t.grouped {
 		t.command("endgroup", "", "")
 		t.grouped = false
@@ -68,39 +70,39 @@ func (t *actions) endGroup() {
 func (t *actions) section(phase herokubuild.DeployPhase, title string) {
 	t.group(title)
 	if phase == herokubuild.PhaseBuild || phase == herokubuild.PhaseRelease {
-		t.deafen()
+		t.stopCommands()
 	}
 }
 
 func (t *actions) output(p []byte, ended []step) error {
 	if len(p) > 0 {
-		t.broken = p[len(p)-1] != '\n'
+		t.lineOpen = p[len(p)-1] != '\n'
 	}
 	return t.plain.output(p, ended)
 }
 
-// note may have to end the line that the build has left open.
+// note prints a line, after ending an open line of the build's output.
 func (t *actions) note(text string) {
-	if t.broken {
-		t.broken = false
+	if t.lineOpen {
+		t.lineOpen = false
 		t.printf("")
 	}
 	t.plain.note(text)
 }
 
-// warn is an annotation, which the runner has to listen to.
+// warn prints an annotation, for which the runner must process commands.
 func (t *actions) warn(text string) {
-	deaf := t.token != ""
-	t.listen()
+	stopped := t.token != ""
+	t.resumeCommands()
 	t.command("warning", "title=Deploy", text)
-	if deaf {
-		t.deafen()
+	if stopped {
+		t.stopCommands()
 	}
 }
 
 func (t *actions) quote(title, text string) {
 	t.group(title)
-	t.deafen()
+	t.stopCommands()
 	t.printf("%s", indent(text))
 	t.endGroup()
 }

@@ -4,5 +4,5 @@ package main
 
 import "io"
 
-// styled reports whether w shows text that is styled by escape sequences.
+// styled reports whether w supports escape sequences for styled text.
 func styled(io.Writer) bool { return true }

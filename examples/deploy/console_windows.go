@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// styled reports whether w shows text that is styled by escape sequences.
-// Consoles of Windows do if they are told to, and the oldest do not at all.
+// styled reports whether w supports escape sequences for styled text. On Windows
+// consoles they must be enabled, and the oldest do not support them.
 func styled(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {
@@ -16,6 +16,6 @@ func styled(w io.Writer) bool {
 	}
 	console := windows.Handle(f.Fd())
 	var mode uint32
-	return windows.GetConsoleMode(console, &mode) != nil || // a terminal of another kind
+	return windows.GetConsoleMode(console, &mode) != nil || // not a Windows console
 		windows.SetConsoleMode(console, mode|windows.ENABLE_VIRTUAL_TERMINAL_PROCESSING) == nil
 }

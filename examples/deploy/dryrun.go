@@ -10,11 +10,11 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// mostOut is how many of the paths that are left out are listed.
-const mostOut = 50
+// maxExcluded limits the number of listed excluded paths.
+const maxExcluded = 50
 
-// dryRun says what would be packed, as which version, and what would not and
-// why.
+// dryRun prints which files would be packed, their version, and which paths are
+// excluded and why.
 func dryRun(ctx context.Context, dir string, w io.Writer) error {
 	plan, err := herokubuild.PlanArchive(ctx, dir, nil)
 	if err != nil {
@@ -28,16 +28,16 @@ func dryRun(ctx context.Context, dir string, w io.Writer) error {
 		version = "the archive's SHA-256"
 	}
 	fmt.Fprintf(w, "%s: %d files, %s before compression\nversion: %s\n", line(dir), plan.FileCount, size(plan.TotalSize), version)
-	fmt.Fprintln(w, "\nthe largest:")
+	fmt.Fprintln(w, "\nlargest files:")
 	for _, e := range plan.Largest {
 		fmt.Fprintf(w, "    %10s  %s\n", size(e.Size), printable(e.Path))
 	}
 	if len(plan.Excluded) > 0 {
-		fmt.Fprintln(w, "\nleft out:")
-		for _, out := range plan.Excluded[:min(len(plan.Excluded), mostOut)] {
+		fmt.Fprintln(w, "\nexcluded:")
+		for _, out := range plan.Excluded[:min(len(plan.Excluded), maxExcluded)] {
 			fmt.Fprintf(w, "    %s  (%s)\n", printable(out.Path), line(out.Reason))
 		}
-		if more := len(plan.Excluded) - mostOut; more > 0 {
+		if more := len(plan.Excluded) - maxExcluded; more > 0 {
 			fmt.Fprintf(w, "    and %d more\n", more)
 		}
 	}
@@ -47,7 +47,7 @@ func dryRun(ctx context.Context, dir string, w io.Writer) error {
 	return nil
 }
 
-// printable quotes a name that would do something to a terminal.
+// printable quotes a name that contains unprintable characters.
 func printable(name string) string {
 	if strings.ContainsFunc(name, func(r rune) bool { return !strconv.IsPrint(r) }) {
 		return strconv.Quote(name)

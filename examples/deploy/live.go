@@ -16,36 +16,37 @@ import (
 )
 
 const (
-	// maxHeld bounds how much of a line without an end is held back.
-	maxHeld = 64 << 10
-	// mostLines is how many apps have a line of their own.
-	mostLines = 12
-	waiting   = "… waiting"
+	// maxPartial limits how much of an incomplete line is buffered.
+	maxPartial = 64 << 10
+	// maxAppLines is the maximum number of apps with a line each.
+	maxAppLines = 12
+	waiting     = "… waiting"
 )
 
-// live tells on a terminal. Below the lines, it draws what changes in place: a
-// line of status, a bar for the upload, a line for each app. What it draws for
-// one phase ends before the next begins.
+// live reports on a terminal. Below the printed lines is an area that is
+// updated in place: a status line, a progress bar for the upload, or a line for
+// each app. Each phase has its own area.
 type live struct {
-	// out is nil if the build's output is for the same terminal: it is then
-	// written above what is drawn.
+	// out is nil if the build's output goes to the same terminal. It is then
+	// printed above the area.
 	out      io.Writer
 	w        io.Writer
 	color    bool
 	progress *progress
 
-	p    *mpb.Progress
-	bar  *mpb.Bar
-	held []byte
+	p   *mpb.Progress
+	bar *mpb.Bar
+	// partial is an incomplete line of the build's output.
+	partial []byte
 
 	mu   sync.Mutex
 	apps []*appLine
 }
 
-// appLine is how far one app is.
+// appLine is the line of an app.
 type appLine struct {
 	name, text, quiet string
-	// since is when it began to be waited for; zero before and after.
+	// since is when the release became pending; zero if it is not pending.
 	since time.Time
 	bar   *mpb.Bar
 }
@@ -84,21 +85,22 @@ func (l *live) section(phase herokubuild.DeployPhase, title string) {
 	}
 }
 
-// line draws what text returns, anew several times a second.
+// line adds a line with the result of text, which is updated several times a
+// second.
 func (l *live) line(text func() string) *mpb.Bar {
 	return l.p.New(1, mpb.NopStyle(), mpb.BarFillerTrim(),
 		mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return "    " + text() })))
 }
 
-// close ends what is drawn: apps and bars are left as they are, the line of
-// status goes.
+// close ends the area. Lines of apps and bars stay, and the status line is
+// removed.
 func (l *live) close() {
 	if l.p == nil {
 		return
 	}
 	l.flush()
 	if l.bar != nil {
-		// A whole bar has ended by itself.
+		// This does nothing if the bar is full.
 		l.bar.Abort(true)
 	}
 	l.mu.Lock()
@@ -109,7 +111,7 @@ func (l *live) close() {
 		}
 	}
 	l.mu.Unlock()
-	// Not under the lock, which what is drawn takes.
+	// The lock is not held, because drawing takes it.
 	for _, a := range apps {
 		a.bar.Abort(false)
 	}
@@ -119,30 +121,30 @@ func (l *live) close() {
 	l.p, l.bar, l.apps = nil, nil, nil
 }
 
-// above writes whole lines above what is drawn.
+// above prints complete lines above the area.
 func (l *live) above(lines []byte) {
 	if l.p == nil {
 		_, _ = l.w.Write(lines)
 		return
 	}
-	// Keys that were pressed, such as ^C, have moved the cursor.
+	// The echo of pressed keys, such as ^C, has moved the cursor.
 	_, _ = l.p.Write(append([]byte("\r"), lines...))
 }
 
-// flush ends the line that the build has left open.
+// flush prints an incomplete line of the build's output.
 func (l *live) flush() {
-	if len(l.held) > 0 {
-		l.above(append(l.held, '\n'))
-		l.held = nil
+	if len(l.partial) > 0 {
+		l.above(append(l.partial, '\n'))
+		l.partial = nil
 	}
 }
 
-func (l *live) say(text string) {
+func (l *live) info(text string) {
 	l.flush()
 	l.above([]byte(text + "\n"))
 }
 
-func (l *live) note(text string) { l.say("    " + text) }
+func (l *live) note(text string) { l.info("    " + text) }
 
 func (l *live) warn(text string) { l.note(l.paint("33", "warning:") + " " + line(text)) }
 
@@ -154,40 +156,41 @@ func (l *live) appLine(name, line string) {
 func (l *live) output(p []byte, ended []step) error {
 	if l.out != nil {
 		for _, s := range ended {
-			l.note(fmt.Sprintf("%s  %s", s.name, seconds(s.took())))
+			l.note(fmt.Sprintf("%s  %s", s.name, seconds(s.duration())))
 		}
 		_, err := l.out.Write(p)
 		return err
 	}
-	l.held = append(l.held, p...)
-	// Half a line would be drawn over.
-	end := bytes.LastIndexByte(l.held, '\n') + 1
-	if end == 0 && len(l.held) > maxHeld {
-		l.held = append(l.held, '\n')
-		end = len(l.held)
+	l.partial = append(l.partial, p...)
+	// Print only complete lines; others would be overwritten.
+	end := bytes.LastIndexByte(l.partial, '\n') + 1
+	if end == 0 && len(l.partial) > maxPartial {
+		l.partial = append(l.partial, '\n')
+		end = len(l.partial)
 	}
 	if end > 0 {
-		l.above(l.held[:end])
-		l.held = append(l.held[:0], l.held[end:]...)
+		l.above(l.partial[:end])
+		l.partial = append(l.partial[:0], l.partial[end:]...)
 	}
 	return nil
 }
 
 func (l *live) upload(done, total int64) {
 	if l.bar != nil && done < l.bar.Current() {
-		// It is sent again, and a bar that is full would stay so.
+		// The upload is retried. A full bar cannot be reset, so replace it.
 		l.bar.Abort(true)
 		l.bar = nil
 	}
 	if l.bar == nil {
 		l.bar = l.p.New(total, mpb.BarStyle(),
-			mpb.PrependDecorators(decor.Name("   ")), // and a space of the bar's own
+			mpb.PrependDecorators(decor.Name("   ")), // the bar adds another space
 			mpb.AppendDecorators(decor.Percentage(), decor.Any(uploaded(time.Now()))))
 	}
 	l.bar.SetCurrent(done)
 }
 
-// uploaded says how much is uploaded, and how fast that went since start.
+// uploaded returns a decorator with the uploaded size and the average speed since
+// start.
 func uploaded(start time.Time) func(decor.Statistics) string {
 	var took time.Duration
 	return func(s decor.Statistics) string {
@@ -200,8 +203,9 @@ func uploaded(start time.Time) func(decor.Statistics) string {
 }
 
 func (l *live) releasing(apps []string) {
-	if len(apps) > mostLines {
-		// They would not fit on the screen: each is told when it has ended.
+	if len(apps) > maxAppLines {
+		// The lines might not fit on the screen. Print a line when an app is
+		// done.
 		l.bar = l.line(l.progress.status)
 		return
 	}
@@ -225,9 +229,9 @@ func (l *live) app(name, text string, status herokubuild.Status) {
 	}
 }
 
-// draw begins the line of an app.
+// draw adds the line of an app.
 func (l *live) draw(name string) {
-	// Not under the lock: to draw a new line, the drawing must be able to end.
+	// The lock is not held, because adding a line waits for drawing to finish.
 	a := &appLine{name: name, text: waiting}
 	a.bar = l.line(func() string {
 		l.mu.Lock()
@@ -243,7 +247,7 @@ func (l *live) draw(name string) {
 	l.apps = append(l.apps, a)
 }
 
-// update changes the line of an app, if it has one.
+// update changes the line of an app. It returns false if there is none.
 func (l *live) update(app string, change func(*appLine)) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -264,7 +268,7 @@ func (l *live) quiet(app string, quiet time.Duration) {
 	l.update(app, func(a *appLine) { a.quiet = text })
 }
 
-func (l *live) shown() bool { return l.out == nil }
+func (l *live) outputShown() bool { return l.out == nil }
 
 func (l *live) quote(title, text string) { fmt.Fprintf(l.w, "\n%s\n%s\n\n", title, indent(text)) }
 

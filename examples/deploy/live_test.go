@@ -10,7 +10,7 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// screen is a terminal that nobody looks at.
+// screen records what is written to a terminal.
 type screen struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -28,8 +28,9 @@ func (s *screen) String() string {
 	return s.text.String()
 }
 
-// An upload that is sent again begins anew, although its bar was full.
-func TestLiveUploadAgain(t *testing.T) {
+// TestLiveUploadRetry expects the bar of a retried upload to restart even if it
+// was full.
+func TestLiveUploadRetry(t *testing.T) {
 	var s screen
 	l := newLive(&s, &s, newProgress())
 	l.section(herokubuild.PhaseUpload, "Uploading")
@@ -46,7 +47,7 @@ func TestLiveUploadAgain(t *testing.T) {
 	}
 }
 
-// What is drawn while a deploy ends is what has become of each app.
+// TestLiveApps expects the lines of the apps to show their final status.
 func TestLiveApps(t *testing.T) {
 	t.Setenv("NO_COLOR", "1")
 	var s screen
@@ -67,10 +68,10 @@ func TestLiveApps(t *testing.T) {
 		}
 	}
 
-	// More apps than a screen has room for are told one by one.
+	// With more apps than lines, only final statuses are printed.
 	s.text.Reset()
 	l.section(herokubuild.PhaseRelease, "Releasing")
-	apps := strings.Split(strings.Repeat("app,", mostLines+1), ",")
+	apps := strings.Split(strings.Repeat("app,", maxAppLines+1), ",")
 	l.releasing(apps)
 	l.app("app", "v3  pending", herokubuild.StatusPending)
 	l.app("app", "v3  succeeded", herokubuild.StatusSucceeded)
@@ -80,8 +81,8 @@ func TestLiveApps(t *testing.T) {
 	}
 }
 
-// The view ends whatever is being drawn.
-func TestLiveEnds(t *testing.T) {
+// TestLiveClose closes views while they are being drawn.
+func TestLiveClose(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 100 {
 		wg.Go(func() {

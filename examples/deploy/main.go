@@ -1,22 +1,22 @@
-// Command deploy builds a directory of source code and releases it to one app or
-// to several: on Heroku, or on an embedded look-alike that needs no account.
+// Command deploy builds a source directory and releases it to one or more apps,
+// on Heroku or on an embedded emulator that needs no account.
 //
-//	go run ./examples/deploy                      # the sample app, on this machine
-//	go run ./examples/deploy -local DIR           # a directory of yours, on this machine
-//	go run ./examples/deploy -app my-app DIR      # on Heroku
-//	go run ./examples/deploy -dry-run DIR         # only say what would be packed
+//	go run ./examples/deploy                  # deploy the sample app to the emulator
+//	go run ./examples/deploy -local DIR       # deploy DIR to the emulator
+//	go run ./examples/deploy -app my-app DIR  # deploy DIR to Heroku
+//	go run ./examples/deploy -dry-run DIR     # only list the files to be packed
 //
-// Standard output carries the build's output, byte for byte, and nothing else;
-// what happens besides is told on standard error: on a terminal with what goes on
-// in a line at the bottom, elsewhere in lines, with a sign of life each minute.
+// Only the build's output is written to standard output, byte for byte. Progress
+// is reported on standard error: on a terminal with a status line at the bottom,
+// otherwise in plain lines, at least one a minute.
 //
-// In a GitHub workflow (GITHUB_ACTIONS is "true" and standard output is no file)
-// all of it but the debug log goes to standard output, in a group for each phase
-// and with annotations for warnings and errors.
+// In a GitHub workflow (if GITHUB_ACTIONS is "true" and standard output is not
+// a file) everything except the debug log is written to standard output, with a
+// group for each phase and annotations for warnings and errors.
 //
-// The exit status is 0 if every app runs the release, 1 if something failed, 2
-// for a wrong command line or a directory that cannot be packed, and 130 if it
-// was interrupted (the build is then canceled).
+// The exit status is 0 if the release succeeded on all apps, 1 if something
+// failed, 2 if the command line is invalid or the directory cannot be packed,
+// and 130 if the program was interrupted, which cancels the build.
 package main
 
 import (
@@ -40,7 +40,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// A second interrupt ends the program at once.
+	// A second interrupt ends the program immediately.
 	context.AfterFunc(ctx, stop)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
@@ -54,7 +54,7 @@ const (
 	exitInterrupted = 130
 )
 
-// settings is the command line.
+// settings are the values of the command line.
 type settings struct {
 	app         string
 	releaseTo   []string
@@ -82,11 +82,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err == nil:
 		return exitOK
 	case ctx.Err() != nil:
-		view.say("Interrupted.")
-		view.explain(err)
+		view.info("Interrupted.")
+		view.reportError(err)
 		return exitInterrupted
 	}
-	view.explain(err)
+	view.reportError(err)
 	if errors.Is(err, herokubuild.ErrInvalidArgument) && !errors.Is(err, herokubuild.ErrNoCredential) {
 		return exitUsage
 	}
@@ -98,25 +98,25 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	var releaseTo string
 	flags := flag.NewFlagSet("deploy", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.StringVar(&s.app, "app", "", "the `app` that builds")
-	flags.StringVar(&releaseTo, "release-to", "", "further `apps` that get the slug, separated by commas")
-	flags.StringVar(&s.version, "version", "", "source `version` (default: the git commit of DIR, with -dirty if it has changes, else the archive's SHA-256)")
-	flags.DurationVar(&s.timeout, "timeout", time.Hour, "bound on the whole run")
-	flags.DurationVar(&s.idleTimeout, "idle-timeout", time.Minute, "silence after which the output stream is connected anew")
-	flags.BoolVar(&s.local, "local", false, "deploy to the embedded platform, not to Heroku")
-	flags.BoolVar(&s.dryRun, "dry-run", false, "say what would be packed, and do nothing")
+	flags.StringVar(&s.app, "app", "", "the `app` to build on")
+	flags.StringVar(&releaseTo, "release-to", "", "additional `apps` to release to, separated by commas")
+	flags.StringVar(&s.version, "version", "", "source `version` (default: the git commit of DIR, with -dirty if there are changes, or else the SHA-256 of the archive)")
+	flags.DurationVar(&s.timeout, "timeout", time.Hour, "time limit for the whole run")
+	flags.DurationVar(&s.idleTimeout, "idle-timeout", time.Minute, "reconnect the output stream after this long without data")
+	flags.BoolVar(&s.local, "local", false, "deploy to the embedded emulator, not to Heroku")
+	flags.BoolVar(&s.dryRun, "dry-run", false, "only print what would be packed")
 	flags.BoolVar(&s.verbose, "v", false, "log every request")
 	flags.Usage = func() {
 		fmt.Fprint(stderr, "Usage: deploy [flags] [DIR]\n\n"+
-			"Builds DIR (default: a sample app) and releases it. Without -app, on an embedded\n"+
-			"platform that needs no account; with it, on Heroku, with the API key from\n"+
-			"HEROKU_API_KEY or ~/.netrc and the base URL from HEROKU_API_URL.\n\n")
+			"Builds DIR (default: a sample app) and releases it: with -app on Heroku, otherwise\n"+
+			"on an embedded emulator that needs no account. The API key is read from\n"+
+			"HEROKU_API_KEY or ~/.netrc, and the base URL from HEROKU_API_URL.\n\n")
 		flags.PrintDefaults()
 	}
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}
-	wrong := func(text string) (*settings, error) {
+	usageError := func(text string) (*settings, error) {
 		fmt.Fprintln(stderr, "deploy: "+text)
 		flags.Usage()
 		return nil, errors.New(text)
@@ -126,13 +126,13 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	}
 	switch {
 	case flags.NArg() > 1:
-		return wrong("more than one directory")
+		return usageError("at most one directory is allowed")
 	case flags.NArg() == 1:
 		s.dir = flags.Arg(0)
 	}
 	switch {
 	case s.app == "" && !s.local && os.Getenv("HEROKU_API_URL") != "":
-		return wrong("HEROKU_API_URL is set: name the app to build with -app, or say -local")
+		return usageError("HEROKU_API_URL is set: either -app or -local is required")
 	case s.app == "":
 		s.local = true
 		s.app = "example-app"
@@ -143,7 +143,7 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	return s, nil
 }
 
-// deploy is what the program is about: a client, and one call of it.
+// deploy creates a client and deploys with BuildAndRelease.
 func (s *settings) deploy(ctx context.Context, view *view, stdout, stderr io.Writer) (err error) {
 	if s.dir == "" {
 		if s.dir, err = sampleDir(); err != nil {
@@ -160,14 +160,14 @@ func (s *settings) deploy(ctx context.Context, view *view, stdout, stderr io.Wri
 	if s.local {
 		p, err := platform.Start(platform.Options{})
 		if err != nil {
-			return fmt.Errorf("starting the embedded platform: %w", err)
+			return fmt.Errorf("start emulator: %w", err)
 		}
 		defer func() { _ = p.Close() }()
 		for _, app := range append([]string{s.app}, s.releaseTo...) {
-			// A name that no app can have is the library's to refuse.
+			// The client rejects invalid names later.
 			_ = p.AddApp(app)
 		}
-		view.say("Deploying to an embedded platform on this machine (with -app, to Heroku).")
+		view.info("Deploying to an embedded Heroku emulator (use -app to deploy to Heroku).")
 		opts = append(opts, herokubuild.WithBaseURL(p.URL()), herokubuild.WithToken(p.Token()))
 	}
 	client, err := herokubuild.NewClient(opts...)
@@ -189,12 +189,12 @@ func (s *settings) deploy(ctx context.Context, view *view, stdout, stderr io.Wri
 		return err
 	}
 	view.close()
-	view.say(summary(result))
+	view.info(summary(result))
 	return nil
 }
 
 func summary(r *herokubuild.DeployResult) string {
-	if len(r.Apps) > mostLines {
+	if len(r.Apps) > maxAppLines {
 		return fmt.Sprintf("Released: %d apps", len(r.Apps))
 	}
 	var apps []string
@@ -204,8 +204,8 @@ func summary(r *herokubuild.DeployResult) string {
 	return "Released: " + strings.Join(apps, ", ")
 }
 
-// sampleDir is where the sample app is: beside this file, which is there
-// whenever the program is run from a clone.
+// sampleDir returns the directory of the sample app, which is next to this source
+// file in a clone of the repository.
 func sampleDir() (string, error) {
 	_, file, _, ok := runtime.Caller(0)
 	if ok {
@@ -214,5 +214,5 @@ func sampleDir() (string, error) {
 			return dir, nil
 		}
 	}
-	return "", errors.New("the sample app is not where this program was compiled: name a directory")
+	return "", errors.New("sample app not found: specify a directory")
 }

@@ -9,16 +9,16 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// signOfLife is how often it is said that the deploy goes on.
-const signOfLife = time.Minute
+// statusInterval is the interval between status lines.
+const statusInterval = time.Minute
 
-// plain tells in lines on standard error, and leaves standard output to the
-// build.
+// plain reports in lines on standard error. Only the build's output is written to
+// standard output.
 type plain struct {
 	out, w   io.Writer
 	progress *progress
-	// told is how much of the upload has been told.
-	told int64
+	// reported is the size of the upload in the last line about it.
+	reported int64
 
 	mu         sync.Mutex
 	stop, done chan struct{}
@@ -33,7 +33,7 @@ func newPlain(out, w io.Writer, p *progress) *plain {
 
 func (t *plain) tick() {
 	defer close(t.done)
-	ticker := time.NewTicker(signOfLife)
+	ticker := time.NewTicker(statusInterval)
 	defer ticker.Stop()
 	for {
 		select {
@@ -50,14 +50,14 @@ func (t *plain) close() {
 	<-t.done
 }
 
-// printf writes a line. What is written at once comes out in one piece.
+// printf writes a line with a single Write.
 func (t *plain) printf(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	fmt.Fprintf(t.w, format+"\n", args...)
 }
 
-func (t *plain) say(text string) { t.printf("%s", text) }
+func (t *plain) info(text string) { t.printf("%s", text) }
 
 func (t *plain) section(_ herokubuild.DeployPhase, title string) { t.printf("==> %s", title) }
 
@@ -65,7 +65,7 @@ func (t *plain) note(text string) { t.printf("    %s", text) }
 
 func (t *plain) warn(text string) { t.printf("    warning: %s", line(text)) }
 
-func (t *plain) shown() bool { return false }
+func (t *plain) outputShown() bool { return false }
 
 func (t *plain) fail(text string) { t.printf("Error: %s", text) }
 
@@ -79,22 +79,22 @@ func (t *plain) output(p []byte, _ []step) error {
 }
 
 func (t *plain) upload(done, total int64) {
-	// A line every tenth is a sign of life, and not a flood.
-	if done < t.told {
-		t.told = 0
+	// Print a line for every 10 %.
+	if done < t.reported {
+		t.reported = 0
 	}
-	if done == total || done-t.told >= total/10 {
-		t.told = done
+	if done == total || done-t.reported >= total/10 {
+		t.reported = done
 		t.note(fmt.Sprintf("%3d %% of %s", done*100/max(total, 1), size(total)))
 	}
 }
 
-// releasing is no line's worth: nothing has happened yet.
+// releasing prints nothing, since no release has been created yet.
 func (t *plain) releasing([]string) {}
 
 func (t *plain) app(name, text string, _ herokubuild.Status) { t.note(name + "  " + text) }
 
 func (t *plain) appLine(name, line string) { t.note(name + " | " + line) }
 
-// quiet is told by the sign of life, for all apps in one line.
+// quiet prints nothing. The status line covers all apps.
 func (t *plain) quiet(string, time.Duration) {}

@@ -11,42 +11,42 @@ import (
 )
 
 const (
-	// quietAfter is how long a build says nothing before that is worth a word;
-	// a heartbeat says for aliveFor that it goes on.
+	// quietAfter is how long a build has no output before the status mentions
+	// it. A build is alive for aliveFor after a heartbeat.
 	quietAfter = 10 * time.Second
 	aliveFor   = 30 * time.Second
-	// maxLine and maxStep bound what is kept of a line and of a step's name,
-	// longestSteps how many steps are.
-	maxLine      = 200
-	maxStep      = 60
-	longestSteps = 3
-	// mostWaiting bounds how many apps are named.
-	mostWaiting = 5
-	building    = "building"
-	stepMark    = "-----> "
+	// maxLine and maxStep limit the length of a line and of the name of a step,
+	// and maxSteps the number of steps.
+	maxLine  = 200
+	maxStep  = 60
+	maxSteps = 3
+	// maxNamed limits the number of apps that are listed.
+	maxNamed = 5
+	building = "building"
+	stepMark = "-----> "
 )
 
-// step is a part of a build: what a line with an arrow begins.
+// step is a part of a build. It starts with a line that begins with stepMark.
 type step struct {
 	name       string
 	start, end time.Time
 }
 
-func (s step) took() time.Duration { return s.end.Sub(s.start) }
+func (s step) duration() time.Duration { return s.end.Sub(s.start) }
 
-// progress is how far the deploy is. It is read while it is written: the status
-// is told when nothing happens, too.
+// progress is the state of the deploy. It is safe for concurrent use, since the
+// status is also printed while nothing happens.
 type progress struct {
 	mu      sync.Mutex
 	doing   string
 	since   time.Time
 	waiting []string
-	// line is the beginning of the output's current line.
-	line    []byte
-	spoke   time.Time
-	alive   time.Time
-	current step
-	steps   []step
+	// line is the beginning of the current line of the output.
+	line          []byte
+	lastOutput    time.Time
+	lastHeartbeat time.Time
+	current       step
+	steps         []step
 }
 
 func newProgress() *progress {
@@ -54,47 +54,47 @@ func newProgress() *progress {
 	return &progress{since: now, doing: "starting"}
 }
 
-// elapsed is how long the current phase takes.
+// elapsed returns the duration of the current phase so far.
 func (p *progress) elapsed() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return time.Since(p.since).Round(100 * time.Millisecond)
 }
 
-// begin begins a phase, in which apps are waited for.
+// begin starts a phase that waits for apps.
 func (p *progress) begin(doing string, apps ...string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.doing, p.since, p.waiting = doing, time.Now(), slices.Clone(apps)
-	p.spoke, p.alive = p.since, time.Time{}
+	p.lastOutput, p.lastHeartbeat = p.since, time.Time{}
 	p.current = step{}
 }
 
-// done takes an app off those that are waited for.
+// done removes an app from those to wait for.
 func (p *progress) done(app string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waiting = slices.DeleteFunc(p.waiting, func(a string) bool { return a == app })
 }
 
-func (p *progress) beat() {
+func (p *progress) heartbeat() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.alive = time.Now()
+	p.lastHeartbeat = time.Now()
 }
 
-// write looks for steps in the build's output, and returns those that ended.
+// write finds steps in the build's output and returns those that have ended.
 func (p *progress) write(out []byte) (ended []step) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.spoke = time.Now()
+	p.lastOutput = time.Now()
 	for len(out) > 0 {
 		line, rest, whole := bytes.Cut(out, []byte("\n"))
 		p.line = append(p.line, line[:min(len(line), max(0, maxLine-len(p.line)))]...)
 		if whole {
 			if name, ok := strings.CutPrefix(p.text(), stepMark); ok {
 				ended = append(ended, p.end()...)
-				p.current = step{name: shorten(strings.TrimRight(name, ". ")), start: p.spoke}
+				p.current = step{name: shorten(strings.TrimRight(name, ". ")), start: p.lastOutput}
 			}
 			p.line = p.line[:0]
 		}
@@ -110,11 +110,11 @@ func shorten(name string) string {
 	return name
 }
 
-// text is the current line without what would move a cursor.
+// text returns the current line without control characters.
 func (p *progress) text() string { return line(strings.TrimRight(string(p.line), "\r")) }
 
-// end ends the current step. Only the longest are kept: a build may have any
-// number.
+// end ends the current step. Only the longest steps are kept, since their
+// number is unlimited.
 func (p *progress) end() []step {
 	if p.current.name == "" {
 		return nil
@@ -123,21 +123,20 @@ func (p *progress) end() []step {
 	s.end = time.Now()
 	p.current = step{}
 	p.steps = append(p.steps, s)
-	slices.SortStableFunc(p.steps, func(a, b step) int { return cmp.Compare(b.took(), a.took()) })
-	p.steps = p.steps[:min(len(p.steps), longestSteps)]
+	slices.SortStableFunc(p.steps, func(a, b step) int { return cmp.Compare(b.duration(), a.duration()) })
+	p.steps = p.steps[:min(len(p.steps), maxSteps)]
 	return []step{s}
 }
 
-// longest are the longest of the steps that took a second or more, longest
-// first.
+// longest returns the longest steps of at least a second, longest first.
 func (p *progress) longest() []step {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.end()
-	return slices.DeleteFunc(slices.Clone(p.steps), func(s step) bool { return s.took() < time.Second })
+	return slices.DeleteFunc(slices.Clone(p.steps), func(s step) bool { return s.duration() < time.Second })
 }
 
-// status is what goes on, in a line.
+// status returns a line with the current status.
 func (p *progress) status() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -145,19 +144,19 @@ func (p *progress) status() string {
 	parts := []string{p.doing + " for " + seconds(now.Sub(p.since))}
 	if len(p.waiting) > 0 {
 		text := "waiting for " + strings.Join(p.waiting, ", ")
-		if n := len(p.waiting); n > mostWaiting {
-			text = fmt.Sprintf("waiting for %d apps (%s, …)", n, strings.Join(p.waiting[:mostWaiting], ", "))
+		if n := len(p.waiting); n > maxNamed {
+			text = fmt.Sprintf("waiting for %d apps (%s, …)", n, strings.Join(p.waiting[:maxNamed], ", "))
 		}
 		parts = append(parts, text)
 	}
-	if quiet := now.Sub(p.spoke); quiet >= quietAfter && p.doing == building {
+	if quiet := now.Sub(p.lastOutput); quiet >= quietAfter && p.doing == building {
 		text := "quiet for " + seconds(quiet)
-		if now.Sub(p.alive) < aliveFor {
+		if now.Sub(p.lastHeartbeat) < aliveFor {
 			text += ", build alive"
 		}
 		parts = append(parts, text)
 	}
-	// What the build calls a step may be cut off at the end of the line.
+	// The name of the step comes last, since the end of the line may be cut off.
 	if p.current.name != "" {
 		parts = append(parts, seconds(now.Sub(p.current.start))+" of "+p.current.name)
 	}

@@ -16,66 +16,68 @@ import (
 	"github.com/herokubuild/herokubuild/internal/clean"
 )
 
-// teller is a way to tell what happens: line by line (plain.go), on a terminal
-// (live.go), or in the log of a GitHub workflow (actions.go).
-type teller interface {
-	// section begins a part of the deploy.
+// reporter prints the progress of a deploy: in plain lines (plain.go), on a
+// terminal (live.go), or in the log of a GitHub workflow (actions.go).
+type reporter interface {
+	// section starts a part of the deploy.
 	section(phase herokubuild.DeployPhase, title string)
-	// say is for what is not of a part, note for what is.
-	say(text string)
+	// info prints a line about the deploy as a whole, and note one about the
+	// current section.
+	info(text string)
 	note(text string)
 	warn(text string)
 	upload(done, total int64)
-	// output takes a piece of the build's output; ended are the steps that it
-	// brought to their end.
+	// output prints a piece of the build's output, with which the steps in
+	// ended have ended.
 	output(p []byte, ended []step) error
-	// releasing names the apps that are going to be released to, app says how
-	// far one of them is.
+	// releasing announces the apps to release to, and app reports the status of
+	// one.
 	releasing(apps []string)
 	app(name, text string, status herokubuild.Status)
 	appLine(name, line string)
-	// quiet says that an app's release phase is alive and has printed nothing
+	// quiet reports that an app's release phase is alive but has had no output
 	// for some time.
 	quiet(app string, quiet time.Duration)
-	// shown says that the build's output has just been on the same screen.
-	shown() bool
-	// quote shows what the platform's programs said last.
+	// outputShown reports whether the build's output was shown on the same
+	// screen.
+	outputShown() bool
+	// quote prints the end of an output.
 	quote(title, text string)
 	fail(text string)
 	close()
 }
 
-// view makes of a deploy's events and output what a teller tells.
+// view passes a deploy's events and output to a reporter.
 type view struct {
-	teller
+	reporter
 	progress *progress
 	s        *settings
 }
 
-// What follows is the one place where text reaches a teller: nothing in it is to
-// steer a terminal. The build's own output is passed on as it is.
+// The following methods are the only ones that pass text to the reporter. They
+// remove control characters. The build's output is passed on unchanged.
 
 func (v *view) section(phase herokubuild.DeployPhase, title string) {
-	v.teller.section(phase, line(title))
+	v.reporter.section(phase, line(title))
 }
 
-func (v *view) say(text string) { v.teller.say(line(text)) }
+func (v *view) info(text string) { v.reporter.info(line(text)) }
 
-func (v *view) note(text string) { v.teller.note(line(text)) }
+func (v *view) note(text string) { v.reporter.note(line(text)) }
 
-func (v *view) warn(text string) { v.teller.warn(clean.Lines(clean.Uncolored(text))) }
+func (v *view) warn(text string) { v.reporter.warn(clean.Lines(clean.Uncolored(text))) }
 
 func (v *view) app(name, text string, status herokubuild.Status) {
-	v.teller.app(line(name), line(text), status)
+	v.reporter.app(line(name), line(text), status)
 }
 
-func (v *view) appLine(name, text string) { v.teller.appLine(line(name), line(text)) }
+func (v *view) appLine(name, text string) { v.reporter.appLine(line(name), line(text)) }
 
 func (v *view) quote(title, text string) {
-	v.teller.quote(line(title), clean.Lines(clean.Uncolored(text)))
+	v.reporter.quote(line(title), clean.Lines(clean.Uncolored(text)))
 }
 
-func (v *view) fail(text string) { v.teller.fail(clean.Lines(clean.Uncolored(text))) }
+func (v *view) fail(text string) { v.reporter.fail(clean.Lines(clean.Uncolored(text))) }
 
 func line(text string) string { return clean.Line(clean.Uncolored(text)) }
 
@@ -84,11 +86,11 @@ func newView(stdout, stderr io.Writer, s *settings) *view {
 	v := &view{progress: p, s: s}
 	switch {
 	case os.Getenv("GITHUB_ACTIONS") == "true" && !redirected(stdout):
-		v.teller = newActions(stdout, p)
-	case terminal(stderr) && os.Getenv("TERM") != "dumb" && !s.verbose: // the debug log would be drawn over
-		v.teller = newLive(stdout, stderr, p)
+		v.reporter = newActions(stdout, p)
+	case terminal(stderr) && os.Getenv("TERM") != "dumb" && !s.verbose: // the debug log would be overwritten
+		v.reporter = newLive(stdout, stderr, p)
 	default:
-		v.teller = newPlain(stdout, stderr, p)
+		v.reporter = newPlain(stdout, stderr, p)
 	}
 	return v
 }
@@ -98,7 +100,7 @@ func terminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// redirected says whether what is written to w ends in a file.
+// redirected reports whether w is a regular file.
 func redirected(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {
@@ -108,7 +110,7 @@ func redirected(w io.Writer) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// Write takes the build's output: it is the deploy's Output.
+// Write receives the build's output. It is the deploy's Output.
 func (v *view) Write(p []byte) (int, error) {
 	if err := v.output(p, v.progress.write(p)); err != nil {
 		return 0, err
@@ -116,7 +118,7 @@ func (v *view) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// event is the deploy's OnEvent.
+// event handles an event. It is the deploy's OnEvent.
 func (v *view) event(_ context.Context, e herokubuild.DeployEvent) error {
 	switch e.Kind {
 	case herokubuild.EventPhase:
@@ -131,16 +133,16 @@ func (v *view) event(_ context.Context, e herokubuild.DeployEvent) error {
 	case herokubuild.EventBuildCreated:
 		v.note("build " + e.Build.ID)
 	case herokubuild.EventHeartbeat:
-		v.progress.beat()
+		v.progress.heartbeat()
 		if e.Release != nil {
 			v.quiet(e.App, e.Quiet)
 		}
 	case herokubuild.EventOutputLost:
-		v.warn(fmt.Sprintf("the output of %s is lost, waiting for the outcome: %v", e.App, e.Err))
+		v.warn(fmt.Sprintf("lost the output of %s, still waiting for the result: %v", e.App, e.Err))
 	case herokubuild.EventBuildDone:
 		v.note(fmt.Sprintf("build %s %s after %s", e.Build.ID, e.Build.Status, v.progress.elapsed()))
 		for _, s := range v.progress.longest() {
-			v.note(fmt.Sprintf("%8s  %s", s.took().Round(100*time.Millisecond), s.name))
+			v.note(fmt.Sprintf("%8s  %s", s.duration().Round(100*time.Millisecond), s.name))
 		}
 	case herokubuild.EventReleaseCreated:
 		v.app(e.App, fmt.Sprintf("v%d  pending", e.Release.Version), e.Release.Status)
@@ -151,19 +153,19 @@ func (v *view) event(_ context.Context, e herokubuild.DeployEvent) error {
 		v.app(e.App, fmt.Sprintf("v%d  %s", e.Release.Version, e.Release.Status), e.Release.Status)
 	case herokubuild.EventVerified:
 		if e.Err != nil {
-			v.warn(fmt.Sprintf("%s  v%d is not well: %v", e.App, e.Release.Version, e.Err))
+			v.warn(fmt.Sprintf("%s  v%d failed verification: %v", e.App, e.Release.Version, e.Err))
 		}
 	case herokubuild.EventRollback:
 		v.note("rolling back")
 	case herokubuild.EventRolledBack:
 		if e.Err != nil {
-			v.warn(fmt.Sprintf("%s  is not rolled back: %v", e.App, e.Err))
+			v.warn(fmt.Sprintf("%s  not rolled back: %v", e.App, e.Err))
 		} else {
 			v.note(fmt.Sprintf("%s  rolled back by v%d", e.App, e.Release.Version))
 		}
 	case herokubuild.EventBuildCanceled:
 		if e.Err != nil {
-			v.warn(fmt.Sprintf("build %s may still be running: canceling it: %v", e.Build.ID, e.Err))
+			v.warn(fmt.Sprintf("could not cancel build %s, which may still be running: %v", e.Build.ID, e.Err))
 		} else {
 			v.note(fmt.Sprintf("build %s canceled", e.Build.ID))
 		}
@@ -179,7 +181,7 @@ func (v *view) phase(p herokubuild.DeployPhase) {
 		v.section(p, "Looking up "+strings.Join(apps, ", "))
 	case herokubuild.PhasePack:
 		v.progress.begin("packing")
-		v.section(p, "Packing "+near(v.s.dir))
+		v.section(p, "Packing "+relativePath(v.s.dir))
 	case herokubuild.PhaseUpload:
 		v.progress.begin("uploading")
 		v.section(p, "Uploading")
@@ -193,10 +195,10 @@ func (v *view) phase(p herokubuild.DeployPhase) {
 	}
 }
 
-// explain says what failed, where, and with which last words.
-func (v *view) explain(err error) {
+// reportError prints the end of the output of what failed, and the error.
+func (v *view) reportError(err error) {
 	var build *herokubuild.BuildError
-	if errors.As(err, &build) && build.Tail != "" && !v.shown() {
+	if errors.As(err, &build) && build.Tail != "" && !v.outputShown() {
 		v.quote("The build's output ended with:", build.Tail)
 	}
 	var deploy *herokubuild.DeployError
@@ -214,8 +216,8 @@ func (v *view) explain(err error) {
 	}
 }
 
-// near is a path as seen from the current directory, if it is below that.
-func near(path string) string {
+// relativePath returns path relative to the current directory, if it is below it.
+func relativePath(path string) string {
 	here, err := os.Getwd()
 	if err != nil {
 		return path
@@ -240,5 +242,6 @@ func size(n int64) string {
 	return fmt.Sprintf("%d B", n)
 }
 
-// seconds is how long, to the second: what changes in place should not flicker.
+// seconds formats a duration in whole seconds, so that the display does not
+// flicker.
 func seconds(d time.Duration) string { return d.Truncate(time.Second).String() }

@@ -16,18 +16,18 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// told is what a view with these writers says of what happens in tell.
-func told(t *testing.T, s *settings, tell func(v *view)) (stdout, stderr string) {
+// report returns what a view prints for the events.
+func report(t *testing.T, s *settings, events func(v *view)) (stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	v := newView(&out, &errs, s)
-	tell(v)
+	events(v)
 	v.close()
 	t.Logf("stdout:\n%s\nstderr:\n%s", &out, &errs)
 	return out.String(), errs.String()
 }
 
-func (v *view) tell(t *testing.T, e herokubuild.DeployEvent) {
+func (v *view) send(t *testing.T, e herokubuild.DeployEvent) {
 	t.Helper()
 	if err := v.event(context.Background(), e); err != nil {
 		t.Error(err)
@@ -41,23 +41,23 @@ func (v *view) print(t *testing.T, text string) {
 	}
 }
 
-// A build that says nothing is told of each minute, with what it is at and
-// whether it is alive.
-func TestSignOfLife(t *testing.T) {
+// TestPeriodicStatus expects a line each minute for a build without output,
+// with the current step and whether the build is alive.
+func TestPeriodicStatus(t *testing.T) {
 	t.Setenv("GITHUB_ACTIONS", "")
 	synctest.Test(t, func(t *testing.T) {
-		stdout, stderr := told(t, &settings{app: "my-app", releaseTo: []string{"other-app"}}, func(v *view) {
-			v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseBuild})
+		stdout, stderr := report(t, &settings{app: "my-app", releaseTo: []string{"other-app"}}, func(v *view) {
+			v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseBuild})
 			time.Sleep(5 * time.Second)
 			v.print(t, "-----> Installing\x1b[1m dependen")
 			v.print(t, "cies...\n       npm")
 			time.Sleep(50 * time.Second)
-			v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventHeartbeat, Build: &herokubuild.Build{}, Quiet: 50 * time.Second})
+			v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventHeartbeat, Build: &herokubuild.Build{}, Quiet: 50 * time.Second})
 			time.Sleep(66 * time.Second)
 			v.print(t, " done\n-----> Launching\n")
-			v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventBuildDone, Build: &herokubuild.Build{ID: "b", Status: herokubuild.StatusSucceeded}})
-			v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseRelease})
-			v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventReleaseDone, App: "my-app", Release: &herokubuild.Release{Version: 3, Status: herokubuild.StatusSucceeded}})
+			v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventBuildDone, Build: &herokubuild.Build{ID: "b", Status: herokubuild.StatusSucceeded}})
+			v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseRelease})
+			v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventReleaseDone, App: "my-app", Release: &herokubuild.Release{Version: 3, Status: herokubuild.StatusSucceeded}})
 			time.Sleep(60 * time.Second)
 		})
 		if want := "-----> Installing\x1b[1m dependencies...\n       npm done\n-----> Launching\n"; stdout != want {
@@ -88,7 +88,7 @@ func TestLongestSteps(t *testing.T) {
 		}
 		var got []string
 		for _, s := range p.longest() {
-			got = append(got, s.name+" "+s.took().String())
+			got = append(got, s.name+" "+s.duration().String())
 		}
 		if want := []string{"Five 4s", "Four 3s", "Three 2s"}; !slices.Equal(got, want) {
 			t.Errorf("%q, want %q", got, want)
@@ -101,30 +101,30 @@ func TestLongestSteps(t *testing.T) {
 	})
 }
 
-// tokens are different in every run.
+// tokens matches tokens, which differ in each run.
 var tokens = regexp.MustCompile(`[A-Z2-7]{26}`)
 
 func TestGitHubActions(t *testing.T) {
 	t.Setenv("GITHUB_ACTIONS", "true")
-	stdout, stderr := told(t, &settings{app: "my-app"}, func(v *view) {
-		v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventPhase, Phase: herokubuild.PhasePack})
-		v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventWarning, Line: "100% of it\nis secret"})
-		v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseBuild})
+	stdout, stderr := report(t, &settings{app: "my-app"}, func(v *view) {
+		v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventPhase, Phase: herokubuild.PhasePack})
+		v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventWarning, Line: "100% of it\nis secret"})
+		v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseBuild})
 		v.print(t, "::error::not a command\n")
 		v.print(t, "half a line")
-		v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventOutputLost, App: "my-app", Err: errors.New("gone")})
+		v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventOutputLost, App: "my-app", Err: errors.New("gone")})
 		v.print(t, "::endgroup::")
 		v.close()
-		v.explain(&herokubuild.BuildError{App: "my-app", Build: &herokubuild.Build{}, Tail: "::set-output name=x::y\nlast"})
+		v.reportError(&herokubuild.BuildError{App: "my-app", Build: &herokubuild.Build{}, Tail: "::set-output name=x::y\nlast"})
 	})
 	if stderr != "" {
-		t.Errorf("stderr %q: the runner would not keep the order", stderr)
+		t.Errorf("stderr %q: the runner would not preserve the order", stderr)
 	}
 	seen := map[string]bool{}
 	for _, line := range strings.Split(stdout, "\n") {
 		if token, ok := strings.CutPrefix(line, "::stop-commands::"); ok {
 			if seen[token] {
-				t.Errorf("the token %s, which the log shows, is used again", token)
+				t.Errorf("the token %s, which is in the log, is reused", token)
 			}
 			seen[token] = true
 		}
@@ -140,7 +140,7 @@ func TestGitHubActions(t *testing.T) {
 ::error::not a command
 half a line
 ::TOKEN::
-::warning title=Deploy::the output of my-app is lost, waiting for the outcome: gone
+::warning title=Deploy::lost the output of my-app, still waiting for the result: gone
 ::stop-commands::TOKEN
 ::endgroup::
 ::TOKEN::
@@ -158,7 +158,8 @@ half a line
 	}
 }
 
-// What goes to a file is the build's output, in a workflow, too.
+// TestGitHubActionsOutputToAFile expects only the build's output in a file, in a
+// workflow too.
 func TestGitHubActionsOutputToAFile(t *testing.T) {
 	isolate(t)
 	t.Setenv("GITHUB_ACTIONS", "true")
@@ -181,25 +182,25 @@ func TestGitHubActionsOutputToAFile(t *testing.T) {
 	wantContains(t, errs.String(), "==> Releasing")
 }
 
-// What builds, apps and errors say cannot steer the terminal; the build's output
-// is passed on as it is.
-func TestNothingSteersTheTerminal(t *testing.T) {
+// TestControlCharactersAreRemoved expects no control characters in texts of
+// builds, apps and errors. The build's output is passed on unchanged.
+func TestControlCharactersAreRemoved(t *testing.T) {
 	t.Setenv("NO_COLOR", "1")
 	const evil = "\x1b]0;title\a\x1b[31mred\x1b[0m\u009b2J\u202e\rend"
 	failed := &herokubuild.DeployError{Result: &herokubuild.DeployResult{Apps: []herokubuild.AppResult{
 		{App: evil, Err: &herokubuild.ReleaseError{Tail: "first\n" + evil}},
 	}}, Err: errors.New(evil)}
-	tell := func(v *view) {
-		v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseBuild})
+	events := func(v *view) {
+		v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseBuild})
 		v.print(t, "-----> "+evil+"\n-----> next\n")
-		v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventBuildDone, Build: &herokubuild.Build{ID: evil, Status: evil}})
-		v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventWarning, Line: evil})
-		v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseRelease})
-		v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventReleaseOutput, App: evil, Line: evil})
-		v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventReleaseDone, App: evil, Release: &herokubuild.Release{Status: evil}})
-		v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventVerified, App: evil, Release: &herokubuild.Release{}, Err: errors.New(evil)})
-		v.explain(failed)
-		v.say(evil)
+		v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventBuildDone, Build: &herokubuild.Build{ID: evil, Status: evil}})
+		v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventWarning, Line: evil})
+		v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseRelease})
+		v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventReleaseOutput, App: evil, Line: evil})
+		v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventReleaseDone, App: evil, Release: &herokubuild.Release{Status: evil}})
+		v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventVerified, App: evil, Release: &herokubuild.Release{}, Err: errors.New(evil)})
+		v.reportError(failed)
+		v.info(evil)
 	}
 	clean := func(t *testing.T, text string) {
 		t.Helper()
@@ -212,10 +213,10 @@ func TestNothingSteersTheTerminal(t *testing.T) {
 	}
 	for _, mode := range []string{"", "true"} {
 		t.Setenv("GITHUB_ACTIONS", mode)
-		stdout, stderr := told(t, &settings{app: evil, dir: evil}, tell)
+		stdout, stderr := report(t, &settings{app: evil, dir: evil}, events)
 		output := "-----> " + evil + "\n-----> next\n"
 		if !strings.Contains(stdout, output) {
-			t.Errorf("the build's output is not what it was: %q", stdout)
+			t.Errorf("the build's output has changed: %q", stdout)
 		}
 		if mode == "true" {
 			stderr = strings.Replace(stdout, output, "", 1)
@@ -224,8 +225,8 @@ func TestNothingSteersTheTerminal(t *testing.T) {
 	}
 	var out, errs screen
 	p := newProgress()
-	v := &view{teller: newLive(&out, &errs, p), progress: p, s: &settings{app: evil}}
-	v.explain(failed)
+	v := &view{reporter: newLive(&out, &errs, p), progress: p, s: &settings{app: evil}}
+	v.reportError(failed)
 	v.close()
 	clean(t, errs.String())
 }

@@ -1,15 +1,16 @@
-// Command follow attaches to what is under way: the output of a build or of a
-// release phase by its id, or a whole deploy by the checkpoint that another
-// process left. On Heroku, or on an embedded look-alike that needs no account.
+// Command follow follows the output of a running build or release phase, or
+// resumes a deploy from the checkpoint of another process. It uses Heroku, or
+// an embedded emulator that needs no account.
 //
-//	go run ./examples/follow                             # a deploy that dies and is gone on with
+//	go run ./examples/follow                           # interrupt and resume a deploy
 //	go run ./examples/follow -app my-app -build ID
 //	go run ./examples/follow -app my-app -release v12
 //	go run ./examples/follow -checkpoint deploy.json
 //
-// Standard output carries the output, byte for byte, and nothing else. The exit
-// status is 0 if the build or release succeeded, 1 if it did not, 2 for a wrong
-// command line, and 130 if it was interrupted; what is followed goes on then.
+// Only the output of the build or release phase is written to standard output,
+// byte for byte. The exit status is 0 if the build or release succeeded, 1 if
+// it failed, 2 if the command line is invalid, and 130 if the program was
+// interrupted, which does not cancel the build.
 package main
 
 import (
@@ -36,7 +37,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// A second interrupt ends the program at once.
+	// A second interrupt ends the program immediately.
 	context.AfterFunc(ctx, stop)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
@@ -50,7 +51,7 @@ const (
 	exitInterrupted = 130
 )
 
-// settings is the command line.
+// settings are the values of the command line.
 type settings struct {
 	app        string
 	build      string
@@ -69,7 +70,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err != nil:
 		return exitUsage
 	}
-	// What the platform says is not to steer the terminal.
+	// Control characters in texts from Heroku must not reach the terminal.
 	stderr = clean.Writer(stderr)
 	err = s.follow(ctx, stdout, stderr)
 	switch {
@@ -91,10 +92,10 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	flags := flag.NewFlagSet("follow", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&s.app, "app", "", "the `app` of the build or release")
-	flags.StringVar(&s.build, "build", "", "the `id` of a build")
-	flags.StringVar(&s.release, "release", "", "the `id` or version of a release")
-	flags.StringVar(&s.checkpoint, "checkpoint", "", "the `file` with the checkpoint of a deploy to go on with")
-	flags.Int64Var(&s.offset, "offset", 0, "how many `bytes` of the output to leave out")
+	flags.StringVar(&s.build, "build", "", "`ID` of a build")
+	flags.StringVar(&s.release, "release", "", "`ID` or version of a release")
+	flags.StringVar(&s.checkpoint, "checkpoint", "", "`file` with the checkpoint of a deploy to resume")
+	flags.Int64Var(&s.offset, "offset", 0, "number of `bytes` of the output to skip")
 	flags.BoolVar(&s.verbose, "v", false, "log every request")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
@@ -109,11 +110,11 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	switch {
 	case s.local:
 	case given != 1 || flags.NArg() > 0:
-		fmt.Fprintln(stderr, "follow: one of -build, -release and -checkpoint is needed")
+		fmt.Fprintln(stderr, "follow: exactly one of -build, -release and -checkpoint is required")
 		flags.Usage()
 		return nil, errors.New("usage")
 	case s.checkpoint == "" && s.app == "":
-		fmt.Fprintln(stderr, "follow: -app is needed")
+		fmt.Fprintln(stderr, "follow: -app is required")
 		flags.Usage()
 		return nil, errors.New("usage")
 	}
@@ -134,7 +135,7 @@ func (s *settings) follow(ctx context.Context, stdout, stderr io.Writer) error {
 	}
 	switch {
 	case s.checkpoint != "":
-		return goOn(ctx, client, s.checkpoint, stdout, stderr)
+		return resumeDeploy(ctx, client, s.checkpoint, stdout, stderr)
 	case s.build != "":
 		return s.followBuild(ctx, client, stdout, stderr)
 	}
@@ -150,7 +151,7 @@ func (s *settings) followBuild(ctx context.Context, client *herokubuild.Client, 
 	if err := write(ctx, stream, err, stdout, stderr); err != nil {
 		return err
 	}
-	// The end of the output is not the outcome.
+	// The output has ended, but the status may still be pending.
 	build, err = client.Builds.Wait(ctx, s.app, s.build, nil)
 	if err == nil {
 		fmt.Fprintf(stderr, "Build %s of %s %s.\n", build.ID, s.app, build.Status)
@@ -174,8 +175,9 @@ func (s *settings) followRelease(ctx context.Context, client *herokubuild.Client
 	return err
 }
 
-// write writes the output of a stream that could be opened, and says when it is
-// quiet for long. Output that is lost is no reason not to ask for the outcome.
+// write copies the output of a stream to stdout, and reports each minute
+// without output. Lost output is not an error, since the result can still be
+// polled. The err parameter is the error of opening the stream.
 func write(ctx context.Context, stream *herokubuild.OutputStream, err error, stdout, stderr io.Writer) error {
 	switch {
 	case errors.Is(err, herokubuild.ErrNoOutput):
@@ -185,19 +187,19 @@ func write(ctx context.Context, stream *herokubuild.OutputStream, err error, std
 	}
 	defer func() { _ = stream.Close() }()
 	done := make(chan struct{})
-	told := make(chan struct{})
+	stopped := make(chan struct{})
 	go func() {
-		defer close(told)
-		tell := time.NewTicker(time.Minute)
-		defer tell.Stop()
+		defer close(stopped)
+		ticker := time.NewTicker(time.Minute)
+		defer ticker.Stop()
 		last := int64(-1)
 		for {
 			select {
 			case <-done:
 				return
-			case <-tell.C:
+			case <-ticker.C:
 				if at := stream.Offset(); at == last {
-					fmt.Fprintf(stderr, "Quiet; the last sign of life was %v ago.\n", time.Since(stream.LastActivity()).Round(time.Second))
+					fmt.Fprintf(stderr, "No output for a minute; last heartbeat %v ago.\n", time.Since(stream.LastActivity()).Round(time.Second))
 				}
 				last = stream.Offset()
 			}
@@ -205,18 +207,18 @@ func write(ctx context.Context, stream *herokubuild.OutputStream, err error, std
 	}()
 	_, err = stream.WriteTo(stdout)
 	close(done)
-	<-told
+	<-stopped
 	var lost *herokubuild.StreamError
 	if errors.As(err, &lost) && ctx.Err() == nil {
-		fmt.Fprintln(stderr, "The output is lost:", err)
+		fmt.Fprintln(stderr, "Lost the output:", err)
 		return nil
 	}
 	return err
 }
 
-// goOn goes on with a deploy of which another process left the checkpoint.
-func goOn(ctx context.Context, client *herokubuild.Client, file string, stdout, stderr io.Writer) error {
-	text, err := os.ReadFile(file) //nolint:gosec // the user names it
+// resumeDeploy resumes a deploy from the checkpoint in a file.
+func resumeDeploy(ctx context.Context, client *herokubuild.Client, file string, stdout, stderr io.Writer) error {
+	text, err := os.ReadFile(file) //nolint:gosec // chosen by the user
 	if err != nil {
 		return err
 	}
@@ -225,13 +227,13 @@ func goOn(ctx context.Context, client *herokubuild.Client, file string, stdout, 
 		return err
 	}
 	if checkpoint.BuildID == "" {
-		return errors.New("the checkpoint names no build: there is nothing to follow")
+		return errors.New("checkpoint has no build to follow")
 	}
-	fmt.Fprintf(stderr, "Going on with build %s of %s, after %d bytes of its output.\n", checkpoint.BuildID, checkpoint.BuildApp, checkpoint.OutputOffset)
+	fmt.Fprintf(stderr, "Resuming build %s of %s after %d bytes of output.\n", checkpoint.BuildID, checkpoint.BuildApp, checkpoint.OutputOffset)
 	result, err := client.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{
-		// It knows the other apps, too.
+		// The checkpoint also contains the other apps.
 		BuildApp: checkpoint.BuildApp, Checkpoint: checkpoint, Output: stdout,
-		// It is somebody else's deploy: an interrupt ends the following only.
+		// An interrupt must not cancel the build of another process.
 		KeepBuildOnCancel: true,
 	})
 	if err != nil {
@@ -243,12 +245,12 @@ func goOn(ctx context.Context, client *herokubuild.Client, file string, stdout, 
 	return nil
 }
 
-// demonstrate has a deploy die in the middle of its build, and goes on with it
-// from the file that it left.
+// demonstrate interrupts a deploy during its build and resumes it from a file
+// with its checkpoint.
 func demonstrate(ctx context.Context, stdout, stderr io.Writer) error {
 	p, err := platform.Start(platform.Options{})
 	if err != nil {
-		return fmt.Errorf("starting the embedded platform: %w", err)
+		return fmt.Errorf("start emulator: %w", err)
 	}
 	defer func() { _ = p.Close() }()
 	client, err := herokubuild.NewClient(herokubuild.WithBaseURL(p.URL()), herokubuild.WithToken(p.Token()))
@@ -266,61 +268,63 @@ func demonstrate(ctx context.Context, stdout, stderr io.Writer) error {
 	defer func() { _ = os.RemoveAll(temp) }()
 	file := filepath.Join(temp, "deploy.json")
 
-	fmt.Fprintln(stderr, "Deploying a sample app on an embedded platform on this machine.")
+	fmt.Fprintln(stderr, "Deploying a sample app to an embedded Heroku emulator.")
 	var all bytes.Buffer
 	out := io.MultiWriter(stdout, &all)
-	died, err := half(ctx, client, dir, out)
+	checkpoint, err := interruptedDeploy(ctx, client, dir, out)
 	if err != nil {
 		return err
 	}
-	text, err := json.Marshal(died)
+	text, err := json.Marshal(checkpoint)
 	if err != nil {
 		return err
 	}
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		return err
 	}
-	fmt.Fprintf(stderr, "\nThe process that deployed has died. This is what it left:\n%s\n\n", text)
-	if err := goOn(ctx, client, file, out, stderr); err != nil {
+	fmt.Fprintf(stderr, "\nThe deploying process was killed, leaving this checkpoint:\n%s\n\n", text)
+	if err := resumeDeploy(ctx, client, file, out, stderr); err != nil {
 		return err
 	}
-	whole, err := p.Output(died.BuildID)
+	whole, err := p.Output(checkpoint.BuildID)
 	if err != nil {
 		return err
 	}
 	if !bytes.Equal(whole, all.Bytes()) {
-		return fmt.Errorf("the build printed %d bytes, and the two parts together are %d", len(whole), all.Len())
+		return fmt.Errorf("the build's output has %d bytes, but both parts together have %d", len(whole), all.Len())
 	}
-	fmt.Fprintf(stderr, "The two parts together are the build's output, all %d bytes of it, each once.\n", all.Len())
+	fmt.Fprintf(stderr, "Both parts together match the build's output (%d bytes, no gaps or duplicates).\n", all.Len())
 	return nil
 }
 
-// half deploys until the middle of the build and returns how far that came.
-func half(ctx context.Context, client *herokubuild.Client, dir string, out io.Writer) (herokubuild.Checkpoint, error) {
-	ctx, die := context.WithCancel(ctx)
-	defer die()
+// interruptedDeploy deploys until the middle of the build and returns the
+// checkpoint.
+func interruptedDeploy(ctx context.Context, client *herokubuild.Client, dir string, out io.Writer) (herokubuild.Checkpoint, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	w := writer(func(b []byte) (int, error) {
 		if bytes.Contains(b, []byte("Step 4")) {
-			die()
+			cancel()
 		}
 		return out.Write(b)
 	})
 	_, err := client.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{
 		BuildApp: "example-app", Dir: dir, Output: w, KeepBuildOnCancel: true,
 	})
-	var died *herokubuild.DeployError
-	if errors.As(err, &died) && died.Checkpoint.BuildID != "" {
-		return died.Checkpoint, nil
+	var deployErr *herokubuild.DeployError
+	if errors.As(err, &deployErr) && deployErr.Checkpoint.BuildID != "" {
+		return deployErr.Checkpoint, nil
 	}
-	return herokubuild.Checkpoint{}, fmt.Errorf("it did not die: %w", err)
+	return herokubuild.Checkpoint{}, fmt.Errorf("expected the deploy to be interrupted: %w", err)
 }
 
+// writer adapts a function to an io.Writer.
 type writer func(b []byte) (int, error)
 
 func (w writer) Write(b []byte) (int, error) { return w(b) }
 
-// sampleDir is where the sample app is: beside this file, which is there
-// whenever the program is run from a clone.
+// sampleDir returns the directory of the sample app, which is next to this source
+// file in a clone of the repository.
 func sampleDir() (string, error) {
 	_, file, _, ok := runtime.Caller(0)
 	if ok {
@@ -329,5 +333,5 @@ func sampleDir() (string, error) {
 			return dir, nil
 		}
 	}
-	return "", errors.New("the sample app is not where this program was compiled")
+	return "", errors.New("sample app not found")
 }

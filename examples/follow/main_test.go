@@ -21,22 +21,22 @@ func follow(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), errs.String()
 }
 
-func TestADeployThatDiesIsGoneOnWith(t *testing.T) {
+func TestInterruptedDeployIsResumed(t *testing.T) {
 	code, stdout, stderr := follow(t)
 	if code != exitOK {
 		t.Errorf("exit %d", code)
 	}
 	for n, step := range []string{"Step 1 of", "Step 5 of", "Step 10 of"} {
 		if strings.Count(stdout, step) != 1 {
-			t.Errorf("%d: %q is there %d times", n, step, strings.Count(stdout, step))
+			t.Errorf("%d: %q was printed %d times", n, step, strings.Count(stdout, step))
 		}
 	}
-	if !strings.Contains(stderr, "has died") || !strings.Contains(stderr, "each once") {
+	if !strings.Contains(stderr, "Resuming build") || !strings.Contains(stderr, "Both parts together match") {
 		t.Error(stderr)
 	}
 }
 
-// start serves a platform on which a build has been released.
+// start starts an emulator and releases a build on it.
 func start(t *testing.T) (*platform.Platform, *herokubuild.DeployResult) {
 	t.Helper()
 	p, err := platform.Start(platform.Options{})
@@ -67,7 +67,7 @@ func start(t *testing.T) (*platform.Platform, *herokubuild.DeployResult) {
 	return p, result
 }
 
-func TestBuildsAndReleasesById(t *testing.T) {
+func TestFollowByID(t *testing.T) {
 	p, result := start(t)
 	whole, err := p.Output(result.Build.ID)
 	if err != nil {
@@ -103,7 +103,7 @@ func TestBuildsAndReleasesById(t *testing.T) {
 	}
 }
 
-func TestWrongUsage(t *testing.T) {
+func TestInvalidUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"-app", "a-b"}, {"-build", "x"}, {"-app", "a-b", "-build", "x", "-release", "1"}, {"surplus"}, {"-app", "a-b", "-build", "x", "y"}, {"-nonsense"},
 	} {

@@ -1,14 +1,12 @@
-// Command platform serves an embedded look-alike of Heroku's Platform API on
-// loopback until it is interrupted, for trying out programs and curl commands
-// without an account. It really builds (apps with a bin/compile, Go modules)
-// and really runs release phases, on this machine and as this user: give it
-// only code that you trust.
-//
-// It prints the two variables that point a client at it:
+// Command platform runs an emulator of Heroku's Platform API on loopback until
+// it is interrupted. Use it to try out programs and curl commands without an
+// account. Builds (of Go modules and of apps with a bin/compile) and release
+// phases run on this machine as the current user; only give it code you trust.
 //
 //	go run ./examples/platform
 //
-// and serves the apps that -apps names; any other name is a 404, as on Heroku.
+// It prints the environment variables that a client needs. Only the apps listed
+// in -apps exist.
 package main
 
 import (
@@ -25,8 +23,8 @@ import (
 )
 
 func main() {
-	addr := flag.String("addr", "127.0.0.1:5000", "`address` of the API; the storage and stream hosts get ports of their own")
-	apps := flag.String("apps", "example-app,other-app", "`names` of the apps that exist, separated by commas")
+	addr := flag.String("addr", "127.0.0.1:5000", "`address` of the API; the storage and stream hosts use other ports")
+	apps := flag.String("apps", "example-app,other-app", "`names` of the apps, separated by commas")
 	token := flag.String("token", "", "API `key` to accept (default: a random one)")
 	verbose := flag.Bool("v", false, "log every request")
 	flag.Parse()
@@ -48,7 +46,7 @@ func serve(addr, apps, token string, verbose bool) error {
 		return err
 	}
 	fmt.Printf("export HEROKU_API_URL=%s\nexport HEROKU_API_KEY=%s\n", p.URL(), p.Token())
-	fmt.Fprintf(os.Stderr, "# serving the apps %s; interrupt to stop\n", strings.Join(p.AppNames(), ", "))
+	fmt.Fprintf(os.Stderr, "# apps: %s; interrupt to stop\n", strings.Join(p.AppNames(), ", "))
 	<-ctx.Done()
 	return p.Close()
 }

@@ -1,15 +1,16 @@
-// Command promote releases what one app runs to many others: a few first, which
-// have to be well, and then the rest. On Heroku, or on an embedded look-alike
-// that needs no account.
+// Command promote releases the slug of one app to many others: first to a few
+// canaries, which are checked, and then to the rest. It uses Heroku, or an
+// embedded emulator that needs no account.
 //
-//	go run ./examples/promote                              # five apps on this machine
-//	go run ./examples/promote -fail app-4 -rollback all    # one of them turns out not to be well
+//	go run ./examples/promote                            # five apps on the emulator
+//	go run ./examples/promote -fail app-4 -rollback all  # one of them fails its check
 //	go run ./examples/promote -from staging -to eu,us,asia -canaries 1 -check /health
 //
-// With -checkpoint, a run that was interrupted is gone on with by the next.
+// With -checkpoint, the next run resumes one that was interrupted.
 //
-// The exit status is 0 if every app runs the release, 1 if something failed, 2
-// for a wrong command line, and 130 if it was interrupted.
+// The exit status is 0 if the release succeeded on all apps, 1 if something
+// failed, 2 if the command line is invalid, and 130 if the program was
+// interrupted.
 package main
 
 import (
@@ -36,7 +37,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// A second interrupt ends the program at once.
+	// A second interrupt ends the program immediately.
 	context.AfterFunc(ctx, stop)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
@@ -50,7 +51,7 @@ const (
 	exitInterrupted = 130
 )
 
-// settings is the command line.
+// settings are the values of the command line.
 type settings struct {
 	from        string
 	to          []string
@@ -74,7 +75,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err != nil:
 		return exitUsage
 	}
-	// What the platform says is not to steer the terminal.
+	// Control characters in texts from Heroku must not reach the terminal.
 	stderr = clean.Writer(stderr)
 	err = s.promote(ctx, stdout, stderr)
 	switch {
@@ -96,22 +97,22 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	var to, rollback string
 	flags := flag.NewFlagSet("promote", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.StringVar(&s.from, "from", "", "the `app` that runs what is promoted")
-	flags.StringVar(&to, "to", "", "the `apps` that get it, separated by commas")
-	flags.IntVar(&s.canaries, "canaries", 1, "how many of them are first, and have to be well")
-	flags.IntVar(&s.concurrency, "concurrency", 0, "how many are released to at a time (default 16)")
-	flags.BoolVar(&s.stopOnError, "stop-on-error", false, "start no more once one has failed")
-	flags.StringVar(&rollback, "rollback", "none", "which apps go back when one fails: none, unverified or all")
-	flags.StringVar(&s.check, "check", "", "a `path` that each app has to answer with 2xx, such as /health")
-	flags.StringVar(&s.fail, "fail", "", "the `app` of the embedded platform that is to turn out not to be well")
-	flags.StringVar(&s.description, "description", "", "what stands in the apps' history")
-	flags.StringVar(&s.checkpoint, "checkpoint", "", "the `file` that keeps how far it has come")
-	flags.BoolVar(&s.local, "local", false, "use the embedded platform, not Heroku")
+	flags.StringVar(&s.from, "from", "", "the `app` to promote from")
+	flags.StringVar(&to, "to", "", "the `apps` to release to, separated by commas")
+	flags.IntVar(&s.canaries, "canaries", 1, "number of canary apps")
+	flags.IntVar(&s.concurrency, "concurrency", 0, "number of concurrent releases (default 16)")
+	flags.BoolVar(&s.stopOnError, "stop-on-error", false, "start no more releases after a failure")
+	flags.StringVar(&rollback, "rollback", "none", "apps to roll back after a failure: none, unverified or all")
+	flags.StringVar(&s.check, "check", "", "`path` that must return a 2xx status on each app, such as /health")
+	flags.StringVar(&s.fail, "fail", "", "the `app` of the emulator whose check should fail")
+	flags.StringVar(&s.description, "description", "", "release description")
+	flags.StringVar(&s.checkpoint, "checkpoint", "", "`file` to store the checkpoint in")
+	flags.BoolVar(&s.local, "local", false, "use the embedded emulator, not Heroku")
 	flags.BoolVar(&s.verbose, "v", false, "log every request")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}
-	wrong := func(text string) (*settings, error) {
+	usageError := func(text string) (*settings, error) {
 		fmt.Fprintln(stderr, "promote: "+text)
 		flags.Usage()
 		return nil, errors.New(text)
@@ -128,15 +129,15 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	}
 	switch {
 	case !ok:
-		return wrong("-rollback is none, unverified or all")
+		return usageError("-rollback must be none, unverified or all")
 	case flags.NArg() > 0:
-		return wrong("there are no arguments besides flags")
+		return usageError("unexpected arguments")
 	case !s.local && (s.from == "" || to == ""):
-		return wrong("-from and -to are needed: only without them, and without HEROKU_API_URL, is it the embedded platform")
+		return usageError("-from and -to are required, unless all of -from, -to and HEROKU_API_URL are unset, which selects the emulator")
 	case s.fail != "" && !s.local:
-		return wrong("-fail is for the embedded platform")
+		return usageError("-fail requires the emulator")
 	case s.rollback == herokubuild.RollbackUnverified && s.check == "" && !s.local:
-		return wrong("-rollback unverified needs -check")
+		return usageError("-rollback unverified requires -check")
 	}
 	if s.local {
 		if s.from == "" {
@@ -149,7 +150,7 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	return s, nil
 }
 
-// promote is what the program is about.
+// promote releases the slug of one app to the others.
 func (s *settings) promote(ctx context.Context, stdout, stderr io.Writer) error {
 	var opts []herokubuild.Option
 	if s.verbose {
@@ -158,11 +159,11 @@ func (s *settings) promote(ctx context.Context, stdout, stderr io.Writer) error 
 	if s.local {
 		p, err := platform.Start(platform.Options{Apps: []string{s.from}})
 		if err != nil {
-			return fmt.Errorf("starting the embedded platform: %w", err)
+			return fmt.Errorf("start emulator: %w", err)
 		}
 		defer func() { _ = p.Close() }()
 		for _, app := range s.to {
-			// A name that no app can have is the library's to refuse.
+			// The client rejects invalid names later.
 			_ = p.AddApp(app)
 		}
 		opts = append(opts, herokubuild.WithBaseURL(p.URL()), herokubuild.WithToken(p.Token()))
@@ -172,12 +173,13 @@ func (s *settings) promote(ctx context.Context, stdout, stderr io.Writer) error 
 		return err
 	}
 	if s.local {
-		fmt.Fprintf(stderr, "Building a sample app on %s, on an embedded platform on this machine (with -from and -to, Heroku).\n", s.from)
+		fmt.Fprintf(stderr, "Building a sample app on %s of an embedded Heroku emulator (use -from and -to for Heroku).\n", s.from)
 		dir, err := sampleDir()
 		if err != nil {
 			return err
 		}
-		// Once for all, so that there is something to go back to, and once anew.
+		// The first build is released to all apps, so that they can be rolled
+		// back to it. The second one is promoted.
 		for _, apps := range [][]string{s.to, nil} {
 			if _, err := client.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{BuildApp: s.from, Dir: dir, ReleaseTo: apps}); err != nil {
 				return err
@@ -207,7 +209,7 @@ func (s *settings) promote(ctx context.Context, stdout, stderr io.Writer) error 
 		rollout.Policy.Verify = s.verify(client)
 	}
 	rollout.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
-		tell(stderr, e)
+		printEvent(stderr, e)
 		return nil
 	}
 	file := herokubuild.CheckpointFile(s.checkpoint)
@@ -219,7 +221,7 @@ func (s *settings) promote(ctx context.Context, stdout, stderr io.Writer) error 
 	}
 	result, err := client.Rollout(ctx, code, s.to, rollout)
 	if result != nil {
-		table(stdout, result.Apps)
+		printTable(stdout, result.Apps)
 	}
 	if s.checkpoint != "" {
 		err = errors.Join(err, file.Finish(err))
@@ -227,13 +229,13 @@ func (s *settings) promote(ctx context.Context, stdout, stderr io.Writer) error 
 	return err
 }
 
-// verify asks an app how it is. The embedded platform does not run web
-// processes: there, every app but the one of -fail is taken to be well.
+// verify returns a function that checks whether an app is healthy. The emulator
+// does not run web processes; there, only the check of the -fail app fails.
 func (s *settings) verify(client *herokubuild.Client) func(context.Context, string, *herokubuild.Release) error {
 	if s.local {
 		return func(_ context.Context, app string, _ *herokubuild.Release) error {
 			if app == s.fail {
-				return errors.New("it is to fail (-fail)")
+				return errors.New("simulated failure (-fail)")
 			}
 			return nil
 		}
@@ -254,13 +256,13 @@ func (s *settings) verify(client *herokubuild.Client) func(context.Context, stri
 		}
 		_ = resp.Body.Close()
 		if resp.StatusCode/100 != 2 {
-			return fmt.Errorf("%s answers %s", req.URL, resp.Status)
+			return fmt.Errorf("GET %s: status %s", req.URL, resp.Status)
 		}
 		return nil
 	}
 }
 
-func tell(w io.Writer, e herokubuild.DeployEvent) {
+func printEvent(w io.Writer, e herokubuild.DeployEvent) {
 	text := ""
 	switch e.Kind {
 	case herokubuild.EventReleaseCreated:
@@ -270,17 +272,17 @@ func tell(w io.Writer, e herokubuild.DeployEvent) {
 	case herokubuild.EventReleaseDone:
 		text = fmt.Sprintf("v%d %s", e.Release.Version, e.Release.Status)
 	case herokubuild.EventVerified:
-		text = "well"
+		text = "verified"
 	case herokubuild.EventRolledBack:
 		text = "rolled back"
 	case herokubuild.EventOutputLost:
-		text = "its output is lost"
+		text = "lost its output"
 	default:
 		return
 	}
 	switch {
 	case e.Err != nil && e.Kind == herokubuild.EventVerified:
-		text = "not well: " + e.Err.Error()
+		text = "failed verification: " + e.Err.Error()
 	case e.Err != nil && e.Kind == herokubuild.EventRolledBack:
 		text = "not rolled back: " + e.Err.Error()
 	case e.Release != nil && e.Kind == herokubuild.EventRolledBack:
@@ -289,7 +291,7 @@ func tell(w io.Writer, e herokubuild.DeployEvent) {
 	fmt.Fprintf(w, "%-12s %s\n", e.App, text)
 }
 
-func table(w io.Writer, outcomes []herokubuild.AppResult) {
+func printTable(w io.Writer, outcomes []herokubuild.AppResult) {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	for _, out := range outcomes {
 		version, outcome := "-", "released"
@@ -300,7 +302,7 @@ func table(w io.Writer, outcomes []herokubuild.AppResult) {
 		case errors.Is(out.Err, herokubuild.ErrNotAttempted):
 			outcome = "not attempted"
 		case errors.Is(out.Err, herokubuild.ErrVerifyFailed):
-			outcome = "not well"
+			outcome = "failed verification"
 		case errors.Is(out.Err, herokubuild.ErrReleaseFailed):
 			outcome = "release failed"
 		case errors.Is(out.Err, herokubuild.ErrRolledBack), errors.Is(out.Err, herokubuild.ErrRollbackFailed):
@@ -326,8 +328,8 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// sampleDir is where the sample app is: beside this file, which is there
-// whenever the program is run from a clone.
+// sampleDir returns the directory of the sample app, which is next to this source
+// file in a clone of the repository.
 func sampleDir() (string, error) {
 	_, file, _, ok := runtime.Caller(0)
 	if ok {
@@ -336,5 +338,5 @@ func sampleDir() (string, error) {
 			return dir, nil
 		}
 	}
-	return "", errors.New("the sample app is not where this program was compiled")
+	return "", errors.New("sample app not found")
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// isolate keeps the credential and settings of whoever runs the tests out.
+// isolate clears the credentials and settings of the user who runs the tests.
 func isolate(t *testing.T) {
 	t.Helper()
 	t.Setenv("HEROKU_API_KEY", "")
@@ -28,7 +28,7 @@ func promote(t *testing.T, args ...string) (code int, stdout, stderr string) {
 func want(t *testing.T, code, wanted int, text string, parts ...string) {
 	t.Helper()
 	if code != wanted {
-		t.Errorf("exit %d, not %d", code, wanted)
+		t.Errorf("exit %d, want %d", code, wanted)
 	}
 	for _, part := range parts {
 		if !strings.Contains(text, part) {
@@ -37,28 +37,28 @@ func want(t *testing.T, code, wanted int, text string, parts ...string) {
 	}
 }
 
-func TestEveryAppGetsIt(t *testing.T) {
+func TestPromoteToAllApps(t *testing.T) {
 	isolate(t)
 	code, stdout, stderr := promote(t)
 	want(t, code, exitOK, stdout, "app-1  v4  released\n", "app-5  v4  released\n")
 	want(t, code, exitOK, stderr, "Promoting v4 of example-app to 5 apps.", "app-3        | migrating app-3\n")
-	if strings.Index(stderr, "app-2 ") < strings.Index(stderr, "app-1        well") {
-		t.Error("the canary is not first")
+	if strings.Index(stderr, "app-2 ") < strings.Index(stderr, "app-1        verified") {
+		t.Error("an app was released before the canary was verified")
 	}
 }
 
-func TestAllGoBack(t *testing.T) {
+func TestRollbackAll(t *testing.T) {
 	isolate(t)
 	code, stdout, stderr := promote(t, "-local", "-fail", "app-4", "-rollback", "all")
-	want(t, code, exitFailed, stdout, "app-1  v4  released, rolled back by v5\n", "app-4  v4  not well, rolled back by v5\n")
-	want(t, code, exitFailed, stderr, "app-4        not well", "Error: ")
+	want(t, code, exitFailed, stdout, "app-1  v4  released, rolled back by v5\n", "app-4  v4  failed verification, rolled back by v5\n")
+	want(t, code, exitFailed, stderr, "app-4        failed verification", "Error: ")
 }
 
-func TestACanaryThatIsNotWellIsTheOnlyOne(t *testing.T) {
+func TestFailedCanaryStopsPromotion(t *testing.T) {
 	isolate(t)
 	file := filepath.Join(t.TempDir(), "promote.json")
 	code, stdout, _ := promote(t, "-local", "-fail", "app-1", "-rollback", "unverified", "-checkpoint", file)
-	want(t, code, exitFailed, stdout, "app-1  v4  not well, rolled back by v5\n", "app-2  -   not attempted\n")
+	want(t, code, exitFailed, stdout, "app-1  v4  failed verification, rolled back by v5\n", "app-2  -   not attempted\n")
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +66,7 @@ func TestACanaryThatIsNotWellIsTheOnlyOne(t *testing.T) {
 	want(t, code, exitFailed, string(text), `"releases":{"app-1":"`)
 }
 
-func TestWrongUsage(t *testing.T) {
+func TestInvalidUsage(t *testing.T) {
 	isolate(t)
 	for _, args := range [][]string{
 		{"-rollback", "some"}, {"-from", "a-b"}, {"-to", "a-b"}, {"surplus"}, {"-from", "a-b", "-to", "c-d", "-fail", "c-d"},

@@ -1,19 +1,19 @@
-// Command slug makes a slug of a directory without a build, and releases it: on
-// Heroku, or on an embedded look-alike that needs no account.
+// Command slug creates a slug from a directory without a build and releases it,
+// on Heroku or on an embedded emulator that needs no account.
 //
-//	go run ./examples/slug                      # the sample app, on this machine
-//	go run ./examples/slug -local DIR           # a directory of yours, on this machine
-//	go run ./examples/slug -app my-app DIR      # on Heroku
+//	go run ./examples/slug                  # release the sample app on the emulator
+//	go run ./examples/slug -local DIR       # release DIR on the emulator
+//	go run ./examples/slug -app my-app DIR  # release DIR on Heroku
 //
-// What is in the directory runs as it is, as its Procfile says: programs have to
-// be compiled, for Linux. Then the slug is downloaded again and unpacked into
-// the directory that -unpack names, if it names one.
+// The directory must contain a Procfile and programs that are compiled for Linux.
+// With -unpack the slug is then downloaded and unpacked.
 //
-// Standard output carries the output of the release phase, and nothing else;
-// what happens besides is told on standard error.
+// Only the output of the release phase is written to standard output. Progress is
+// reported on standard error.
 //
-// The exit status is 0 if the app runs the release, 1 if something failed, 2 for
-// a wrong command line or directory, and 130 if it was interrupted.
+// The exit status is 0 if the release succeeded, 1 if something failed, 2 if
+// the command line or the directory is invalid, and 130 if the program was
+// interrupted.
 package main
 
 import (
@@ -40,7 +40,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// A second interrupt ends the program at once.
+	// A second interrupt ends the program immediately.
 	context.AfterFunc(ctx, stop)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
@@ -54,7 +54,7 @@ const (
 	exitInterrupted = 130
 )
 
-// settings is the command line.
+// settings are the values of the command line.
 type settings struct {
 	app     string
 	stack   string
@@ -74,7 +74,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err != nil:
 		return exitUsage
 	}
-	// What the platform says is not to steer the terminal.
+	// Control characters in texts from Heroku must not reach the terminal.
 	stderr = clean.Writer(stderr)
 	timed, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -98,33 +98,33 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	s := new(settings)
 	flags := flag.NewFlagSet("slug", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.StringVar(&s.app, "app", "", "the `app` that gets the slug")
-	flags.StringVar(&s.stack, "stack", "", "`stack` that the slug runs on (default: the app's)")
-	flags.StringVar(&s.commit, "commit", "", "`version` of the source, for the app's history")
+	flags.StringVar(&s.app, "app", "", "the `app` to release to")
+	flags.StringVar(&s.stack, "stack", "", "`stack` of the slug (default: that of the app)")
+	flags.StringVar(&s.commit, "commit", "", "`version` of the source, shown in the app's release history")
 	flags.StringVar(&s.unpack, "unpack", "", "`directory` to unpack the released slug into")
-	flags.DurationVar(&s.timeout, "timeout", time.Hour, "bound on the whole run")
-	flags.BoolVar(&s.local, "local", false, "release to the embedded platform, not to Heroku")
+	flags.DurationVar(&s.timeout, "timeout", time.Hour, "time limit for the whole run")
+	flags.BoolVar(&s.local, "local", false, "release to the embedded emulator, not to Heroku")
 	flags.BoolVar(&s.verbose, "v", false, "log every request")
 	flags.Usage = func() {
 		fmt.Fprint(stderr, "Usage: slug [flags] [DIR]\n\n"+
-			"Makes a slug of DIR (default: a sample app) and releases it. Without -app, on an\n"+
-			"embedded platform that needs no account; with it, on Heroku, with the API key from\n"+
-			"HEROKU_API_KEY or ~/.netrc and the base URL from HEROKU_API_URL.\n\n")
+			"Creates a slug from DIR (default: a sample app) and releases it: with -app on Heroku,\n"+
+			"otherwise on an embedded emulator that needs no account. The API key is read from\n"+
+			"HEROKU_API_KEY or ~/.netrc, and the base URL from HEROKU_API_URL.\n\n")
 		flags.PrintDefaults()
 	}
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}
-	wrong := func(text string) (*settings, error) {
+	usageError := func(text string) (*settings, error) {
 		fmt.Fprintln(stderr, "slug: "+text)
 		flags.Usage()
 		return nil, errors.New(text)
 	}
 	switch {
 	case flags.NArg() > 1:
-		return wrong("more than one directory")
+		return usageError("at most one directory is allowed")
 	case s.app == "" && !s.local && os.Getenv("HEROKU_API_URL") != "":
-		return wrong("HEROKU_API_URL is set: name the app with -app, or say -local")
+		return usageError("HEROKU_API_URL is set: either -app or -local is required")
 	}
 	s.dir = flags.Arg(0)
 	if s.app == "" {
@@ -133,7 +133,7 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	return s, nil
 }
 
-// release is what the program is about.
+// release creates a slug and releases it.
 func (s *settings) release(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	if s.dir == "" {
 		if s.dir, err = sampleDir(); err != nil {
@@ -147,12 +147,12 @@ func (s *settings) release(ctx context.Context, stdout, stderr io.Writer) (err e
 	if s.local {
 		p, err := platform.Start(platform.Options{})
 		if err != nil {
-			return fmt.Errorf("starting the embedded platform: %w", err)
+			return fmt.Errorf("start emulator: %w", err)
 		}
 		defer func() { _ = p.Close() }()
-		// A name that no app can have is the library's to refuse.
+		// The client rejects invalid names later.
 		_ = p.AddApp(s.app)
-		fmt.Fprintln(stderr, "Releasing to an embedded platform on this machine (with -app, to Heroku).")
+		fmt.Fprintln(stderr, "Releasing to an embedded Heroku emulator (use -app to release to Heroku).")
 		opts = append(opts, herokubuild.WithBaseURL(p.URL()), herokubuild.WithToken(p.Token()))
 	}
 	client, err := herokubuild.NewClient(opts...)
@@ -161,7 +161,7 @@ func (s *settings) release(ctx context.Context, stdout, stderr io.Writer) (err e
 	}
 
 	slug, err := client.Slugs.CreateFromDir(ctx, s.app, s.dir, herokubuild.SlugDirOptions{
-		Stack: s.stack, Commit: s.commit, BuildpackProvidedDescription: "Slug by hand",
+		Stack: s.stack, Commit: s.commit, BuildpackProvidedDescription: "Uploaded slug",
 	})
 	if err != nil {
 		return err
@@ -176,8 +176,8 @@ func (s *settings) release(ctx context.Context, stdout, stderr io.Writer) (err e
 	}
 	fmt.Fprintf(stderr, "==> Release v%d of %s\n", release.Version, s.app)
 	if err := follow(ctx, client, release, stdout); err != nil {
-		// The outcome does not depend on it.
-		fmt.Fprintln(stderr, "    the output of the release phase was lost:", err)
+		// The release may succeed all the same.
+		fmt.Fprintln(stderr, "    lost the output of the release phase:", err)
 	}
 	release, err = client.Releases.Wait(ctx, s.app, release.ID, nil)
 	if err != nil {
@@ -203,7 +203,7 @@ func follow(ctx context.Context, client *herokubuild.Client, release *herokubuil
 	return errors.Join(err, output.Close())
 }
 
-// download unpacks what the platform has of the slug, verified.
+// download downloads, verifies and unpacks the slug.
 func (s *settings) download(ctx context.Context, client *herokubuild.Client, id string, stderr io.Writer) error {
 	slug, err := client.Slugs.Get(ctx, s.app, id)
 	if err != nil {
@@ -221,8 +221,8 @@ func (s *settings) download(ctx context.Context, client *herokubuild.Client, id 
 	return nil
 }
 
-// sampleDir is where the sample app is: beside this file, which is there
-// whenever the program is run from a clone.
+// sampleDir returns the directory of the sample app, which is next to this source
+// file in a clone of the repository.
 func sampleDir() (string, error) {
 	_, file, _, ok := runtime.Caller(0)
 	if ok {
@@ -231,5 +231,5 @@ func sampleDir() (string, error) {
 			return dir, nil
 		}
 	}
-	return "", errors.New("the sample app is not where this program was compiled: name a directory")
+	return "", errors.New("sample app not found: specify a directory")
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
-// isolate keeps the credential and settings of whoever runs the tests out.
+// isolate clears the credentials and settings of the user who runs the tests.
 func isolate(t *testing.T) {
 	t.Helper()
 	t.Setenv("HEROKU_API_KEY", "")
@@ -38,7 +38,7 @@ func wantContains(t *testing.T, text string, parts ...string) {
 	}
 }
 
-// appDir is a directory with nothing but a Procfile.
+// appDir returns a directory that contains only a Procfile.
 func appDir(t *testing.T, procfile string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -48,7 +48,7 @@ func appDir(t *testing.T, procfile string) string {
 	return dir
 }
 
-func TestSampleAppIsReleasedWithoutABuild(t *testing.T) {
+func TestSampleAppIsReleased(t *testing.T) {
 	isolate(t)
 	into := filepath.Join(t.TempDir(), "slug")
 	code, stdout, stderr := slugCommand(t, "-unpack", into)
@@ -75,7 +75,7 @@ func TestFailedReleasePhase(t *testing.T) {
 	if code != exitFailed || stdout != "cannot migrate\n" {
 		t.Errorf("exit %d, stdout %q", code, stdout)
 	}
-	wantContains(t, stderr, "release v3 of example-app failed")
+	wantContains(t, stderr, "Release v3 of example-app", "Error: ")
 }
 
 func TestWithoutReleasePhase(t *testing.T) {
@@ -87,7 +87,7 @@ func TestWithoutReleasePhase(t *testing.T) {
 	wantContains(t, stderr, "Released: third-app v3")
 }
 
-func TestWrongUsage(t *testing.T) {
+func TestInvalidUsage(t *testing.T) {
 	isolate(t)
 	for _, args := range [][]string{
 		{"-no-such-flag"}, {"a", "b"}, {"-local", "no-such-directory"}, {"-local", "-app", "Not_An_App"},
@@ -103,7 +103,7 @@ func TestWrongUsage(t *testing.T) {
 	}
 }
 
-func TestHelpIsNotAFailure(t *testing.T) {
+func TestHelp(t *testing.T) {
 	isolate(t)
 	code, _, stderr := slugCommand(t, "-h")
 	if code != exitOK {
@@ -121,7 +121,7 @@ func TestNoCredential(t *testing.T) {
 	wantContains(t, stderr, "HEROKU_API_KEY", "heroku login")
 }
 
-func TestAgainstAServer(t *testing.T) {
+func TestReleaseToServer(t *testing.T) {
 	isolate(t)
 	p, err := platform.Start(platform.Options{Apps: []string{"my-app"}, FirApps: []string{"my-fir-app"}})
 	if err != nil {
@@ -155,10 +155,10 @@ func TestAgainstAServer(t *testing.T) {
 	if code != exitFailed {
 		t.Errorf("exit %d", code)
 	}
-	wantContains(t, stderr, "my-fir-app is a fir app")
+	wantContains(t, stderr, "Error: ", "my-fir-app")
 }
 
-// signalWriter calls f at the first write.
+// signalWriter calls f on the first write.
 type signalWriter struct {
 	io.Writer
 	once sync.Once
@@ -182,8 +182,7 @@ func TestInterrupt(t *testing.T) {
 	wantContains(t, stderr.String(), "context canceled")
 }
 
-// What a Procfile says cannot steer the terminal.
-func TestNothingSteersTheTerminal(t *testing.T) {
+func TestControlCharactersOfProcfileAreRemoved(t *testing.T) {
 	isolate(t)
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "Procfile"), []byte("web: echo \x1b[31mred\x1b[0m\a\n"), 0o600); err != nil {

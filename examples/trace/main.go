@@ -1,17 +1,17 @@
-// Command trace deploys and shows the deploy as one OpenTelemetry trace: a span
-// for the whole, below it one for each phase, and below these the requests and
-// the releases of the apps. On Heroku, or on an embedded look-alike that needs
-// no account.
+// Command trace deploys an app and prints an OpenTelemetry trace of the deploy.
+// The span of the deploy contains one for each phase, and these contain spans
+// for requests and for the releases of the apps. It uses Heroku, or an embedded
+// emulator that needs no account.
 //
-//	go run ./examples/trace                  # the sample app, on this machine
-//	go run ./examples/trace -app my-app DIR  # on Heroku
+//	go run ./examples/trace                  # deploy the sample app to the emulator
+//	go run ./examples/trace -app my-app DIR  # deploy DIR to Heroku
 //
-// Standard error has the build's output, standard output the trace. A program of
-// yours hands its spans to a collector instead (an exporter of
-// go.opentelemetry.io/otel/exporters); tracing.go is what it can copy as it is.
+// The build's output is written to standard error, and the trace to standard
+// output. A real program would export its spans to a collector (see
+// go.opentelemetry.io/otel/exporters). It can use tracing.go unchanged.
 //
-// The exit status is 0 if every app runs the release, 1 if something failed, and
-// 2 for a wrong command line.
+// The exit status is 0 if the release succeeded on all apps, 1 if something
+// failed, and 2 if the command line is invalid.
 package main
 
 import (
@@ -36,7 +36,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// A second interrupt ends the program at once.
+	// A second interrupt ends the program immediately.
 	context.AfterFunc(ctx, stop)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
@@ -46,7 +46,7 @@ func main() {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("trace", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	app := flags.String("app", "", "the `app` that builds (default: one of an embedded platform)")
+	app := flags.String("app", "", "the `app` to build on (default: an app of the embedded emulator)")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return 0
@@ -54,12 +54,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 	if flags.NArg() > 1 {
-		fmt.Fprintln(stderr, "trace: more than one directory")
+		fmt.Fprintln(stderr, "trace: at most one directory is allowed")
 		return 2
 	}
 	dir := flags.Arg(0)
 	if dir == "" {
-		// The sample app is beside this file, wherever that was compiled.
+		// Use the sample app in the clone that this file was compiled in.
 		_, file, _, _ := runtime.Caller(0)
 		dir = filepath.Join(filepath.Dir(file), "..", "deploy", "testdata", "app")
 	}
@@ -78,7 +78,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// deploy is a deploy like any other, but for tracing.
+// deploy deploys with tracing.
 func deploy(ctx context.Context, provider *sdktrace.TracerProvider, app, dir string, output io.Writer) (err error) {
 	tracing := newTracing(provider, http.DefaultTransport)
 	opts := []herokubuild.Option{herokubuild.WithHTTPClient(&http.Client{Transport: tracing})}

@@ -13,7 +13,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// isolate keeps the credential and settings of whoever runs the tests out.
+// isolate clears the credentials and settings of the user who runs the tests.
 func isolate(t *testing.T) {
 	t.Helper()
 	t.Setenv("HEROKU_API_KEY", "")
@@ -21,7 +21,7 @@ func isolate(t *testing.T) {
 	t.Setenv("NETRC", filepath.Join(t.TempDir(), "none"))
 }
 
-func TestADeployIsOneTrace(t *testing.T) {
+func TestDeployIsOneTrace(t *testing.T) {
 	isolate(t)
 	var shown waterfall
 	var output bytes.Buffer
@@ -37,10 +37,10 @@ func TestADeployIsOneTrace(t *testing.T) {
 	for _, s := range shown.spans {
 		byID[s.SpanContext().SpanID()] = s
 		if s.SpanContext().TraceID() != shown.spans[0].SpanContext().TraceID() {
-			t.Errorf("%s is of another trace", s.Name())
+			t.Errorf("%s belongs to another trace", s.Name())
 		}
 	}
-	// What ought to be below what.
+	// want maps spans to their expected parents.
 	want := map[string]string{
 		"check": "deploy example-app", "pack": "deploy example-app", "upload": "deploy example-app",
 		"build": "deploy example-app", "release": "deploy example-app",
@@ -51,14 +51,14 @@ func TestADeployIsOneTrace(t *testing.T) {
 		if parent, ok := want[s.Name()]; ok {
 			delete(want, s.Name())
 			if got := byID[s.Parent().SpanID()]; got == nil || got.Name() != parent {
-				t.Errorf("%s is not below %s", s.Name(), parent)
+				t.Errorf("the parent of %s is not %s", s.Name(), parent)
 			}
 		}
 		if s.EndTime().IsZero() {
 			t.Errorf("%s has not ended", s.Name())
 		}
 		if text := fmt.Sprint(s.Name(), s.Attributes(), s.Events(), s.Status()); strings.Contains(text, "Signature") || strings.Contains(text, "HRKU-") {
-			t.Errorf("a secret in the span of %s: %s", s.Name(), text)
+			t.Errorf("the span of %s contains a secret: %s", s.Name(), text)
 		}
 	}
 	if len(want) > 0 {
@@ -87,6 +87,6 @@ func TestFailedDeploy(t *testing.T) {
 		}
 	}
 	if code := run(context.Background(), []string{"-nothing"}, &stdout, &stderr); code != 2 {
-		t.Errorf("wrong usage: exit %d", code)
+		t.Errorf("invalid usage: exit %d", code)
 	}
 }

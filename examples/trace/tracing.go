@@ -16,15 +16,15 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// tracing makes spans of one deploy: its event method is for OnEvent, and it is
-// itself the transport for WithHTTPClient.
+// tracing creates the spans of a deploy. Its event method is used as OnEvent,
+// and the value itself as the transport for WithHTTPClient.
 type tracing struct {
 	tracer trace.Tracer
 	next   http.RoundTripper
 
 	mu sync.Mutex
-	// deploy is the span of the whole, phase that of the current phase, and
-	// releases are those of the apps that are waited for.
+	// deploy is the span of the whole deploy, phase that of the current phase,
+	// and releases are the spans of pending releases by app.
 	deploy, phase trace.Span
 	releases      map[string]trace.Span
 }
@@ -35,10 +35,10 @@ func newTracing(provider *sdktrace.TracerProvider, next http.RoundTripper) *trac
 		tracer: provider.Tracer("example.com/deploy"),
 		next: otelhttp.NewTransport(unmask{next},
 			otelhttp.WithTracerProvider(provider),
-			// Storage hosts have no business with our trace.
+			// Trace headers must not be sent to storage hosts.
 			otelhttp.WithPropagators(propagation.NewCompositeTextMapPropagator()),
 			otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string {
-				// A span's name is the route, without the ids in it.
+				// The name of a span is the route without IDs.
 				return r.Method + " " + ids.ReplaceAllString(r.URL.Path, "{id}")
 			}),
 		),
@@ -46,7 +46,8 @@ func newTracing(provider *sdktrace.TracerProvider, next http.RoundTripper) *trac
 	}
 }
 
-// begin begins the span of the deploy; end ends it, and those still open.
+// begin starts the span of the deploy. The end function ends it and all open
+// spans.
 func (t *tracing) begin(ctx context.Context, name string) (_ context.Context, end func(error)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -64,7 +65,7 @@ func (t *tracing) begin(ctx context.Context, name string) (_ context.Context, en
 	}
 }
 
-// event is for BuildAndReleaseOptions.OnEvent.
+// event handles an event. It is used as BuildAndReleaseOptions.OnEvent.
 func (t *tracing) event(ctx context.Context, e herokubuild.DeployEvent) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -88,12 +89,12 @@ func (t *tracing) event(ctx context.Context, e herokubuild.DeployEvent) error {
 			finish(span, e.Err)
 			delete(t.releases, e.App)
 		}
-	default: // the others say nothing that a span could
+	default: // other events do not affect spans
 	}
 	return nil
 }
 
-// finish ends a span. The library's errors have no secrets.
+// finish ends a span. Errors of the library contain no secrets.
 func finish(span trace.Span, err error) {
 	if err != nil {
 		span.RecordError(err)
@@ -102,9 +103,10 @@ func finish(span trace.Span, err error) {
 	span.End()
 }
 
-// RoundTrip sends a request whose span is one of the current phase's. The query
-// of a signed address grants access, and otelhttp records whole addresses: it
-// gets to see one without, and unmask puts the query back.
+// RoundTrip sends a request with a span below that of the current phase. The
+// query of a signed URL grants access and must not be recorded by otelhttp,
+// which records whole URLs. It is therefore removed here and restored by
+// unmask.
 func (t *tracing) RoundTrip(req *http.Request) (*http.Response, error) {
 	t.mu.Lock()
 	ctx := req.Context()
@@ -119,7 +121,7 @@ func (t *tracing) RoundTrip(req *http.Request) (*http.Response, error) {
 
 type queryKey struct{}
 
-// unmask sends a request with the query that its context has.
+// unmask restores the query of a request from its context.
 type unmask struct{ next http.RoundTripper }
 
 func (u unmask) RoundTrip(req *http.Request) (*http.Response, error) {

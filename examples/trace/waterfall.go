@@ -14,7 +14,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// waterfall is an exporter that keeps spans, to be printed as a tree.
+// waterfall is an exporter that collects spans and prints them as a tree.
 type waterfall struct {
 	mu    sync.Mutex
 	spans []sdktrace.ReadOnlySpan
@@ -31,8 +31,7 @@ func (w *waterfall) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlySpan
 // Shutdown implements sdktrace.SpanExporter.
 func (w *waterfall) Shutdown(context.Context) error { return nil }
 
-// print prints the spans below their parents, with when they began and how long
-// they took.
+// print prints the spans below their parents, with start times and durations.
 func (w *waterfall) print(out io.Writer) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -49,7 +48,7 @@ func (w *waterfall) print(out io.Writer) {
 		for _, s := range children[parent] {
 			if depth == 0 {
 				start = s.StartTime()
-				fmt.Fprintf(out, "trace %s\n   begins     takes  span\n", s.SpanContext().TraceID())
+				fmt.Fprintf(out, "trace %s\n    start  duration  span\n", s.SpanContext().TraceID())
 			}
 			fmt.Fprintf(out, "%9s %9s  %s%s%s\n", milliseconds(s.StartTime().Sub(start)), milliseconds(s.EndTime().Sub(s.StartTime())),
 				strings.Repeat("  ", depth), s.Name(), outcome(s))
@@ -61,7 +60,7 @@ func (w *waterfall) print(out io.Writer) {
 
 func milliseconds(d time.Duration) string { return fmt.Sprintf("%d ms", d.Milliseconds()) }
 
-// outcome is what a span says of how it went.
+// outcome returns the HTTP status and the error of a span.
 func outcome(s sdktrace.ReadOnlySpan) string {
 	text := ""
 	for _, a := range s.Attributes() {

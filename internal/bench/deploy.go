@@ -15,8 +15,8 @@ import (
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
-// deployMemory is what a process that deploys a tree of 1 GiB takes of memory.
-// This one serves the platform that it deploys to.
+// deployMemory returns the peak memory of a process that deploys a tree of 1
+// GiB to an emulator in this process.
 func deployMemory(ctx context.Context) (measured string, err error) {
 	dir, err := os.MkdirTemp("", "bench-tree-")
 	if err != nil {
@@ -28,7 +28,7 @@ func deployMemory(ctx context.Context) (measured string, err error) {
 	}
 	p, err := platform.Start(platform.Options{
 		MaxSourceBytes: 4 << 30,
-		// The slug would only take time to pack.
+		// Packing a slug would only take time.
 		Builder: platform.BuilderFunc(func(_ context.Context, j *platform.Job) error {
 			parts, err := filepath.Glob(filepath.Join(j.BuildDir, "*"))
 			for _, part := range parts {
@@ -45,7 +45,7 @@ func deployMemory(ctx context.Context) (measured string, err error) {
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(ctx, self, "-deploy", dir) //nolint:gosec // this program
+	cmd := exec.CommandContext(ctx, self, "-deploy", dir) //nolint:gosec // runs this program
 	cmd.Env = append(os.Environ(), "HEROKU_API_URL="+p.URL(), "HEROKU_API_KEY="+p.Token())
 	cmd.Stderr = os.Stderr
 	if err := cmd.Run(); err != nil {
@@ -54,7 +54,7 @@ func deployMemory(ctx context.Context) (measured string, err error) {
 	return peak.MiB(cmd.ProcessState) + " MiB", nil
 }
 
-// deploy is what the process does whose memory counts.
+// deploy deploys dir. It runs in the process whose memory is measured.
 func deploy(ctx context.Context, dir string) error {
 	client, err := herokubuild.NewClient()
 	if err != nil {
@@ -64,13 +64,13 @@ func deploy(ctx context.Context, dir string) error {
 	return err
 }
 
-// writeTree writes files that cannot be compressed, of 1 KiB to 16 MiB.
+// writeTree writes incompressible files of 1 KiB to 16 MiB.
 func writeTree(dir string, bytes int64) error {
 	r := rand.NewChaCha8([32]byte{1})
 	for n := 0; bytes > 0; n++ {
 		size := min(bytes, 1<<(10+n%15))
 		bytes -= size
-		f, err := os.Create(filepath.Join(dir, fmt.Sprint("f", n))) //nolint:gosec // of a directory of our own
+		f, err := os.Create(filepath.Join(dir, fmt.Sprint("f", n))) //nolint:gosec // in a temporary directory
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,6 @@
-// Bench runs the benchmarks of the library and prints what they say as the table
-// in docs/performance.md: each figure is what this package costs, divided by
-// what the same work costs by hand, measured in the same run.
+// Bench runs the benchmarks of the library and prints the table in
+// docs/performance.md. Each figure is the cost of this package divided by the
+// cost of the same work without it, measured in the same run.
 //
 //	go run ./internal/bench
 package main
@@ -25,8 +25,8 @@ import (
 )
 
 func main() {
-	count := flag.Int("count", 20, "how often each benchmark runs; the fastest of each counts")
-	dir := flag.String("deploy", "", "deploy this `directory` (what the program calls itself with)")
+	count := flag.Int("count", 20, "number of runs of each benchmark; the fastest counts")
+	dir := flag.String("deploy", "", "deploy this `directory` (used internally)")
 	flag.Parse()
 	do := func(ctx context.Context) error { return run(ctx, os.Stdout, *count) }
 	if *dir != "" {
@@ -39,13 +39,13 @@ func main() {
 }
 
 func run(ctx context.Context, w io.Writer, count int) error {
-	// First: see peak.MiB.
+	// This comes first because of the limitation of peak.MiB.
 	memory, err := deployMemory(ctx)
 	if err != nil {
 		return err
 	}
-	// Many short rounds, and the fastest of each benchmark: what else goes on on a
-	// machine only ever makes it slower.
+	// Each benchmark runs many short rounds, of which the fastest counts, since
+	// other load on the machine only makes a round slower.
 	text := ""
 	for range count {
 		round, err := command(ctx, "", "go", "test", "-run", "^$", "-bench", "Get|List|Stream", "-benchtime", "150ms", ".")
@@ -68,46 +68,46 @@ func run(ctx context.Context, w io.Writer, count int) error {
 		return err
 	}
 	fmt.Fprintf(w, "%s, %s/%s, %d processors, %s\n\n", time.Now().Format(time.DateOnly), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
-	fmt.Fprintln(w, "| figure | reference | measured | bar |")
+	fmt.Fprintln(w, "| figure | reference | measured | target |")
 	fmt.Fprintln(w, "|---|---|---|---|")
-	row := func(figure, reference, measured, bar string) {
-		fmt.Fprintf(w, "| %s | %s | %s | %s |\n", figure, reference, measured, bar)
+	row := func(figure, reference, measured, target string) {
+		fmt.Fprintf(w, "| %s | %s | %s | %s |\n", figure, reference, measured, target)
 	}
 	ratio := func(name, unit string) float64 {
 		return results.fastest(name+"/impl=herokubuild", unit) / results.fastest(name+"/impl=bare", unit)
 	}
-	row("one GET, its JSON decoded: time", "net/http + encoding/json", fmt.Sprintf("%.2f times", ratio("Get", "ns/op")), "≤ 1.05")
-	row("one GET: allocations", "the same", fmt.Sprintf("%+.0f", results.median("Get/impl=herokubuild", "allocs/op")-results.median("Get/impl=bare", "allocs/op")), "≤ +12")
-	row("list of 1,000 builds: time", "one GET + decode", fmt.Sprintf("%.2f times", ratio("List", "ns/op")), "≤ 1.10")
-	row("list of 1,000 builds: allocations", "the same", fmt.Sprintf("%.3f times", results.median("List/impl=herokubuild", "allocs/op")/results.median("List/impl=bare", "allocs/op")), "≤ 1.05")
+	row("GET with decoded JSON: time", "net/http + encoding/json", fmt.Sprintf("%.2f×", ratio("Get", "ns/op")), "≤ 1.05×")
+	row("GET with decoded JSON: allocations", "same", fmt.Sprintf("%+.0f", results.median("Get/impl=herokubuild", "allocs/op")-results.median("Get/impl=bare", "allocs/op")), "≤ +12")
+	row("list of 1,000 builds: time", "one GET + decode", fmt.Sprintf("%.2f×", ratio("List", "ns/op")), "≤ 1.10×")
+	row("list of 1,000 builds: allocations", "same", fmt.Sprintf("%.3f×", results.median("List/impl=herokubuild", "allocs/op")/results.median("List/impl=bare", "allocs/op")), "≤ 1.05×")
 	for _, beat := range []struct{ name, text string }{
 		{"none", "no heartbeats"},
-		{"every-4KB-chunks", "a heartbeat every 4 KB, as a chunk of its own"},
-		{"every-2nd-byte-chunks", "a heartbeat a byte, each a chunk of its own"},
-		{"every-4KB", "a heartbeat every 4 KB, all in one chunk"},
-		{"every-2nd-byte", "a heartbeat a byte, all in one chunk"},
+		{"every-4KB-chunks", "heartbeat every 4 KB in a separate chunk"},
+		{"every-2nd-byte-chunks", "heartbeat every 2nd byte in a separate chunk"},
+		{"every-4KB", "heartbeat every 4 KB, one chunk"},
+		{"every-2nd-byte", "heartbeat every 2nd byte, one chunk"},
 	} {
-		row("output over loopback, "+beat.text, "io.Copy", fmt.Sprintf("%.2f of the throughput", ratio("StreamLoopback/heartbeats="+beat.name, "MB/s")), "≥ 0.97")
+		row("output over loopback, "+beat.text+": throughput", "io.Copy", fmt.Sprintf("%.2f×", ratio("StreamLoopback/heartbeats="+beat.name, "MB/s")), "≥ 0.97×")
 	}
-	for _, beat := range []struct{ name, text, bar string }{
+	for _, beat := range []struct{ name, text, target string }{
 		{"none", "no heartbeats", "–"},
-		{"every-4KB", "a heartbeat every 4 KB", "≥ 15 GB/s"},
-		{"every-2nd-byte", "a heartbeat a byte", "≥ 2 GB/s"},
+		{"every-4KB", "heartbeat every 4 KB", "≥ 15 GB/s"},
+		{"every-2nd-byte", "heartbeat every 2nd byte", "≥ 2 GB/s"},
 	} {
 		row("output in memory, "+beat.text, "io.Copy: "+gigabytes(results.fastest("StreamMemory/heartbeats="+beat.name+"/impl=bare", "MB/s")),
-			gigabytes(results.fastest("StreamMemory/heartbeats="+beat.name+"/impl=herokubuild", "MB/s")), beat.bar)
+			gigabytes(results.fastest("StreamMemory/heartbeats="+beat.name+"/impl=herokubuild", "MB/s")), beat.target)
 	}
-	row("from the build's end to the release, at 0, 20 and 100 ms a request", "the three requests that the API forces", outcome(flow, "AtOnce", "+ 0 ms"), "≤ + 20 ms")
-	row("requests in a ten-minute build that is silent but for heartbeats", "–", find(flow, `(\d+) requests:`), "≤ 12")
-	row("deploy of a tree of 1 GiB: peak memory", "–", memory, "≤ 64 MiB")
-	row("1,000 apps released at 50 ms a request, 16 at a time: time", "apps × 50 ms ÷ 16", fmt.Sprintf("%.2f times", results.median("FanOut", "x-floor")), "≤ 1.2")
-	row("import: size of a hello-world", "the same with net/http", cost, "–")
+	row("delay from the end of the build to the release, at 0, 20 and 100 ms per request", "three requests, the API's minimum", outcome(flow, "AtOnce", "+0 ms"), "≤ +20 ms")
+	row("requests during a ten-minute build without output", "–", find(flow, `(\d+) requests:`), "≤ 12")
+	row("peak memory when deploying a 1 GiB tree", "–", memory, "≤ 64 MiB")
+	row("time to release to 1,000 apps, 50 ms per request, 16 at a time", "apps × 50 ms ÷ 16", fmt.Sprintf("%.2f×", results.median("FanOut", "x-floor")), "≤ 1.2×")
+	row("binary size of a hello-world program", "the same with net/http", cost, "–")
 	return nil
 }
 
 func gigabytes(megabytes float64) string { return fmt.Sprintf("%.1f GB/s", megabytes/1000) }
 
-// outcome is what a test that asserts an exact figure says by passing.
+// outcome returns figure if the test that asserts it has passed.
 func outcome(text, name, figure string) string {
 	if strings.Contains(text, "--- PASS: TestReleaseFollowsTheBuild"+name) {
 		return figure
@@ -123,7 +123,7 @@ func find(text, pattern string) string {
 }
 
 func command(ctx context.Context, dir, name string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // this program's own commands
+	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // the commands are constants
 	cmd.Dir = dir
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -133,7 +133,7 @@ func command(ctx context.Context, dir, name string, args ...string) (string, err
 	return out.String(), nil
 }
 
-// measurements are the values of benchmarks, by name and unit.
+// measurements maps the name and unit of a benchmark to its values.
 type measurements map[string][]float64
 
 func parse(text string) measurements {
@@ -157,8 +157,7 @@ func parse(text string) measurements {
 	return m
 }
 
-// fastest is the least of what is better if there is less of it, and the most of
-// a throughput.
+// fastest returns the maximum of a throughput, and the minimum of other values.
 func (m measurements) fastest(name, unit string) float64 {
 	values := m[name+" "+unit]
 	switch {
@@ -178,8 +177,8 @@ func (m measurements) median(name, unit string) float64 {
 	return values[len(values)/2]
 }
 
-// importCost builds a program that does nothing with the library and one that
-// does nothing with net/http.
+// importCost compares the size of a minimal program that uses the library with
+// one that uses net/http.
 func importCost(ctx context.Context) (string, error) {
 	root, err := command(ctx, "", "go", "list", "-m", "-f", "{{.Dir}}", "github.com/herokubuild/herokubuild")
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package clean makes text that comes from outside fit for a terminal, an error
-// or a line of a log.
+// Package clean sanitizes text from outside for a terminal, an error or a log
+// line.
 package clean
 
 import (
@@ -9,26 +9,26 @@ import (
 	"unicode"
 )
 
-// Line returns text as one line: a line break or a tab becomes a space, and
-// U+FFFD stands for whatever else is not visible and for invalid UTF-8. That is
-// control characters (C0 with ESC and BEL, DEL, and C1), marks that change the
-// direction of writing, separators of lines and paragraphs, and characters
-// without a width.
+// Line returns text as a single line. It replaces line breaks and tabs with
+// spaces, and other invisible characters and invalid UTF-8 with U+FFFD. These
+// are control characters (C0, including ESC and BEL, DEL and C1), marks that
+// change the writing direction, line and paragraph separators, and zero-width
+// characters.
 func Line(text string) string { return clean(text, false) }
 
-// Lines is Line for a text of several lines: line breaks ("\n", "\r\n") and tabs
-// are kept.
+// Lines is like Line, but keeps line breaks ("\n", "\r\n") and tabs.
 func Lines(text string) string { return clean(text, true) }
 
-// colorRE is what switches colors and moves the cursor.
+// colorRE matches control sequences for colors and the cursor.
 var colorRE = regexp.MustCompile(`(?:\x1b\[|\x{9b})[0-?]*[ -/]*[@-~]`)
 
-// Uncolored removes the control sequences for colors and the cursor, which would
-// leave their letters behind where only their first character is replaced.
+// Uncolored removes control sequences for colors and the cursor. [Line] and
+// [Lines] would only replace their first character and keep the rest.
 func Uncolored(text string) string { return colorRE.ReplaceAllString(text, "") }
 
-// Writer returns a writer that passes each text on to w as [Uncolored] and [Lines]
-// make it. Each Write has to be of whole characters, as those of package fmt are.
+// Writer returns a writer that writes to w what [Uncolored] and [Lines] return
+// for each Write. A Write must not end within a character; those of package fmt
+// do not.
 func Writer(w io.Writer) io.Writer { return writer{w} }
 
 type writer struct{ w io.Writer }
@@ -54,9 +54,9 @@ func clean(text string, lines bool) string {
 	}, strings.ReplaceAll(text, "\r\n", "\n"))
 }
 
-// Visible reports whether a character is one that [Line] keeps. It is not true for
-// U+034F or the fillers of Hangul either: they are letters and marks that show
-// nothing.
+// Visible reports whether [Line] keeps a character. It also returns false for
+// U+034F and the Hangul fillers, which are classified as letters and marks but
+// are invisible.
 func Visible(r rune) bool {
 	return unicode.IsGraphic(r) && !unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r)
 }

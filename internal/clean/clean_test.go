@@ -65,7 +65,7 @@ func FuzzClean(f *testing.F) {
 			assert.False(t, strings.ContainsAny(got, "\r\x1b\a\x7f\u009b\u202e\u2028\u200b"))
 		}
 		assert.False(t, strings.ContainsAny(line, "\n\t"))
-		assert.Equal(t, line, clean.Line(line), "cleaning is done once")
+		assert.Equal(t, line, clean.Line(line), "cleaning must be idempotent")
 		assert.Equal(t, line, clean.Line(lines))
 	})
 }

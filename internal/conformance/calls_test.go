@@ -20,15 +20,14 @@ import (
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
-// The names are as short and as long as an app's can be.
+// buildApp and otherApp have the minimum and the maximum length.
 const (
 	buildApp = "abc"
 	otherApp = "other-app-with-a-name-of-30-ch"
 	firApp   = "fir-app"
 )
 
-// rig is the library on one side, the embedded platform on the other, and what
-// goes between them.
+// rig is a client and an emulator, and the calls between them.
 type rig struct {
 	*herokubuild.Client
 	platform *platform.Platform
@@ -38,8 +37,8 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	// A version of "block" is a build that ends when it is cancelled, one of
-	// "fail" a build that fails.
+	// A build of the version "block" runs until it is canceled, and one of the
+	// version "fail" fails.
 	builder := platform.BuilderFunc(func(ctx context.Context, j *platform.Job) error {
 		switch j.SourceVersion {
 		case "block":
@@ -80,7 +79,7 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-// upload makes a source and puts the archive there.
+// upload creates a source and uploads the archive.
 func (r *rig) upload(t *testing.T) herokubuild.SourceBlob {
 	t.Helper()
 	source, err := r.Sources.Upload(t.Context(), r.archive, nil)
@@ -88,7 +87,7 @@ func (r *rig) upload(t *testing.T) herokubuild.SourceBlob {
 	return herokubuild.SourceBlob{URL: source.SourceBlob.GetURL}
 }
 
-func TestEveryCallIsOneOfTheSchema(t *testing.T) {
+func TestCallsConformToSchema(t *testing.T) {
 	t.Parallel()
 	s := loadSchema(t)
 	r := newRig(t)
@@ -111,13 +110,13 @@ func TestEveryCallIsOneOfTheSchema(t *testing.T) {
 			c.check(t, r.recorder.take())
 		})
 		if !ok {
-			// A build that it has left behind would hold up the others.
+			// A build that is still running would block the others.
 			t.FailNow()
 		}
 	}
 	c.ranges.requireUsed(t)
 
-	left := uncalled()
+	left := uncalledEndpoints()
 	for _, l := range s.links {
 		if !slices.Contains([]string{"app", "build", "release", "slug", "source"}, l.resource) {
 			continue
@@ -153,8 +152,8 @@ func (r *rig) sources(t *testing.T) {
 	require.NoError(t, r.Sources.Put(t.Context(), source, r.archive, nil))
 }
 
-// builds are seen pending, cancelled, failed and succeeded, with everything in
-// the request and with the least.
+// builds creates builds that are pending, canceled, failed and succeeded, from
+// the full request and from the smallest one.
 func (r *rig) builds(t *testing.T) {
 	ctx := t.Context()
 	blob := r.upload(t)
@@ -180,7 +179,7 @@ func (r *rig) builds(t *testing.T) {
 	require.NoError(t, r.Builds.DeleteCache(ctx, buildApp))
 }
 
-// build makes a slug and waits for its release.
+// build runs a build and waits for its release.
 func (r *rig) build(t *testing.T) *herokubuild.Build {
 	t.Helper()
 	ctx := t.Context()
@@ -229,7 +228,7 @@ func (r *rig) releases(t *testing.T) {
 	require.NoError(t, err)
 	_, err = r.Releases.Wait(ctx, otherApp, back.ID, nil)
 	require.NoError(t, err)
-	// The releases of a new app have neither slug nor output.
+	// The first releases of an app have neither a slug nor output.
 	_, err = r.Releases.Get(ctx, otherApp, "1")
 	require.NoError(t, err)
 	_, err = r.Releases.Current(ctx, otherApp)
@@ -276,8 +275,9 @@ func (r *rig) deploy(t *testing.T) {
 	assert.Len(t, result.Apps, 2)
 }
 
-// The embedded platform serves more than the library asks for.
-func TestEveryAnswerOfTheEmbeddedPlatformIsOneOfTheSchema(t *testing.T) {
+// TestEmulatorResponsesConformToSchema also calls the endpoints that only the
+// emulator has.
+func TestEmulatorResponsesConformToSchema(t *testing.T) {
 	t.Parallel()
 	s := loadSchema(t)
 	r := newRig(t)
@@ -312,21 +312,22 @@ func TestEveryAnswerOfTheEmbeddedPlatformIsOneOfTheSchema(t *testing.T) {
 
 	for _, l := range s.links {
 		if r.serves(t, l) {
-			assert.Positive(t, c.seen[l.String()], "the platform serves %s (%s %s), which was not called", l, l.method, l.href)
+			assert.Positive(t, c.seen[l.String()], "the emulator serves %s (%s %s), which was not called", l, l.method, l.href)
 		}
 	}
 	assert.Greater(t, len(c.seen), 20)
 }
 
-// serves reports whether the platform has an endpoint. It asks by a method that
-// no endpoint has, for which the answer names those that the address has.
+// serves reports whether the emulator has an endpoint. It sends a request with
+// a method that no endpoint has; the Allow header of the response lists those
+// of the path.
 func (r *rig) serves(t *testing.T, l *link) bool {
 	t.Helper()
 	path := placeholder.ReplaceAllString(l.href, "01234567-89ab-cdef-0123-456789abcdef")
 	err := r.Do(t.Context(), http.MethodOptions, path, nil, nil, nil)
-	var refused *herokubuild.APIError
-	require.ErrorAs(t, err, &refused, path)
+	var apiErr *herokubuild.APIError
+	require.ErrorAs(t, err, &apiErr, path)
 	calls := r.recorder.take()
-	allowed := strings.Split(calls[len(calls)-1].answerHeader.Get("Allow"), ", ")
+	allowed := strings.Split(calls[len(calls)-1].responseHeader.Get("Allow"), ", ")
 	return slices.Contains(allowed, l.method)
 }

@@ -8,14 +8,14 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// differences are the places where the library or the embedded platform is
-// not as the schema says, each with the reason why.
+// differences are the intended deviations of the library or the emulator from the
+// schema, each with a reason.
 type differences struct {
 	reasons map[string]string
 	used    map[string]bool
 }
 
-// allow reports whether a difference is one of those that are meant.
+// allow reports whether a difference is intended.
 func (d *differences) allow(name string) bool {
 	_, ok := d.reasons[name]
 	if ok {
@@ -24,21 +24,21 @@ func (d *differences) allow(name string) bool {
 	return ok
 }
 
-// requireUsed fails for a difference that is none any more.
+// requireUsed fails for each difference that no longer exists.
 func (d *differences) requireUsed(t *testing.T) {
 	t.Helper()
 	for _, name := range slices.Sorted(maps.Keys(d.reasons)) {
-		assert.True(t, d.used[name], "%s is no difference any more: take it off the list", name)
+		assert.True(t, d.used[name], "%s is no longer a difference: remove it from the list", name)
 	}
 }
 
-// fieldDifferences are those of the types. A name ends in a property of the
-// schema that the type has no field for, or in a JSON name of the type that the
-// schema has no property for.
+// fieldDifferences returns the differences between types and schema. The name
+// of a difference is the path of a property without a field, or of a field
+// without a property.
 func fieldDifferences() *differences {
 	const (
-		notDeploys = "the app has it, builds and releases do not depend on it"
-		ref        = "one type, Ref, stands for all references; a reference without a name decodes to one with an empty name"
+		notDeploys = "a property of the app that does not affect builds and releases"
+		ref        = "Ref is the type of all references; its name is empty if the reference has none"
 	)
 	return &differences{used: map[string]bool{}, reasons: map[string]string{
 		"App.acm":              notDeploys,
@@ -55,22 +55,23 @@ func fieldDifferences() *differences {
 		"Build.slug.name":    ref,
 		"Release.slug.name":  ref,
 
-		"ReleaseCreateOptions.slug is required": "a Fir app's release has an image instead, which the schema has as oci_image next to it",
+		"ReleaseCreateOptions.slug is required": "a release of a Fir app has an image instead, oci_image in the schema",
 	}}
 }
 
-// rangeDifferences are attributes that lists are sorted by although their
-// endpoint does not name them.
+// rangeDifferences returns the attributes by which lists are sorted although the
+// schema does not list them.
 func rangeDifferences() *differences {
 	return &differences{used: map[string]bool{}, reasons: map[string]string{
-		"build List by created_at": "the schema says started_at, which a build does not have; Heroku's own command line sorts by created_at",
-		"release List by version":  "the schema has no ranges for it; Heroku's own command line sorts by version",
+		"build List by created_at": "the schema lists started_at, which a build does not have; the Heroku CLI sorts by created_at",
+		"release List by version":  "the schema lists no ranges for it; the Heroku CLI sorts by version",
 	}}
 }
 
-// uncalled are endpoints of the library's resources that it has no method for.
-func uncalled() *differences {
-	const apps = "making, changing and deleting apps is not this library's concern; Client.Do reaches it"
+// uncalledEndpoints returns the endpoints of the library's resources for which it
+// has no method.
+func uncalledEndpoints() *differences {
+	const apps = "managing apps is out of scope; use Client.Do"
 	return &differences{used: map[string]bool{}, reasons: map[string]string{
 		"app Create":                      apps,
 		"app Delete":                      apps,

@@ -1,19 +1,22 @@
-// Package conformance holds the library and the embedded platform against
-// Heroku's own description of its API, the hyper-schema that
+// Package conformance compares the library and the emulator of internal/platform
+// with Heroku's description of its API, the hyper-schema returned by
 //
 //	curl https://api.heroku.com/schema -H "Accept: application/vnd.heroku+json; version=3"
 //
-// answers with. It is tests only. The environment variable HEROKU_API_SCHEMA
-// names the file; without it they are skipped.
+// It only contains tests. The environment variable HEROKU_API_SCHEMA is the
+// path of the schema; without it the tests are skipped.
 //
-// They demand three things. Every request that the library sends is one that
-// the schema describes, and every answer of the embedded platform is the one
-// that the schema promises for it. Every endpoint of the library's resources
-// has been called, as has every endpoint that the embedded platform serves. Every
-// field of the library's types is a property of the schema, by name, type and
-// nullability, and every property is a field. Where that is not so on purpose,
-// differences_test.go says why; an entry there that no longer applies fails.
+// The tests check that
 //
-// It is a module of its own so that nobody who uses the library gets the schema
-// library with it.
+//   - every request of the library and every response of the emulator is valid;
+//   - every endpoint of the library's resources, and every endpoint of the
+//     emulator, is called;
+//   - the fields of the library's types and the properties of the schema match in
+//     name, type and nullability.
+//
+// Intended differences are listed with their reasons in differences_test.go. An
+// entry there that is no longer needed fails the tests.
+//
+// The package is a separate module so that users of the library do not depend on
+// the packages that it needs.
 package conformance

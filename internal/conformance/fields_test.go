@@ -16,8 +16,9 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// answerTypes are the types that answers are decoded into.
-func answerTypes() map[string]any {
+// responseTypes returns the types into which responses are decoded, by
+// definition.
+func responseTypes() map[string]any {
 	return map[string]any{
 		"#/definitions/app":     herokubuild.App{},
 		"#/definitions/build":   herokubuild.Build{},
@@ -27,8 +28,8 @@ func answerTypes() map[string]any {
 	}
 }
 
-// requestTypes are the types that requests are encoded from, by the endpoint.
-// That of Rollback is not exported; its calls are looked at.
+// requestTypes returns the types from which requests are encoded, by endpoint.
+// That of Rollback is not exported; only its calls are checked.
 func requestTypes() map[string]any {
 	return map[string]any{
 		"build Create":   herokubuild.BuildCreateOptions{},
@@ -37,11 +38,11 @@ func requestTypes() map[string]any {
 	}
 }
 
-func TestEveryFieldIsAPropertyOfTheSchema(t *testing.T) {
+func TestFieldsMatchSchema(t *testing.T) {
 	t.Parallel()
 	s := loadSchema(t)
 	c := &fieldCheck{t: t, schema: s, known: fieldDifferences()}
-	for pointer, v := range answerTypes() {
+	for pointer, v := range responseTypes() {
 		typ := reflect.TypeOf(v)
 		c.compare(typ.Name(), typ, s.at(pointer))
 	}
@@ -64,11 +65,12 @@ type fieldCheck struct {
 	t      *testing.T
 	schema *hyperSchema
 	known  *differences
-	// request says that the type is encoded: what may be left out must be.
+	// request is set for types of requests, whose optional fields must be omitted
+	// when empty.
 	request bool
 }
 
-// compare holds a struct against the schema of an object.
+// compare compares a struct with the schema of an object.
 func (c *fieldCheck) compare(name string, typ reflect.Type, schema object) {
 	schema = c.schema.resolve(schema)
 	properties, _ := schema["properties"].(object)
@@ -78,7 +80,7 @@ func (c *fieldCheck) compare(name string, typ reflect.Type, schema object) {
 		at := name + "." + property
 		f, ok := fields[property]
 		if !ok {
-			assert.True(c.t, c.known.allow(at), "%s of the schema has no field", at)
+			assert.True(c.t, c.known.allow(at), "property %s of the schema has no field", at)
 			continue
 		}
 		c.compareField(at, f, properties[property].(object), slices.Contains(required, any(property)))
@@ -95,13 +97,13 @@ func (c *fieldCheck) compareField(at string, f field, schema object, required bo
 	types := c.schema.types(schema)
 	nullable := slices.Contains(types, "null")
 	if nullable && !f.omitted {
-		assert.Fail(c.t, at+" may be null: its field needs omitzero, so that nothing is told from something when it is encoded")
+		assert.Fail(c.t, at+" is nullable: its field must have omitzero, so that null is not encoded as a value")
 	}
 	if c.request && required && f.omitted {
-		assert.True(c.t, c.known.allow(at+" is required"), "%s is required, its field must be encoded always", at)
+		assert.True(c.t, c.known.allow(at+" is required"), "%s is required: its field must always be encoded", at)
 	}
 	if c.request && !required && !f.omitted && len(types) > 0 && !alwaysSent(at) {
-		assert.Fail(c.t, at+" is optional: its field must be left out where it is empty")
+		assert.Fail(c.t, at+" is optional: its field must be omitted when empty")
 	}
 	types = slices.DeleteFunc(types, func(s string) bool { return s == "null" })
 	if !assert.Len(c.t, types, 1, at) {
@@ -110,8 +112,8 @@ func (c *fieldCheck) compareField(at string, f field, schema object, required bo
 	c.compareType(at, f.typ, types[0], c.schema.resolve(schema))
 }
 
-// alwaysSent are fields that the schema does not call required but that a
-// request makes no sense without.
+// alwaysSent reports whether a request is useless without a field, although the
+// schema does not require it.
 func alwaysSent(at string) bool { return at == "BuildCreateOptions.source_blob.url" }
 
 func (c *fieldCheck) compareType(at string, typ reflect.Type, want string, schema object) {
@@ -149,11 +151,11 @@ func (c *fieldCheck) compareType(at string, typ reflect.Type, want string, schem
 
 type field struct {
 	typ reflect.Type
-	// omitted says that an empty one is not encoded.
+	// omitted reports whether the field is not encoded when empty.
 	omitted bool
 }
 
-// jsonFields are the fields of a struct by their JSON names.
+// jsonFields returns the fields of a struct by their JSON names.
 func jsonFields(typ reflect.Type) map[string]field {
 	all := map[string]field{}
 	for i := range typ.NumField() {
@@ -164,19 +166,20 @@ func jsonFields(typ reflect.Type) map[string]field {
 	return all
 }
 
-// Names and types are one thing, what decoding makes of them another: Status,
-// SecretURL and Ref have their own ideas.
-func TestExamplesOfTheSchemaSurviveDecoding(t *testing.T) {
+// TestSchemaExamplesRoundTrip decodes and encodes the examples of the schema.
+// Status, SecretURL and Ref have their own methods for that, which comparing
+// types does not cover.
+func TestSchemaExamplesRoundTrip(t *testing.T) {
 	t.Parallel()
 	s := loadSchema(t)
 	known := fieldDifferences()
-	for pointer, v := range answerTypes() {
+	for pointer, v := range responseTypes() {
 		typ := reflect.TypeOf(v)
 		t.Run(typ.Name(), func(t *testing.T) {
 			whole := s.example(t, s.at(pointer)).(object)
-			require.NoError(t, validate(s.answers, pointer, whole), "the example itself")
+			require.NoError(t, validate(s.responses, pointer, whole), "the example must be valid")
 			want := clone(t, whole).(object)
-			leaveOut(typ.Name(), want, known)
+			removeKnown(typ.Name(), want, known)
 			assert.Equal(t, redacted(want), roundTrip(t, typ, want))
 
 			for property, p := range s.at(pointer)["properties"].(object) {
@@ -200,7 +203,8 @@ func TestExamplesOfTheSchemaSurviveDecoding(t *testing.T) {
 	}
 }
 
-// redacted is a value without the queries of its URLs, which are not encoded.
+// redacted returns a value without the queries of its URLs, which are not
+// encoded.
 func redacted(v any) any {
 	switch v := v.(type) {
 	case object:
@@ -223,14 +227,14 @@ func redacted(v any) any {
 	return v
 }
 
-// leaveOut removes the properties that the library leaves out on purpose.
-func leaveOut(name string, v object, known *differences) {
+// removeKnown removes the properties that the library omits on purpose.
+func removeKnown(name string, v object, known *differences) {
 	for property, child := range v {
 		at := name + "." + property
 		if known.allow(at) {
 			delete(v, property)
 		} else if o, ok := child.(object); ok {
-			leaveOut(at, o, known)
+			removeKnown(at, o, known)
 		}
 	}
 }
@@ -249,7 +253,7 @@ func roundTrip(t *testing.T, typ reflect.Type, v any) any {
 	return decode(t, text)
 }
 
-func TestEveryStatusOfTheSchemaIsKnown(t *testing.T) {
+func TestSchemaStatuses(t *testing.T) {
 	t.Parallel()
 	s := loadSchema(t)
 	for _, pointer := range []string{"#/definitions/build/definitions/status", "#/definitions/release/definitions/status"} {

@@ -26,38 +26,38 @@ type object = map[string]any
 type hyperSchema struct {
 	doc   object
 	links []*link
-	// requests and answers compile parts of doc, each with its own idea of what
-	// an object has to have.
-	requests, answers *jsonschema.Compiler
+	// requests and responses compile parts of doc. They differ in the
+	// properties that an object must have; see newCompiler.
+	requests, responses *jsonschema.Compiler
 }
 
 // link is an endpoint.
 type link struct {
 	resource, title, method, href, rel string
 	ranges                             []string
-	// path matches the request's path; identities are the schemas that its
-	// submatches have to fit, as pointers.
+	// path matches the request's path; identities are pointers to the schemas
+	// of its submatches.
 	path       *regexp.Regexp
 	identities []string
-	// schema and target point to the schemas of the request's body and of the
-	// answer's; empty where there are none.
+	// schema and target are pointers to the schemas of the bodies of the
+	// request and the response; empty if there is none.
 	schema, target string
 }
 
 func (l *link) String() string { return l.resource + " " + l.title }
 
-// loadSchema reads the schema, or skips the test where there is none.
+// loadSchema reads the schema, or skips the test if there is none.
 func loadSchema(t *testing.T) *hyperSchema {
 	t.Helper()
 	name := os.Getenv(schemaVariable)
 	if name == "" {
-		t.Skip(schemaVariable + " is not set: it names the file with Heroku's API schema (see the package documentation)")
+		t.Skip(schemaVariable + " is not set to the file with Heroku's API schema (see the package documentation)")
 	}
 	text, err := os.ReadFile(filepath.Clean(name))
 	require.NoError(t, err)
 	s := &hyperSchema{doc: decode(t, text).(object)}
 	s.requests = newCompiler(t, text, false)
-	s.answers = newCompiler(t, text, true)
+	s.responses = newCompiler(t, text, true)
 	for _, resource := range slices.Sorted(maps.Keys(s.doc["definitions"].(object))) {
 		s.addLinks(t, resource)
 	}
@@ -72,16 +72,15 @@ func decode(t *testing.T, text []byte) any {
 	return v
 }
 
-// newCompiler takes the schema at its word. An object has the properties that
-// are named and no others, because what Heroku does not know it ignores in
-// silence. In an answer it has all of them, as those of the platform have; in a
-// request those that required names, as Heroku's own examples leave the others
-// out.
-func newCompiler(t *testing.T, text []byte, answers bool) *jsonschema.Compiler {
+// newCompiler makes the schema stricter. An object must have no properties other
+// than those listed, since Heroku silently ignores unknown ones. In a response it
+// must have all of them, as Heroku's responses do; in a request only the required
+// ones, since Heroku's examples omit the others.
+func newCompiler(t *testing.T, text []byte, responses bool) *jsonschema.Compiler {
 	t.Helper()
 	doc := decode(t, text).(object)
 	strict := func(o object) {
-		// They name meta-schemas that are nowhere to be had, built on this draft.
+		// The meta-schemas are not published; they are based on this draft.
 		delete(o, "$schema")
 		properties, ok := o["properties"].(object)
 		if !ok || o["type"] == nil {
@@ -90,7 +89,7 @@ func newCompiler(t *testing.T, text []byte, answers bool) *jsonschema.Compiler {
 		if _, open := o["patternProperties"]; !open {
 			o["additionalProperties"] = false
 		}
-		if answers && len(properties) > 0 {
+		if responses && len(properties) > 0 {
 			o["required"] = names(properties)
 		}
 	}
@@ -128,8 +127,8 @@ func names(o object) []any {
 	return all
 }
 
-// pattern is an ECMAScript pattern: one of the schema's looks ahead, which the
-// standard library's cannot.
+// pattern is an ECMAScript pattern. The schema uses lookahead, which the standard
+// library does not support.
 type pattern regexp2.Regexp
 
 func (p *pattern) MatchString(s string) bool {
@@ -185,7 +184,7 @@ func (s *hyperSchema) addLinks(t *testing.T, resource string) {
 	}
 }
 
-// at follows a pointer such as "#/definitions/build".
+// at resolves a pointer such as "#/definitions/build".
 func (s *hyperSchema) at(pointer string) object {
 	var v any = s.doc
 	for _, name := range strings.Split(pointer, "/")[1:] {
@@ -215,7 +214,7 @@ func (s *hyperSchema) resolve(schema object) object {
 	}
 }
 
-// validate holds a value against the schema at a pointer.
+// validate validates a value against the schema at a pointer.
 func validate(c *jsonschema.Compiler, pointer string, v any) error {
 	compiled, err := c.Compile(schemaURL + pointer)
 	if err != nil {
@@ -224,8 +223,8 @@ func validate(c *jsonschema.Compiler, pointer string, v any) error {
 	return compiled.Validate(v)
 }
 
-// find returns the endpoints that a method and path belong to. More than one
-// is told apart by the body.
+// find returns the endpoints with a method and path. If there are several, they
+// differ in the body.
 func (s *hyperSchema) find(method, path string) []*link {
 	var found []*link
 	for _, l := range s.links {
@@ -236,7 +235,7 @@ func (s *hyperSchema) find(method, path string) []*link {
 	return found
 }
 
-// types are the JSON types that a schema allows.
+// types returns the JSON types that a schema allows.
 func (s *hyperSchema) types(schema object) []string {
 	schema = s.resolve(schema)
 	var all []string
@@ -256,12 +255,12 @@ func (s *hyperSchema) types(schema object) []string {
 	return slices.Compact(all)
 }
 
-// example is a value that the schema gives as an example, or one made of those
-// of its parts.
+// example returns the example of a schema, or one built from the examples of its
+// properties.
 func (s *hyperSchema) example(t *testing.T, schema object) any {
 	t.Helper()
 	schema = s.resolve(schema)
-	// A zero is what a field has anyway.
+	// A zero would not show whether the field was decoded.
 	if example := schema["example"]; example != nil && example != json.Number("0") {
 		return clone(t, example)
 	}

@@ -8,8 +8,9 @@ import (
 	"strings"
 )
 
-// Files returns where a netrc file may be, in the order in which they are tried;
-// none if there is no home directory. env looks up a variable.
+// Files returns the possible paths of the netrc file in the order in which they
+// are tried. There are none without a home directory. The env function returns
+// an environment variable.
 func Files(windows bool, env func(name string) string) []string {
 	if file := env("NETRC"); file != "" {
 		return []string{file}
@@ -21,7 +22,7 @@ func Files(windows bool, env func(name string) string) []string {
 		}
 		return []string{filepath.Join(home, ".netrc")}
 	}
-	// The order is that of git and of the Heroku CLI.
+	// git and the Heroku CLI use the same order.
 	if drive, path := env("HOMEDRIVE"), env("HOMEPATH"); home == "" && drive != "" && path != "" {
 		home = drive + path
 	}
@@ -34,15 +35,16 @@ func Files(windows bool, env func(name string) string) []string {
 	return []string{filepath.Join(home, "_netrc"), filepath.Join(home, ".netrc")}
 }
 
-// maxToken is curl's own limit.
+// maxToken is curl's limit for the length of a token.
 const maxToken = 4096
 
-// Password returns the password of the entry for host, or of the default entry;
-// empty if there is none. As in curl, the first entry counts that matches and has
-// a password: entries after "default" are for nobody. A UTF-8 byte order mark,
-// which curl does not know, is skipped.
+// Password returns the password of the entry for host or of the default entry,
+// or "" if there is none. Like curl, it uses the first matching entry with a
+// password, so entries after "default" have no effect. Unlike curl, it skips a
+// UTF-8 byte order mark.
 //
-// The error says which line cannot be read, and never quotes it.
+// The error contains the number of the line that cannot be parsed, but never
+// quotes it.
 func Password(content []byte, host string) (string, error) {
 	p := parser{host: host}
 	content = bytes.TrimPrefix(content, []byte("\xef\xbb\xbf"))
@@ -50,7 +52,7 @@ func Password(content []byte, host string) (string, error) {
 	for line := range bytes.Lines(content) {
 		number++
 		if !p.line(string(bytes.TrimRight(line, "\r\n"))) {
-			return "", fmt.Errorf("line %d cannot be read", number)
+			return "", fmt.Errorf("cannot parse line %d", number)
 		}
 		if p.done {
 			break
@@ -59,32 +61,32 @@ func Password(content []byte, host string) (string, error) {
 	return p.password, nil
 }
 
-// parser is where in a file curl would be.
+// parser is the state of parsing a file as curl does.
 type parser struct {
 	host  string
 	state state
-	// keyword is what the next word is the value of; empty for none.
+	// keyword is the keyword whose value comes next, if any.
 	keyword               string
 	password              string
 	hasLogin, hasPassword bool
-	// done says that the entry has all that is looked for.
+	// done is set when the entry is complete.
 	done bool
 }
 
 type state int
 
 const (
-	// outside any entry that counts.
+	// outside is the state outside of a matching entry.
 	outside state = iota
-	// macro is within a macdef, which ends with an empty line.
+	// macro is the state inside a macdef, which ends with an empty line.
 	macro
-	// name is before the name of a machine.
+	// name is the state before the name of a machine.
 	name
-	// within the entry that counts.
+	// within is the state inside a matching entry.
 	within
 )
 
-// line reads one line; false if it cannot be read.
+// line parses one line. It returns false if the line is malformed.
 func (p *parser) line(line string) bool {
 	if p.state == macro {
 		if strings.Trim(line, " \t") == "" {
@@ -107,8 +109,9 @@ func (p *parser) line(line string) bool {
 	return true
 }
 
-// next cuts off the first token. One in double quotes may have spaces and the
-// escapes \n, \r, \t and, for any other character, that itself.
+// next cuts off the first token. A token in double quotes may contain spaces
+// and the escapes \n, \r and \t; a backslash before any other character stands
+// for that character.
 func next(line string) (token, rest string, ok bool) {
 	if line[0] != '"' {
 		if i := strings.IndexAny(line, " \t\v\f\r\x00"); i >= 0 {
@@ -160,12 +163,13 @@ func (p *parser) token(token string) {
 	}
 }
 
-// begin begins an entry.
+// begin starts a new entry.
 func (p *parser) begin(s state) {
 	*p = parser{host: p.host, state: s}
 }
 
-// field reads a token of the entry that counts. A "macdef" is none there.
+// field parses a token of a matching entry, where "macdef" has no special
+// meaning.
 func (p *parser) field(token string) {
 	keyword := p.keyword
 	p.keyword = ""

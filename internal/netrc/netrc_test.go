@@ -18,7 +18,8 @@ import (
 
 const host = "127.0.0.1"
 
-// likeCurl are files that every version of curl since 7.84 reads in this way.
+// likeCurl returns files with the password that every version of curl since 7.84
+// finds in them.
 func likeCurl() map[string]string {
 	return map[string]string{
 		"":                                  "",
@@ -82,7 +83,8 @@ func likeCurl() map[string]string {
 func TestPassword(t *testing.T) {
 	t.Parallel()
 	cases := likeCurl()
-	// Here curl's versions differ from each other, or from what is wanted.
+	// For these, versions of curl differ from each other or from the intended
+	// result.
 	cases["machine HOST login l password #NO"] = ""
 	cases["machine HOST login l # password NO"] = ""
 	cases["macdef init\r\nmachine HOST password NO\r\n\r\nmachine HOST login l password KEY\r\n"] = "KEY"
@@ -99,30 +101,31 @@ func TestPassword(t *testing.T) {
 	}
 	got, err := netrc.Password([]byte("machine API.Heroku.com login l password KEY"), "api.heroku.com")
 	require.NoError(t, err)
-	assert.Equal(t, "KEY", got, "hosts have no case")
+	assert.Equal(t, "KEY", got, "hosts are case-insensitive")
 }
 
-func TestUnreadable(t *testing.T) {
+func TestMalformedFile(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
 		"\nmachine HOST login l password \"KEY\n", "\nmachine other password \"KEY", "\nmachine HOST login l password \"KEY\\",
 		"\nmachine HOST login l password " + strings.Repeat("KEY", 2000),
 	} {
 		got, err := netrc.Password([]byte(strings.ReplaceAll(text, "HOST", host)), host)
-		require.EqualError(t, err, "line 2 cannot be read", "%.80q", text)
+		require.ErrorContains(t, err, "line 2", "%.80q", text)
+		assert.NotContains(t, err.Error(), "KEY")
 		assert.Empty(t, got)
 	}
 	got, err := netrc.Password([]byte("machine "+host+" login l password KEY\n\""), host)
-	require.NoError(t, err, "what comes after the entry does not matter")
+	require.NoError(t, err, "lines after the entry are not parsed")
 	assert.Equal(t, "KEY", got)
 }
 
-// The table is curl's word, not ours.
+// TestPasswordLikeCurl checks the table against curl.
 func TestPasswordLikeCurl(t *testing.T) {
 	t.Parallel()
 	curl, err := exec.LookPath("curl")
 	if err != nil {
-		t.Skip("needs curl")
+		t.Skip("curl is not installed")
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, password, _ := r.BasicAuth()
@@ -169,7 +172,7 @@ func FuzzPassword(f *testing.F) {
 		got, err := netrc.Password([]byte(text), "HOST")
 		if err != nil {
 			assert.Empty(t, got)
-			assert.Less(t, len(err.Error()), 60, "nothing of the file is quoted")
+			assert.Less(t, len(err.Error()), 60, "the error must not quote the file")
 		}
 	})
 }

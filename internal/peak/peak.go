@@ -1,4 +1,4 @@
-// Package peak says how much memory a process took.
+// Package peak reports the peak memory of a process.
 package peak
 
 import (
@@ -6,9 +6,9 @@ import (
 	"os"
 )
 
-// MiB is the most MiB that an ended process, or one of its children, had in
-// memory; "?" where that is not known. A process begins with the memory of the
-// one that starts it, which therefore should have little.
+// MiB returns the peak resident memory of a process that has exited, or of its
+// children, in MiB, or "?" if it is unknown. A new process starts with the
+// memory of its parent, which therefore should not use much.
 func MiB(p *os.ProcessState) string {
 	if n := memory(p); n > 0 {
 		return fmt.Sprint(n >> 20)

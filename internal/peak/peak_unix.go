@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// memory is in bytes; 0 is not known.
+// memory returns the peak memory in bytes, or 0 if it is unknown.
 func memory(p *os.ProcessState) int64 {
 	usage, ok := p.SysUsage().(*syscall.Rusage)
 	if !ok {

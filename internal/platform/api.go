@@ -18,10 +18,10 @@ import (
 	"time"
 )
 
-// maxBody bounds the body of an API request.
+// maxBody limits the size of the body of an API request.
 const maxBody = 1 << 20
 
-// apiError is an answer of the API that says no.
+// apiError is an error response of the API.
 type apiError struct {
 	status   int
 	ID       string `json:"id"`
@@ -44,7 +44,7 @@ func invalid(message string) *apiError {
 	return &apiError{status: http.StatusUnprocessableEntity, ID: "invalid_params", Message: message}
 }
 
-// apiFunc answers a request, or says with an *apiError why not.
+// apiFunc serves a request, or returns an *apiError to be sent instead.
 type apiFunc func(w http.ResponseWriter, r *http.Request) error
 
 func (p *Platform) apiHandler() http.Handler {
@@ -80,7 +80,7 @@ func (p *Platform) apiHandler() http.Handler {
 		"GET /apps/{app}/releases/{release}/config-vars": p.getReleaseConfigVars,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			p.answer(w, r, f(w, r))
+			p.writeError(w, r, f(w, r))
 		})
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -90,15 +90,15 @@ func (p *Platform) apiHandler() http.Handler {
 		h.Set("Cache-Control", "private, no-cache")
 		h.Set("RateLimit-Remaining", strconv.Itoa(p.limiter.remaining()))
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		if err := p.admit(w, r, mux); err != nil {
-			p.answer(w, r, err)
+		if err := p.checkRequest(w, r, mux); err != nil {
+			p.writeError(w, r, err)
 			return
 		}
 		mux.ServeHTTP(w, r)
 	})
 }
 
-// requestID is opaque to clients. One that they send comes first.
+// requestID returns a new request ID, preceded by the one that the client sent.
 func requestID(sent string) string {
 	id := newUUID()
 	if sent == "" || len(sent) > 1<<10 {
@@ -107,8 +107,8 @@ func requestID(sent string) string {
 	return sent + "," + id
 }
 
-// admit checks what is the same for all endpoints.
-func (p *Platform) admit(w http.ResponseWriter, r *http.Request, mux *http.ServeMux) error {
+// checkRequest performs the checks common to all endpoints.
+func (p *Platform) checkRequest(w http.ResponseWriter, r *http.Request, mux *http.ServeMux) error {
 	if !accepted(r.Header.Values("Accept")) {
 		return &apiError{status: http.StatusNotAcceptable, ID: "not_acceptable", Message: "The requested API version was not specified or is not available. Please specify `application/vnd.heroku+json; version=3` in the `Accept` header.", URL: "https://devcenter.heroku.com/articles/platform-api-reference#clients"}
 	}
@@ -122,7 +122,7 @@ func (p *Platform) admit(w http.ResponseWriter, r *http.Request, mux *http.Serve
 			return &apiError{status: http.StatusTooManyRequests, ID: "rate_limit", Message: "Your account reached the API rate limit. Please wait a few minutes before making new requests", URL: "https://devcenter.heroku.com/articles/platform-api-reference#rate-limits"}
 		}
 	}
-	// The mux would redirect an unclean path, which the API does not.
+	// The mux would redirect a path that is not clean; the API does not.
 	if path.Clean(r.URL.Path) == r.URL.Path {
 		if _, pattern := mux.Handler(r); pattern != "" {
 			return nil
@@ -147,8 +147,8 @@ func allowedMethods(mux *http.ServeMux, r *http.Request) []string {
 	return allow
 }
 
-// accepted looks for version 3 of the API, or a variant of it such as
-// 3.cancel-build.
+// accepted reports whether an Accept header requests version 3 of the API, or a
+// variant of it such as 3.cancel-build.
 func accepted(accept []string) bool {
 	for _, part := range strings.Split(strings.Join(accept, ","), ",") {
 		media, params, err := mime.ParseMediaType(part)
@@ -163,7 +163,8 @@ func accepted(accept []string) bool {
 	return false
 }
 
-// authorized takes the token as a bearer, or as the password of any user.
+// authorized reports whether a request carries the token, as a bearer token or
+// as the password of any user.
 func (p *Platform) authorized(r *http.Request) bool {
 	_, token, basic := r.BasicAuth()
 	if !basic {
@@ -177,7 +178,8 @@ func (p *Platform) authorized(r *http.Request) bool {
 	return subtle.ConstantTimeCompare([]byte(token), []byte(p.opts.Token)) == 1
 }
 
-func (p *Platform) answer(w http.ResponseWriter, r *http.Request, err error) {
+// writeError sends err, if it is not nil, as an error response.
+func (p *Platform) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	if err == nil {
 		return
 	}
@@ -187,11 +189,11 @@ func (p *Platform) answer(w http.ResponseWriter, r *http.Request, err error) {
 		e = &apiError{status: http.StatusInternalServerError, ID: "internal_server_error", Message: "Internal server error."}
 	}
 	if err := reply(w, r, e.status, e); err != nil {
-		p.log.Debug("answer lost", "method", r.Method, "path", r.URL.Path, "error", err)
+		p.log.Debug("cannot send response", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
 }
 
-// reply sends v as JSON, unless the client has it already.
+// reply sends v as JSON, or 304 if the client's copy is current.
 func reply(w http.ResponseWriter, r *http.Request, status int, v any) error {
 	var body bytes.Buffer
 	enc := json.NewEncoder(&body)
@@ -249,7 +251,7 @@ func acceptsGzip(accept []string) bool {
 	return false
 }
 
-// decode reads a JSON object. No body at all counts as an empty one.
+// decode reads a JSON object. A missing body is treated as an empty object.
 func decode(r *http.Request, into any) error {
 	body, err := io.ReadAll(r.Body)
 	var tooLarge *http.MaxBytesError
@@ -276,8 +278,8 @@ func decode(r *http.Request, into any) error {
 	return nil
 }
 
-// stamp shows a time as the API does, in whole seconds.
-func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
+// formatTime formats a time as the API does, in whole seconds.
+func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
 
 func optional(s string) *string {
 	if s == "" {

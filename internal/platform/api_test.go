@@ -17,7 +17,7 @@ import (
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
-func TestStartRefusesWhatIsNotLoopback(t *testing.T) {
+func TestStartRejectsNonLoopbackAddress(t *testing.T) {
 	t.Parallel()
 	for _, addr := range []string{"0.0.0.0:0", ":0", "192.0.2.1:0", "nonsense"} {
 		_, err := platform.Start(platform.Options{Addr: addr})
@@ -162,7 +162,7 @@ func TestProtocolHeaders(t *testing.T) {
 	assert.Regexp(t, `^mine,[0-9a-f-]{36}$`, b.header.Get("Request-Id"))
 	assert.Equal(t, 200, r.api("GET", "/apps/example-app", "", "If-None-Match", `"x"`).status)
 
-	// Asked for by hand, the transport does not unpack it.
+	// The transport does not decompress the response if the header is explicit.
 	z := r.api("GET", "/apps/example-app", "", "Accept-Encoding", "gzip")
 	require.Equal(t, "gzip", z.header.Get("Content-Encoding"))
 	zr, err := gzip.NewReader(bytes.NewReader(z.body))
@@ -172,13 +172,13 @@ func TestProtocolHeaders(t *testing.T) {
 	assert.Equal(t, string(a.body), string(plain))
 	assert.Empty(t, r.api("GET", "/apps/example-app", "", "Accept-Encoding", "identity, gzip;q=0").header.Get("Content-Encoding"))
 
-	assert.Contains(t, string(r.api("POST", "/sources", "").body), "&Signature=", "ampersands are not escaped")
+	assert.Contains(t, string(r.api("POST", "/sources", "").body), "&Signature=", "ampersands must not be escaped")
 }
 
 func TestRateLimit(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{RateLimit: 3})
-	assert.Equal(t, 401, r.api("GET", "/account", "", "Authorization", "Bearer x").status, "costs nothing")
+	assert.Equal(t, 401, r.api("GET", "/account", "", "Authorization", "Bearer x").status, "an unauthorized request must not use a request token")
 	for want := 2; want >= 0; want-- {
 		a := r.api("GET", "/account", "")
 		require.Equal(t, 200, a.status)
@@ -230,10 +230,10 @@ func TestConfigVars(t *testing.T) {
 	assert.Equal(t, map[string]any{}, r.api("GET", "/apps/example-app/releases/2/config-vars", "").json(t))
 
 	r.api("PATCH", "/apps/example-app/config-vars", `{"B":"2"}`)
-	assert.Len(t, r.Releases("example-app"), 3, "nothing has changed")
+	assert.Len(t, r.Releases("example-app"), 3, "no release if nothing has changed")
 }
 
-func TestBuildCacheAnswerIsEmptyJSON(t *testing.T) {
+func TestBuildCacheResponseIsEmptyJSON(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{})
 	a := r.api("DELETE", "/apps/example-app/build-cache", "")
@@ -257,7 +257,7 @@ func TestJournal(t *testing.T) {
 	assert.Equal(t, "/apps/example-app", all[2].Path)
 	assert.Equal(t, []string{"chunked"}, all[2].TransferEncoding)
 	all[0].Header.Set("Authorization", "changed")
-	assert.Equal(t, "present", r.Requests()[0].Header.Get("Authorization"), "a snapshot")
+	assert.Equal(t, "present", r.Requests()[0].Header.Get("Authorization"), "Requests must return a copy")
 	text, err := json.Marshal(all)
 	require.NoError(t, err)
 	assert.NotContains(t, string(text), r.Token())

@@ -13,7 +13,7 @@ import (
 
 const defaultStack = "heroku-24"
 
-// app and everything below it is guarded by Platform.mu.
+// app is guarded by Platform.mu, including its builds and releases.
 type app struct {
 	id, name         string
 	generation       namedRef
@@ -22,10 +22,10 @@ type app struct {
 	cacheDir         string
 	cacheInUse       bool
 
-	builds    []*build
-	lastBuild <-chan struct{} // closed when the newest build has made room
-	releases  []*release
-	lastPhase <-chan struct{} // likewise for release commands
+	builds           []*build
+	lastBuild        <-chan struct{} // closed when the next build may start
+	releases         []*release
+	lastReleasePhase <-chan struct{} // likewise for release commands
 }
 
 type ref struct {
@@ -100,12 +100,12 @@ type accountView struct {
 func newStacks(now time.Time) []stackView {
 	var all []stackView
 	for _, name := range []string{"heroku-22", defaultStack} {
-		all = append(all, stackView{CreatedAt: stamp(now), Default: name == defaultStack, ID: newUUID(), Name: name, State: "public", UpdatedAt: stamp(now)})
+		all = append(all, stackView{CreatedAt: formatTime(now), Default: name == defaultStack, ID: newUUID(), Name: name, State: "public", UpdatedAt: formatTime(now)})
 	}
 	return all
 }
 
-// findStack takes a name or an id.
+// findStack returns the stack with the given name or ID.
 func (p *Platform) findStack(nameOrID string) (namedRef, bool) {
 	for _, s := range p.stacks {
 		if s.Name == nameOrID || s.ID == nameOrID {
@@ -115,7 +115,7 @@ func (p *Platform) findStack(nameOrID string) (namedRef, bool) {
 	return namedRef{}, false
 }
 
-// appStack is the stack of every app.
+// appStack returns the stack of all apps.
 func (p *Platform) appStack() namedRef {
 	s, _ := p.findStack(defaultStack)
 	return s
@@ -129,7 +129,7 @@ func validVarName(name string) bool {
 	return regexp.MustCompile(`^\w+$`).MatchString(name)
 }
 
-// findApp takes a name or an id. The caller holds mu.
+// findApp returns the app with the given name or ID. The caller must hold mu.
 func (p *Platform) findApp(nameOrID string) *app {
 	for _, a := range p.apps {
 		if a.name == nameOrID || a.id == nameOrID {
@@ -139,19 +139,20 @@ func (p *Platform) findApp(nameOrID string) *app {
 	return nil
 }
 
-// appOf is the app that a request is about. The caller holds mu.
-func (p *Platform) appOf(r *http.Request) (*app, error) {
+// requestedApp returns the app named in a request's path. The caller must hold
+// mu.
+func (p *Platform) requestedApp(r *http.Request) (*app, error) {
 	if a := p.findApp(r.PathValue("app")); a != nil {
 		return a, nil
 	}
 	return nil, notFound("app")
 }
 
-// viewOf makes the view of something of the app of a request, under the lock.
-func viewOf[T any](p *Platform, r *http.Request, view func(*app) (T, error)) (T, error) {
+// withApp calls view with the app named in a request's path, under the lock.
+func withApp[T any](p *Platform, r *http.Request, view func(*app) (T, error)) (T, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	a, err := p.appOf(r)
+	a, err := p.requestedApp(r)
 	if err != nil {
 		var none T
 		return none, err
@@ -162,7 +163,7 @@ func viewOf[T any](p *Platform, r *http.Request, view func(*app) (T, error)) (T,
 func (p *Platform) viewApp(a *app) appView {
 	v := appView{
 		BuildStack: p.appStack(),
-		CreatedAt:  stamp(a.created),
+		CreatedAt:  formatTime(a.created),
 		Generation: a.generation,
 		GitURL:     "https://git.heroku.com/" + a.name + ".git",
 		ID:         a.id,
@@ -170,11 +171,11 @@ func (p *Platform) viewApp(a *app) appView {
 		Owner:      p.account,
 		Region:     p.region,
 		Stack:      p.appStack(),
-		UpdatedAt:  stamp(a.updated),
+		UpdatedAt:  formatTime(a.updated),
 		WebURL:     webURL(a.name, a.id),
 	}
 	if r := a.current(); r != nil {
-		v.ReleasedAt = optional(stamp(r.created))
+		v.ReleasedAt = optional(formatTime(r.created))
 		if r.slug != nil && !r.slug.image {
 			v.BuildpackProvidedDescription = r.slug.buildpack
 			v.SlugSize = p.slugSize(r.slug)
@@ -183,14 +184,14 @@ func (p *Platform) viewApp(a *app) appView {
 	return v
 }
 
-// webURL has a part of its own for each app, so that one of the same name that is
-// made later does not answer for this one.
+// webURL returns the URL of an app. It contains a part unique to the app, so
+// that a later app of the same name has another URL.
 func webURL(name, id string) string {
 	return "https://" + name + "-" + strings.ReplaceAll(id, "-", "")[:12] + ".herokuapp.com/"
 }
 
 func (p *Platform) getApp(w http.ResponseWriter, r *http.Request) error {
-	v, err := viewOf(p, r, func(a *app) (appView, error) { return p.viewApp(a), nil })
+	v, err := withApp(p, r, func(a *app) (appView, error) { return p.viewApp(a), nil })
 	if err != nil {
 		return err
 	}
@@ -201,24 +202,24 @@ func (p *Platform) listApps(w http.ResponseWriter, r *http.Request) error {
 	p.mu.Lock()
 	var items []listItem
 	for _, a := range p.apps {
-		items = append(items, listItem{id: a.id, keys: []string{a.id, a.name, stamp(a.updated)}, view: p.viewApp(a)})
+		items = append(items, listItem{id: a.id, keys: []string{a.id, a.name, formatTime(a.updated)}, view: p.viewApp(a)})
 	}
 	p.mu.Unlock()
 	return replyList(w, r, []listAttr{textAttr("id"), textAttr("name"), timeAttr("updated_at")}, items)
 }
 
 func (p *Platform) getConfigVars(w http.ResponseWriter, r *http.Request) error {
-	v, err := viewOf(p, r, func(a *app) (map[string]string, error) { return maps.Clone(a.config), nil })
+	v, err := withApp(p, r, func(a *app) (map[string]string, error) { return maps.Clone(a.config), nil })
 	if err != nil {
 		return err
 	}
 	return reply(w, r, http.StatusOK, v)
 }
 
-// patchConfigVars releases what it changes, as Heroku does.
+// patchConfigVars creates a release if it changes a config var, as Heroku does.
 func (p *Platform) patchConfigVars(w http.ResponseWriter, r *http.Request) error {
 	var body map[string]*string
-	if _, err := viewOf(p, r, func(*app) (any, error) { return nil, nil }); err != nil {
+	if _, err := withApp(p, r, func(*app) (any, error) { return nil, nil }); err != nil {
 		return err
 	}
 	if err := decode(r, &body); err != nil {
@@ -229,7 +230,7 @@ func (p *Platform) patchConfigVars(w http.ResponseWriter, r *http.Request) error
 			return invalid("Config var names must match ^\\w+$.")
 		}
 	}
-	v, err := viewOf(p, r, func(a *app) (map[string]string, error) {
+	v, err := withApp(p, r, func(a *app) (map[string]string, error) {
 		var set, removed []string
 		for _, k := range slices.Sorted(maps.Keys(body)) {
 			old, had := a.config[k]
@@ -266,11 +267,11 @@ func (p *Platform) patchConfigVars(w http.ResponseWriter, r *http.Request) error
 
 func (p *Platform) getAccount(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, r, http.StatusOK, accountView{
-		CreatedAt: stamp(p.started),
+		CreatedAt: formatTime(p.started),
 		Email:     p.account.Email,
 		ID:        p.account.ID,
-		LastLogin: optional(stamp(p.started)),
-		UpdatedAt: stamp(p.started),
+		LastLogin: optional(formatTime(p.started)),
+		UpdatedAt: formatTime(p.started),
 		Verified:  true,
 	})
 }
@@ -296,11 +297,11 @@ func (p *Platform) getStack(w http.ResponseWriter, r *http.Request) error {
 
 func (p *Platform) newCacheDir() string { return filepath.Join(p.dir, "cache", newUUID()) }
 
-// deleteBuildCache answers as Heroku does: 202, with a content type that
-// promises JSON and no body. A build that runs keeps the cache that it has, and
-// takes it along when it ends.
+// deleteBuildCache responds as Heroku does: with status 202, a JSON content type
+// and no body. A running build keeps using its cache, which is removed when the
+// build ends.
 func (p *Platform) deleteBuildCache(w http.ResponseWriter, r *http.Request) error {
-	old, err := viewOf(p, r, func(a *app) (string, error) {
+	old, err := withApp(p, r, func(a *app) (string, error) {
 		old := a.cacheDir
 		a.cacheDir = p.newCacheDir()
 		if a.cacheInUse {
@@ -321,8 +322,8 @@ func (p *Platform) deleteBuildCache(w http.ResponseWriter, r *http.Request) erro
 	return nil
 }
 
-// useCache lends the cache of an app to a build, until the function that comes
-// with it is called.
+// useCache returns the cache directory of an app for use by a build, which must
+// call done when it ends.
 func (p *Platform) useCache(a *app) (dir string, done func(), err error) {
 	p.mu.Lock()
 	dir, a.cacheInUse = a.cacheDir, true
@@ -336,7 +337,7 @@ func (p *Platform) useCache(a *app) (dir string, done func(), err error) {
 			p.discard(dir)
 		}
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // the buildpack's, as on Heroku
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // buildpacks use the directory, as on Heroku
 		done()
 		return "", nil, err
 	}

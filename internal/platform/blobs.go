@@ -2,7 +2,7 @@ package platform
 
 import (
 	"crypto/hmac"
-	"crypto/md5" //nolint:gosec // it is what an S3 ETag holds, not a protection
+	"crypto/md5" //nolint:gosec // an S3 ETag is an MD5 sum; it protects nothing
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/xml"
@@ -18,11 +18,11 @@ import (
 	"time"
 )
 
-// maxObject is the most that S3 takes in one PUT.
+// maxObject is the maximum size of an S3 PUT.
 const maxObject = 5 << 30
 
-// blobStore keeps objects under their path, in files. As a handler it is as
-// strict as S3 is with presigned URLs.
+// blobStore keeps objects in files, indexed by path. As a handler it is as strict
+// about presigned URLs as S3.
 type blobStore struct {
 	dir    string
 	signer *signer
@@ -53,7 +53,7 @@ func (b *blobStore) get(key string) (object, bool) {
 	return o, ok
 }
 
-// put stores what fill writes. An object appears whole or not at all.
+// put stores what fill writes. An object is only visible once it is complete.
 func (b *blobStore) put(key string, fill func(io.Writer) error) (object, error) {
 	f, err := os.CreateTemp(b.dir, "object-")
 	if err != nil {
@@ -77,18 +77,18 @@ func (b *blobStore) put(key string, fill func(io.Writer) error) (object, error) 
 	b.objects[key] = o
 	b.mu.Unlock()
 	if replaced {
-		_ = os.Remove(old.file) // where it is still being read, Close removes it
+		_ = os.Remove(old.file) // if it is still open, Close removes it
 	}
 	return o, nil
 }
 
-// remove is for what is no longer wanted.
+// remove removes an object, if it exists.
 func (b *blobStore) remove(key string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if o, ok := b.objects[key]; ok {
 		delete(b.objects, key)
-		_ = os.Remove(o.file) // where it is still being read, Close removes it
+		_ = os.Remove(o.file) // if it is still open, Close removes it
 	}
 }
 
@@ -99,7 +99,7 @@ func (c *counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// s3Error is the body of a refusal.
+// s3Error is the body of an error response.
 type s3Error struct {
 	XMLName           xml.Name `xml:"Error"`
 	Code              string
@@ -124,7 +124,7 @@ func setS3Headers(h http.Header) {
 
 func (b *blobStore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	setS3Headers(w.Header())
-	if e := b.refuse(r); e != nil {
+	if e := b.check(r); e != nil {
 		writeS3Error(w, e)
 		return
 	}
@@ -138,8 +138,8 @@ func (b *blobStore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// refuse says why a request may not even touch the object.
-func (b *blobStore) refuse(r *http.Request) *s3Error {
+// check returns an error if a request is invalid, whatever the object.
+func (b *blobStore) check(r *http.Request) *s3Error {
 	q := r.URL.Query()
 	if len(r.Header.Values("Authorization")) > 0 {
 		return &s3Error{status: http.StatusBadRequest, Code: "InvalidArgument", Message: "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified"}
@@ -211,7 +211,7 @@ func (b *blobStore) serveGet(w http.ResponseWriter, r *http.Request) {
 
 func (b *blobStore) open(key string) (*os.File, object, error) {
 	b.mu.Lock()
-	defer b.mu.Unlock() // held, so that a PUT cannot remove the file in between
+	defer b.mu.Unlock() // so that a PUT cannot remove the file before it is open
 	o, ok := b.objects[key]
 	if !ok {
 		return nil, object{}, fmt.Errorf("%s: %w", filepath.Base(key), os.ErrNotExist)

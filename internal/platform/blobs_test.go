@@ -47,7 +47,7 @@ func TestBlobRoundTrip(t *testing.T) {
 	assert.Equal(t, 206, a.status)
 	assert.Equal(t, "world", string(a.body))
 
-	require.Equal(t, 200, r.send("PUT", put, strings.NewReader("")).status, "written over")
+	require.Equal(t, 200, r.send("PUT", put, strings.NewReader("")).status, "a PUT must replace the object")
 	assert.Empty(t, r.send("GET", get, nil).body)
 	assert.Equal(t, 200, r.send("PUT", put, strings.NewReader("x"), "Expect", "100-continue").status)
 }
@@ -96,7 +96,7 @@ func TestBlobStoreIsAsStrictAsS3(t *testing.T) {
 		assert.Equal(t, c.status, a.status, c.name)
 		assert.Equal(t, "application/xml", a.header.Get("Content-Type"), c.name)
 		if c.method == "HEAD" {
-			continue // no body to look at
+			continue // there is no body
 		}
 		assert.Contains(t, string(a.body), "<Error><Code>"+c.code+"</Code>", c.name)
 		if c.code == "SignatureDoesNotMatch" {
@@ -107,14 +107,14 @@ func TestBlobStoreIsAsStrictAsS3(t *testing.T) {
 	a := r.send("PUT", put, io.MultiReader(strings.NewReader("chunked")))
 	assert.Equal(t, 411, a.status)
 	assert.Contains(t, string(a.body), "MissingContentLength")
-	assert.Equal(t, 404, r.send("GET", get, nil).status, "nothing was stored")
+	assert.Equal(t, 404, r.send("GET", get, nil).status, "nothing must be stored")
 }
 
 func TestBlobURLsExpire(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{SourceTTL: -time.Minute})
 	get, put := r.source()
-	for _, a := range []answer{r.send("PUT", put, strings.NewReader("x")), r.send("GET", get, nil)} {
+	for _, a := range []response{r.send("PUT", put, strings.NewReader("x")), r.send("GET", get, nil)} {
 		assert.Equal(t, 403, a.status)
 		assert.Contains(t, string(a.body), "<Code>AccessDenied</Code><Message>Request has expired</Message>")
 	}
@@ -149,5 +149,5 @@ func TestShortUploadStoresNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	require.NoError(t, conn.Close())
-	assert.Equal(t, 411, resp.StatusCode, "no Content-Length at all")
+	assert.Equal(t, 411, resp.StatusCode, "a PUT without Content-Length must fail")
 }

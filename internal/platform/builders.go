@@ -14,49 +14,51 @@ import (
 	"sync"
 )
 
-// Builder compiles an unpacked source tree in place. What it prints to the
-// output of the job is the output of the build; an error fails the build, and
-// its text ends the output.
+// Builder compiles an unpacked source tree in place. It writes the build's
+// output to the Job's Output. An error fails the build, and its text is printed
+// at the end of the output.
 type Builder interface {
 	Build(ctx context.Context, j *Job) error
 }
 
-// BuilderFunc is a function as a [Builder].
+// BuilderFunc adapts a function to a [Builder].
 type BuilderFunc func(ctx context.Context, j *Job) error
 
 // Build calls f.
 func (f BuilderFunc) Build(ctx context.Context, j *Job) error { return f(ctx, j) }
 
-// Job is one build, as a [Builder] sees it.
+// Job describes a build to a [Builder].
 type Job struct {
-	// AppName and AppID name the app, BuildID the build.
+	// AppName and AppID identify the app, and BuildID the build.
 	AppName, AppID, BuildID string
 	// Stack is the name of the stack.
 	Stack string
-	// Buildpacks are those that the client asked for, by name or URL.
+	// Buildpacks are the requested buildpacks, by name or URL.
 	Buildpacks []string
-	// BuildDir holds the source tree. What it holds afterwards is the slug.
+	// BuildDir contains the source tree. The slug is packed from it after the
+	// build.
 	BuildDir string
-	// CacheDir is kept from one build of an app to the next.
+	// CacheDir is preserved between the builds of an app.
 	CacheDir string
-	// EnvDir holds a file for each config var of the app.
+	// EnvDir contains a file for each config var of the app.
 	EnvDir string
-	// Output takes the output of the build.
+	// Output receives the output of the build.
 	Output io.Writer
-	// SourceVersion and SourceVersionDescription are what the client says of
-	// the source.
+	// SourceVersion and SourceVersionDescription are those of the request.
 	SourceVersion, SourceVersionDescription string
-	// ProcessTypes may be filled by the builder. Those of a Procfile win.
+	// ProcessTypes may be filled by the Builder. Those of a Procfile take
+	// precedence.
 	ProcessTypes map[string]string
-	// BuildpackDescription may be set by the builder, to a language for one.
+	// BuildpackDescription may be set by the Builder, for example to the name
+	// of a language.
 	BuildpackDescription string
 
 	home, tmp string
 }
 
-// Run runs a program in BuildDir and sends what it prints to Output. Its
-// environment is a minimal one of the build together with env. When the
-// program or ctx ends, so does everything that the program has started.
+// Run runs a program in BuildDir and copies its output to Output. Its
+// environment is a minimal one for the build, plus env. When the program exits
+// or ctx ends, all processes that the program started are killed.
 func (j *Job) Run(ctx context.Context, env []string, name string, args ...string) error {
 	all := append(baseEnv(j.home, j.tmp),
 		"STACK="+j.Stack,
@@ -69,23 +71,23 @@ func (j *Job) Run(ctx context.Context, env []string, name string, args ...string
 }
 
 func (j *Job) printf(format string, args ...any) {
-	_, _ = fmt.Fprintf(j.Output, format, args...) // where it cannot be written, the build fails of itself
+	_, _ = fmt.Fprintf(j.Output, format, args...) // if writing fails, so does the build itself
 }
 
-// errNoLanguage is what Heroku says of an app that no buildpack wants. The
-// first line gets its mark from the platform.
+// errNoLanguage is Heroku's error for an app that no buildpack detects. The
+// caller prefixes the first line with " !".
 var errNoLanguage = errors.New("No default language could be detected for this app.\n" + //nolint:staticcheck // a line of the output
 	"\t\t\tHINT: This occurs when Heroku cannot detect the buildpack to use for this application automatically.\n" +
 	"\t\t\tSee https://devcenter.heroku.com/articles/buildpacks")
 
-// DefaultBuilder runs bin/compile of the app, if it has one, in the way of an
-// inline buildpack. Otherwise it builds Go modules with the local go tool,
-// offline.
+// DefaultBuilder returns a Builder that runs the app's bin/compile, if there is
+// one, as an inline buildpack. Otherwise it builds Go modules offline with the
+// local go tool.
 func DefaultBuilder() Builder { return &detector{} }
 
 type detector struct {
 	mu     sync.Mutex
-	goTool *goTool // found by the first build that needs it
+	goTool *goTool // set by the first build that needs it
 }
 
 func (d *detector) Build(ctx context.Context, j *Job) error {
@@ -124,8 +126,8 @@ func buildInline(ctx context.Context, j *Job) error {
 	return nil
 }
 
-// goTool is the go command of this machine, with its caches: packages that it
-// has compiled before need not be compiled again.
+// goTool is the local go command with its caches, so that packages compiled
+// before are not compiled again.
 type goTool struct {
 	path    string
 	version string
@@ -144,7 +146,7 @@ func (d *detector) tool(ctx context.Context) (*goTool, error) {
 	}
 	vars := []string{"GOVERSION", "GOCACHE", "GOMODCACHE", "GOPATH", "CGO_ENABLED", "CC", "CXX"}
 	cmd := exec.CommandContext(ctx, path, append([]string{"env"}, vars...)...)
-	cmd.Dir = os.TempDir() // not in a module, whose go.mod could choose another toolchain
+	cmd.Dir = os.TempDir() // outside of a module, whose go.mod could select another toolchain
 	out, err := cmd.Output()
 	if err != nil {
 		return nil, fmt.Errorf("go env: %w", err)
@@ -165,13 +167,13 @@ func (d *detector) tool(ctx context.Context) (*goTool, error) {
 func (t *goTool) build(ctx context.Context, j *Job) error {
 	j.BuildpackDescription = "Go"
 	j.printf("-----> Using buildpack: heroku/go\n-----> Go app detected\n-----> Using %s\n-----> Running: go build -v -o bin/ ./...\n", t.version)
-	// The tree is not under version control, but where it lies may be.
+	// The tree is not under version control, but a parent directory may be.
 	flags := "GOFLAGS=-buildvcs=false"
 	if info, err := os.Stat(filepath.Join(j.BuildDir, "vendor")); err == nil && info.IsDir() {
 		flags += " -mod=vendor"
 	}
-	// Without a home of its own the tool would leave a process behind there,
-	// which counts how it is used.
+	// With telemetry on, the go tool may leave a process running in the home
+	// directory.
 	for _, dir := range []string{".config", "Library/Application Support"} {
 		dir = filepath.Join(j.home, filepath.FromSlash(dir), "go", "telemetry")
 		if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, "mode"), []byte("off"), 0o600)); err != nil {

@@ -19,16 +19,16 @@ import (
 	"time"
 )
 
-// maxSlug is the most that a slug may weigh, packed.
+// maxSlug is the maximum size of a compressed slug.
 const maxSlug = 1 << 30
 
 // build is guarded by Platform.mu.
 type build struct {
 	id         string
 	app        *app
-	appName    string // when the build began
+	appName    string // at the time of the request
 	status     string
-	sealed     bool // the outcome stands, even while the status is still pending
+	decided    bool // the outcome is final, even if the status is still pending
 	created    time.Time
 	updated    time.Time
 	user       userView
@@ -75,15 +75,15 @@ type BuildInfo struct {
 	Status        string // pending, succeeded or failed
 	SourceURL     string
 	SourceVersion string
-	Checksum      string // of the source, as the client gave it
-	SlugID        string // empty unless succeeded; of a Fir app, the image's id
+	Checksum      string // of the source, from the request
+	SlugID        string // empty unless succeeded; the image's ID for a Fir app
 	ReleaseID     string // likewise
 	OutputBytes   int64  // printed so far
 	CreatedAt     time.Time
 	UpdatedAt     time.Time
 }
 
-// Builds returns the builds of an app, by name or id, oldest first.
+// Builds returns the builds of an app, by name or ID, oldest first.
 func (p *Platform) Builds(app string) []BuildInfo {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -114,14 +114,14 @@ func (p *Platform) viewBuild(b *build) buildView {
 	v := buildView{
 		App:             ref{ID: b.app.id},
 		Buildpacks:      b.buildpacks,
-		CreatedAt:       stamp(b.created),
+		CreatedAt:       formatTime(b.created),
 		Generation:      b.app.generation.Name,
 		ID:              b.id,
 		OutputStreamURL: p.streamURL(b.app.id, b.id),
 		SourceBlob:      b.source,
 		Stack:           b.stack.Name,
 		Status:          b.status,
-		UpdatedAt:       stamp(b.updated),
+		UpdatedAt:       formatTime(b.updated),
 		User:            b.user,
 	}
 	if b.status == statusSucceeded {
@@ -182,7 +182,7 @@ func (body *buildRequest) buildpacks() []buildpackView {
 
 func (p *Platform) createBuild(w http.ResponseWriter, r *http.Request) error {
 	var body buildRequest
-	if _, err := viewOf(p, r, func(*app) (any, error) { return nil, nil }); err != nil {
+	if _, err := withApp(p, r, func(*app) (any, error) { return nil, nil }); err != nil {
 		return err
 	}
 	if err := decode(r, &body); err != nil {
@@ -191,7 +191,7 @@ func (p *Platform) createBuild(w http.ResponseWriter, r *http.Request) error {
 	if err := body.check(); err != nil {
 		return err
 	}
-	v, err := viewOf(p, r, func(a *app) (buildView, error) {
+	v, err := withApp(p, r, func(a *app) (buildView, error) {
 		if len(body.Buildpacks) > 0 && a.generation == p.fir {
 			return buildView{}, invalid("Buildpacks cannot be set for builds of Fir-generation apps.")
 		}
@@ -225,7 +225,7 @@ func (p *Platform) createBuild(w http.ResponseWriter, r *http.Request) error {
 		a.lastBuild = done
 		p.tasks.Go(func() {
 			defer close(done)
-			defer wait(p.ctx, before) //nolint:contextcheck // one that is cancelled in the queue lets nobody past
+			defer wait(p.ctx, before) //nolint:contextcheck // a build canceled in the queue must not let later ones overtake
 			p.runBuild(ctx, b, before)
 		})
 		return p.viewBuild(b), nil
@@ -245,7 +245,7 @@ func (p *Platform) findBuild(a *app, id string) (*build, error) {
 }
 
 func (p *Platform) getBuild(w http.ResponseWriter, r *http.Request) error {
-	v, err := viewOf(p, r, func(a *app) (buildView, error) {
+	v, err := withApp(p, r, func(a *app) (buildView, error) {
 		b, err := p.findBuild(a, r.PathValue("build"))
 		if err != nil {
 			return buildView{}, err
@@ -259,10 +259,10 @@ func (p *Platform) getBuild(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (p *Platform) listBuilds(w http.ResponseWriter, r *http.Request) error {
-	items, err := viewOf(p, r, func(a *app) ([]listItem, error) {
+	items, err := withApp(p, r, func(a *app) ([]listItem, error) {
 		var items []listItem
 		for _, b := range a.builds {
-			at := stamp(b.created)
+			at := formatTime(b.created)
 			items = append(items, listItem{id: b.id, keys: []string{b.id, at, at}, view: p.viewBuild(b)})
 		}
 		return items, nil
@@ -273,17 +273,18 @@ func (p *Platform) listBuilds(w http.ResponseWriter, r *http.Request) error {
 	return replyList(w, r, []listAttr{textAttr("id"), timeAttr("created_at"), timeAttr("started_at")}, items)
 }
 
-// cancelBuild fails a build at once; its processes die a moment later.
+// cancelBuild sets a build to failed immediately; its processes are killed
+// shortly afterwards.
 func (p *Platform) cancelBuild(w http.ResponseWriter, r *http.Request) error {
-	v, err := viewOf(p, r, func(a *app) (buildView, error) {
+	v, err := withApp(p, r, func(a *app) (buildView, error) {
 		b, err := p.findBuild(a, r.PathValue("build"))
 		if err != nil {
 			return buildView{}, err
 		}
-		if b.status != statusPending || b.sealed {
+		if b.status != statusPending || b.decided {
 			return buildView{}, invalid("Build is not pending.")
 		}
-		b.status, b.sealed, b.updated = statusFailed, true, time.Now()
+		b.status, b.decided, b.updated = statusFailed, true, time.Now()
 		b.cancel(errCanceled)
 		return p.viewBuild(b), nil
 	})
@@ -293,9 +294,10 @@ func (p *Platform) cancelBuild(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, r, http.StatusOK, v)
 }
 
-// runBuild waits for its turn, builds, and settles the build.
+// runBuild runs a build when its turn comes and sets its final status.
 func (p *Platform) runBuild(ctx context.Context, b *build, before <-chan struct{}) {
-	// A builder may end its goroutine, as a failing test does.
+	// The cleanup is deferred because a Builder may end the goroutine with
+	// runtime.Goexit, as a failing test does.
 	defer func() {
 		b.output.finish()
 		p.pause(p.opts.StatusLag)
@@ -308,9 +310,9 @@ func (p *Platform) runBuild(ctx context.Context, b *build, before <-chan struct{
 			}
 			b.updated = time.Now()
 		}
-		b.sealed = true
+		b.decided = true
 		b.cancel(nil)
-		p.log.Info("build settled", "app", b.app.name, "build", b.id, "status", b.status)
+		p.log.Info("build finished", "app", b.app.name, "build", b.id, "status", b.status)
 	}()
 
 	wait(ctx, before)
@@ -323,7 +325,7 @@ func (p *Platform) runBuild(ctx context.Context, b *build, before <-chan struct{
 	defer cancel()
 	err := timed.Err()
 	if err == nil {
-		err = p.perform(timed, b)
+		err = p.buildAndRelease(timed, b)
 	}
 	switch cause := context.Cause(timed); {
 	case err == nil:
@@ -338,9 +340,9 @@ func (p *Platform) runBuild(ctx context.Context, b *build, before <-chan struct{
 	}
 }
 
-// perform does what a build is about, from the download to the release. The
-// text of its error goes to the output.
-func (p *Platform) perform(ctx context.Context, b *build) error {
+// buildAndRelease runs all steps of a build, from the download to the release.
+// The text of its error is printed to the output.
+func (p *Platform) buildAndRelease(ctx context.Context, b *build) error {
 	dir, err := os.MkdirTemp(filepath.Join(p.dir, "work"), "build-")
 	if err != nil {
 		return err
@@ -396,7 +398,7 @@ func (p *Platform) perform(ctx context.Context, b *build) error {
 	if err := readProcfile(j); err != nil {
 		return err
 	}
-	s, err := p.packSlug(ctx, b, j)
+	s, err := p.storeSlug(ctx, b, j)
 	if err != nil {
 		return err
 	}
@@ -433,7 +435,8 @@ func (p *Platform) getSource(ctx context.Context, b *build, dir, into string) er
 	return os.Remove(archive)
 }
 
-// readProcfile adds the process types of the Procfile to those of the builder.
+// readProcfile adds the process types of the Procfile to those that the Builder
+// has set.
 func readProcfile(j *Job) error {
 	found, err := parseProcfile(j.BuildDir)
 	if err != nil {
@@ -475,8 +478,8 @@ func parseProcfile(dir string) (map[string]string, error) {
 	return found, sc.Err()
 }
 
-// packSlug stores what has been built.
-func (p *Platform) packSlug(ctx context.Context, b *build, j *Job) (*slug, error) {
+// storeSlug packs the result of a build and stores it in the blob store.
+func (p *Platform) storeSlug(ctx context.Context, b *build, j *Job) (*slug, error) {
 	j.printf("\n-----> Compressing...\n")
 	id := newUUID()
 	o, err := p.blobs.put(slugKey(id), func(w io.Writer) error { return pack(ctx, j.BuildDir, w) })
@@ -508,16 +511,15 @@ func megabytes(n int64) string {
 	return fmt.Sprintf("%.1fM", float64(n)/(1<<20))
 }
 
-// launch releases the slug, unless the build has been cancelled in the
-// meantime.
+// launch releases the slug, unless the build was canceled in the meantime.
 func (p *Platform) launch(b *build, s *slug) error {
 	p.mu.Lock()
-	if b.sealed {
+	if b.decided {
 		p.mu.Unlock()
 		return errCanceled
 	}
 	p.slugs[s.id] = s
-	b.sealed, b.slug = true, s
+	b.decided, b.slug = true, s
 	b.release = p.addRelease(b.app, s, deployDescription(s, b.id), b.user)
 	version, pending := b.release.version, b.release.status == statusPending
 	p.mu.Unlock()
@@ -530,7 +532,7 @@ func (p *Platform) launch(b *build, s *slug) error {
 	return nil
 }
 
-// fetcherAgent tells the downloads of the platform from those of its clients.
+// fetcherAgent distinguishes the platform's own downloads from those of clients.
 const fetcherAgent = "platform-fetcher/1.0"
 
 func newFetcher() *http.Client {
@@ -539,13 +541,13 @@ func newFetcher() *http.Client {
 		TLSHandshakeTimeout:   10 * time.Second,
 		ResponseHeaderTimeout: 30 * time.Second,
 		IdleConnTimeout:       30 * time.Second,
-		// The archive is wanted as it lies there: its checksum is of that.
+		// The checksum is that of the archive as it is stored.
 		DisableCompression: true,
 	}}
 }
 
-// fetch downloads a source into a file and returns its SHA-256. Its errors do
-// not tell the URL, which is a secret.
+// fetch downloads a source into a file and returns its SHA-256. Its errors omit
+// the URL, which is secret.
 func fetch(ctx context.Context, c *http.Client, from, into string, limit int64) (sum string, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
 	if err != nil {
@@ -562,7 +564,7 @@ func fetch(ctx context.Context, c *http.Client, from, into string, limit int64) 
 	}
 	defer resp.Body.Close() //nolint:errcheck // only read
 	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("the server answered %s", resp.Status)
+		return "", fmt.Errorf("the server responded with %s", resp.Status)
 	}
 	f, err := os.Create(into)
 	if err != nil {

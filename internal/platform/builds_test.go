@@ -73,7 +73,7 @@ printf 'made' > "$1/made"; ln -s made "$1/link"
 		assert.Equal(t, "made", string(made))
 		info, err := os.Stat(filepath.Join(dir, "app", "bin", "compile"))
 		require.NoError(t, err)
-		assert.NotZero(t, info.Mode()&0o100, "run bit")
+		assert.NotZero(t, info.Mode()&0o100, "executable bit")
 	})
 
 	_, out = r.built(r.build("example-app", archive))
@@ -90,7 +90,7 @@ printf 'made' > "$1/made"; ln -s made "$1/link"
 	assert.Len(t, r.api("GET", "/apps/example-app/builds", "", "Range", "started_at ..; order=desc").list(t), 3)
 }
 
-// untar unpacks with the tar of the system, which is GNU's on Linux.
+// untar unpacks an archive with the system's tar, which is GNU tar on Linux.
 func untar(t *testing.T, archive []byte, check func(dir string)) {
 	t.Helper()
 	dir := t.TempDir()
@@ -109,7 +109,7 @@ func TestGoBuild(t *testing.T) {
 	t.Parallel()
 	needUnix(t)
 	r := start(t, platform.Options{})
-	// As GitHub packs it: one directory around everything.
+	// Archives from GitHub have a single top-level directory.
 	archive := targz(t,
 		entry{kind: tar.TypeXGlobalHeader, pax: map[string]string{"comment": "abc"}},
 		entry{name: "repo-abc/", kind: tar.TypeDir, mode: 0o755},
@@ -143,8 +143,8 @@ func TestBuildFailures(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{MaxSourceBytes: 1 << 20, MaxSourceFiles: 50})
 	good := entry{name: "bin/compile", body: "#!/bin/sh\n", mode: 0o755}
-	gone := httptest.NewServer(http.NotFoundHandler())
-	t.Cleanup(gone.Close)
+	missing := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(missing.Close)
 	deep := strings.Repeat("d/", 60) + "f"
 	for name, c := range map[string]struct {
 		archive []byte
@@ -183,12 +183,12 @@ func TestBuildFailures(t *testing.T) {
 	assert.Equal(t, "failed", build["status"])
 	assert.Contains(t, out, " !     Checksum mismatch: the source is SHA256:")
 
-	a := r.api("POST", "/apps/example-app/builds", `{"source_blob":{"url":"`+gone.URL+`/x?token=hidden"}}`)
+	a := r.api("POST", "/apps/example-app/builds", `{"source_blob":{"url":"`+missing.URL+`/x?token=hidden"}}`)
 	build, out = r.built(a.json(t)["id"].(string))
 	assert.Equal(t, "failed", build["status"])
-	assert.Contains(t, out, "Unable to fetch the source: the server answered 404 Not Found")
-	gone.Close()
-	a = r.api("POST", "/apps/example-app/builds", `{"source_blob":{"url":"`+gone.URL+`/x?token=hidden"}}`)
+	assert.Contains(t, out, "Unable to fetch the source: the server responded with 404 Not Found")
+	missing.Close()
+	a = r.api("POST", "/apps/example-app/builds", `{"source_blob":{"url":"`+missing.URL+`/x?token=hidden"}}`)
 	_, out = r.built(a.json(t)["id"].(string))
 	assert.NotContains(t, out, "hidden")
 	assert.Len(t, r.Releases("example-app"), 2)
@@ -202,7 +202,7 @@ func many(n int) []entry {
 	return all
 }
 
-func TestArchivesThatAreFine(t *testing.T) {
+func TestArchiveLinksInsideTree(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{})
 	build, out := r.built(r.build("example-app", inline(t, `
@@ -210,7 +210,7 @@ func TestArchivesThatAreFine(t *testing.T) {
 `,
 		entry{name: "first", body: "old"},
 		entry{name: "hard", kind: tar.TypeLink, link: "./first"},
-		entry{name: "first", body: "new"}, // replaces, and does not write through the hard link
+		entry{name: "first", body: "new"}, // replaces the file instead of writing through the hard link
 		entry{name: "dir/link", kind: tar.TypeSymlink, link: "../first"},
 		entry{name: "alias", kind: tar.TypeSymlink, link: "dir"},
 		entry{name: "alias/file", body: "in"},
@@ -221,8 +221,8 @@ func TestArchivesThatAreFine(t *testing.T) {
 	assert.Contains(t, out, "checked\n")
 }
 
-// A directory made by GNU tar itself, with a long name, a hard link and a
-// sparse file.
+// TestGNUTarArchive builds an archive created by GNU tar with a long name, a hard
+// link and a sparse file.
 func TestGNUTarArchive(t *testing.T) {
 	t.Parallel()
 	needUnix(t)
@@ -267,7 +267,7 @@ func TestBuildpacks(t *testing.T) {
 	}
 }
 
-// stepper is a builder that waits for the test.
+// stepper is a Builder that waits for the test before it returns.
 type stepper struct {
 	began chan string
 	step  chan error
@@ -292,9 +292,10 @@ func TestBuildsOfOneAppQueue(t *testing.T) {
 	archive := targz(t, entry{name: "a", body: "x"})
 	first, second, third := r.build("example-app", archive), r.build("example-app", archive), r.build("example-app", archive)
 	other := r.build("other-app", archive)
-	assert.ElementsMatch(t, []string{first, other}, []string{<-s.began, <-s.began}, "apps do not wait for each other")
+	assert.ElementsMatch(t, []string{first, other}, []string{<-s.began, <-s.began}, "builds of different apps must not wait for each other")
 
-	// Cancelled in the queue: it never begins, and nobody gets past the first.
+	// A build canceled in the queue never starts, and later ones still wait for
+	// the first.
 	a := r.api("DELETE", "/apps/example-app/builds/"+second, "", "Accept", accept+".cancel-build")
 	require.Equal(t, 200, a.status)
 	assert.Equal(t, "failed", a.json(t)["status"])
@@ -305,10 +306,10 @@ func TestBuildsOfOneAppQueue(t *testing.T) {
 	s.step <- nil
 	s.step <- nil
 	assert.Equal(t, third, <-s.began)
-	s.step <- errors.New("as wanted")
+	s.step <- errors.New("simulated failure")
 	build, out := r.built(third)
 	assert.Equal(t, "failed", build["status"])
-	assert.Contains(t, out, " !     as wanted\n\n !     Push failed\n")
+	assert.Contains(t, out, " !     simulated failure\n\n !     Push failed\n")
 	assert.Equal(t, "succeeded", r.settled("/apps/example-app/builds/" + first)["status"])
 	assert.Equal(t, 422, r.api("DELETE", "/apps/example-app/builds/"+first, "").status)
 	assert.Equal(t, 422, r.api("DELETE", "/apps/example-app/builds/"+second, "").status)
@@ -331,12 +332,12 @@ func TestMaxConcurrentBuilds(t *testing.T) {
 	assert.Equal(t, "succeeded", r.settled("/apps/other-app/builds/" + second)["status"])
 }
 
-// hang is a script that starts a child, says its id, and waits for ever.
+// hang is a script that starts a child, prints its process ID and never exits.
 const hang = "sleep 1000 & echo child $!.; wait\n"
 
 func (r *rig) child(id string) (pid string) {
 	r.t.Helper()
-	r.until("the child's id", func() bool {
+	r.waitFor("the child's process ID", func() bool {
 		out, err := r.Output(id)
 		require.NoError(r.t, err)
 		_, rest, _ := strings.Cut(string(out), "child ")
@@ -347,10 +348,10 @@ func (r *rig) child(id string) (pid string) {
 	return pid
 }
 
-func (r *rig) dead(pid string) {
+func (r *rig) waitForExit(pid string) {
 	r.t.Helper()
-	r.until("the child's death", func() bool {
-		if runtime.GOOS == "linux" { // where ps need not be installed
+	r.waitFor("the child's exit", func() bool {
+		if runtime.GOOS == "linux" { // ps may not be installed
 			stat, err := os.ReadFile("/proc/" + pid + "/stat")
 			return err != nil || strings.Contains(string(stat), ") Z ")
 		}
@@ -359,24 +360,24 @@ func (r *rig) dead(pid string) {
 	})
 }
 
-func TestCancelKillsTheWholeGroup(t *testing.T) {
+func TestCancelKillsProcessGroup(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{})
 	id := r.build("example-app", inline(t, hang))
 	pid := r.child(id)
 	a := r.api("DELETE", "/apps/example-app/builds/"+id, "")
 	assert.Equal(t, 200, a.status)
-	r.dead(pid)
+	r.waitForExit(pid)
 	build, out := r.built(id)
 	assert.Equal(t, "failed", build["status"])
 	assert.Contains(t, out, "Build canceled by user@example.com\n")
 	assert.Len(t, r.Releases("example-app"), 2)
 
-	// One that leaves children behind ends all the same, and they with it.
+	// A build that leaves child processes behind ends, and they are killed.
 	id = r.build("example-app", inline(t, "sleep 1000 & echo child $!.\n"))
 	build, _ = r.built(id)
 	assert.Equal(t, "succeeded", build["status"])
-	r.dead(r.child(id))
+	r.waitForExit(r.child(id))
 }
 
 func TestBuildTimeout(t *testing.T) {
@@ -387,7 +388,7 @@ func TestBuildTimeout(t *testing.T) {
 	assert.Contains(t, out, " !     Build exceeded the limit of 500ms\n")
 }
 
-func TestCloseKillsABuild(t *testing.T) {
+func TestCloseKillsBuild(t *testing.T) {
 	before := runtime.NumGoroutine()
 	r := start(t, platform.Options{})
 	id := r.build("example-app", inline(t, hang))
@@ -398,18 +399,18 @@ func TestCloseKillsABuild(t *testing.T) {
 	require.NoError(t, r.Close())
 	_, _ = resp.Body.Read(make([]byte, 1))
 	require.NoError(t, resp.Body.Close())
-	r.dead(pid)
+	r.waitForExit(pid)
 	for _, b := range r.Builds("example-app") {
 		assert.Equal(t, "failed", b.Status)
 	}
 	_, err = r.http.Get(r.URL())
 	require.Error(t, err)
-	require.NoError(t, r.Close(), "twice")
+	require.NoError(t, r.Close(), "second call")
 	r.http.CloseIdleConnections()
-	r.until("goroutines end", func() bool { return runtime.NumGoroutine() <= before })
+	r.waitFor("goroutines to end", func() bool { return runtime.NumGoroutine() <= before })
 }
 
-func TestABuilderThatEndsItsGoroutine(t *testing.T) {
+func TestBuilderCallsGoexit(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{Builder: platform.BuilderFunc(func(context.Context, *platform.Job) error {
 		runtime.Goexit()

@@ -17,73 +17,75 @@ import (
 	"time"
 )
 
-// Fault is what goes wrong with one request. The zero Fault is none.
+// Fault is a fault to inject into one request. The zero Fault is none.
 //
-// Delay goes together with any other. Of the others, which all decide how a
-// request ends, one at a time makes sense; RetryAfter and HTML only say more
-// about a status.
+// Delay can be combined with any other field, and RetryAfter and HTML modify
+// Status and StatusAfter. Of the others only one should be set, since each
+// decides how the request ends.
 type Fault struct {
-	// Delay passes before the request is looked at.
+	// Delay is how long to wait before the request is handled.
 	Delay time.Duration
-	// Status is answered without acting: in JSON by the API, in XML by the blob
-	// store, as text by the stream host.
+	// Status is the status of an error response that is sent without handling
+	// the request. Its body is JSON from the API, XML from the blob store and
+	// text from the stream host.
 	Status int
-	// StatusAfter is answered in the place of the real answer, after acting.
-	// The stream host, where nothing is acted on, does not tell it from Status.
+	// StatusAfter is the status of an error response that is sent instead of
+	// the real one after handling the request. On the stream host it is the
+	// same as Status.
 	StatusAfter int
-	// RetryAfter is the header of that name, for Status and StatusAfter.
+	// RetryAfter is the Retry-After header for Status and StatusAfter.
 	RetryAfter string
-	// HTML makes Status and StatusAfter of the API the page of a router that
-	// did not get an answer from behind it.
+	// HTML makes the API send Heroku's HTML error page with Status and
+	// StatusAfter, as its routers do for an app that does not respond.
 	HTML bool
-	// Lost resets the connection after acting, without a byte of answer.
+	// Lost resets the connection after handling the request, without sending a
+	// byte of the response.
 	Lost bool
-	// CutRequestAfter, if positive, resets the connection after so many bytes
-	// of the request body, at the latest at its end, without acting.
+	// CutRequestAfter, if positive, resets the connection after that many bytes
+	// of the request body, or at its end, without handling the request.
 	CutRequestAfter int64
-	// CutAnswerAfter, if positive, closes the connection after so many bytes of
-	// the answer body, heartbeats included, in the midst of a chunk if there are
-	// chunks. A shorter answer arrives whole, and so does one of just that
-	// length that says how long it is.
-	CutAnswerAfter int64
-	// StallAnswerAfter, if positive, is the number of bytes of the answer body,
-	// heartbeats included, after which nothing is sent any more, until the
-	// client leaves or the platform closes. What arrives whole is as with
-	// CutAnswerAfter.
-	StallAnswerAfter int64
+	// CutResponseAfter, if positive, closes the connection after that many bytes
+	// of the response body, including heartbeats, and in the middle of a chunk
+	// if the response is chunked. It has no effect on a shorter response, nor on
+	// one of exactly that length that has a Content-Length.
+	CutResponseAfter int64
+	// StallResponseAfter, if positive, is the number of bytes of the response
+	// body, including heartbeats, after which nothing more is sent until the
+	// client disconnects or the platform is closed. It has no effect where
+	// CutResponseAfter has none.
+	StallResponseAfter int64
 
 	// The faults below are those of the stream host; other origins ignore them.
 
-	// IgnoreRange sends everything from the start, with a 200, although a part
-	// was asked for.
+	// IgnoreRange sends the whole output with a 200 although a range was
+	// requested.
 	IgnoreRange bool
-	// SilentRange sends the part that was asked for, but with a 200 and without
+	// SilentRange sends the requested range, but with a 200 and without
 	// Content-Range.
 	SilentRange bool
-	// EndAfter, if positive, is the number of bytes of output in this
-	// connection, without heartbeats, after which the answer ends as if all of
-	// it had been sent.
+	// EndAfter, if positive, is the number of bytes of output, excluding
+	// heartbeats, after which the response ends as if it were complete.
 	EndAfter int64
-	// EndNow does so before the first byte.
+	// EndNow ends the response before its first byte as if it were complete.
 	EndNow bool
-	// NotFound answers 404, as if the stream did not exist.
+	// NotFound sends a 404, as if the stream did not exist.
 	NotFound bool
-	// Gone416 answers 416, where otherwise 204 would be answered to a client
-	// that asks for what follows the end.
+	// Gone416 sends a 416 instead of a 204 to a request for the range that
+	// starts at the end of the output.
 	Gone416 bool
-	// Gone204 answers 204, where otherwise 416 would be answered to a client
-	// that asks for what lies beyond the end.
+	// Gone204 sends a 204 instead of a 416 to a request for a range beyond the
+	// end of the output.
 	Gone204 bool
 }
 
-// on is what of a fault applies to a request.
-func (f Fault) on(role, method string) Fault {
+// applicable returns the part of a fault that applies to a request.
+func (f Fault) applicable(role, method string) Fault {
 	if role != roleStream {
 		f.IgnoreRange, f.SilentRange, f.NotFound, f.Gone416, f.Gone204 = false, false, false, false, false
 		f.EndAfter, f.EndNow = 0, false
 	}
 	if method == http.MethodHead {
-		f.CutAnswerAfter, f.StallAnswerAfter = 0, 0
+		f.CutResponseAfter, f.StallResponseAfter = 0, 0
 	}
 	return f
 }
@@ -98,25 +100,25 @@ type FaultPoint struct {
 	N int
 	// Nth counts those with the same host, method and path, from 0.
 	Nth int
-	// Attempted counts the faults that these have been given so far, whether or
-	// not they came to bear.
+	// Attempted counts the faults chosen for these so far, including those that
+	// had no effect.
 	Attempted int
 }
 
-// FaultFunc says what goes wrong with a request. It is called for one request
-// at a time, so that it has to return without waiting for another.
+// FaultFunc chooses the fault to inject into a request. It is called for one
+// request at a time and must not wait for another.
 //
-// It is not asked about the downloads of the platform itself, which are not
-// counted either: that a build cannot get its source is no news for a client.
+// It is not called for the platform's own downloads of sources, which are not
+// counted either.
 type FaultFunc func(FaultPoint) Fault
 
-// SetFaults makes requests that arrive from now on go wrong as f says; with nil
-// all goes well.
+// SetFaults chooses the faults for later requests with f. If f is nil, no faults
+// are injected.
 func (p *Platform) SetFaults(f FaultFunc) { p.faults.fn.Store(&f) }
 
-// FaultsInjected counts the faults that came to bear, under the names of the
-// fields of [Fault]. One that did not, as a cut behind the end of an answer, is
-// not among them.
+// FaultsInjected returns how often each kind of fault was injected, by the name
+// of its field in [Fault]. Faults without effect, such as a cut beyond the end
+// of a response, are not counted.
 func (p *Platform) FaultsInjected() map[string]int {
 	p.faults.mu.Lock()
 	defer p.faults.mu.Unlock()
@@ -126,8 +128,8 @@ func (p *Platform) FaultsInjected() map[string]int {
 type faults struct {
 	fn atomic.Pointer[FaultFunc]
 
-	// drawing is not mu, so that a FaultFunc may look at what has been injected.
-	drawing sync.Mutex
+	// drawMu is separate from mu so that a FaultFunc may call FaultsInjected.
+	drawMu  sync.Mutex
 	n       int
 	targets map[target]*tally
 
@@ -145,9 +147,10 @@ func newFaults(f FaultFunc) *faults {
 	return all
 }
 
+// draw chooses the fault for a request.
 func (a *faults) draw(role string, r *http.Request) Fault {
-	a.drawing.Lock()
-	defer a.drawing.Unlock()
+	a.drawMu.Lock()
+	defer a.drawMu.Unlock()
 	key := target{role, r.Method, r.URL.Path}
 	t := a.targets[key]
 	if t == nil {
@@ -167,14 +170,14 @@ func (a *faults) draw(role string, r *http.Request) Fault {
 	return fault
 }
 
-// misbehave lets requests go wrong on their way to next.
-func (p *Platform) misbehave(role string, next http.Handler) http.Handler {
+// injectFaults wraps a handler with the faults of the platform.
+func (p *Platform) injectFaults(role string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.UserAgent() == fetcherAgent {
 			next.ServeHTTP(w, r)
 			return
 		}
-		fault := p.faults.draw(role, r).on(role, r.Method)
+		fault := p.faults.draw(role, r).applicable(role, r.Method)
 		if fault == (Fault{}) {
 			next.ServeHTTP(w, r)
 			return
@@ -184,26 +187,26 @@ func (p *Platform) misbehave(role string, next http.Handler) http.Handler {
 	})
 }
 
-// errEnded stops the copying of an output of which the client shall believe
-// that it has ended.
-var errEnded = errors.New("ended early")
+// errEndedEarly stops copying an output, so that the response ends as if it were
+// complete.
+var errEndedEarly = errors.New("ended early")
 
-// faultWriter is the answer to a request that goes wrong.
+// faultWriter is the response to a request with a fault.
 type faultWriter struct {
 	http.ResponseWriter
 	p     *Platform
 	r     *http.Request
-	body  io.Reader // of r as it arrived: handlers put limits around theirs
+	body  io.Reader // original body of r, without the limits that handlers add
 	role  string
 	fault Fault
 
 	status int
-	sent   int64 // of the body
-	output int64 // of that, what is no heartbeat
+	sent   int64 // bytes of the body
+	output int64 // the same without heartbeats
 	beat   bool  // the next Write is a heartbeat
 }
 
-// hit notes that a fault came to bear.
+// hit records that a fault took effect.
 func (f *faultWriter) hit(kind string) {
 	f.p.faults.mu.Lock()
 	f.p.faults.injected[kind]++
@@ -221,18 +224,18 @@ func (f *faultWriter) serve(next http.Handler, r *http.Request) {
 	switch {
 	case f.fault.Status != 0:
 		f.hit("Status")
-		f.refuse(f.fault.Status)
+		f.writeStatus(f.fault.Status)
 	case f.fault.NotFound:
 		f.hit("NotFound")
 		notRegistered(f.ResponseWriter)
 	case f.fault.CutRequestAfter > 0:
 		f.hit("CutRequestAfter")
-		_, _ = io.CopyN(io.Discard, f.body, f.fault.CutRequestAfter) // a client that stops by itself is dropped like any other
+		_, _ = io.CopyN(io.Discard, f.body, f.fault.CutRequestAfter) // the connection is reset even if the body is shorter
 		f.drop()
 	case f.fault.StatusAfter != 0:
 		f.hit("StatusAfter")
 		f.act(next)
-		f.refuse(f.fault.StatusAfter)
+		f.writeStatus(f.fault.StatusAfter)
 	case f.fault.Lost:
 		f.hit("Lost")
 		f.act(next)
@@ -247,15 +250,15 @@ func (f *faultWriter) serve(next http.Handler, r *http.Request) {
 	}
 }
 
-// act does what was asked for, and throws the answer away. The stream host has
-// nothing but answers, and those can take as long as a build.
+// act handles the request and discards the response. Requests to the stream host
+// change nothing and may take as long as a build, so they are not handled.
 func (f *faultWriter) act(next http.Handler) {
 	if f.role != roleStream {
-		next.ServeHTTP(unseen{}, f.r)
+		next.ServeHTTP(discardedResponse{}, f.r)
 	}
 }
 
-// delay does not end with the client: what has arrived is acted on, late.
+// delay waits even if the client disconnects, and the request is handled later.
 func (f *faultWriter) delay() {
 	f.p.pause(f.fault.Delay)
 	if f.p.ctx.Err() != nil {
@@ -263,15 +266,15 @@ func (f *faultWriter) delay() {
 	}
 }
 
-// unseen takes an answer that nobody gets.
-type unseen map[string][]string
+// discardedResponse is an http.ResponseWriter that discards the response.
+type discardedResponse map[string][]string
 
-func (u unseen) Header() http.Header         { return http.Header(u) }
-func (u unseen) Write(b []byte) (int, error) { return len(b), nil }
-func (u unseen) WriteHeader(int)             {}
+func (u discardedResponse) Header() http.Header         { return http.Header(u) }
+func (u discardedResponse) Write(b []byte) (int, error) { return len(b), nil }
+func (u discardedResponse) WriteHeader(int)             {}
 
-// routerPage is what the routers of Heroku show for an app that does not
-// answer.
+// routerPage is the page that Heroku's routers send for an app that does not
+// respond.
 const routerPage = `<!DOCTYPE html>
 	<html>
 	  <head>
@@ -285,8 +288,8 @@ const routerPage = `<!DOCTYPE html>
 	</html>
 `
 
-// refuse answers with a status that has nothing to do with the request.
-func (f *faultWriter) refuse(status int) {
+// writeStatus sends an error response that does not depend on the request.
+func (f *faultWriter) writeStatus(status int) {
 	w, text := f.ResponseWriter, http.StatusText(status)
 	if f.fault.RetryAfter != "" {
 		w.Header().Set("Retry-After", f.fault.RetryAfter)
@@ -303,7 +306,7 @@ func (f *faultWriter) refuse(status int) {
 			e.ID, e.Message = "rate_limit", "Your account reached the API rate limit. Please wait a few minutes before making new requests"
 		}
 		w.Header().Set("Request-Id", requestID(f.r.Header.Get("Request-Id")))
-		f.p.answer(w, f.r, e)
+		f.p.writeError(w, f.r, e)
 	case f.role == roleBlob:
 		e := &s3Error{status: status, Code: strings.ReplaceAll(text, " ", ""), Message: text}
 		switch status {
@@ -331,8 +334,8 @@ func (f *faultWriter) conn() net.Conn {
 	return f.r.Context().Value(connKey{}).(net.Conn)
 }
 
-// drop resets the connection. It is closed here and not by the server, which
-// would wait for the rest of the request.
+// drop resets the connection. It does not leave that to the server, which would
+// wait for the rest of the request.
 func (f *faultWriter) drop() {
 	c := f.conn()
 	if tcp, ok := c.(*net.TCPConn); ok {
@@ -342,32 +345,33 @@ func (f *faultWriter) drop() {
 	panic(http.ErrAbortHandler)
 }
 
-// cut sends n more bytes, and closes the connection where the client expects
-// the next one.
+// cut sends n more bytes of b and closes the connection where the client expects
+// another byte.
 func (f *faultWriter) cut(b []byte, n int64) {
-	f.hit("CutAnswerAfter")
+	f.hit("CutResponseAfter")
 	if f.flush() == nil {
 		var text []byte
 		if f.chunked() {
 			text = fmt.Appendf(text, "%x\r\n", max(int64(len(b)), n+1))
 		}
-		// Past the server, which writes whole chunks only.
+		// The server writes only whole chunks, so write to the connection
+		// directly.
 		_, _ = f.conn().Write(append(text, b[:n]...))
 	}
 	panic(http.ErrAbortHandler)
 }
 
-// chunked tells whether the server sends this answer in chunks.
+// chunked reports whether the server sends this response in chunks.
 func (f *faultWriter) chunked() bool {
 	return f.r.ProtoAtLeast(1, 1) && f.Header().Get("Content-Length") == ""
 }
 
-// stall sends n more bytes, and then nothing.
+// stall sends n more bytes of b, and then nothing.
 func (f *faultWriter) stall(b []byte, n int64) {
-	f.hit("StallAnswerAfter")
+	f.hit("StallResponseAfter")
 	_, err := f.ResponseWriter.Write(b[:n])
 	if err = errors.Join(err, f.flush()); err == nil {
-		// The server sees a client leave only when it has all of its request.
+		// The server detects a disconnect only after reading the whole request.
 		_, _ = io.Copy(io.Discard, f.body)
 		select {
 		case <-f.r.Context().Done():
@@ -381,7 +385,7 @@ func (f *faultWriter) flush() error {
 	return http.NewResponseController(f.ResponseWriter).Flush()
 }
 
-// streaming tells whether the answer consists of output.
+// streaming reports whether the response contains output.
 func (f *faultWriter) streaming() bool {
 	return f.status == http.StatusOK || f.status == http.StatusPartialContent
 }
@@ -392,18 +396,18 @@ func (f *faultWriter) WriteHeader(status int) {
 		return
 	}
 	h := f.Header()
-	offset, asked := streamOffset(f.r.Header)
+	offset, ranged := streamOffset(f.r.Header)
 	switch {
-	case status == http.StatusOK && f.fault.IgnoreRange && asked:
+	case status == http.StatusOK && f.fault.IgnoreRange && ranged:
 		f.hit("IgnoreRange")
 	case status == http.StatusPartialContent && f.fault.SilentRange:
 		f.hit("SilentRange")
 		status = http.StatusOK
 		h.Del("Content-Range")
-	case status == http.StatusNoContent && f.fault.Gone416 && asked:
+	case status == http.StatusNoContent && f.fault.Gone416 && ranged:
 		f.hit("Gone416")
 		status = http.StatusRequestedRangeNotSatisfiable
-		h.Set("Content-Range", fmt.Sprintf("bytes */%d", offset)) // where a 204 is due, the output ends there
+		h.Set("Content-Range", fmt.Sprintf("bytes */%d", offset)) // a 204 means that the output ends at offset
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 	case status == http.StatusRequestedRangeNotSatisfiable && f.fault.Gone204:
 		f.hit("Gone204")
@@ -422,16 +426,16 @@ func (f *faultWriter) Write(b []byte) (int, error) {
 		f.WriteHeader(http.StatusOK)
 	}
 	size := int64(len(b))
-	if at := f.fault.CutAnswerAfter; f.breaksAt(at, size) {
+	if at := f.fault.CutResponseAfter; f.breaksAt(at, size) {
 		f.cut(b, at-f.sent)
 	}
-	if at := f.fault.StallAnswerAfter; f.breaksAt(at, size) {
+	if at := f.fault.StallResponseAfter; f.breaksAt(at, size) {
 		f.stall(b, at-f.sent)
 	}
 	var end error
 	if at := f.fault.EndAfter; at > 0 && !beat && f.streaming() && f.output+size >= at {
 		f.hit("EndAfter")
-		b, end = b[:at-f.output], errEnded
+		b, end = b[:at-f.output], errEndedEarly
 	}
 	n, err := f.ResponseWriter.Write(b)
 	f.sent += int64(n)
@@ -441,22 +445,22 @@ func (f *faultWriter) Write(b []byte) (int, error) {
 	return n, errors.Join(err, end)
 }
 
-// breaksAt tells whether an answer shall break off, after so many bytes in all,
-// within the next bytes or right behind them. Behind them it waits for more if
-// the client could be content with what it has: it would not notice the cut, and
-// a stall would swallow its next request.
+// breaksAt reports whether a response is to break off at byte at, which is
+// among the next size bytes or directly after them. In the latter case only a
+// chunked response breaks off: a client with a complete response would not
+// notice the cut, and a stall would block its next request.
 func (f *faultWriter) breaksAt(at, size int64) bool {
 	return at > 0 && (f.sent+size > at || f.sent+size == at && f.chunked())
 }
 
-// FlushError is what an http.ResponseController calls.
+// FlushError implements flushing for an http.ResponseController.
 func (f *faultWriter) FlushError() error {
 	if err := f.flush(); err != nil {
 		return err
 	}
 	if f.fault.EndNow && f.streaming() {
 		f.hit("EndNow")
-		return errEnded
+		return errEndedEarly
 	}
 	return nil
 }
@@ -464,18 +468,18 @@ func (f *faultWriter) FlushError() error {
 // Unwrap lets an http.ResponseController reach the connection.
 func (f *faultWriter) Unwrap() http.ResponseWriter { return f.ResponseWriter }
 
-// randomPart is what differs in the paths of two runs: ids, and the directories
-// named after their beginnings.
+// randomPart matches the parts of paths that differ between runs: IDs, and
+// directories named after their first characters.
 var randomPart = regexp.MustCompile(`([0-9a-f]{2}/)?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
 
-// RandomFaults draws faults from a seed. What happens to a request depends on
-// nothing but the seed, its host, method and path, without the ids in it, and
-// the how manieth of its path it is: not on the order in which requests arrive.
+// RandomFaults returns a FaultFunc that chooses random faults. The fault of a
+// request depends only on the seed, the host, the method, the path without IDs,
+// and Nth, and not on the order in which requests arrive.
 //
-// Rate is the share of requests, from 0 to 1, that are given a fault, at most
-// maxPerRequest times for the same host, method and path, so that whoever tries
-// again gets there. Not every fault comes to bear; downloads from the blob store
-// are given none.
+// The rate is the share of requests, from 0 to 1, with a fault. Requests with
+// the same host, method and path get at most maxPerRequest faults, so that a
+// client that retries eventually succeeds. Some faults have no effect.
+// Downloads from the blob store get no faults.
 func RandomFaults(seed uint64, rate float64, maxPerRequest int) FaultFunc {
 	return func(at FaultPoint) Fault {
 		if at.Attempted >= maxPerRequest {
@@ -483,7 +487,7 @@ func RandomFaults(seed uint64, rate float64, maxPerRequest int) FaultFunc {
 		}
 		h := fnv.New64a()
 		_, _ = fmt.Fprintf(h, "%s %s %s %d", at.Host, at.Method, randomPart.ReplaceAllString(at.Path, "*"), at.Nth)
-		d := dice{rand.New(rand.NewPCG(seed, h.Sum64()))}
+		d := faultDice{rand.New(rand.NewPCG(seed, h.Sum64()))}
 		if d.Float64() >= rate {
 			return Fault{}
 		}
@@ -502,17 +506,18 @@ func RandomFaults(seed uint64, rate float64, maxPerRequest int) FaultFunc {
 	}
 }
 
-type dice struct{ *rand.Rand }
+// faultDice chooses faults at random.
+type faultDice struct{ *rand.Rand }
 
-// bytes is a number up to 2^bits, of any magnitude, since most bodies are
-// small.
-func (d dice) bytes(bits int) int64 { return 1 + d.Int64N(1<<d.IntN(bits+1)) }
+// bytes returns a number from 1 to 2^bits. Small numbers are the most likely,
+// since most bodies are small.
+func (d faultDice) bytes(bits int) int64 { return 1 + d.Int64N(1<<d.IntN(bits+1)) }
 
-func (d dice) status(of ...int) int { return of[d.IntN(len(of))] }
+func (d faultDice) status(of ...int) int { return of[d.IntN(len(of))] }
 
-func (d dice) coin() bool { return d.IntN(2) == 0 }
+func (d faultDice) coin() bool { return d.IntN(2) == 0 }
 
-func (d dice) apiRead() Fault {
+func (d faultDice) apiRead() Fault {
 	switch d.IntN(6) {
 	case 0:
 		return Fault{Delay: time.Duration(1 + d.Int64N(int64(5*time.Millisecond)))}
@@ -533,18 +538,18 @@ func (d dice) apiRead() Fault {
 	case 4:
 		return Fault{Lost: true}
 	default:
-		return Fault{CutAnswerAfter: d.bytes(10)}
+		return Fault{CutResponseAfter: d.bytes(10)}
 	}
 }
 
-func (d dice) apiWrite() Fault {
+func (d faultDice) apiWrite() Fault {
 	if d.IntN(7) == 0 {
 		return Fault{CutRequestAfter: d.bytes(8)}
 	}
 	return d.apiRead()
 }
 
-func (d dice) upload() Fault {
+func (d faultDice) upload() Fault {
 	switch d.IntN(5) {
 	case 0:
 		return Fault{Status: d.status(500, 503)}
@@ -552,17 +557,17 @@ func (d dice) upload() Fault {
 		return Fault{StatusAfter: d.status(500, 503)}
 	case 2:
 		return Fault{Lost: true}
-	default: // twice as often: there are many points at which to be cut
+	default: // twice as likely, since there are many points at which to cut
 		return Fault{CutRequestAfter: d.bytes(20)}
 	}
 }
 
-func (d dice) stream() Fault {
+func (d faultDice) stream() Fault {
 	switch d.IntN(41) {
-	case 0: // rare, since only the patience of the client ends it
-		return Fault{StallAnswerAfter: d.bytes(12)}
+	case 0: // rare, since it lasts until the client times out
+		return Fault{StallResponseAfter: d.bytes(12)}
 	case 1, 2, 3, 4, 5, 6, 7, 8:
-		return Fault{CutAnswerAfter: d.bytes(12)}
+		return Fault{CutResponseAfter: d.bytes(12)}
 	case 9, 10, 11, 12, 13, 14, 15, 16:
 		return Fault{EndAfter: d.bytes(12)}
 	case 17, 18, 19:

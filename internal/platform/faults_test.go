@@ -27,13 +27,14 @@ import (
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
-// quick is a builder that has little to say.
+// quick is a Builder that prints one line.
 var quick = platform.BuilderFunc(func(_ context.Context, j *platform.Job) error {
 	_, err := io.WriteString(j.Output, "compiled\n")
 	return err
 })
 
-// always gives the same fault to every request to a host with a method.
+// always returns a FaultFunc that injects f into all requests with the given host
+// and method.
 func always(host, method string, f platform.Fault) platform.FaultFunc {
 	return func(at platform.FaultPoint) platform.Fault {
 		if at.Host == host && at.Method == method {
@@ -57,22 +58,22 @@ func (r *rig) request(method, url string, body io.Reader, headers ...string) *ht
 	return req
 }
 
-// try makes a request that may well fail. It does so over a connection of its
-// own, since over one that has been used net/http tries some requests again.
-func (r *rig) try(method, url, body string, headers ...string) (answer, error) {
+// try sends a request that may fail. It opens a new connection, since net/http
+// retries some requests that fail on a reused one.
+func (r *rig) try(method, url, body string, headers ...string) (response, error) {
 	r.t.Helper()
 	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}, Timeout: deadline}
 	resp, err := c.Do(r.request(method, url, strings.NewReader(body), headers...))
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	return answer{resp.StatusCode, resp.Header, b}, err
+	return response{resp.StatusCode, resp.Header, b}, err
 }
 
-// dial sends a request over a connection with which the test can do as it
-// likes, and reads the head of the answer.
+// dial sends a request and reads the header of the response. It also returns the
+// connection.
 func (r *rig) dial(req *http.Request) (*net.TCPConn, *http.Response) {
 	r.t.Helper()
 	c, err := net.Dial("tcp", req.URL.Host)
@@ -85,7 +86,7 @@ func (r *rig) dial(req *http.Request) (*net.TCPConn, *http.Response) {
 	return c.(*net.TCPConn), resp
 }
 
-// finished is a build that has come to its end.
+// finished returns a build that has succeeded.
 func (r *rig) finished() (build map[string]any, out string) {
 	r.t.Helper()
 	build, out = r.built(r.build("example-app", targz(r.t, entry{name: "a", body: "x"})))
@@ -93,8 +94,8 @@ func (r *rig) finished() (build map[string]any, out string) {
 	return build, out
 }
 
-// places holds something to GET from each origin.
-func (r *rig) places() (urls, bodies map[string]string) {
+// resources returns a URL to GET from each origin, and the expected body.
+func (r *rig) resources() (urls, bodies map[string]string) {
 	r.t.Helper()
 	build, out := r.finished()
 	get := r.upload([]byte("an archive"))
@@ -104,31 +105,31 @@ func (r *rig) places() (urls, bodies map[string]string) {
 	return urls, map[string]string{"api": string(a.body), "blob": "an archive", "stream": out}
 }
 
-// act is a request that leaves something behind, once it is acted on.
-type act struct {
+// action is a request that has an effect when it is handled.
+type action struct {
 	name, host, method, url, body string
 	done                          func() bool
 }
 
-func (a act) path() string {
+func (a action) path() string {
 	u, _ := url.Parse(a.url)
 	return u.Path
 }
 
-func (r *rig) acts() []act {
+func (r *rig) actions() []action {
 	r.t.Helper()
 	build, _ := r.finished()
 	source := r.upload(targz(r.t, entry{name: "a", body: "x"}))
 	get, put := r.source()
 	require.NoError(r.t, r.AddApp("third-app"))
-	return []act{
+	return []action{
 		{"build", "api", "POST", r.URL() + "/apps/other-app/builds", `{"source_blob":{"url":"` + source + `"}}`, func() bool { return len(r.Builds("other-app")) == 1 }},
 		{"release", "api", "POST", r.URL() + "/apps/third-app/releases", `{"slug":"` + build["slug"].(map[string]any)["id"].(string) + `"}`, func() bool { return len(r.Releases("third-app")) == 3 }},
 		{"upload", "blob", "PUT", put, "an archive", func() bool { return r.send("GET", get, nil).status == 200 }},
 	}
 }
 
-// faulty lists the journal entries of a path that are marked, by their status.
+// faulty returns the statuses of the journal entries of a path that have a fault.
 func (r *rig) faulty(path string) []int {
 	var marked []int
 	for _, e := range r.Requests() {
@@ -139,33 +140,33 @@ func (r *rig) faulty(path string) []int {
 	return marked
 }
 
-func TestFaultsBeforeAndAfterActing(t *testing.T) {
+func TestFaultsBeforeAndAfterHandling(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		kind   string
 		fault  platform.Fault
 		status int // 0 for a reset connection
-		acted  bool
+		done   bool
 	}{
 		{"Status", platform.Fault{Status: 503}, 503, false},
 		{"StatusAfter", platform.Fault{StatusAfter: 503}, 503, true},
 		{"Lost", platform.Fault{Lost: true}, 0, true},
 		{"CutRequestAfter", platform.Fault{CutRequestAfter: 1}, 0, false},
-		{"CutRequestAfter", platform.Fault{CutRequestAfter: 1 << 40}, 0, false}, // as late as the end of the body
+		{"CutRequestAfter", platform.Fault{CutRequestAfter: 1 << 40}, 0, false}, // at the end of the body
 	} {
 		t.Run(fmt.Sprint(c.kind, c.fault.CutRequestAfter), func(t *testing.T) {
 			t.Parallel()
 			r := start(t, platform.Options{Builder: quick})
-			acts := r.acts()
+			actions := r.actions()
 			r.SetFaults(func(at platform.FaultPoint) platform.Fault {
-				for _, a := range acts {
+				for _, a := range actions {
 					if at.Host == a.host && at.Method == a.method && at.Path == a.path() && at.Attempted == 0 {
 						return c.fault
 					}
 				}
 				return platform.Fault{}
 			})
-			for i, a := range acts {
+			for i, a := range actions {
 				got, err := r.try(a.method, a.url, a.body)
 				if c.status == 0 {
 					require.ErrorIs(t, err, errReset, a.name)
@@ -173,26 +174,26 @@ func TestFaultsBeforeAndAfterActing(t *testing.T) {
 					require.NoError(t, err, a.name)
 					assert.Equal(t, c.status, got.status, a.name)
 				}
-				assert.Equal(t, c.acted, a.done(), a.name)
+				assert.Equal(t, c.done, a.done(), a.name)
 				assert.Equal(t, []int{c.status}, r.faulty(a.path()), a.name)
 				assert.Equal(t, map[string]int{c.kind: i + 1}, r.FaultsInjected(), a.name)
-				if c.acted {
+				if c.done {
 					continue
 				}
 				got, err = r.try(a.method, a.url, a.body)
 				require.NoError(t, err, a.name)
 				assert.Less(t, got.status, 300, a.name)
 				assert.True(t, a.done(), a.name)
-				assert.Equal(t, []int{c.status}, r.faulty(a.path()), "%s: the second one went well", a.name)
+				assert.Equal(t, []int{c.status}, r.faulty(a.path()), "%s: the second request must have no fault", a.name)
 			}
 		})
 	}
 }
 
-func TestFaultStatusLooksLikeItsOrigin(t *testing.T) {
+func TestFaultStatusBodies(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{Builder: quick})
-	urls, _ := r.places()
+	urls, _ := r.resources()
 	for _, c := range []struct {
 		host        string
 		fault       platform.Fault
@@ -234,7 +235,7 @@ func TestFaultStatusLooksLikeItsOrigin(t *testing.T) {
 func TestFaultLostOnReads(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{Builder: quick})
-	urls, _ := r.places()
+	urls, _ := r.resources()
 	for host, u := range urls {
 		for _, f := range []platform.Fault{{Lost: true}, {CutRequestAfter: 1}} {
 			r.SetFaults(always(host, "GET", f))
@@ -246,8 +247,9 @@ func TestFaultLostOnReads(t *testing.T) {
 	assert.Equal(t, map[string]int{"Lost": 3, "CutRequestAfter": 3}, r.FaultsInjected())
 }
 
-// That of an output under way does not take as long as the build.
-func TestFaultLostOnALiveStream(t *testing.T) {
+// TestFaultLostOnLiveStream expects the connection to be reset before the build
+// ends.
+func TestFaultLostOnLiveStream(t *testing.T) {
 	t.Parallel()
 	lines, builder := printer()
 	r := start(t, platform.Options{Builder: builder})
@@ -262,19 +264,20 @@ func TestFaultLostOnALiveStream(t *testing.T) {
 	close(lines)
 }
 
-// liveURL begins a build and returns the address of its output.
+// liveURL starts a build and returns the URL of its output.
 func (r *rig) liveURL() string {
 	r.t.Helper()
 	id := r.build("example-app", targz(r.t, entry{name: "a", body: "x"}))
 	return r.api("GET", "/apps/example-app/builds/"+id, "").json(r.t)["output_stream_url"].(string)
 }
 
-// The rest of the body is not waited for.
+// TestFaultCutRequestInTheMiddle expects a reset before the rest of the body is
+// sent.
 func TestFaultCutRequestInTheMiddle(t *testing.T) {
 	t.Parallel()
 	for _, i := range []int{0, 1, 2} {
 		r := start(t, platform.Options{Builder: quick})
-		a := r.acts()[i]
+		a := r.actions()[i]
 		r.SetFaults(always(a.host, a.method, platform.Fault{CutRequestAfter: 10}))
 		u, err := url.Parse(a.url)
 		require.NoError(t, err)
@@ -293,10 +296,10 @@ func TestFaultCutRequestInTheMiddle(t *testing.T) {
 	}
 }
 
-func TestFaultCutAnswers(t *testing.T) {
+func TestFaultCutResponses(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{Builder: quick})
-	urls, _ := r.places()
+	urls, _ := r.resources()
 	for _, c := range []struct {
 		name, host, url string
 		header          []string
@@ -304,21 +307,21 @@ func TestFaultCutAnswers(t *testing.T) {
 	}{
 		{"api", "api", urls["api"], nil, false},
 		{"api, packed", "api", urls["api"], []string{"Accept-Encoding", "gzip"}, false},
-		{"api, refusal", "api", r.URL() + "/apps/none", nil, false},
+		{"api, error", "api", r.URL() + "/apps/none", nil, false},
 		{"blob", "blob", urls["blob"], nil, false},
 		{"blob, part", "blob", urls["blob"], []string{"Range", "bytes=3-"}, false},
-		{"blob, refusal", "blob", urls["blob"] + "0", nil, true},
+		{"blob, error", "blob", urls["blob"] + "0", nil, true},
 		{"stream", "stream", urls["stream"], nil, true},
 		{"stream, part", "stream", urls["stream"], []string{"Range", "bytes=3-"}, true},
-		{"stream, refusal", "stream", urls["stream"] + "0", nil, true},
+		{"stream, error", "stream", urls["stream"] + "0", nil, true},
 	} {
 		r.SetFaults(nil)
 		whole, err := r.try("GET", c.url, "", c.header...)
 		require.NoError(t, err, c.name)
 		n := len(whole.body)
 		for _, at := range []int{1, n / 2, n - 1, n, n + 1} {
-			before := r.FaultsInjected()["CutAnswerAfter"]
-			r.SetFaults(always(c.host, "GET", platform.Fault{CutAnswerAfter: int64(at)}))
+			before := r.FaultsInjected()["CutResponseAfter"]
+			r.SetFaults(always(c.host, "GET", platform.Fault{CutResponseAfter: int64(at)}))
 			a, err := r.try("GET", c.url, "", c.header...)
 			name := fmt.Sprintf("%s: %d of %d", c.name, at, n)
 			if at < n || at == n && c.chunked {
@@ -330,29 +333,30 @@ func TestFaultCutAnswers(t *testing.T) {
 				assert.Len(t, a.body, n, name)
 			}
 			assert.Equal(t, whole.status, a.status, name)
-			if c.name != "blob, refusal" { // there are ids in it, other ones each time
+			if c.name != "blob, error" { // it contains new IDs each time
 				assert.Equal(t, string(whole.body[:len(a.body)]), string(a.body), name)
 			}
-			assert.Equal(t, before, r.FaultsInjected()["CutAnswerAfter"], name)
+			assert.Equal(t, before, r.FaultsInjected()["CutResponseAfter"], name)
 			all := r.Requests()
 			assert.Equal(t, at < n || at == n && c.chunked, all[len(all)-1].Fault, name)
 		}
 	}
 	injected := r.FaultsInjected()
 	r.SetFaults(func(platform.FaultPoint) platform.Fault {
-		return platform.Fault{CutAnswerAfter: 1, StallAnswerAfter: 1}
+		return platform.Fault{CutResponseAfter: 1, StallResponseAfter: 1}
 	})
-	assert.Equal(t, 200, r.send("HEAD", urls["stream"], nil).status, "nothing to cut")
+	assert.Equal(t, 200, r.send("HEAD", urls["stream"], nil).status, "there is no body to cut")
 	assert.Equal(t, injected, r.FaultsInjected())
 }
 
-// A connection that has carried an answer that was not cut goes on to be used.
-func TestFaultsThatDoNotComeToBearKeepTheConnection(t *testing.T) {
+// TestFaultsWithoutEffectKeepConnection expects further requests to succeed on a
+// connection after a fault beyond the end of the response.
+func TestFaultsWithoutEffectKeepConnection(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{Builder: quick})
-	_, bodies := r.places()
+	_, bodies := r.resources()
 	n := int64(len(bodies["api"]))
-	for _, f := range []platform.Fault{{CutAnswerAfter: n}, {StallAnswerAfter: n}, {StallAnswerAfter: n + 1}} {
+	for _, f := range []platform.Fault{{CutResponseAfter: n}, {StallResponseAfter: n}, {StallResponseAfter: n + 1}} {
 		r.SetFaults(always("api", "GET", f))
 		for range 3 {
 			a := r.api("GET", "/account", "", "Accept-Encoding", "identity")
@@ -362,22 +366,22 @@ func TestFaultsThatDoNotComeToBearKeepTheConnection(t *testing.T) {
 	assert.Empty(t, r.FaultsInjected())
 }
 
-// On the wire the last chunk is larger than what comes of it, at its very end
-// too.
-func TestFaultCutIsInTheMidstOfAChunk(t *testing.T) {
+// TestFaultCutIsInsideChunk expects the last chunk to announce more bytes than
+// are sent, even at the end of the output.
+func TestFaultCutIsInsideChunk(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{Builder: quick})
-	urls, bodies := r.places()
+	urls, bodies := r.resources()
 	out := bodies["stream"]
 	for _, at := range []int{1, len(out) / 2, len(out)} {
-		r.SetFaults(always("stream", "GET", platform.Fault{CutAnswerAfter: int64(at)}))
+		r.SetFaults(always("stream", "GET", platform.Fault{CutResponseAfter: int64(at)}))
 		req := r.request("GET", urls["stream"], nil)
 		c, err := net.Dial("tcp", req.URL.Host)
 		require.NoError(t, err)
 		require.NoError(t, c.SetDeadline(time.Now().Add(deadline)))
 		require.NoError(t, req.Write(c))
 		raw, err := io.ReadAll(c)
-		require.NoError(t, err, "closed, not reset")
+		require.NoError(t, err, "the connection must be closed, not reset")
 		require.NoError(t, c.Close())
 		_, body, _ := strings.Cut(string(raw), "\r\n\r\n")
 		size, data, _ := strings.Cut(body, "\r\n")
@@ -393,7 +397,7 @@ func TestFaultCutOfLiveOutput(t *testing.T) {
 	lines, builder := printer()
 	r := start(t, platform.Options{Builder: builder})
 	u := r.liveURL()
-	r.SetFaults(always("stream", "GET", platform.Fault{CutAnswerAfter: int64(len(head) + 4)}))
+	r.SetFaults(always("stream", "GET", platform.Fault{CutResponseAfter: int64(len(head) + 4)}))
 	s := r.live(u)
 	assert.Equal(t, []string{"chunked"}, s.TransferEncoding)
 	assert.Equal(t, head, read(t, s, len(head)))
@@ -414,36 +418,37 @@ func TestFaultsAndHeartbeats(t *testing.T) {
 	lines <- "begun"
 	from := []string{"Range", "bytes=" + itoa(len(head)+5) + "-"}
 
-	r.SetFaults(always("stream", "GET", platform.Fault{CutAnswerAfter: 3}))
+	r.SetFaults(always("stream", "GET", platform.Fault{CutResponseAfter: 3}))
 	a, err := r.try("GET", u, "", from...)
 	assert.Equal(t, io.ErrUnexpectedEOF, err)
-	assert.Equal(t, "\x00\x00\x00", string(a.body), "they count")
+	assert.Equal(t, "\x00\x00\x00", string(a.body), "heartbeats must count")
 
-	r.SetFaults(always("stream", "GET", platform.Fault{StallAnswerAfter: 3}))
+	r.SetFaults(always("stream", "GET", platform.Fault{StallResponseAfter: 3}))
 	c, resp := r.dial(r.request("GET", u, nil, from...))
-	assert.Equal(t, "\x00\x00\x00", read(t, resp, 3), "they count")
+	assert.Equal(t, "\x00\x00\x00", read(t, resp, 3), "heartbeats must count")
 	require.NoError(t, c.CloseWrite())
 	rest, err := io.ReadAll(resp.Body)
 	assert.Equal(t, io.ErrUnexpectedEOF, err)
-	assert.Empty(t, rest, "nothing follows")
+	assert.Empty(t, rest, "nothing must follow")
 
 	r.SetFaults(always("stream", "GET", platform.Fault{EndAfter: 4}))
 	s := r.live(u, from...)
-	assert.Equal(t, "\x00\x00\x00\x00\x00", read(t, s, 5), "they do not count")
+	assert.Equal(t, "\x00\x00\x00\x00\x00", read(t, s, 5), "heartbeats must not count")
 	lines <- "texts"
 	rest, err = io.ReadAll(s.Body)
 	require.NoError(t, err)
 	assert.Equal(t, "text", strings.ReplaceAll(string(rest), "\x00", ""))
-	assert.Equal(t, map[string]int{"CutAnswerAfter": 1, "StallAnswerAfter": 1, "EndAfter": 1}, r.FaultsInjected())
+	assert.Equal(t, map[string]int{"CutResponseAfter": 1, "StallResponseAfter": 1, "EndAfter": 1}, r.FaultsInjected())
 	close(lines)
 }
 
-// The client says that it leaves, and stays to see that the handler has ended.
-func TestFaultStallEndsWithTheClient(t *testing.T) {
+// TestFaultStallEndsOnDisconnect half-closes the connection, so that the client
+// can detect the end of the handler.
+func TestFaultStallEndsOnDisconnect(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{Builder: quick})
-	urls, bodies := r.places()
-	acts := r.acts()
+	urls, bodies := r.resources()
+	actions := r.actions()
 	_, put := r.source()
 	large := strings.Repeat(" ", 2<<20)
 	for _, c := range []struct {
@@ -456,14 +461,14 @@ func TestFaultStallEndsWithTheClient(t *testing.T) {
 		{"blob", "blob", "GET", urls["blob"], "", nil, 200, bodies["blob"][:5]},
 		{"stream", "stream", "GET", urls["stream"], "", nil, 200, bodies["stream"][:5]},
 		{"stream, part", "stream", "GET", urls["stream"], "", []string{"Range", "bytes=7-"}, 206, bodies["stream"][7:12]},
-		{"build", "api", "POST", acts[0].url, acts[0].body, nil, 201, `{"app`},
-		{"body left unread", "api", "POST", acts[0].url, acts[0].body, []string{"Authorization", "Bearer x"}, 401, `{"id"`},
-		{"large body left unread", "api", "POST", acts[0].url, large, []string{"Authorization", "Bearer x"}, 401, `{"id"`},
-		{"body beyond the limit", "api", "POST", acts[0].url, large, nil, 413, `{"id"`},
-		{"upload refused", "blob", "PUT", put + "0", large, nil, 403, `<?xml`},
+		{"build", "api", "POST", actions[0].url, actions[0].body, nil, 201, `{"app`},
+		{"unread body", "api", "POST", actions[0].url, actions[0].body, []string{"Authorization", "Bearer x"}, 401, `{"id"`},
+		{"unread large body", "api", "POST", actions[0].url, large, []string{"Authorization", "Bearer x"}, 401, `{"id"`},
+		{"body beyond the limit", "api", "POST", actions[0].url, large, nil, 413, `{"id"`},
+		{"rejected upload", "blob", "PUT", put + "0", large, nil, 403, `<?xml`},
 	} {
-		r.SetFaults(always(c.host, c.method, platform.Fault{StallAnswerAfter: 5}))
-		before := r.FaultsInjected()["StallAnswerAfter"]
+		r.SetFaults(always(c.host, c.method, platform.Fault{StallResponseAfter: 5}))
+		before := r.FaultsInjected()["StallResponseAfter"]
 		conn, resp := r.dial(r.request(c.method, c.url, strings.NewReader(c.body), c.header...))
 		assert.Equal(t, c.status, resp.StatusCode, c.name)
 		assert.Equal(t, c.begin, read(t, resp, 5), c.name)
@@ -471,18 +476,19 @@ func TestFaultStallEndsWithTheClient(t *testing.T) {
 		rest, err := io.ReadAll(resp.Body)
 		assert.Equal(t, io.ErrUnexpectedEOF, err, c.name)
 		assert.Empty(t, rest, c.name)
-		assert.Equal(t, before+1, r.FaultsInjected()["StallAnswerAfter"], c.name)
+		assert.Equal(t, before+1, r.FaultsInjected()["StallResponseAfter"], c.name)
 	}
-	assert.True(t, acts[0].done(), "it was acted on")
+	assert.True(t, actions[0].done(), "the request must be handled")
 }
 
-// An output that ends just there stalls too: the client cannot know.
-func TestFaultStallAtTheEndOfAnOutput(t *testing.T) {
+// TestFaultStallAtEndOfOutput stalls a chunked response after its last byte but
+// before its end.
+func TestFaultStallAtEndOfOutput(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{Builder: quick})
-	urls, bodies := r.places()
+	urls, bodies := r.resources()
 	n := len(bodies["stream"])
-	r.SetFaults(always("stream", "GET", platform.Fault{StallAnswerAfter: int64(n)}))
+	r.SetFaults(always("stream", "GET", platform.Fault{StallResponseAfter: int64(n)}))
 	c, resp := r.dial(r.request("GET", urls["stream"], nil))
 	assert.Equal(t, bodies["stream"], read(t, resp, n))
 	require.NoError(t, c.CloseWrite())
@@ -490,54 +496,56 @@ func TestFaultStallAtTheEndOfAnOutput(t *testing.T) {
 	assert.Equal(t, io.ErrUnexpectedEOF, err)
 	assert.Empty(t, rest)
 
-	r.SetFaults(always("stream", "GET", platform.Fault{StallAnswerAfter: int64(n + 1)}))
+	r.SetFaults(always("stream", "GET", platform.Fault{StallResponseAfter: int64(n + 1)}))
 	a, err := r.try("GET", urls["stream"], "")
 	require.NoError(t, err)
 	assert.Equal(t, bodies["stream"], string(a.body))
-	assert.Equal(t, map[string]int{"StallAnswerAfter": 1}, r.FaultsInjected())
+	assert.Equal(t, map[string]int{"StallResponseAfter": 1}, r.FaultsInjected())
 }
 
-// Close does not wait for those that wait, and leaves no goroutine of theirs.
-// Not parallel, since it counts the goroutines of all.
-func TestFaultsEndWithThePlatform(t *testing.T) {
+// TestCloseEndsFaults expects Close not to wait for stalled and delayed
+// requests, and to leave no goroutines behind. It is not parallel since it
+// counts all goroutines.
+func TestCloseEndsFaults(t *testing.T) {
 	before := runtime.NumGoroutine()
 	r := start(t, platform.Options{Builder: quick})
-	urls, bodies := r.places()
-	acts := r.acts()
-	for _, f := range []platform.Fault{{Lost: true}, {CutAnswerAfter: 3}, {CutRequestAfter: 3}, {EndAfter: 3}, {EndNow: true}, {StatusAfter: 500}} {
+	urls, bodies := r.resources()
+	actions := r.actions()
+	for _, f := range []platform.Fault{{Lost: true}, {CutResponseAfter: 3}, {CutRequestAfter: 3}, {EndAfter: 3}, {EndNow: true}, {StatusAfter: 500}} {
 		r.SetFaults(func(platform.FaultPoint) platform.Fault { return f })
 		for _, u := range urls {
 			_, _ = r.try("GET", u, "")
 		}
 	}
 
-	r.SetFaults(func(platform.FaultPoint) platform.Fault { return platform.Fault{StallAnswerAfter: 3} })
+	r.SetFaults(func(platform.FaultPoint) platform.Fault { return platform.Fault{StallResponseAfter: 3} })
 	var stalled []*http.Response
 	for host, u := range urls {
 		c, resp := r.dial(r.request("GET", u, nil))
 		assert.Equal(t, bodies[host][:3], read(t, resp, 3))
-		// The server, given a next request, no longer looks whether the client leaves.
+		// The server does not detect a disconnect after the start of another
+		// request.
 		_, err := io.WriteString(c, "GET ")
 		require.NoError(t, err)
 		stalled = append(stalled, resp)
 	}
 	r.SetFaults(func(platform.FaultPoint) platform.Fault { return platform.Fault{Delay: time.Hour} })
-	delayed := make([]error, len(acts))
+	delayed := make([]error, len(actions))
 	var clients sync.WaitGroup
-	for i, a := range acts {
+	for i, a := range actions {
 		clients.Go(func() { _, delayed[i] = r.try(a.method, a.url, a.body) })
 	}
-	r.until("the requests", func() bool { return r.FaultsInjected()["Delay"] == len(acts) })
+	r.waitFor("the requests", func() bool { return r.FaultsInjected()["Delay"] == len(actions) })
 
 	require.NoError(t, r.Close())
 	clients.Wait()
-	for i, a := range acts {
+	for i, a := range actions {
 		require.Error(t, delayed[i], a.name)
 		if a.host == "api" {
 			assert.False(t, a.done(), a.name)
 		}
 		marked := r.faulty(a.path())
-		assert.Equal(t, 0, marked[len(marked)-1], "no answer")
+		assert.Equal(t, 0, marked[len(marked)-1], "there must be no response")
 	}
 	for _, resp := range stalled {
 		rest, err := io.ReadAll(resp.Body)
@@ -545,29 +553,29 @@ func TestFaultsEndWithThePlatform(t *testing.T) {
 		assert.Empty(t, rest)
 	}
 	r.http.CloseIdleConnections()
-	r.until("goroutines end", func() bool { return runtime.NumGoroutine() <= before })
+	r.waitFor("goroutines to end", func() bool { return runtime.NumGoroutine() <= before })
 }
 
 func TestFaultDelay(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{Builder: quick})
-	acts := r.acts()
+	actions := r.actions()
 	r.SetFaults(func(at platform.FaultPoint) platform.Fault {
 		switch {
-		case at.Path == acts[0].path():
+		case at.Path == actions[0].path():
 			return platform.Fault{Delay: 20 * time.Millisecond}
-		case at.Path == acts[1].path():
+		case at.Path == actions[1].path():
 			return platform.Fault{Delay: time.Millisecond, StatusAfter: 500}
-		case at.Path == acts[2].path() && at.Method == "PUT":
+		case at.Path == actions[2].path() && at.Method == "PUT":
 			return platform.Fault{Delay: time.Millisecond}
 		default:
 			return platform.Fault{}
 		}
 	})
 
-	// The client leaves as soon as the request has arrived.
+	// The client disconnects as soon as the request has arrived.
 	ctx, cancel := context.WithCancel(t.Context())
-	req := r.request(acts[0].method, acts[0].url, strings.NewReader(acts[0].body)).WithContext(ctx)
+	req := r.request(actions[0].method, actions[0].url, strings.NewReader(actions[0].body)).WithContext(ctx)
 	ended := make(chan error, 1)
 	go func() {
 		resp, err := r.http.Do(req)
@@ -576,29 +584,29 @@ func TestFaultDelay(t *testing.T) {
 		}
 		ended <- err
 	}()
-	r.until("the request", func() bool { return len(r.faulty(acts[0].path())) == 1 })
+	r.waitFor("the request", func() bool { return len(r.faulty(actions[0].path())) == 1 })
 	cancel()
 	<-ended
-	r.until("the build", acts[0].done)
+	r.waitFor("the build", actions[0].done)
 	assert.Equal(t, map[string]int{"Delay": 1}, r.FaultsInjected())
 
-	a, err := r.try(acts[1].method, acts[1].url, acts[1].body)
+	a, err := r.try(actions[1].method, actions[1].url, actions[1].body)
 	require.NoError(t, err)
 	assert.Equal(t, 500, a.status)
-	assert.True(t, acts[1].done())
-	assert.Equal(t, map[string]int{"Delay": 2, "StatusAfter": 1}, r.FaultsInjected(), "one does not rule out the other")
+	assert.True(t, actions[1].done())
+	assert.Equal(t, map[string]int{"Delay": 2, "StatusAfter": 1}, r.FaultsInjected(), "both faults must be injected")
 
-	a, err = r.try(acts[2].method, acts[2].url, acts[2].body)
+	a, err = r.try(actions[2].method, actions[2].url, actions[2].body)
 	require.NoError(t, err)
 	assert.Equal(t, 200, a.status)
-	assert.True(t, acts[2].done())
-	assert.Equal(t, []int{200}, r.faulty(acts[2].path()))
+	assert.True(t, actions[2].done())
+	assert.Equal(t, []int{200}, r.faulty(actions[2].path()))
 }
 
 func TestFaultsOfStreams(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{Builder: quick})
-	urls, bodies := r.places()
+	urls, bodies := r.resources()
 	u, out := urls["stream"], bodies["stream"]
 	n := len(out)
 	rangeFrom := func(i int) []string { return []string{"Range", "bytes=" + itoa(i) + "-"} }
@@ -610,7 +618,7 @@ func TestFaultsOfStreams(t *testing.T) {
 		status       int
 		contentRange string
 		body         string
-		kind         string // "" where the fault does not come to bear
+		kind         string // "" if the fault has no effect
 	}{
 		{platform.Fault{IgnoreRange: true}, rangeFrom(7), 200, none, out, "IgnoreRange"},
 		{platform.Fault{IgnoreRange: true}, []string{"Range", "7-"}, 200, none, out, "IgnoreRange"},
@@ -664,19 +672,20 @@ func TestFaultsOfStreams(t *testing.T) {
 	}
 }
 
-// What says that something is gone cannot be told from what is really gone.
-func TestFaultsOfStreamsLookReal(t *testing.T) {
+// TestStreamFaultsMatchRealResponses compares injected responses with genuine
+// ones.
+func TestStreamFaultsMatchRealResponses(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{Builder: quick})
-	urls, bodies := r.places()
+	urls, bodies := r.resources()
 	u, n := urls["stream"], len(bodies["stream"])
 	at, beyond := []string{"Range", "bytes=" + itoa(n) + "-"}, []string{"Range", "bytes=" + itoa(n+1) + "-"}
 	for _, c := range []struct {
-		fault            platform.Fault
-		header           []string
-		realURL          string
-		realHeader       []string
-		wantedEverywhere int
+		fault      platform.Fault
+		header     []string
+		realURL    string
+		realHeader []string
+		status     int
 	}{
 		{platform.Fault{Gone416: true}, at, u, beyond, 416},
 		{platform.Fault{Gone204: true}, beyond, u, at, 204},
@@ -688,21 +697,22 @@ func TestFaultsOfStreamsLookReal(t *testing.T) {
 		r.SetFaults(nil)
 		genuine, err := r.try("GET", c.realURL, "", c.realHeader...)
 		require.NoError(t, err)
-		assert.Equal(t, c.wantedEverywhere, genuine.status)
+		assert.Equal(t, c.status, genuine.status)
 		fake.header.Del("Date")
 		genuine.header.Del("Date")
-		if c.fault.NotFound { // it need not look at the stream at all
+		if c.fault.NotFound { // it is sent without reaching the stream host
 			genuine.header.Del("Cache-Control")
 		}
 		assert.Equal(t, genuine, fake)
 	}
 }
 
-// An output that is empty is answered with 204 to whoever asks for all of it.
+// TestFaultGone416NeedsARange requests an empty output, which has status 204 even
+// without a range.
 func TestFaultGone416NeedsARange(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{Builder: quick, Faults: always("stream", "GET", platform.Fault{Gone416: true})})
-	v := r.release("example-app", `{"slug":"`+r.byHand(`{"release":"true"}`, targz(t, entry{name: "./app/x", body: "x"}))+`"}`)
+	v := r.release("example-app", `{"slug":"`+r.createSlug(`{"release":"true"}`, targz(t, entry{name: "./app/x", body: "x"}))+`"}`)
 	v = r.settled("/apps/example-app/releases/" + v["id"].(string))
 	a, err := r.try("GET", v["output_stream_url"].(string), "")
 	require.NoError(t, err)
@@ -714,13 +724,14 @@ func TestFaultGone416NeedsARange(t *testing.T) {
 	assert.Equal(t, "bytes */0", a.header.Get("Content-Range"))
 }
 
-// The answers end well, although the build goes on.
+// TestFaultsOfLiveStreams expects responses to end properly while the build is
+// running.
 func TestFaultsOfLiveStreams(t *testing.T) {
 	t.Parallel()
 	lines, builder := printer()
 	r := start(t, platform.Options{Builder: builder})
 	u := r.liveURL()
-	lines <- "one" // now the head is there
+	lines <- "one" // the head has been printed before
 	for _, c := range []struct {
 		fault        platform.Fault
 		header       []string
@@ -748,10 +759,10 @@ func TestFaultsOfLiveStreams(t *testing.T) {
 	close(lines)
 }
 
-func TestFaultsOfStreamsAreNoneElsewhere(t *testing.T) {
+func TestOtherOriginsIgnoreStreamFaults(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{Builder: quick})
-	urls, bodies := r.places()
+	urls, bodies := r.resources()
 	r.SetFaults(func(platform.FaultPoint) platform.Fault {
 		return platform.Fault{IgnoreRange: true, SilentRange: true, EndAfter: 1, EndNow: true, NotFound: true, Gone416: true, Gone204: true}
 	})
@@ -774,35 +785,35 @@ func TestFaultsOfStreamsAreNoneElsewhere(t *testing.T) {
 	}
 }
 
-// points keeps what a FaultFunc was asked, and what it said.
-type points struct {
-	mu    sync.Mutex
-	asked []platform.FaultPoint
-	said  []platform.Fault
+// faultRecorder records the arguments and results of a FaultFunc.
+type faultRecorder struct {
+	mu     sync.Mutex
+	points []platform.FaultPoint
+	faults []platform.Fault
 }
 
-func (p *points) of(f platform.FaultFunc) platform.FaultFunc {
+func (p *faultRecorder) record(f platform.FaultFunc) platform.FaultFunc {
 	return func(at platform.FaultPoint) platform.Fault {
 		fault := f(at)
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.asked, p.said = append(p.asked, at), append(p.said, fault)
+		p.points, p.faults = append(p.points, at), append(p.faults, fault)
 		return fault
 	}
 }
 
-func (p *points) all() ([]platform.FaultPoint, []platform.Fault) {
+func (p *faultRecorder) all() ([]platform.FaultPoint, []platform.Fault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.Clone(p.asked), slices.Clone(p.said)
+	return slices.Clone(p.points), slices.Clone(p.faults)
 }
 
 func TestFaultPoints(t *testing.T) {
 	t.Parallel()
-	var seen points
-	r := start(t, platform.Options{Faults: seen.of(func(at platform.FaultPoint) platform.Fault {
+	var seen faultRecorder
+	r := start(t, platform.Options{Faults: seen.record(func(at platform.FaultPoint) platform.Fault {
 		if at.Host == "api" && at.Nth%2 == 1 {
-			return platform.Fault{Gone204: true} // which is none there, and counts as attempted nevertheless
+			return platform.Fault{Gone204: true} // has no effect on the API, but counts as attempted
 		}
 		return platform.Fault{}
 	})})
@@ -816,7 +827,7 @@ func TestFaultPoints(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, r.FaultsInjected())
 
-	asked, _ := seen.all()
+	points, _ := seen.all()
 	assert.Equal(t, []platform.FaultPoint{
 		{Host: "api", Method: "GET", Path: "/account", N: 0, Nth: 0, Attempted: 0},
 		{Host: "api", Method: "GET", Path: "/account", N: 1, Nth: 1, Attempted: 0},
@@ -824,13 +835,13 @@ func TestFaultPoints(t *testing.T) {
 		{Host: "api", Method: "GET", Path: "/account", N: 3, Nth: 3, Attempted: 1},
 		{Host: "api", Method: "POST", Path: "/account", N: 4, Nth: 0, Attempted: 0},
 		{Host: "api", Method: "GET", Path: "/stacks", N: 5, Nth: 0, Attempted: 0},
-	}, asked[:6])
-	for i, at := range asked {
+	}, points[:6])
+	for i, at := range points {
 		assert.Equal(t, i, at.N)
 	}
-	assert.Equal(t, "blob", asked[7].Host)
-	assert.Equal(t, "PUT", asked[7].Method)
-	last := asked[len(asked)-1]
+	assert.Equal(t, "blob", points[7].Host)
+	assert.Equal(t, "PUT", points[7].Method)
+	last := points[len(points)-1]
 	assert.Equal(t, "stream", last.Host)
 	assert.Equal(t, "HEAD", last.Method)
 	u, err := url.Parse(stream)
@@ -838,7 +849,7 @@ func TestFaultPoints(t *testing.T) {
 	assert.Equal(t, u.Path, last.Path)
 }
 
-func TestFaultFuncMayLookAtThePlatform(t *testing.T) {
+func TestFaultFuncMayCallPlatform(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{})
 	r.SetFaults(func(platform.FaultPoint) platform.Fault {
@@ -856,13 +867,13 @@ func TestFaultFuncMayLookAtThePlatform(t *testing.T) {
 	assert.Equal(t, []int{501, 502}, r.faulty("/account"))
 	injected := r.FaultsInjected()
 	injected["Status"] = 100
-	assert.Equal(t, map[string]int{"Status": 2}, r.FaultsInjected(), "the map is a copy")
+	assert.Equal(t, map[string]int{"Status": 2}, r.FaultsInjected(), "FaultsInjected must return a copy")
 }
 
-func TestFaultsSpareThePlatformItself(t *testing.T) {
+func TestFaultsExcludePlatformDownloads(t *testing.T) {
 	t.Parallel()
-	var seen points
-	r := start(t, platform.Options{Builder: quick, Faults: seen.of(always("blob", "GET", platform.Fault{Status: 500}))})
+	var seen faultRecorder
+	r := start(t, platform.Options{Builder: quick, Faults: seen.record(always("blob", "GET", platform.Fault{Status: 500}))})
 	id := r.build("example-app", targz(t, entry{name: "a", body: "x"}))
 	build, out := r.built(id)
 	assert.Equal(t, "succeeded", build["status"], out)
@@ -877,18 +888,18 @@ func TestFaultsSpareThePlatformItself(t *testing.T) {
 	assert.Equal(t, 1, downloads)
 	assert.Empty(t, r.FaultsInjected())
 	get := r.Builds("example-app")[0].SourceURL
-	assert.Equal(t, 500, r.send("GET", get, nil).status, "a client that does the same is not spared")
+	assert.Equal(t, 500, r.send("GET", get, nil).status, "a client's download must have the fault")
 
-	asked, _ := seen.all()
-	for i, at := range asked {
-		assert.Equal(t, i, at.N, "they are not counted either")
+	points, _ := seen.all()
+	for i, at := range points {
+		assert.Equal(t, i, at.N, "the platform's downloads must not be counted")
 	}
-	last := asked[len(asked)-1]
+	last := points[len(points)-1]
 	assert.Equal(t, "blob", last.Host)
 	assert.Zero(t, last.Nth)
 }
 
-// kinds are the names of the fields of a fault that say something.
+// kinds returns the names of the fields of a fault that are set.
 func kinds(f platform.Fault) map[string]bool {
 	set := map[string]bool{}
 	v := reflect.ValueOf(f)
@@ -900,17 +911,17 @@ func kinds(f platform.Fault) map[string]bool {
 	return set
 }
 
-func TestRandomFaultsFitTheirRequests(t *testing.T) {
+func TestRandomFaultsSuitRequests(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		host, method string
 		want         string
 	}{
-		{"api", "GET", "CutAnswerAfter Delay HTML Lost RetryAfter Status StatusAfter"},
-		{"api", "POST", "CutAnswerAfter CutRequestAfter Delay HTML Lost RetryAfter Status StatusAfter"},
+		{"api", "GET", "CutResponseAfter Delay HTML Lost RetryAfter Status StatusAfter"},
+		{"api", "POST", "CutRequestAfter CutResponseAfter Delay HTML Lost RetryAfter Status StatusAfter"},
 		{"blob", "PUT", "CutRequestAfter Lost Status StatusAfter"},
 		{"blob", "GET", ""},
-		{"stream", "GET", "CutAnswerAfter EndAfter EndNow Gone204 Gone416 IgnoreRange Lost NotFound SilentRange StallAnswerAfter Status"},
+		{"stream", "GET", "CutResponseAfter EndAfter EndNow Gone204 Gone416 IgnoreRange Lost NotFound SilentRange StallResponseAfter Status"},
 		{"stream", "HEAD", ""},
 	} {
 		drawn := map[string]bool{}
@@ -921,14 +932,14 @@ func TestRandomFaultsFitTheirRequests(t *testing.T) {
 			if c.want != "" {
 				assert.NotZero(t, fault)
 			}
-			smallest := min(fault.CutAnswerAfter, fault.CutRequestAfter, fault.EndAfter, fault.StallAnswerAfter, int64(fault.Delay))
+			smallest := min(fault.CutResponseAfter, fault.CutRequestAfter, fault.EndAfter, fault.StallResponseAfter, int64(fault.Delay))
 			assert.GreaterOrEqual(t, smallest, int64(0))
 		}
 		assert.Equal(t, c.want, strings.Join(slices.Sorted(maps.Keys(drawn)), " "), c.host+" "+c.method)
 	}
 }
 
-func TestRandomFaultsHonourTheirRate(t *testing.T) {
+func TestRandomFaultsRate(t *testing.T) {
 	t.Parallel()
 	const draws = 1000
 	for _, rate := range []float64{0, 0.05, 0.3, 0.9, 1} {
@@ -940,13 +951,13 @@ func TestRandomFaultsHonourTheirRate(t *testing.T) {
 					n++
 				}
 			}
-			// Five standard deviations; the seeds are always the same ones.
+			// The tolerance is five standard deviations, and the seeds are fixed.
 			assert.InDelta(t, rate*draws, n, 5*math.Sqrt(rate*(1-rate)*draws), "rate %v, seed %d", rate, seed)
 		}
 	}
 }
 
-func TestRandomFaultsForgetTheIDs(t *testing.T) {
+func TestRandomFaultsIgnoreIDs(t *testing.T) {
 	t.Parallel()
 	const a, b = "01234567-89ab-4cde-8f01-23456789abcd", "fedcba98-7654-4210-8fed-cba987654321"
 	f := platform.RandomFaults(7, 0.5, 1)
@@ -968,15 +979,15 @@ func TestRandomFaultsForgetTheIDs(t *testing.T) {
 	assert.False(t, same("/apps/x/builds/"+a, "/apps/x/releases/"+a))
 }
 
-// The order in which requests arrive makes no difference to what happens to
-// them; the seed does.
-func TestRandomFaultsAreTheSameAgain(t *testing.T) {
+// TestRandomFaultsAreReproducible expects faults to depend on the seed, but not
+// on the order in which requests arrive.
+func TestRandomFaultsAreReproducible(t *testing.T) {
 	t.Parallel()
 	paths := []string{"/account", "/stacks", "/apps", "/apps/example-app"}
 	const each, most = 8, 3
 	run := func(seed uint64, order func(i, j string) int) map[string]platform.Fault {
-		var seen points
-		r := start(t, platform.Options{Faults: seen.of(platform.RandomFaults(seed, 0.6, most))})
+		var seen faultRecorder
+		r := start(t, platform.Options{Faults: seen.record(platform.RandomFaults(seed, 0.6, most))})
 		requests := slices.Repeat(paths, each)
 		slices.SortStableFunc(requests, order)
 		for _, path := range requests {
@@ -984,10 +995,10 @@ func TestRandomFaultsAreTheSameAgain(t *testing.T) {
 		}
 		all := map[string]platform.Fault{}
 		given := map[string]int{}
-		asked, said := seen.all()
-		for i, at := range asked {
-			all[fmt.Sprint(at.Path, " ", at.Nth)] = said[i]
-			if said[i] != (platform.Fault{}) {
+		points, chosen := seen.all()
+		for i, at := range points {
+			all[fmt.Sprint(at.Path, " ", at.Nth)] = chosen[i]
+			if chosen[i] != (platform.Fault{}) {
 				given[at.Path]++
 			}
 		}
@@ -1004,17 +1015,18 @@ func TestRandomFaultsAreTheSameAgain(t *testing.T) {
 	assert.NotEqual(t, one, run(2, interleaved))
 }
 
-// Whoever tries once more than maxPerRequest gets there.
-func TestRandomFaultsComeToAnEnd(t *testing.T) {
+// TestRandomFaultsEndAfterMaxPerRequest expects a request to succeed after
+// maxPerRequest retries.
+func TestRandomFaultsEndAfterMaxPerRequest(t *testing.T) {
 	t.Parallel()
 	const most = 2
 	for seed := range uint64(4) {
-		var seen points
+		var seen faultRecorder
 		r := start(t, platform.Options{Builder: quick})
-		acts := r.acts()
-		r.SetFaults(seen.of(platform.RandomFaults(seed, 1, most)))
-		for _, a := range acts[1:] { // a build that is begun twice is not what acts count
-			var got answer
+		actions := r.actions()
+		r.SetFaults(seen.record(platform.RandomFaults(seed, 1, most)))
+		for _, a := range actions[1:] { // a repeated build would create a second one
+			var got response
 			var err error
 			for range most + 1 {
 				got, err = r.try(a.method, a.url, a.body)
@@ -1022,10 +1034,10 @@ func TestRandomFaultsComeToAnEnd(t *testing.T) {
 			require.NoError(t, err, a.name)
 			assert.Less(t, got.status, 300, a.name)
 		}
-		asked, said := seen.all()
-		for i, at := range asked {
+		points, chosen := seen.all()
+		for i, at := range points {
 			given := at.Nth < most && (at.Host != "blob" || at.Method == "PUT")
-			assert.Equal(t, given, said[i] != (platform.Fault{}), "%+v", at)
+			assert.Equal(t, given, chosen[i] != (platform.Fault{}), "%+v", at)
 		}
 	}
 }
@@ -1041,8 +1053,8 @@ func TestOutputLimit(t *testing.T) {
 	id := r.Builds("example-app")[0].ID
 
 	ten := "abcdefghi\n"
-	lines <- strings.Repeat(ten, 7) // 109 bytes with the head
-	assert.Equal(t, strings.Repeat(ten, 7), read(t, early, 70), "a reader that is under way misses nothing")
+	lines <- strings.Repeat(ten, 7) // 109 bytes including the head
+	assert.Equal(t, strings.Repeat(ten, 7), read(t, early, 70), "an existing reader must get all of the output")
 	kept, err := r.Output(id)
 	require.NoError(t, err)
 	assert.Equal(t, (head + strings.Repeat(ten, 7))[50:], string(kept))
@@ -1050,7 +1062,7 @@ func TestOutputLimit(t *testing.T) {
 	late := r.live(u, "Range", "bytes=9-")
 	assert.Equal(t, 206, late.StatusCode)
 	assert.Equal(t, "bytes 9-*/*", late.Header.Get("Content-Range"))
-	assert.Equal(t, string(kept[9:]), read(t, late, len(kept)-9), "counted from the new beginning")
+	assert.Equal(t, string(kept[9:]), read(t, late, len(kept)-9), "offsets must count from the new beginning")
 	whole := r.live(u)
 	assert.Equal(t, string(kept), read(t, whole, len(kept)))
 	ahead := r.live(u, "Range", "bytes="+itoa(len(kept)+3)+"-")
@@ -1063,7 +1075,7 @@ func TestOutputLimit(t *testing.T) {
 		more.WriteString(line)
 	}
 	for _, s := range []*http.Response{early, late, whole} {
-		assert.Equal(t, more.String(), read(t, s, more.Len()), "undisturbed, however often the beginning moves")
+		assert.Equal(t, more.String(), read(t, s, more.Len()), "dropping output must not affect existing readers")
 	}
 	assert.Equal(t, more.String()[3:], read(t, ahead, more.Len()-3))
 	close(lines)
@@ -1071,13 +1083,13 @@ func TestOutputLimit(t *testing.T) {
 	tail, err := io.ReadAll(early.Body)
 	require.NoError(t, err)
 	all := head + strings.Repeat(ten, 7) + more.String() + string(tail)
-	assert.EqualValues(t, len(all), r.Builds("example-app")[0].OutputBytes, "all that was printed counts")
+	assert.EqualValues(t, len(all), r.Builds("example-app")[0].OutputBytes, "dropped output must count")
 	kept, err = r.Output(id)
 	require.NoError(t, err)
 	n := len(kept)
 	assert.LessOrEqual(t, n, limit)
 	assert.Greater(t, n, limit/2)
-	assert.Zero(t, (len(all)-n)%(limit/2), "half the limit at a time")
+	assert.Zero(t, (len(all)-n)%(limit/2), "output must be dropped in halves of the limit")
 	assert.True(t, strings.HasSuffix(all, string(kept)))
 
 	r.built(id)
@@ -1110,7 +1122,7 @@ func TestOutputLimits(t *testing.T) {
 		0:       func(n int64) bool { return n > written },
 		1 << 30: func(n int64) bool { return n > written },
 		1:       func(n int64) bool { return n == 1 },
-		2:       func(n int64) bool { return n == 2 }, // which goes one by one
+		2:       func(n int64) bool { return n == 2 }, // output is dropped byte by byte
 		7:       func(n int64) bool { return n > 7-3 && n <= 7 },
 		1 << 10: func(n int64) bool { return n > 1<<9 && n <= 1<<10 },
 	} {
@@ -1130,7 +1142,7 @@ func TestOutputLimits(t *testing.T) {
 func TestOutputLimitOfReleases(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{OutputLimit: 10})
-	v := r.release("example-app", `{"slug":"`+r.byHand(`{"release":"printf 0123456789abcd"}`, targz(t, entry{name: "./app/x", body: "x"}))+`"}`)
+	v := r.release("example-app", `{"slug":"`+r.createSlug(`{"release":"printf 0123456789abcd"}`, targz(t, entry{name: "./app/x", body: "x"}))+`"}`)
 	v = r.settled("/apps/example-app/releases/" + v["id"].(string))
 	u := v["output_stream_url"].(string)
 	assert.Equal(t, "56789abcd", string(r.send("GET", u, nil).body))

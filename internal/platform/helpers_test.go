@@ -21,7 +21,7 @@ import (
 
 const accept = "application/vnd.heroku+json; version=3"
 
-// deadline is generous: it is only waited for where something is broken.
+// deadline is generous, since it is only reached if something is broken.
 const deadline = 2 * time.Minute
 
 type rig struct {
@@ -39,7 +39,7 @@ func start(t *testing.T, opts platform.Options) *rig {
 		opts.ReleaseStreamDelay = -1
 	}
 	if opts.RateLimit == 0 {
-		opts.RateLimit = 1_000_000 // the helpers poll without mercy
+		opts.RateLimit = 1_000_000 // the helpers poll often
 	}
 	p, err := platform.Start(opts)
 	require.NoError(t, err)
@@ -51,28 +51,29 @@ func start(t *testing.T, opts platform.Options) *rig {
 	return &rig{Platform: p, t: t, http: c}
 }
 
-type answer struct {
+type response struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-func (a answer) json(t *testing.T) map[string]any {
+func (a response) json(t *testing.T) map[string]any {
 	t.Helper()
 	var v map[string]any
 	require.NoError(t, json.Unmarshal(a.body, &v), "%s", a.body)
 	return v
 }
 
-func (a answer) list(t *testing.T) []map[string]any {
+func (a response) list(t *testing.T) []map[string]any {
 	t.Helper()
 	var v []map[string]any
 	require.NoError(t, json.Unmarshal(a.body, &v), "%s", a.body)
 	return v
 }
 
-// send makes a request; headers come in pairs, an empty value removes one.
-func (r *rig) send(method, url string, body io.Reader, headers ...string) answer {
+// send sends a request. The headers are pairs of name and value; an empty value
+// removes a header.
+func (r *rig) send(method, url string, body io.Reader, headers ...string) response {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), deadline)
 	defer cancel()
@@ -89,11 +90,11 @@ func (r *rig) send(method, url string, body io.Reader, headers ...string) answer
 	defer resp.Body.Close() //nolint:errcheck
 	b, err := io.ReadAll(resp.Body)
 	require.NoError(r.t, err)
-	return answer{resp.StatusCode, resp.Header, b}
+	return response{resp.StatusCode, resp.Header, b}
 }
 
-// api calls the API with good credentials.
-func (r *rig) api(method, path, body string, headers ...string) answer {
+// api sends an authorized request to the API.
+func (r *rig) api(method, path, body string, headers ...string) response {
 	r.t.Helper()
 	all := append([]string{"Accept", accept, "Authorization", "Bearer " + r.Token()}, headers...)
 	return r.send(method, r.URL()+path, strings.NewReader(body), all...)
@@ -109,7 +110,7 @@ func (r *rig) upload(archive []byte) (getURL string) {
 	return blob["get_url"].(string)
 }
 
-// build starts a build and returns its id.
+// build starts a build and returns its ID.
 func (r *rig) build(app string, archive []byte, source ...string) string {
 	r.t.Helper()
 	blob := map[string]string{"url": r.upload(archive)}
@@ -127,21 +128,21 @@ func (r *rig) build(app string, archive []byte, source ...string) string {
 	return v["id"].(string)
 }
 
-func (r *rig) until(what string, ok func() bool) {
+func (r *rig) waitFor(what string, ok func() bool) {
 	r.t.Helper()
 	for end := time.Now().Add(deadline); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
-			require.FailNow(r.t, "gave up waiting: "+what)
+			require.FailNow(r.t, "timed out waiting for "+what)
 		}
 	}
 }
 
-// settled waits for the end of a build or release and returns it as the API
-// shows it.
+// settled waits for the final status of a build or release and returns it as the
+// API does.
 func (r *rig) settled(path string) map[string]any {
 	r.t.Helper()
 	var v map[string]any
-	r.until(path, func() bool {
+	r.waitFor(path, func() bool {
 		v = r.api("GET", path, "").json(r.t)
 		return v["status"] != "pending"
 	})
@@ -151,7 +152,7 @@ func (r *rig) settled(path string) map[string]any {
 func (r *rig) built(id string) (build map[string]any, output string) {
 	r.t.Helper()
 	build = r.settled("/apps/example-app/builds/" + id)
-	r.until("end of output", func() bool { // a cancelled build is settled before its output
+	r.waitFor("the end of the output", func() bool { // the status of a canceled build is final before its output ends
 		a := r.send("GET", build["output_stream_url"].(string), nil)
 		output = string(a.body)
 		return a.status != 404
@@ -190,16 +191,17 @@ func targz(t *testing.T, entries ...entry) []byte {
 	return b.Bytes()
 }
 
-// needUnix skips a test that runs shell scripts, tar or programs that it builds
-// as they are run on Heroku.
+// needUnix skips a test on Windows. Such tests run shell scripts, tar or the
+// programs that they build.
 func needUnix(t *testing.T) {
 	t.Helper()
 	if runtime.GOOS == "windows" {
-		t.Skip("needs a POSIX system: it runs shell scripts and programs built for one")
+		t.Skip("requires a POSIX system to run shell scripts and built programs")
 	}
 }
 
-// inline is an app that is compiled by the given shell script.
+// inline returns the archive of an app that is compiled by the given shell
+// script.
 func inline(t *testing.T, script string, more ...entry) []byte {
 	t.Helper()
 	needUnix(t)

@@ -32,8 +32,8 @@ type imageView struct {
 
 func (s *slug) digest() string { return strings.ToLower(str(s.checksum)) }
 
-// findImage takes an id or a digest. Of several images with one digest it is
-// the first. The caller holds mu.
+// findImage returns the image with the given ID or digest; if several have the
+// same digest, the oldest. The caller must hold mu.
 func (p *Platform) findImage(idOrDigest string) *slug {
 	var found *slug
 	for _, s := range p.slugs {
@@ -44,9 +44,9 @@ func (p *Platform) findImage(idOrDigest string) *slug {
 	return found
 }
 
-// getImage answers with a list of one, as Heroku does.
+// getImage responds with a list of one image, as Heroku does.
 func (p *Platform) getImage(w http.ResponseWriter, r *http.Request) error {
-	v, err := viewOf(p, r, func(*app) ([]imageView, error) {
+	v, err := withApp(p, r, func(*app) ([]imageView, error) {
 		s := p.findImage(r.PathValue("image"))
 		if s == nil {
 			return nil, notFound("oci_image")
@@ -59,12 +59,12 @@ func (p *Platform) getImage(w http.ResponseWriter, r *http.Request) error {
 			Commit:            str(s.commit),
 			CommitDescription: str(s.commitDescription),
 			ImageRepo:         s.id + "/builds",
-			CreatedAt:         stamp(s.created),
+			CreatedAt:         formatTime(s.created),
 			Digest:            s.digest(),
 			ID:                s.id,
 			ProcessTypes:      map[string]processView{},
 			Stack:             s.stack,
-			UpdatedAt:         stamp(s.created),
+			UpdatedAt:         formatTime(s.created),
 		}
 		for name, command := range s.processTypes {
 			v.ProcessTypes[name] = processView{

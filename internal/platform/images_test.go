@@ -37,7 +37,7 @@ func TestFirApps(t *testing.T) {
 	assert.Nil(t, r.api("GET", "/apps/fir-one", "").json(t)["slug_size"])
 
 	images := r.api("GET", "/apps/fir-two/oci-images/"+image, "").list(t)
-	require.Len(t, images, 1, "a list, as on Heroku")
+	require.Len(t, images, 1, "the response must be a list, as on Heroku")
 	assert.Equal(t, image, images[0]["id"])
 	digest := images[0]["digest"].(string)
 	assert.Regexp(t, `^sha256:[0-9a-f]{64}$`, digest)
@@ -51,7 +51,7 @@ func TestFirApps(t *testing.T) {
 		assert.Equal(t, true, v["eligible_for_rollback"])
 	}
 
-	slug := r.byHand(`{}`, targz(t, entry{name: "./app/x"}))
+	slug := r.createSlug(`{}`, targz(t, entry{name: "./app/x"}))
 	for name, tt := range map[string]struct {
 		path, body string
 		status     int
@@ -77,11 +77,11 @@ func TestFirApps(t *testing.T) {
 func TestExpire(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{})
-	old := r.byHand(`{}`, targz(t, entry{name: "./app/x"}))
+	old := r.createSlug(`{}`, targz(t, entry{name: "./app/x"}))
 	r.release("example-app", `{"slug":"`+old+`"}`)
 	r.release("other-app", `{"slug":"`+old+`"}`)
-	require.Error(t, r.Expire("example-app", 3), "it runs")
-	slug := r.byHand(`{}`, targz(t, entry{name: "./app/y"}))
+	require.Error(t, r.Expire("example-app", 3), "the app runs it")
+	slug := r.createSlug(`{}`, targz(t, entry{name: "./app/y"}))
 	r.release("example-app", `{"slug":"`+slug+`"}`)
 	require.Error(t, r.Expire("example-app", 3), "another app runs it")
 	r.release("other-app", `{"slug":"`+slug+`"}`)

@@ -7,21 +7,22 @@ import (
 	"time"
 )
 
-// maxJournal bounds the journal; beyond it the oldest entries are forgotten.
+// maxJournal limits the size of the journal; beyond it the oldest entries are
+// dropped.
 const maxJournal = 100_000
 
-// Request is an entry of the journal: a request as it reached an origin, and
-// how it was answered.
+// Request is an entry of the journal: a request as it reached an origin, and the
+// status of its response.
 type Request struct {
 	Host             string      // the origin: "api", "blob" or "stream"
 	Method           string      // as sent
 	Path             string      // without the query, which may hold a signature
 	Header           http.Header // with the value of Authorization replaced by "present"
 	ContentLength    int64       // -1 when unknown
-	TransferEncoding []string    // "chunked", if it was
-	Status           int         // 0 until the answer begins
+	TransferEncoding []string    // "chunked", or empty
+	Status           int         // 0 until the response begins
 	Time             time.Time   // of arrival
-	Fault            bool        // something went wrong with it on purpose
+	Fault            bool        // a fault was injected
 }
 
 type journal struct {
@@ -71,7 +72,7 @@ func (j *journal) record(role string, next http.Handler) http.Handler {
 	})
 }
 
-// recorder writes the status of an answer into its journal entry.
+// recorder records the status of a response in its journal entry.
 type recorder struct {
 	http.ResponseWriter
 	journal *journal

@@ -15,8 +15,8 @@ const (
 	maxPage     = 1000
 )
 
-// listAttr is an attribute by which a list can be sorted and cut. Its values
-// are compared as strings, in the form that key gives them.
+// listAttr is an attribute by which a list can be sorted and ranged over. Its
+// values are compared as strings in the form that key returns.
 type listAttr struct {
 	name   string
 	unique bool
@@ -39,27 +39,27 @@ func versionKey(n int) string { return fmt.Sprintf("%019d", n) }
 func timeAttr(name string) listAttr {
 	return listAttr{name: name, key: func(s string) (string, bool) {
 		t, err := time.Parse(time.RFC3339, s)
-		return stamp(t), err == nil
+		return formatTime(t), err == nil
 	}}
 }
 
-// listItem is an item of a list with a key for each attribute. shown is the
-// value of an attribute in the form that clients see.
+// listItem is an item of a list with a key for each attribute.
 type listItem struct {
 	id   string
 	keys []string
 	view any
 }
 
-func shown(a listAttr, key string) string {
+// displayKey returns the value of an attribute in the form that clients see.
+func displayKey(a listAttr, key string) string {
 	if n, err := strconv.Atoi(key); err == nil && a.name == "version" {
 		return strconv.Itoa(n)
 	}
 	return key
 }
 
-// bound is an end of a range. A cursor names the item after which to go on,
-// where the value alone does not tell items apart.
+// bound is an end of a range. The cursor is the ID of the item after which to
+// continue, for attributes whose values are not unique.
 type bound struct {
 	set       bool
 	exclusive bool
@@ -74,8 +74,8 @@ type listRange struct {
 	desc       bool
 }
 
-// replyList sends the part of the items that the Range header asks for. Items
-// come in order of creation, which decides where an attribute does not.
+// replyList sends the items that the Range header requests. Items must be in
+// order of creation, which is the order of items with equal attributes.
 func replyList(w http.ResponseWriter, r *http.Request, attrs []listAttr, items []listItem) error {
 	names := make([]string, len(attrs))
 	for i, a := range attrs {
@@ -87,7 +87,7 @@ func replyList(w http.ResponseWriter, r *http.Request, attrs []listAttr, items [
 		return &apiError{status: http.StatusRequestedRangeNotSatisfiable, ID: "requested_range_not_satisfiable", Message: "The requested range is not satisfiable.", URL: "https://devcenter.heroku.com/articles/platform-api-reference#ranges"}
 	}
 	attr := attrs[rng.attr]
-	page, more := rng.cut(items)
+	page, more := rng.page(items)
 
 	views := make([]any, len(page))
 	for i, it := range page {
@@ -98,7 +98,7 @@ func replyList(w http.ResponseWriter, r *http.Request, attrs []listAttr, items [
 		return reply(w, r, http.StatusOK, views)
 	}
 	first, last := page[0], page[len(page)-1]
-	w.Header().Set("Content-Range", attr.name+" "+shown(attr, first.keys[rng.attr])+".."+shown(attr, last.keys[rng.attr]))
+	w.Header().Set("Content-Range", attr.name+" "+displayKey(attr, first.keys[rng.attr])+".."+displayKey(attr, last.keys[rng.attr]))
 	if !more {
 		return reply(w, r, http.StatusOK, views)
 	}
@@ -106,15 +106,15 @@ func replyList(w http.ResponseWriter, r *http.Request, attrs []listAttr, items [
 	return reply(w, r, http.StatusPartialContent, views)
 }
 
-// next is the Range header that goes on after last.
+// next returns the Range header that continues after last.
 func (rng listRange) next(attr listAttr, last listItem) string {
-	from := shown(attr, last.keys[rng.attr])
+	from := displayKey(attr, last.keys[rng.attr])
 	if !attr.unique {
 		from += "~" + last.id
 	}
 	var to string
 	if rng.end.set {
-		to = shown(attr, rng.end.key)
+		to = displayKey(attr, rng.end.key)
 		if rng.end.exclusive {
 			to += "["
 		}
@@ -126,10 +126,10 @@ func (rng listRange) next(attr listAttr, last listItem) string {
 	return text
 }
 
-// cut sorts the items and takes a page. Start and end are meant in the order of
-// the list, but a descending range with its bounds the natural way round is
-// understood as well.
-func (rng listRange) cut(items []listItem) (page []listItem, more bool) {
+// page sorts the items and returns the first page of the range. Start and end
+// follow the order of the list, but a descending range with ascending bounds is
+// accepted too.
+func (rng listRange) page(items []listItem) (page []listItem, more bool) {
 	if rng.desc && rng.start.set && rng.end.set && rng.start.key < rng.end.key {
 		rng.start, rng.end = rng.end, rng.start
 	}
@@ -146,7 +146,7 @@ func (rng listRange) cut(items []listItem) (page []listItem, more bool) {
 		}
 	}
 	for _, it := range sorted[from:] {
-		if !rng.holds(it.keys[rng.attr]) {
+		if !rng.contains(it.keys[rng.attr]) {
 			continue
 		}
 		if len(page) == rng.max {
@@ -157,7 +157,7 @@ func (rng listRange) cut(items []listItem) (page []listItem, more bool) {
 	return page, false
 }
 
-func (rng listRange) holds(key string) bool {
+func (rng listRange) contains(key string) bool {
 	side := func(b bound) int {
 		c := cmp.Compare(key, b.key)
 		if rng.desc {
@@ -178,9 +178,9 @@ func (rng listRange) holds(key string) bool {
 	return true
 }
 
-// parseListRange reads `<attr> [<start>]..[<end>][; max=N[, order=asc|desc]]`,
-// where a start may be made exclusive by "]" before it and an end by "[" after
-// it. Without a header the first attribute is meant.
+// parseListRange parses `<attr> [<start>]..[<end>][; max=N[, order=asc|desc]]`,
+// where "]" before the start and "[" after the end make them exclusive. The
+// default is the whole range of the first attribute.
 func parseListRange(header string, attrs []listAttr) (listRange, bool) {
 	rng := listRange{max: defaultPage}
 	if strings.TrimSpace(header) == "" {

@@ -11,8 +11,8 @@ import (
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
-// versions shows a page of releases as its versions.
-func versions(t *testing.T, a answer) string {
+// versions returns the versions of a page of releases.
+func versions(t *testing.T, a response) string {
 	t.Helper()
 	var all []string
 	for _, v := range a.list(t) {
@@ -21,7 +21,8 @@ func versions(t *testing.T, a answer) string {
 	return strings.Join(all, " ")
 }
 
-// withReleases has an app with ten releases, most of them of the same second.
+// withReleases starts a platform with an app that has ten releases, most of them
+// created within the same second.
 func withReleases(t *testing.T) *rig {
 	r := start(t, platform.Options{})
 	for i := range 8 {
@@ -74,10 +75,11 @@ func TestListRanges(t *testing.T) {
 		assert.Equal(t, 416, a.status, header)
 		assert.Equal(t, "requested_range_not_satisfiable", a.json(t)["id"], header)
 	}
-	assert.Equal(t, "[]\n", string(r.api("GET", "/apps/example-app/builds", "").body), "never null")
+	assert.Equal(t, "[]\n", string(r.api("GET", "/apps/example-app/builds", "").body), "an empty list must not be null")
 }
 
-// Following Next-Range gives every item once, by whatever attribute.
+// TestListPaging follows Next-Range, which must return every item once for each
+// attribute.
 func TestListPaging(t *testing.T) {
 	t.Parallel()
 	r := withReleases(t)
@@ -98,7 +100,7 @@ func TestListPaging(t *testing.T) {
 		}
 	}
 	newest := r.api("GET", "/apps/example-app/releases", "", "Range", "created_at ..; order=desc, max=1")
-	assert.Equal(t, "10", versions(t, newest), "within one second the order of creation counts")
+	assert.Equal(t, "10", versions(t, newest), "items created within the same second must be in order of creation")
 	for _, header := range []string{"id ..; max=1", "name ..; max=1", "updated_at ..; max=1"} {
 		assert.Equal(t, 206, r.api("GET", "/apps", "", "Range", header).status, header)
 	}

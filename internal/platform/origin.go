@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// The origins, as they are named in the journal.
+// The names of the origins in the journal.
 const (
 	roleAPI    = "api"
 	roleBlob   = "blob"
@@ -23,7 +23,7 @@ type origin struct {
 	url    string
 	ln     net.Listener
 	srv    *http.Server
-	served chan struct{} // closed when the accept loop has ended; nil before it began
+	served chan struct{} // closed when the accept loop ends; nil before it starts
 	conns  sync.WaitGroup
 }
 
@@ -40,8 +40,8 @@ func listen(ctx context.Context, role, addr string, h http.Handler, log *slog.Lo
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		ConnContext:       withConn,
-		// Handlers run on the goroutine of their connection, so that waiting
-		// for connections waits for handlers.
+		// Handlers run on the goroutine of their connection, so waiting for
+		// connections also waits for handlers.
 		ConnState: func(_ net.Conn, s http.ConnState) {
 			switch s {
 			case http.StateNew:
@@ -59,7 +59,7 @@ func (o *origin) serve() {
 	o.served = make(chan struct{})
 	go func() {
 		defer close(o.served)
-		_ = o.srv.Serve(o.ln) // ends with ErrServerClosed, by close
+		_ = o.srv.Serve(o.ln) // returns ErrServerClosed after close
 	}()
 }
 

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// pack writes a directory as a slug archive: a gzip-compressed tar with
-// everything below ./app/.
+// pack writes a directory as a slug archive, a gzip-compressed tar archive with
+// all names below ./app/.
 func pack(ctx context.Context, dir string, w io.Writer) (err error) {
 	zw := gzip.NewWriter(w)
 	tw := tar.NewWriter(zw)
@@ -62,7 +62,7 @@ func packEntry(tw *tar.Writer, path, name string, d fs.DirEntry) error {
 		hdr.Linkname = filepath.ToSlash(target)
 		return tw.WriteHeader(hdr)
 	case !d.Type().IsRegular():
-		return nil // sockets and pipes that a build left behind
+		return nil // skip sockets and pipes that a build left behind
 	}
 	hdr.Typeflag = tar.TypeReg
 	hdr.Size = info.Size()

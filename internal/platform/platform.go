@@ -1,15 +1,15 @@
-// Package platform is a Heroku look-alike that lives inside one process on the
-// loopback interface. It serves the build and release part of the Platform
-// API, an S3-like blob store and an output stream host, each on a port of its
-// own, and it really builds what it is given: sources are unpacked and
-// compiled, slugs are packed, release commands are run.
+// Package platform emulates Heroku in a single process on the loopback
+// interface. It serves the build and release endpoints of the Platform API, an
+// S3-like blob store and an output stream host, each on its own port. Builds
+// are real: sources are unpacked and compiled, slugs are packed and release
+// commands are run.
 //
-// It is written against the API alone and shares no code with the SDK, so
-// that tests which pass on it say something about Heroku.
+// It implements the API from its documentation and shares no code with the
+// SDK, so that the SDK's tests do not merely confirm its own assumptions.
 //
-// It runs the code of the sources that it is given, with the rights of the
-// process. It therefore listens on loopback addresses only and accepts one
-// secret token.
+// It runs code from the sources that it builds with the privileges of the
+// process. It therefore listens only on loopback addresses and accepts a
+// single secret token.
 package platform
 
 import (
@@ -29,63 +29,64 @@ import (
 
 // Options configure a [Platform]. The zero value is ready to use.
 type Options struct {
-	// Apps are the names of the apps that exist from the start. The default is
-	// example-app and other-app.
+	// Apps are the names of the apps to create. The default is example-app and
+	// other-app.
 	Apps []string
-	// FirApps are the names of further apps from the start, of the Fir
-	// generation: their builds make OCI images. The default is none.
+	// FirApps are the names of Fir-generation apps to create; their builds
+	// produce OCI images. The default is none.
 	FirApps []string
-	// Addr is the address of the API listener, by default 127.0.0.1:0. It has
-	// to be a loopback address. The blob store and the stream host listen on
-	// free ports of the same host.
+	// Addr is the address of the API listener, by default 127.0.0.1:0. It must
+	// be a loopback address. The blob store and the stream host listen on free
+	// ports of the same host.
 	Addr string
-	// Token is the API key that is accepted. The default is a random one.
+	// Token is the accepted API key. The default is a random one.
 	Token string
-	// Email is the address of the account, by default user@example.com.
+	// Email is the email address of the account, by default user@example.com.
 	Email string
-	// Heartbeat is the silence after which an output stream carries a NUL. The
-	// default is 10 s.
+	// Heartbeat is how long an output stream is idle before a NUL byte is sent.
+	// The default is 10 s.
 	Heartbeat time.Duration
 	// StatusLag is how long the status of a build or release stays pending
 	// after its output has ended. The default is 150 ms; negative means none.
 	StatusLag time.Duration
-	// ReleaseStreamDelay is how long the output stream of a new release answers
+	// ReleaseStreamDelay is how long the output stream of a new release returns
 	// 404. The default is 300 ms; negative means none.
 	ReleaseStreamDelay time.Duration
-	// SourceTTL is the life of signed blob store URLs. The default is 1 h; with
-	// a negative one they are born expired.
+	// SourceTTL is the lifetime of signed blob store URLs. The default is 1 h;
+	// if it is negative, new URLs have already expired.
 	SourceTTL time.Duration
-	// StreamTTL is the life of signed stream URLs. The default is 24 h; with a
-	// negative one they are born expired.
+	// StreamTTL is the lifetime of signed stream URLs. The default is 24 h; if
+	// it is negative, new URLs have already expired.
 	StreamTTL time.Duration
 	// RateLimit is the size of the pool of request tokens, which refills within
 	// an hour. The default is 4500.
 	RateLimit int
-	// MaxConcurrentBuilds bounds the builds that run at once. The default is
-	// 10. Builds of one app run one after another whatever the bound.
+	// MaxConcurrentBuilds limits the number of concurrent builds. The default
+	// is 10. Builds of the same app always run one after another.
 	MaxConcurrentBuilds int
 	// Builder compiles the sources. The default is [DefaultBuilder].
 	Builder Builder
-	// BuildTimeout bounds a build. The default is 25 min.
+	// BuildTimeout limits the duration of a build. The default is 25 min.
 	BuildTimeout time.Duration
-	// ReleaseTimeout bounds a release command. The default is 1 h.
+	// ReleaseTimeout limits the duration of a release command. The default is
+	// 1 h.
 	ReleaseTimeout time.Duration
-	// MaxSourceBytes bounds a source archive, and the size of the tree that it
-	// unpacks to. The default is 1 GiB.
+	// MaxSourceBytes limits the size of a source archive, both packed and
+	// unpacked. The default is 1 GiB.
 	MaxSourceBytes int64
-	// MaxSourceFiles bounds the number of entries of a source archive. The
+	// MaxSourceFiles limits the number of entries of a source archive. The
 	// default is 200,000.
 	MaxSourceFiles int
-	// OutputLimit bounds the output of a build or release command that is kept.
-	// Beyond it the oldest half of the limit is forgotten, and offsets count
-	// from what is then the beginning; readers that are under way go on
-	// undisturbed. The default is no limit.
+	// OutputLimit limits how much output of a build or release command is kept.
+	// When it is exceeded, the oldest half of the limit is dropped, and offsets
+	// count from the new beginning; existing readers are not affected. The
+	// default is no limit.
 	OutputLimit int64
-	// Faults says what goes wrong, until [Platform.SetFaults] says otherwise.
-	// The default is nothing.
+	// Faults chooses the faults to inject, until [Platform.SetFaults] replaces
+	// it. The default is none.
 	Faults FaultFunc
-	// Logger receives what happens inside; nil means silence. Neither tokens
-	// nor signed URLs are logged.
+	// Logger receives log records; nil disables logging. Neither tokens nor
+	// signed URLs are logged.
 	Logger *slog.Logger
 }
 
@@ -103,8 +104,8 @@ func (o Options) withDefaults() Options {
 		o.Email = "user@example.com"
 	}
 	o.Heartbeat = positiveOr(o.Heartbeat, 10*time.Second)
-	o.StatusLag = lag(o.StatusLag, 150*time.Millisecond)
-	o.ReleaseStreamDelay = lag(o.ReleaseStreamDelay, 300*time.Millisecond)
+	o.StatusLag = delayOr(o.StatusLag, 150*time.Millisecond)
+	o.ReleaseStreamDelay = delayOr(o.ReleaseStreamDelay, 300*time.Millisecond)
 	if o.SourceTTL == 0 {
 		o.SourceTTL = time.Hour
 	}
@@ -133,14 +134,15 @@ func positiveOr[T ~int | ~int64](v, def T) T {
 	return def
 }
 
-func lag(v, def time.Duration) time.Duration {
+// delayOr returns def for zero, and zero for a negative delay.
+func delayOr(v, def time.Duration) time.Duration {
 	if v == 0 {
 		return def
 	}
 	return max(v, 0)
 }
 
-// Platform is a running look-alike. Its methods are safe for concurrent use.
+// Platform is a running emulator. Its methods are safe for concurrent use.
 type Platform struct {
 	opts Options
 	log  *slog.Logger
@@ -157,7 +159,7 @@ type Platform struct {
 	blobs   *blobStore
 	streams *streamHost
 	fetcher *http.Client
-	slots   chan struct{} // one for each build that may run
+	slots   chan struct{} // limits concurrent builds
 
 	api, blob, stream *origin
 
@@ -181,7 +183,8 @@ var (
 	errTimeout  = errors.New("time limit exceeded")
 )
 
-// Start listens on three loopback ports and returns once they answer.
+// Start starts an emulator. It returns once all three loopback ports accept
+// connections.
 func Start(opts Options) (*Platform, error) {
 	opts = opts.withDefaults()
 	host, _, err := net.SplitHostPort(opts.Addr)
@@ -196,8 +199,8 @@ func Start(opts Options) (*Platform, error) {
 	if err != nil {
 		return nil, fmt.Errorf("platform: %w", err)
 	}
-	// Children are told paths below it, and some of them compare these with
-	// what getcwd says.
+	// Child processes receive paths below dir, and some compare them with the
+	// result of getcwd.
 	if resolved, err := filepath.EvalSymlinks(dir); err == nil {
 		dir = resolved
 	}
@@ -251,12 +254,12 @@ func Start(opts Options) (*Platform, error) {
 		{&p.blob, roleBlob, free, p.blobs},
 		{&p.stream, roleStream, free, p.streams},
 	} {
-		if *o.into, err = listen(p.ctx, o.role, o.addr, p.chain(o.role, o.handler), p.log); err != nil {
+		if *o.into, err = listen(p.ctx, o.role, o.addr, p.middleware(o.role, o.handler), p.log); err != nil {
 			return nil, errors.Join(fmt.Errorf("platform: %w", err), p.Close())
 		}
 	}
-	// URLs of one origin appear in the answers of another, so that all three
-	// have to be known before the first request.
+	// Responses of one origin contain URLs of another, so all three must be
+	// listening before the first request is served.
 	for _, o := range p.origins() {
 		o.serve()
 	}
@@ -272,9 +275,9 @@ func isLoopback(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// chain puts what all origins have in common around the handler of one.
-func (p *Platform) chain(role string, h http.Handler) http.Handler {
-	return p.journal.record(role, p.misbehave(role, h))
+// middleware wraps the handler of an origin with the journal and the faults.
+func (p *Platform) middleware(role string, h http.Handler) http.Handler {
+	return p.journal.record(role, p.injectFaults(role, h))
 }
 
 func (p *Platform) origins() []*origin {
@@ -287,13 +290,13 @@ func (p *Platform) origins() []*origin {
 	return all
 }
 
-// URL is the base URL of the API.
+// URL returns the base URL of the API.
 func (p *Platform) URL() string { return p.api.url }
 
-// Token is the API key that the platform accepts.
+// Token returns the API key that the platform accepts.
 func (p *Platform) Token() string { return p.opts.Token }
 
-// AppNames lists the apps in the order in which they were added.
+// AppNames returns the names of the apps in the order of their creation.
 func (p *Platform) AppNames() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -304,9 +307,9 @@ func (p *Platform) AppNames() []string {
 	return names
 }
 
-// Close stops builds and release commands together with all their children,
-// closes listeners and connections, waits for the goroutines of the platform
-// and removes its files. Further calls return what the first one did.
+// Close kills builds and release commands with all their child processes,
+// closes listeners and connections, waits for the platform's goroutines and
+// removes its files. Further calls return the result of the first.
 func (p *Platform) Close() error {
 	p.closeOnce.Do(func() {
 		p.cancel(errClosed)
@@ -321,7 +324,7 @@ func (p *Platform) Close() error {
 	return p.closeErr
 }
 
-// pause waits for d, or until the platform closes.
+// pause waits for d, or until the platform is closed.
 func (p *Platform) pause(d time.Duration) {
 	if d <= 0 {
 		return
@@ -334,8 +337,8 @@ func (p *Platform) pause(d time.Duration) {
 	}
 }
 
-// AddApp creates an app, with the two releases that a fresh app on Heroku has.
-// It fails when the name is taken or not a valid one.
+// AddApp creates an app with the two releases that a new app on Heroku has. It
+// fails if the name is invalid or already in use.
 func (p *Platform) AddApp(name string) error { return p.addApp(name, p.cedar) }
 
 func (p *Platform) addApp(name string, generation namedRef) error {
@@ -356,7 +359,7 @@ func (p *Platform) addApp(name string, generation namedRef) error {
 	return nil
 }
 
-// AppID returns the id of an app, or nothing.
+// AppID returns the ID of an app, or an empty string if there is none.
 func (p *Platform) AppID(name string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -366,7 +369,7 @@ func (p *Platform) AppID(name string) string {
 	return ""
 }
 
-// Rename gives an app another name.
+// Rename renames an app.
 func (p *Platform) Rename(app, name string) error {
 	if !validAppName(name) {
 		return fmt.Errorf("platform: %q is not a valid app name", name)
@@ -384,8 +387,8 @@ func (p *Platform) Rename(app, name string) error {
 	return nil
 }
 
-// SetConfigVars sets config vars of an app, next to those that it has, without
-// making a release of it.
+// SetConfigVars sets config vars of an app and keeps its others. It does not
+// create a release.
 func (p *Platform) SetConfigVars(app string, vars map[string]string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -402,28 +405,28 @@ func (p *Platform) SetConfigVars(app string, vars map[string]string) error {
 	return nil
 }
 
-// discard removes what a build or release command leaves behind. That it cannot
-// is no reason to fail them; Close tries again.
+// discard removes the directory of a build or release command. An error is only
+// logged, since Close tries again.
 func (p *Platform) discard(dir string) {
 	if err := removeTree(dir); err != nil {
-		p.log.Warn("leftovers", "error", err)
+		p.log.Warn("cannot remove working directory", "error", err)
 	}
 }
 
-// removeTree is os.RemoveAll for trees in which programs of others have worked:
-// they leave directories behind that do not let go of their entries.
+// removeTree is like os.RemoveAll, but also removes directories without write
+// permission, which builds may leave behind.
 func removeTree(dir string) error {
-	if os.RemoveAll(dir) == nil { //nolint:gosec // all callers name directories of the platform
+	if os.RemoveAll(dir) == nil { //nolint:gosec // all callers pass directories of the platform
 		return nil
 	}
-	//nolint:gosec // likewise
+	//nolint:gosec // as above
 	_ = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if d != nil && d.IsDir() {
 			_ = os.Chmod(path, 0o700) //nolint:gosec // a directory
 		}
 		return nil
 	})
-	return os.RemoveAll(dir) //nolint:gosec // likewise
+	return os.RemoveAll(dir) //nolint:gosec // as above
 }
 
 func newUUID() string {

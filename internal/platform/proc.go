@@ -10,15 +10,16 @@ import (
 	"time"
 )
 
-// drain is how long the rest of the output may take after the end of a program.
-const drain = 2 * time.Second
+// drainTimeout limits how long output is read after a program has exited.
+const drainTimeout = 2 * time.Second
 
-// baseEnv is all that a child gets of the environment: the parent's may hold
-// credentials.
+// baseEnv returns the environment of a child process. It excludes the rest of the
+// parent's environment, which may contain credentials.
 func baseEnv(home, tmp string) []string {
 	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + tmp}
 	if runtime.GOOS == "windows" {
-		// Its own names for the two, and what nothing runs without.
+		// Windows has other names for HOME and TMPDIR, and programs need the
+		// variables below.
 		env = append(env, "USERPROFILE="+home, "TMP="+tmp, "TEMP="+tmp)
 		for _, k := range []string{"SYSTEMROOT", "COMSPEC", "PATHEXT"} {
 			env = append(env, k+"="+os.Getenv(k))
@@ -27,8 +28,8 @@ func baseEnv(home, tmp string) []string {
 	return env
 }
 
-// run runs a program and copies what it prints as it comes. When the program
-// or ctx ends, so does everything that the program has started.
+// run runs a program and copies its output to out as it arrives. When the program
+// exits or ctx ends, all processes that the program started are killed.
 func run(ctx context.Context, dir string, env []string, out io.Writer, name string, args ...string) error {
 	pr, pw, err := os.Pipe()
 	if err != nil {
@@ -42,8 +43,8 @@ func run(ctx context.Context, dir string, env []string, out io.Writer, name stri
 	}
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir, cmd.Env = dir, env
-	// One pipe, and a file rather than a Writer: then Wait does not wait for
-	// grandchildren that hold it, and the two outputs keep their order.
+	// A single pipe keeps stdout and stderr in order. Since it is a file and not
+	// another Writer, Wait does not wait for grandchildren that hold it open.
 	cmd.Stdout, cmd.Stderr = pw, pw
 	g, err := newGroup(cmd)
 	if err != nil {
@@ -62,16 +63,16 @@ func run(ctx context.Context, dir string, env []string, out io.Writer, name stri
 	copied := make(chan error, 1)
 	go func() {
 		_, err := io.Copy(out, pr)
-		// A program that cannot print would hang.
+		// If out fails, the program would block once the pipe is full.
 		_, _ = io.Copy(io.Discard, pr)
 		copied <- err
 	}()
 	err = cmd.Wait()
 	_ = g.kill(cmd.Process)
-	// Whoever has left the group may hold the pipe for ever. Not all systems
-	// have deadlines for pipes.
-	_ = pr.SetReadDeadline(time.Now().Add(drain))
-	stuck := time.NewTimer(2 * drain)
+	// A process that has left the group may hold the pipe open forever. Not all
+	// systems support deadlines for pipes, hence the timer.
+	_ = pr.SetReadDeadline(time.Now().Add(drainTimeout))
+	stuck := time.NewTimer(2 * drainTimeout)
 	defer stuck.Stop()
 	select {
 	case cerr := <-copied:

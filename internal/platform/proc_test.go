@@ -29,8 +29,8 @@ func TestMain(m *testing.M) {
 	testenv.Main(m)
 }
 
-// family is this program as a parent that starts a child. Each of them connects
-// to the test, and ends when the test ends the connection.
+// family runs this program as a parent that starts a child. Both connect to the
+// test and exit when the test closes the connection.
 func family(role, address string) error {
 	if role == "parent" {
 		child := exec.Command(os.Args[0])
@@ -50,13 +50,11 @@ func family(role, address string) error {
 	return err
 }
 
-// What a program of a build has started ends with the program, and with the
-// build.
-func TestAProgramEndsWithWhatItHasStarted(t *testing.T) {
+func TestChildProcessesEndWithProgram(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(parent net.Conn, cancel func()){
-		"canceled":         func(_ net.Conn, cancel func()) { cancel() },
-		"ends before them": func(parent net.Conn, _ func()) { assert.NoError(t, parent.Close()) },
+		"canceled":      func(_ net.Conn, cancel func()) { cancel() },
+		"program exits": func(parent net.Conn, _ func()) { assert.NoError(t, parent.Close()) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -89,7 +87,7 @@ func TestAProgramEndsWithWhatItHasStarted(t *testing.T) {
 			end(conns["parent\n"], cancel)
 			_, err = conns["child\n"].Read(make([]byte, 1))
 			require.Error(t, err)
-			require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the child lives")
+			require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the child is still running")
 			assert.Equal(t, name == "canceled", <-ended != nil)
 		})
 	}

@@ -13,12 +13,12 @@ import (
 // group is a job object: a program with all its descendants.
 type group struct{ job syscall.Handle }
 
-// kernel32 is what the syscall package lacks of it.
+// kernel32 provides functions that the syscall package lacks.
 type kernel32 struct{ *syscall.LazyDLL }
 
-func system() kernel32 { return kernel32{syscall.NewLazyDLL("kernel32.dll")} }
+func newKernel32() kernel32 { return kernel32{syscall.NewLazyDLL("kernel32.dll")} }
 
-// call calls a function that returns 0 if it fails.
+// call calls a function that returns 0 on failure.
 func (k kernel32) call(name string, args ...uintptr) (uintptr, error) {
 	r, _, err := k.NewProc(name).Call(args...)
 	if r == 0 {
@@ -27,11 +27,11 @@ func (k kernel32) call(name string, args ...uintptr) (uintptr, error) {
 	return r, nil
 }
 
-// newGroup makes a group for a program that has not been started. The group
-// ends with this process at the latest.
+// newGroup creates a group for a program that has not been started. Its processes
+// are killed when this process ends, at the latest.
 func newGroup(*exec.Cmd) (group, error) {
 	const extendedLimitInformation, killOnJobClose = 9, 0x2000
-	job, err := system().call("CreateJobObjectW", 0, 0)
+	job, err := newKernel32().call("CreateJobObjectW", 0, 0)
 	if err != nil {
 		return group{}, err
 	}
@@ -47,37 +47,37 @@ func newGroup(*exec.Cmd) (group, error) {
 		memory                             [4]uintptr
 	}
 	limits.flags = killOnJobClose
-	if _, err := system().call("SetInformationJobObject", job, extendedLimitInformation,
-		uintptr(unsafe.Pointer(&limits)), unsafe.Sizeof(limits)); err != nil { //nolint:gosec // what the function takes
+	if _, err := newKernel32().call("SetInformationJobObject", job, extendedLimitInformation,
+		uintptr(unsafe.Pointer(&limits)), unsafe.Sizeof(limits)); err != nil { //nolint:gosec // the function takes a pointer as a uintptr
 		_ = syscall.CloseHandle(syscall.Handle(job))
 		return group{}, err
 	}
 	return group{syscall.Handle(job)}, nil
 }
 
-// started adds a program to the group. What the program has started before that
-// is not in it, which is why it comes right after the start. A program that has
-// ended already cannot be added, and need not be.
+// started adds a program to the group. It must be called right after the start,
+// since child processes started before are not added. A program that has already
+// exited cannot be added and need not be.
 func (g group) started(p *os.Process) {
 	const setQuota = 0x0100
 	process, err := syscall.OpenProcess(setQuota|syscall.PROCESS_TERMINATE, false, uint32(p.Pid)) //nolint:gosec // a process id
 	if err != nil {
 		return
 	}
-	_, _ = system().call("AssignProcessToJobObject", uintptr(g.job), uintptr(process))
+	_, _ = newKernel32().call("AssignProcessToJobObject", uintptr(g.job), uintptr(process))
 	_ = syscall.CloseHandle(process)
 }
 
 func (g group) kill(p *os.Process) error {
-	_, err := system().call("TerminateJobObject", uintptr(g.job), 1)
-	_ = p.Kill() // it may not be in the group
+	_, err := newKernel32().call("TerminateJobObject", uintptr(g.job), 1)
+	_ = p.Kill() // adding it to the group may have failed
 	return err
 }
 
 func (g group) close() { _ = syscall.CloseHandle(g.job) }
 
-// command returns what runs a program: the shell runs itself and scripts, which
-// Windows does not run.
+// command returns the command that runs a program: the shell for scripts, which
+// Windows cannot run, and otherwise the program itself.
 func command(name string, args []string) (string, []string, error) {
 	switch {
 	case name == "sh":
@@ -90,8 +90,8 @@ func command(name string, args []string) (string, []string, error) {
 	return shell, args, err
 }
 
-// findShell finds sh where programs are, or in Git for Windows, which puts git
-// there but not its shell.
+// findShell finds sh in PATH or in Git for Windows, which adds git to PATH but
+// not its shell.
 func findShell() (string, error) {
 	shell, err := exec.LookPath("sh")
 	if err == nil {
@@ -107,7 +107,7 @@ func findShell() (string, error) {
 	return "", fmt.Errorf("a POSIX shell is needed, such as the one of Git for Windows: %w", err)
 }
 
-// script reports whether a file begins as a script does.
+// script reports whether a file starts with "#!".
 func script(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {
@@ -119,7 +119,7 @@ func script(path string) bool {
 	return err == nil && string(start[:]) == "#!"
 }
 
-// runnable reports whether a file is a program. Windows keeps no such bit.
+// runnable reports whether a file is a program. Windows has no executable bit.
 func runnable(path string) bool {
 	return regular(path) && (script(path) || filepath.Ext(path) == ".exe")
 }

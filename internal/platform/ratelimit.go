@@ -17,7 +17,7 @@ func newRateLimiter(size int, now time.Time) *rateLimiter {
 	return &rateLimiter{size: float64(size), tokens: float64(size), at: now}
 }
 
-// SetRateLimit makes the pool of request tokens another size, and fills it.
+// SetRateLimit sets the size of the pool of request tokens and refills it.
 func (p *Platform) SetRateLimit(size int) {
 	p.limiter.mu.Lock()
 	defer p.limiter.mu.Unlock()

@@ -64,13 +64,13 @@ type ReleaseInfo struct {
 	Status      string // pending, succeeded, failed or expired
 	Current     bool
 	Description string
-	SlugID      string // empty for a release without code; of a Fir app, the image's id
+	SlugID      string // empty for a release without code; the image's ID for a Fir app
 	OutputBytes int64  // printed by the release command so far
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
 }
 
-// Releases returns the releases of an app, by name or id, oldest first.
+// Releases returns the releases of an app, by name or ID, oldest first.
 func (p *Platform) Releases(app string) []ReleaseInfo {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -100,7 +100,7 @@ func (p *Platform) Releases(app string) []ReleaseInfo {
 	return all
 }
 
-// current is the newest release that succeeded.
+// current returns the newest release that succeeded, or nil.
 func (a *app) current() *release {
 	for i := len(a.releases) - 1; i >= 0; i-- {
 		if a.releases[i].status == statusSucceeded {
@@ -110,9 +110,9 @@ func (a *app) current() *release {
 	return nil
 }
 
-// Expire does to a release, and to the slug or image of it, what Heroku does
-// when they are old: what it ran is destroyed, for all releases. It fails for
-// one that an app runs.
+// Expire expires a release and deletes its slug or image, as Heroku does with old
+// ones. All other releases of the slug or image expire too. It fails if an app
+// runs it.
 func (p *Platform) Expire(app string, version int) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -141,8 +141,9 @@ func (p *Platform) Expire(app string, version int) error {
 	return nil
 }
 
-// eligibleForRollback holds for the current release too: clients take the second
-// one that is eligible for the previous one.
+// eligibleForRollback reports whether a release can be rolled back to. The
+// current release is eligible too: clients roll back to the second eligible
+// one.
 func (r *release) eligibleForRollback() bool {
 	return r.status == statusSucceeded && r.slug != nil
 }
@@ -152,13 +153,13 @@ func (p *Platform) viewRelease(a *app, r *release) releaseView {
 		AddonPlanNames:      []string{},
 		App:                 namedRef{ID: a.id, Name: a.name},
 		Artifacts:           []artifactView{},
-		CreatedAt:           stamp(r.created),
+		CreatedAt:           formatTime(r.created),
 		Current:             r == a.current(),
 		Description:         r.description,
 		EligibleForRollback: r.eligibleForRollback(),
 		ID:                  r.id,
 		Status:              r.status,
-		UpdatedAt:           stamp(r.updated),
+		UpdatedAt:           formatTime(r.updated),
 		User:                r.user,
 		Version:             r.version,
 	}
@@ -176,8 +177,8 @@ func (p *Platform) viewRelease(a *app, r *release) releaseView {
 	return v
 }
 
-// addRelease makes the next release of an app and starts its release command,
-// if it has one. The caller holds mu.
+// addRelease creates the next release of an app and starts its release command,
+// if there is one. The caller must hold mu.
 func (p *Platform) addRelease(a *app, s *slug, description string, user userView) *release {
 	now := time.Now()
 	r := &release{
@@ -199,22 +200,22 @@ func (p *Platform) addRelease(a *app, s *slug, description string, user userView
 	}
 	out, err := p.streams.open(r.id, p.opts.ReleaseStreamDelay)
 	if err != nil {
-		p.log.Error("release stream", "release", r.id, "error", err)
+		p.log.Error("cannot open release output", "release", r.id, "error", err)
 		r.status = statusFailed
 		return r
 	}
 	r.status, r.output = statusPending, out
-	before, done := a.lastPhase, make(chan struct{})
-	a.lastPhase = done
+	before, done := a.lastReleasePhase, make(chan struct{})
+	a.lastReleasePhase = done
 	p.tasks.Go(func() {
 		defer close(done)
 		wait(p.ctx, before)
-		p.runPhase(a, r)
+		p.runReleasePhase(a, r)
 	})
 	return r
 }
 
-// wait waits until ch is closed or ctx ends. A nil channel is not waited for.
+// wait waits until ch is closed or ctx ends. It returns immediately if ch is nil.
 func wait(ctx context.Context, ch <-chan struct{}) {
 	if ch == nil {
 		return
@@ -225,8 +226,8 @@ func wait(ctx context.Context, ch <-chan struct{}) {
 	}
 }
 
-// runPhase runs the release command and settles the release by its outcome.
-func (p *Platform) runPhase(a *app, r *release) {
+// runReleasePhase runs the release command and sets the release's final status.
+func (p *Platform) runReleasePhase(a *app, r *release) {
 	ctx, cancel := context.WithTimeoutCause(p.ctx, p.opts.ReleaseTimeout, errTimeout)
 	defer cancel()
 	err := p.runCommand(ctx, a, r)
@@ -248,7 +249,7 @@ func (p *Platform) runPhase(a *app, r *release) {
 	}
 	r.updated = time.Now()
 	a.updated = r.updated
-	p.log.Info("release settled", "app", a.name, "version", r.version, "status", r.status)
+	p.log.Info("release finished", "app", a.name, "version", r.version, "status", r.status)
 }
 
 func (p *Platform) runCommand(ctx context.Context, a *app, r *release) error {
@@ -289,7 +290,7 @@ func (p *Platform) runCommand(ctx context.Context, a *app, r *release) error {
 		"STACK="+r.slug.stack.Name,
 		"HEROKU_APP_ID="+a.id,
 		"HEROKU_APP_NAME="+r.appName,
-		"HEROKU_RELEASE_CREATED_AT="+stamp(r.created),
+		"HEROKU_RELEASE_CREATED_AT="+formatTime(r.created),
 		fmt.Sprintf("HEROKU_RELEASE_VERSION=v%d", r.version),
 		"HEROKU_SLUG_COMMIT="+str(r.slug.commit),
 		"HEROKU_SLUG_DESCRIPTION="+str(r.slug.commitDescription),
@@ -313,11 +314,11 @@ type releaseRequest struct {
 	Description *string `json:"description"`
 }
 
-// createRelease serves two endpoints that only their bodies tell apart:
+// createRelease serves two endpoints that differ only in the request body:
 // releasing a slug or image, and rolling back.
 func (p *Platform) createRelease(w http.ResponseWriter, r *http.Request) error {
 	var body releaseRequest
-	if _, err := viewOf(p, r, func(*app) (any, error) { return nil, nil }); err != nil {
+	if _, err := withApp(p, r, func(*app) (any, error) { return nil, nil }); err != nil {
 		return err
 	}
 	if err := decode(r, &body); err != nil {
@@ -332,7 +333,7 @@ func (p *Platform) createRelease(w http.ResponseWriter, r *http.Request) error {
 	if given != 1 {
 		return invalid("Exactly one of slug, oci_image and release is required.")
 	}
-	v, err := viewOf(p, r, func(a *app) (releaseView, error) {
+	v, err := withApp(p, r, func(a *app) (releaseView, error) {
 		if body.Release != nil {
 			return p.rollback(a, *body.Release)
 		}
@@ -355,7 +356,7 @@ func (p *Platform) createRelease(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, r, http.StatusCreated, v)
 }
 
-// findCode finds the slug, or the image by id or digest, that is to be released.
+// findCode returns the slug or image to release.
 func (p *Platform) findCode(a *app, body releaseRequest) (*slug, error) {
 	fir := a.generation == p.fir
 	switch {
@@ -382,7 +383,7 @@ func deployDescription(s *slug, id string) string {
 	return "Deploy " + short(id)
 }
 
-// rollback brings code and config vars of an older release back.
+// rollback creates a release with the code and config vars of an older one.
 func (p *Platform) rollback(a *app, id string) (releaseView, error) {
 	for _, old := range a.releases {
 		if old.id != id {
@@ -397,7 +398,7 @@ func (p *Platform) rollback(a *app, id string) (releaseView, error) {
 	return releaseView{}, notFound("release")
 }
 
-// findRelease takes an id or a version.
+// findRelease returns the release with the given ID or version.
 func (a *app) findRelease(idOrVersion string) (*release, error) {
 	for _, r := range a.releases {
 		if r.id == idOrVersion || strconv.Itoa(r.version) == idOrVersion {
@@ -408,7 +409,7 @@ func (a *app) findRelease(idOrVersion string) (*release, error) {
 }
 
 func (p *Platform) getRelease(w http.ResponseWriter, r *http.Request) error {
-	v, err := viewOf(p, r, func(a *app) (releaseView, error) {
+	v, err := withApp(p, r, func(a *app) (releaseView, error) {
 		rel, err := a.findRelease(r.PathValue("release"))
 		if err != nil {
 			return releaseView{}, err
@@ -422,7 +423,7 @@ func (p *Platform) getRelease(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (p *Platform) getReleaseConfigVars(w http.ResponseWriter, r *http.Request) error {
-	v, err := viewOf(p, r, func(a *app) (map[string]string, error) {
+	v, err := withApp(p, r, func(a *app) (map[string]string, error) {
 		rel, err := a.findRelease(r.PathValue("release"))
 		if err != nil {
 			return nil, err
@@ -436,10 +437,10 @@ func (p *Platform) getReleaseConfigVars(w http.ResponseWriter, r *http.Request) 
 }
 
 func (p *Platform) listReleases(w http.ResponseWriter, r *http.Request) error {
-	items, err := viewOf(p, r, func(a *app) ([]listItem, error) {
+	items, err := withApp(p, r, func(a *app) ([]listItem, error) {
 		var items []listItem
 		for _, rel := range a.releases {
-			items = append(items, listItem{id: rel.id, keys: []string{versionKey(rel.version), rel.id, stamp(rel.created)}, view: p.viewRelease(a, rel)})
+			items = append(items, listItem{id: rel.id, keys: []string{versionKey(rel.version), rel.id, formatTime(rel.created)}, view: p.viewRelease(a, rel)})
 		}
 		return items, nil
 	})

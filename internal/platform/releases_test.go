@@ -32,11 +32,11 @@ func TestFirstReleases(t *testing.T) {
 	assert.Equal(t, []any{}, v["artifacts"])
 	assert.Equal(t, v, r.api("GET", "/apps/example-app/releases/"+all[1].ID, "").json(t))
 	a := r.api("POST", "/apps/example-app/releases", `{"release":"`+all[0].ID+`"}`)
-	assert.Equal(t, 422, a.status, "without code nothing to go back to")
+	assert.Equal(t, 422, a.status, "a release without code is not eligible for rollback")
 }
 
-// byHand makes a slug in the way of the deploy scripts.
-func (r *rig) byHand(types string, archive []byte) (id string) {
+// createSlug creates a slug and uploads its archive, without a build.
+func (r *rig) createSlug(types string, archive []byte) (id string) {
 	r.t.Helper()
 	if strings.Contains(types, `"release"`) {
 		needUnix(r.t)
@@ -61,10 +61,10 @@ func (r *rig) release(app, body string) map[string]any {
 	return a.json(r.t)
 }
 
-func TestReleaseASlugMadeByHand(t *testing.T) {
+func TestReleaseUploadedSlug(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{})
-	slug := r.byHand(`{"web":"./run"}`, targz(t, entry{name: "./app/run", body: "x", mode: 0o755}))
+	slug := r.createSlug(`{"web":"./run"}`, targz(t, entry{name: "./app/run", body: "x", mode: 0o755}))
 	for _, app := range []string{"example-app", "other-app"} {
 		v := r.release(app, `{"slug":"`+slug+`"}`)
 		assert.Equal(t, "succeeded", v["status"])
@@ -84,9 +84,9 @@ func TestReleaseASlugMadeByHand(t *testing.T) {
 	assert.Equal(t, "Rollback to v3", v["description"])
 	assert.EqualValues(t, 6, v["version"])
 	assert.Equal(t, slug, v["slug"].(map[string]any)["id"])
-	assert.Equal(t, map[string]any{}, r.api("GET", "/apps/example-app/config-vars", "").json(t), "config vars come back too")
+	assert.Equal(t, map[string]any{}, r.api("GET", "/apps/example-app/config-vars", "").json(t), "a rollback must restore config vars")
 	a := r.api("POST", "/apps/example-app/releases", `{"release":"`+v["id"].(string)+`"}`)
-	assert.Equal(t, 201, a.status, "the current one too")
+	assert.Equal(t, 201, a.status, "the current release is eligible for rollback")
 	app := r.api("GET", "/apps/example-app", "").json(t)
 	assert.NotNil(t, app["slug_size"])
 }
@@ -117,7 +117,7 @@ func TestReleasePhase(t *testing.T) {
 	assert.Equal(t, false, v["current"])
 	assert.Equal(t, false, v["eligible_for_rollback"])
 	assert.Equal(t, "trouble\n", out)
-	assert.True(t, r.Releases("example-app")[2].Current, "the one before stays")
+	assert.True(t, r.Releases("example-app")[2].Current, "the previous release must stay current")
 
 	v, out = r.phase("true")
 	assert.Equal(t, "succeeded", v["status"])
@@ -125,7 +125,7 @@ func TestReleasePhase(t *testing.T) {
 	assert.Equal(t, 204, r.send("GET", v["output_stream_url"].(string), nil).status)
 }
 
-func TestAnAppIsRenamedWhileItBuildsAndReleases(t *testing.T) {
+func TestRenameDuringBuildAndRelease(t *testing.T) {
 	t.Parallel()
 	names := make(chan string, 1)
 	r := start(t, platform.Options{Builder: platform.BuilderFunc(func(_ context.Context, j *platform.Job) error {
@@ -154,7 +154,7 @@ func TestReleasePhasesOfOneAppQueue(t *testing.T) {
 	r := start(t, platform.Options{})
 	dir := t.TempDir()
 	require.NoError(t, r.SetConfigVars("example-app", map[string]string{"DIR": dir}))
-	slug := r.byHand(`{"release":"cd \"$DIR\" && mkdir lock && sleep 0.02 && rmdir lock"}`, targz(t, entry{name: "./app/", kind: '5'}))
+	slug := r.createSlug(`{"release":"cd \"$DIR\" && mkdir lock && sleep 0.02 && rmdir lock"}`, targz(t, entry{name: "./app/", kind: '5'}))
 	var ids []string
 	for range 5 {
 		v := r.release("example-app", `{"slug":"`+slug+`"}`)
@@ -168,33 +168,33 @@ func TestReleasePhasesOfOneAppQueue(t *testing.T) {
 	assert.True(t, all[len(all)-1].Current)
 }
 
-func TestReleasePhaseTrouble(t *testing.T) {
+func TestReleasePhaseFailures(t *testing.T) {
 	t.Parallel()
-	fine := targz(t, entry{name: "./app/x", body: "x"})
+	valid := targz(t, entry{name: "./app/x", body: "x"})
 	for _, c := range []struct {
 		limit   time.Duration
 		command string
 		archive []byte
 		want    string
 	}{
-		{500 * time.Millisecond, hang, fine, " !     Release command exceeded the limit of 500ms\n"},
+		{500 * time.Millisecond, hang, valid, " !     Release command exceeded the limit of 500ms\n"},
 		{deadline, "true", []byte("no archive"), " !     Unable to unpack the slug: "},
 		{deadline, "true", targz(t, entry{name: "../x"}), ` !     Unable to unpack the slug: entry "../x": `},
 	} {
 		r := start(t, platform.Options{ReleaseTimeout: c.limit})
-		v := r.release("example-app", `{"slug":"`+r.byHand(fmt.Sprintf(`{"release":%q}`, strings.TrimSpace(c.command)), c.archive)+`"}`)
+		v := r.release("example-app", `{"slug":"`+r.createSlug(fmt.Sprintf(`{"release":%q}`, strings.TrimSpace(c.command)), c.archive)+`"}`)
 		v = r.settled("/apps/example-app/releases/" + v["id"].(string))
 		assert.Equal(t, "failed", v["status"])
 		assert.Contains(t, string(r.send("GET", v["output_stream_url"].(string), nil).body), c.want)
 	}
 }
 
-func TestCloseKillsAReleaseCommand(t *testing.T) {
+func TestCloseKillsReleaseCommand(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{})
-	v := r.release("example-app", `{"slug":"`+r.byHand(fmt.Sprintf(`{"release":%q}`, strings.TrimSpace(hang)), targz(t, entry{name: "./app/x"}))+`"}`)
+	v := r.release("example-app", `{"slug":"`+r.createSlug(fmt.Sprintf(`{"release":%q}`, strings.TrimSpace(hang)), targz(t, entry{name: "./app/x"}))+`"}`)
 	pid := r.child(v["id"].(string))
 	require.NoError(t, r.Close())
-	r.dead(pid)
+	r.waitForExit(pid)
 	assert.Equal(t, "failed", r.Releases("example-app")[2].Status)
 }

@@ -4,5 +4,5 @@ package platform_test
 
 import "syscall"
 
-// errReset is the error of a connection that the other side has reset.
+// errReset is the error of a connection that was reset by the peer.
 const errReset = syscall.ECONNRESET

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// signer makes and checks the signed URLs of the blob store and of the stream
-// host. Its key dies with the platform.
+// signer creates and verifies the signed URLs of the blob store and of the stream
+// host. Its key is only kept in memory.
 type signer struct {
 	accessKey string
 	secret    []byte
@@ -32,8 +32,8 @@ func (s *signer) mac(text string) []byte {
 	return m.Sum(nil)
 }
 
-// blobStringToSign is that of S3's signature version 2, which covers the
-// Content-Type: this is why an upload that carries one is refused.
+// blobStringToSign returns the string to sign of S3's signature version 2. It
+// includes the Content-Type, so an upload with that header is rejected.
 func blobStringToSign(method string, h http.Header, expires, path string) string {
 	var amz []string
 	for k, v := range h {
@@ -50,7 +50,7 @@ func (s *signer) blobSignature(stringToSign string) string {
 }
 
 func (s *signer) blobURL(base, method, path string, ttl time.Duration) string {
-	// Rounded up, so that a URL lives for as long as it was promised.
+	// The time is rounded up, so that a URL is valid for at least ttl.
 	expires := strconv.FormatInt(time.Now().Add(ttl).Add(time.Second-1).Unix(), 10)
 	q := url.Values{
 		"AWSAccessKeyId": {s.accessKey},
@@ -62,8 +62,8 @@ func (s *signer) blobURL(base, method, path string, ttl time.Duration) string {
 
 const amzTime = "20060102T150405Z"
 
-// streamSignature covers the path and the whole query but for the signature,
-// as version 4 does.
+// streamSignature signs the path and the query without the signature, as
+// version 4 does.
 func (s *signer) streamSignature(path string, query url.Values) string {
 	rest := maps.Clone(query)
 	rest.Del("X-Amz-Signature")
@@ -97,6 +97,6 @@ func (s *signer) streamValid(u *url.URL) bool {
 		return false
 	}
 	seconds, err := strconv.ParseInt(q.Get("X-Amz-Expires"), 10, 64)
-	// One second more, since the date is cut to whole seconds.
+	// A second is added because the date is truncated to whole seconds.
 	return err == nil && seconds >= 0 && time.Since(from) < time.Duration(seconds+1)*time.Second
 }

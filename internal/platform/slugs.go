@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// slug is guarded by Platform.mu. Its archive lies in the blob store. It stands
-// for the OCI image of a Fir app, too, which here is packed in the same way.
+// slug is a slug, or the OCI image of a Fir app, which is packed in the same way.
+// Its archive is in the blob store. It is guarded by Platform.mu.
 type slug struct {
 	id                string
 	image             bool
@@ -46,21 +46,21 @@ func (p *Platform) viewSlug(s *slug, method string) slugView {
 		Checksum:                     s.checksum,
 		Commit:                       s.commit,
 		CommitDescription:            s.commitDescription,
-		CreatedAt:                    stamp(s.created),
+		CreatedAt:                    formatTime(s.created),
 		ID:                           s.id,
 		ProcessTypes:                 maps.Clone(s.processTypes),
 		Size:                         p.slugSize(s),
 		Stack:                        s.stack,
-		UpdatedAt:                    stamp(s.created),
+		UpdatedAt:                    formatTime(s.created),
 	}
 	if !s.deleted.IsZero() {
-		v.DeletedAt = optional(stamp(s.deleted))
+		v.DeletedAt = optional(formatTime(s.deleted))
 	}
 	v.Blob.Method, v.Blob.URL = method, p.blobURL(method, slugKey(s.id))
 	return v
 }
 
-// slugSize is that of the archive, or nil before there is one.
+// slugSize returns the size of the archive, or nil before it is uploaded.
 func (p *Platform) slugSize(s *slug) *int64 {
 	o, ok := p.blobs.get(slugKey(s.id))
 	if !ok {
@@ -80,7 +80,7 @@ type slugRequest struct {
 
 func (p *Platform) createSlug(w http.ResponseWriter, r *http.Request) error {
 	var body slugRequest
-	if _, err := viewOf(p, r, func(*app) (any, error) { return nil, nil }); err != nil {
+	if _, err := withApp(p, r, func(*app) (any, error) { return nil, nil }); err != nil {
 		return err
 	}
 	if err := decode(r, &body); err != nil {
@@ -95,7 +95,7 @@ func (p *Platform) createSlug(w http.ResponseWriter, r *http.Request) error {
 			return invalid("process_types must have names that match ^[-\\w]{1,128}$.")
 		}
 	}
-	v, err := viewOf(p, r, func(a *app) (slugView, error) {
+	v, err := withApp(p, r, func(a *app) (slugView, error) {
 		if a.generation == p.fir {
 			return slugView{}, invalid("Slugs are not available for Fir-generation apps.")
 		}
@@ -125,9 +125,10 @@ func (p *Platform) createSlug(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, r, http.StatusCreated, v)
 }
 
-// getSlug finds the slugs of all apps of the account under any of them.
+// getSlug returns a slug. As on Heroku, it may belong to another app of the
+// account.
 func (p *Platform) getSlug(w http.ResponseWriter, r *http.Request) error {
-	v, err := viewOf(p, r, func(*app) (slugView, error) {
+	v, err := withApp(p, r, func(*app) (slugView, error) {
 		s := p.slugs[r.PathValue("slug")]
 		if s == nil || s.image {
 			return slugView{}, notFound("slug")

@@ -17,10 +17,10 @@ func (p *Platform) createSource(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, r, http.StatusCreated, v)
 }
 
-// createAppSource is the older endpoint. Sources belong to the account all the
-// same.
+// createAppSource serves the older endpoint. Its sources belong to the account
+// too.
 func (p *Platform) createAppSource(w http.ResponseWriter, r *http.Request) error {
-	if _, err := viewOf(p, r, func(*app) (any, error) { return nil, nil }); err != nil {
+	if _, err := withApp(p, r, func(*app) (any, error) { return nil, nil }); err != nil {
 		return err
 	}
 	return p.createSource(w, r)

@@ -16,20 +16,20 @@ import (
 	"time"
 )
 
-// stream is the output of a build or of a release command: written once, read
-// by any number of clients from any offset, for ever.
+// stream is the output of a build or release command. It is written once and
+// can be read by any number of clients from any offset.
 type stream struct {
 	file    string
-	visible time.Time // before it, the stream host does not know the stream
+	visible time.Time // until then, the stream host responds with 404
 
 	limit int64
 
 	mu      sync.Mutex
 	w       *os.File
-	begin   int64 // what lies before it is forgotten
-	size    int64 // from the very beginning
+	begin   int64 // bytes before it have been dropped
+	size    int64 // including the dropped bytes
 	done    bool
-	changed chan struct{} // closed and replaced with every change
+	changed chan struct{} // closed and replaced on every change
 }
 
 // Write appends to the output.
@@ -44,7 +44,7 @@ func (s *stream) Write(p []byte) (int, error) {
 	}
 	n, err := s.w.Write(p)
 	s.size += int64(n)
-	// Forgotten in name only: readers that are under way still need the file.
+	// The bytes stay in the file, since existing readers may still need them.
 	for s.limit > 0 && s.size-s.begin > s.limit {
 		s.begin += max(s.limit/2, 1)
 	}
@@ -53,7 +53,7 @@ func (s *stream) Write(p []byte) (int, error) {
 }
 
 func (s *stream) printf(format string, args ...any) {
-	// Where the disk is full the build fails of itself.
+	// If writing fails, so does the build itself.
 	_, _ = fmt.Fprintf(s, format, args...)
 }
 
@@ -80,7 +80,7 @@ func (s *stream) state() (begin, size int64, done bool, changed <-chan struct{})
 	return s.begin, s.size, s.done, s.changed
 }
 
-// streamHost serves the streams under their ids.
+// streamHost serves the streams by ID.
 type streamHost struct {
 	closed    <-chan struct{}
 	dir       string
@@ -124,7 +124,7 @@ func (p *Platform) streamURL(appID, id string) string {
 }
 
 // Output returns what a build or release command has printed so far, without
-// heartbeats and without what was forgotten because of [Options.OutputLimit].
+// heartbeats and without what was dropped because of [Options.OutputLimit].
 func (p *Platform) Output(id string) ([]byte, error) {
 	s := p.streams.find(id)
 	if s == nil {
@@ -146,14 +146,13 @@ func (h *streamHost) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s := h.find(strings.TrimSuffix(path.Base(r.URL.Path), ".log"))
-	// An expired URL cannot be told from a stream that is not there, as on
-	// Heroku, where storage answers the one like the other.
+	// The response for an expired URL is that for a missing stream, as on Heroku.
 	if s == nil || time.Now().Before(s.visible) || !h.signer.streamValid(r.URL) {
 		notRegistered(w)
 		return
 	}
 
-	offset, asked := streamOffset(r.Header)
+	offset, ranged := streamOffset(r.Header)
 	begin, size, done, _ := s.state()
 	size -= begin
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -168,10 +167,10 @@ func (h *streamHost) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", size))
 		w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
 		return
-	case asked && done:
+	case ranged && done:
 		status = http.StatusPartialContent
 		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", offset, size-1, size))
-	case asked:
+	case ranged:
 		status = http.StatusPartialContent
 		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-*/*", offset))
 	}
@@ -179,7 +178,7 @@ func (h *streamHost) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return
 	}
-	// A copy that ends early has lost its reader: nobody is left to be told.
+	// The error is ignored: the status has been sent, and the client is gone.
 	_ = h.copy(w, r, s, begin+min(offset, math.MaxInt64-begin))
 }
 
@@ -189,8 +188,8 @@ func notRegistered(w http.ResponseWriter) {
 	_, _ = io.WriteString(w, "Channel is not registered.")
 }
 
-// copy sends the output from offset on, counted from the very beginning, until
-// the stream ends.
+// copy sends the output from offset on until the stream ends. The offset counts
+// dropped bytes too.
 func (h *streamHost) copy(w http.ResponseWriter, r *http.Request, s *stream, offset int64) error {
 	f, err := os.Open(s.file)
 	if err != nil {
@@ -245,9 +244,10 @@ func (h *streamHost) copy(w http.ResponseWriter, r *http.Request, s *stream, off
 	}
 }
 
-// streamOffset reads where a client wants to go on. Both forms of Range are in
-// use, "bytes=100-" and the older "100-"; what is neither is ignored.
-func streamOffset(h http.Header) (offset int64, asked bool) {
+// streamOffset returns the offset from which a client requests the output, and
+// whether it gave one. Range has two forms, "bytes=100-" and the older "100-";
+// others are ignored.
+func streamOffset(h http.Header) (offset int64, ranged bool) {
 	text := h.Get("Last-Event-Id")
 	if text == "" {
 		var open bool

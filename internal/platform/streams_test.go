@@ -15,7 +15,7 @@ import (
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
-// printer is a builder that prints what the test gives it.
+// printer returns a Builder that prints the lines sent to the channel.
 func printer() (chan<- string, platform.Builder) {
 	lines := make(chan string)
 	return lines, platform.BuilderFunc(func(ctx context.Context, j *platform.Job) error {
@@ -71,14 +71,14 @@ func TestStream(t *testing.T) {
 	assert.Equal(t, []string{"chunked"}, whole.TransferEncoding)
 	assert.Equal(t, head, read(t, whole, len(head)))
 	lines <- "one\x00two"
-	assert.Equal(t, "one\x00two", read(t, whole, 7), "arrives at once, NULs of the output among it")
+	assert.Equal(t, "one\x00two", read(t, whole, 7), "output must arrive immediately, including its own NULs")
 
 	late := r.live(url, "Range", "bytes=5-")
 	assert.Equal(t, 206, late.StatusCode)
 	assert.Equal(t, "bytes 5-*/*", late.Header.Get("Content-Range"))
 	assert.Equal(t, (head + "one")[5:], read(t, late, len(head)-2))
 	ahead := r.live(url, "Range", "bytes=50-")
-	assert.Equal(t, 206, ahead.StatusCode, "beyond what there is: it waits")
+	assert.Equal(t, 206, ahead.StatusCode, "a range beyond the current end must wait for output")
 	lines <- "three\n"
 	assert.Equal(t, (head + "one\x00two" + "three\n")[50:52], read(t, ahead, 2))
 	close(lines)
@@ -113,7 +113,7 @@ func TestStream(t *testing.T) {
 		assert.Equal(t, c.contentRange, a.header.Get("Content-Range"), c.value)
 	}
 	a := r.send("GET", url, nil, "Range", "bytes=3-", "Last-Event-Id", "9")
-	assert.Equal(t, out[9:], string(a.body), "Last-Event-Id wins")
+	assert.Equal(t, out[9:], string(a.body), "Last-Event-Id must take precedence")
 	assert.Equal(t, 200, r.send("HEAD", url, nil).status)
 	assert.Equal(t, 405, r.send("POST", url, nil).status)
 }
@@ -139,7 +139,7 @@ func TestHeartbeats(t *testing.T) {
 	assert.Equal(t, "text", text.String())
 	close(lines)
 	_, out := r.built(id)
-	assert.NotContains(t, out, "\x00", "they are not part of the output")
+	assert.NotContains(t, out, "\x00", "heartbeats must not be part of the output")
 }
 
 func TestStreamURLs(t *testing.T) {
@@ -168,7 +168,7 @@ func TestStreamURLs(t *testing.T) {
 	assert.Equal(t, 404, expired.send("GET", build["output_stream_url"].(string), nil).status)
 }
 
-func TestReleaseStreamIsLate(t *testing.T) {
+func TestReleaseStreamDelay(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{ReleaseStreamDelay: time.Hour})
 	v, out := r.phase("echo x")
@@ -177,10 +177,10 @@ func TestReleaseStreamIsLate(t *testing.T) {
 
 	soon := start(t, platform.Options{ReleaseStreamDelay: 50 * time.Millisecond})
 	v, _ = soon.phase("echo x")
-	soon.until("the stream", func() bool { return soon.send("GET", v["output_stream_url"].(string), nil).status == 200 })
+	soon.waitFor("the stream", func() bool { return soon.send("GET", v["output_stream_url"].(string), nil).status == 200 })
 }
 
-func TestStatusLagsBehindTheStream(t *testing.T) {
+func TestStatusLag(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{StatusLag: time.Hour})
 	id := r.build("example-app", inline(t, ""))
@@ -190,11 +190,11 @@ func TestStatusLagsBehindTheStream(t *testing.T) {
 	v := r.api("GET", "/apps/example-app/builds/"+id, "").json(t)
 	assert.Equal(t, "pending", v["status"])
 	assert.Nil(t, v["release"])
-	assert.Equal(t, 422, r.api("DELETE", "/apps/example-app/builds/"+id, "").status, "too late")
-	require.NoError(t, r.Close(), "does not wait for it")
+	assert.Equal(t, 422, r.api("DELETE", "/apps/example-app/builds/"+id, "").status, "the build can no longer be canceled")
+	require.NoError(t, r.Close(), "Close must not wait for the status")
 }
 
-// Output beyond any buffer arrives whole, at a slow reader too.
+// TestLargeOutput reads more output than any buffer holds with a slow reader.
 func TestLargeOutput(t *testing.T) {
 	t.Parallel()
 	lines, builder := printer()

@@ -15,24 +15,24 @@ import (
 	"strings"
 )
 
-// maxName bounds the name of an entry, which may be a megabyte long.
+// maxName limits the length of the name of an entry, which tar does not.
 const maxName = 4096
 
-// maxPadding bounds what may follow the end of an archive.
+// maxPadding limits the size of the data after the end of an archive.
 const maxPadding = 64 << 20
 
 type unpackLimits struct {
-	bytes   int64 // that the tree may take
-	entries int   // that the archive may have
+	bytes   int64 // total size of all files
+	entries int   // number of files and directories
 }
 
 func (p *Platform) unpackLimits() unpackLimits {
 	return unpackLimits{bytes: p.opts.MaxSourceBytes, entries: p.opts.MaxSourceFiles}
 }
 
-// unpack writes a gzip-compressed tar archive to a directory. The archive is
-// not trusted: nothing is written or linked outside of the directory, and there
-// are bounds on what is written.
+// unpack unpacks a gzip-compressed tar archive into a directory. The archive is
+// not trusted: nothing is written outside of the directory, no link leads out
+// of it, and the limits bound what is written.
 func unpack(ctx context.Context, src io.Reader, dir string, limits unpackLimits) error {
 	zr, err := gzip.NewReader(bufio.NewReader(&ctxReader{ctx, src}))
 	if err != nil {
@@ -54,8 +54,8 @@ func unpack(ctx context.Context, src io.Reader, dir string, limits unpackLimits)
 		if err != nil {
 			return err
 		}
-		// Checked before anything is written. Sparse files declare here what
-		// they unfold to.
+		// The size is checked before anything is written. That of a sparse file
+		// includes its holes.
 		if limits.bytes -= hdr.Size; hdr.Size < 0 || limits.bytes < 0 {
 			return fmt.Errorf("entry %q makes the tree too large", abbreviated(hdr.Name))
 		}
@@ -63,8 +63,7 @@ func unpack(ctx context.Context, src io.Reader, dir string, limits unpackLimits)
 			return fmt.Errorf("entry %q: %w", abbreviated(hdr.Name), err)
 		}
 	}
-	// What follows the archive is padding, but a file that was cut short shows
-	// only here.
+	// The rest is padding, but only reading it reveals a truncated file.
 	if n, err := io.Copy(io.Discard, io.LimitReader(zr, maxPadding)); err != nil {
 		return err
 	} else if n == maxPadding {
@@ -80,17 +79,17 @@ func abbreviated(name string) string {
 	return name
 }
 
-// unpacker holds what has to be known from one entry to the next.
+// unpacker unpacks the entries of one archive.
 type unpacker struct {
 	root *os.Root
-	left int             // how many files and directories may still come
-	dirs map[string]bool // that are there
+	left int             // remaining number of files and directories
+	dirs map[string]bool // existing directories
 }
 
 var errTooMany = errors.New("too many files and directories")
 
-// mkdir makes a directory with its parents, which count like entries: a single
-// name can stand for thousands of them.
+// mkdir creates a directory and its parents. The parents count as entries,
+// since a single name can imply thousands of them.
 func (u *unpacker) mkdir(name string) error {
 	if u.dirs[name] {
 		return nil
@@ -101,7 +100,7 @@ func (u *unpacker) mkdir(name string) error {
 	if u.left--; u.left < 0 {
 		return errTooMany
 	}
-	// MkdirAll takes a link to a directory for one.
+	// MkdirAll accepts a link to a directory as a directory.
 	if err := u.root.MkdirAll(name, 0o755); err != nil {
 		return err
 	}
@@ -124,7 +123,7 @@ func (u *unpacker) entry(r io.Reader, hdr *tar.Header) error {
 	mode := fs.FileMode(hdr.Mode) & 0o777 //nolint:gosec // masked
 	if name == "." {
 		if hdr.Typeflag != tar.TypeDir {
-			return errors.New("is the root and not a directory")
+			return errors.New("the root is not a directory")
 		}
 		return nil
 	}
@@ -135,8 +134,8 @@ func (u *unpacker) entry(r io.Reader, hdr *tar.Header) error {
 	if err := u.mkdir(filepath.Dir(name)); err != nil {
 		return err
 	}
-	// A later entry replaces an earlier one instead of writing through it, be
-	// it a link.
+	// An entry replaces an earlier one of the same name, which must not be
+	// written through if it is a link.
 	if old, err := root.Lstat(name); err == nil && !old.IsDir() {
 		if err := root.Remove(name); err != nil {
 			return err
@@ -165,8 +164,9 @@ func (u *unpacker) entry(r io.Reader, hdr *tar.Header) error {
 	}
 }
 
-// entryName makes a local path of the name of an entry. Names with ".." are
-// refused even where they stay inside, as GNU tar does.
+// entryName returns the local path for the name of an entry. Like GNU tar, it
+// rejects every name that contains "..", even if it would stay inside the
+// directory.
 func entryName(name string) (string, error) {
 	if len(name) > maxName {
 		return "", errors.New("the name is too long")
@@ -186,8 +186,8 @@ func entryName(name string) (string, error) {
 	return local, nil
 }
 
-// localLink looks at the text of a symbolic link only. Through other links it
-// can still lead out, which checkLinks finds.
+// localLink reports whether the target of a symbolic link is inside the
+// directory. It does not follow other links; checkLinks does.
 func localLink(name, target string) bool {
 	return target != "" && len(target) <= maxName && !filepath.IsAbs(target) && filepath.IsLocal(filepath.Join(filepath.Dir(name), target))
 }
@@ -201,11 +201,11 @@ func unpackFile(root *os.Root, name string, mode fs.FileMode, r io.Reader) (err 
 	if _, err := io.Copy(f, r); err != nil {
 		return err
 	}
-	return f.Chmod(mode) // the umask is not the archive's
+	return f.Chmod(mode) // unaffected by the umask
 }
 
-// checkLinks follows every symbolic link of a tree. One may lead nowhere, but
-// not out of the tree.
+// checkLinks follows every symbolic link of a tree. A link may be dangling, but
+// must not lead out of the tree.
 func checkLinks(root *os.Root) error {
 	return fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.Type()&fs.ModeSymlink == 0 {
@@ -218,8 +218,9 @@ func checkLinks(root *os.Root) error {
 	})
 }
 
-// stripTopDir moves an unpacked tree to where it shall be, without the one
-// directory around everything that archives made by GitHub have.
+// stripTopDir moves an unpacked tree to its final place. If everything is in a
+// single top-level directory, as in archives from GitHub, that directory is
+// removed.
 func stripTopDir(tree, into string) error {
 	entries, err := os.ReadDir(tree)
 	if err != nil {
@@ -231,7 +232,7 @@ func stripTopDir(tree, into string) error {
 	if err := os.Rename(filepath.Join(tree, entries[0].Name()), into); err != nil {
 		return err
 	}
-	// The tree has become smaller, and links may lead out of what is left.
+	// Links may lead out of what has become the root.
 	root, err := os.OpenRoot(into)
 	if err != nil {
 		return err
@@ -240,7 +241,7 @@ func stripTopDir(tree, into string) error {
 	return checkLinks(root)
 }
 
-// ctxReader ends with its context.
+// ctxReader returns the error of its context once that has ended.
 type ctxReader struct {
 	ctx context.Context
 	r   io.Reader

@@ -1,4 +1,4 @@
-// Package testenv gives tests the same environment on every machine.
+// Package testenv sets up the same environment for tests on every machine.
 package testenv
 
 import (
@@ -12,11 +12,11 @@ import (
 	"testing"
 )
 
-// Main runs the tests of a package and exits. It is what TestMain calls.
+// Main runs the tests of a package and exits. It is called by TestMain.
 //
-// The home directory is an empty one, git has no configuration but does know
-// who commits, and no variable is set that the library, the examples or git
-// would read. A test that needs one sets it.
+// The home directory is empty, git has no configuration other than author and
+// committer, and no other variable is set that the library, the examples or git
+// read. A test that needs one must set it.
 func Main(m *testing.M) {
 	home, err := os.MkdirTemp("", "home")
 	if err == nil {
@@ -40,14 +40,14 @@ func isolate(home string) error {
 		"GIT_AUTHOR_NAME":     "A", "GIT_AUTHOR_EMAIL": "a@example.com", "GIT_AUTHOR_DATE": "2024-01-02T03:04:05Z",
 		"GIT_COMMITTER_NAME": "A", "GIT_COMMITTER_EMAIL": "a@example.com", "GIT_COMMITTER_DATE": "2024-01-02T03:04:05Z",
 	}
-	// The go command's caches are found by the home directory, and are not to
-	// be filled again.
+	// The go command finds its caches through the home directory. Keep using the
+	// existing ones.
 	if err := goCaches(set); err != nil {
 		return err
 	}
 	for _, entry := range os.Environ() {
-		// On Windows there are entries that begin with "=".
-		if name, _, ok := strings.Cut(entry, "="); ok && name != "" && read(name) {
+		// On Windows some entries start with "=".
+		if name, _, ok := strings.Cut(entry, "="); ok && name != "" && used(name) {
 			if err := os.Unsetenv(name); err != nil {
 				return err
 			}
@@ -61,11 +61,11 @@ func isolate(home string) error {
 	return nil
 }
 
-// read reports whether the code under test or git would read the variable.
-func read(name string) bool {
+// used reports whether the code under test or git reads a variable.
+func used(name string) bool {
 	name = strings.ToUpper(name)
 	switch name {
-	case "HEROKU_API_SCHEMA": // a setting of the tests
+	case "HEROKU_API_SCHEMA": // it configures the tests
 		return false
 	case "NETRC", "NO_COLOR", "CI", "XDG_CONFIG_HOME", "EMAIL", "HOMEDRIVE", "HOMEPATH":
 		return true
@@ -78,15 +78,15 @@ func read(name string) bool {
 	return strings.HasSuffix(name, "_PROXY")
 }
 
-// goCaches adds the directories that the go command uses, if there is one.
+// goCaches adds the directories that the go command uses, if it is installed.
 func goCaches(set map[string]string) error {
 	path, err := exec.LookPath("go")
 	if err != nil {
-		return nil //nolint:nilerr // nothing is built, then
+		return nil //nolint:nilerr // without the go command nothing is built
 	}
 	names := []string{"GOCACHE", "GOMODCACHE", "GOPATH"}
 	cmd := exec.CommandContext(context.Background(), path, append([]string{"env"}, names...)...)
-	cmd.Dir = filepath.Dir(path) // not in a module, whose go.mod could choose another toolchain
+	cmd.Dir = filepath.Dir(path) // outside of a module, whose go.mod could select another toolchain
 	out, err := cmd.Output()
 	if err != nil {
 		return fmt.Errorf("go env: %w", err)
