@@ -61,6 +61,15 @@ func settle[T any](ctx context.Context, limit time.Duration, find func(context.C
 	}
 }
 
+// settledAt is when the last request of the call that created a checkpoint has taken
+// effect, if ever.
+func settledAt(c *Client, checkpoint Checkpoint) time.Time {
+	if checkpoint.Settled || !checkpoint.started() {
+		return time.Time{}
+	}
+	return time.Now().Add(c.retry.SettleTime)
+}
+
 // newest selects the part of a list that has what was just created.
 func newest(by string) *ListOptions {
 	return &ListOptions{SortBy: by, Order: Descending, PageSize: 50}
@@ -135,10 +144,9 @@ func (id sourceIdentity) hasURL(u SecretURL) bool {
 	return err == nil && (id.digest == "" || parsed.RawQuery == "" || sourceDigest(u) == id.digest)
 }
 
-// findBuild returns the build of this deploy among the newest, or nil if there is
-// none.
-func (d *deploy) findBuild(ctx context.Context, id sourceIdentity, list *ListOptions) (*Build, error) {
-	page, err := d.client.Builds.ListPage(ctx, d.buildApp(), list)
+// findBuild returns the build with this identity in the list, or nil if there is none.
+func findBuild(ctx context.Context, c *Client, app string, id sourceIdentity, list *ListOptions) (*Build, error) {
+	page, err := c.Builds.ListPage(ctx, app, list)
 	if err != nil {
 		return nil, err
 	}
@@ -160,8 +168,8 @@ func (d *deploy) findBuild(ctx context.Context, id sourceIdentity, list *ListOpt
 
 // earlierBuilds returns the ids of the newest builds that could be mistaken for that
 // of this deploy.
-func (d *deploy) earlierBuilds(ctx context.Context, id sourceIdentity) ([]string, error) {
-	page, err := d.client.Builds.ListPage(ctx, d.buildApp(), newest("created_at"))
+func earlierBuilds(ctx context.Context, c *Client, app string, id sourceIdentity) ([]string, error) {
+	page, err := c.Builds.ListPage(ctx, app, newest("created_at"))
 	if err != nil {
 		return nil, err
 	}

@@ -1,304 +1,28 @@
 package herokubuild
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
+	"log/slog"
+	"slices"
+	"strings"
 	"time"
-
-	"github.com/herokubuild/herokubuild/internal/clean"
 )
 
-// BuildAndReleaseOptions sets what [Client.BuildAndRelease] does. BuildApp and one
-// of Dir, Archive and SourceURL are required; everything else has a default.
-type BuildAndReleaseOptions struct {
-	// BuildApp is the name or id of the app that builds. The platform releases a
-	// successful build on it.
-	BuildApp string
-
-	// Dir is a directory to pack, as [PackDir] does with Pack, and upload.
-	Dir string
-	// Pack sets how Dir is packed. nil is the default.
-	Pack *PackOptions
-	// Archive is a packed source to upload; see [OpenArchive]. It is not closed.
-	Archive *Archive
-	// SourceURL is an https URL of a gzipped tar archive that the platform can
-	// reach; nothing is uploaded.
-	SourceURL SecretURL
-	// SourceChecksum is "SHA256:" and the hex SHA-256 of the archive at SourceURL;
-	// optional, and for SourceURL only: that of an upload is computed.
-	SourceChecksum string
-
-	// Version identifies the source: a commit, for example. Default: for Dir, that
-	// of [TreeVersion]; if there is none, and for Archive, the hex SHA-256 of the
-	// archive, so that the same source has the same version; for SourceURL, none.
-	Version string
-	// VersionDescription describes the version to people.
-	VersionDescription string
-	// Buildpacks to use instead of the app's own, in order. Cedar only.
-	Buildpacks []Buildpack
-
-	// ReleaseTo are further apps, by name or id, that get the slug once it runs on
-	// BuildApp.
-	ReleaseTo []string
-	// Rollout sets how the apps of ReleaseTo get it: how many at a time, canaries
-	// first, what happens when one fails. BuildApp is not among them.
-	Rollout RolloutPolicy
-	// ReleaseDescription is shown in the history of the apps of ReleaseTo. A call
-	// that resumes keeps that of its Checkpoint. Default: "Deploy", the version and
-	// the build's id.
-	ReleaseDescription string
-
-	// Checkpoint resumes a deploy that an earlier call began; see its rules. If it
-	// has a build, Dir, Archive and SourceURL may be omitted, and so may ReleaseTo
-	// (nil), for the apps of the Checkpoint. A source that differs from that of the
-	// Checkpoint is refused with [ErrCheckpointMismatch]; to compare them, Dir is
-	// packed again unless git shows that it is the same commit. A Dir that does not
-	// exist on this machine is not compared.
-	Checkpoint Checkpoint
-
-	// Output gets the build's output while the build runs, byte for byte without
-	// heartbeats. A write error ends the deploy. Output that could not be read to
-	// its end does not: see [DeployResult].OutputErr. Default: none.
-	Output io.Writer
-	// OnEvent is called with each step of the deploy. Calls never overlap, neither
-	// with each other nor with writes to Output. It blocks the deploy, so return
-	// quickly. An error ends the deploy; it matches what the caller's error
-	// matches, except this package's own outcomes and invalid arguments. If
-	// OnEvent, Output or Verify panics, the deploy is ended as by an error, and
-	// BuildAndRelease then panics with the same value in the goroutine that called
-	// it.
-	OnEvent func(ctx context.Context, e DeployEvent) error
-
-	// Timeout bounds the whole deploy, provided that the caller's own functions
-	// return when their context ends; the error then matches [ErrWaitTimeout], and
-	// the build is canceled as when the context ends. 0 sets no limit other than
-	// the context's.
-	Timeout time.Duration
-	// IdleTimeout is [StreamOptions].IdleTimeout for all output streams.
-	IdleTimeout time.Duration
-	// KeepBuildOnCancel leaves the build running on the platform when the context
-	// ends, or the deploy is given up, before the build ends. By default it is
-	// canceled. See [ErrDetached] for stopping without canceling anything.
-	KeepBuildOnCancel bool
-}
-
-func (o *BuildAndReleaseOptions) check() error {
-	if err := checkApp("BuildApp", o.BuildApp); err != nil {
-		return err
-	}
-	for _, check := range []func() error{o.checkCheckpoint, o.checkSource, o.checkReleaseTo} {
-		if err := check(); err != nil {
-			return err
-		}
-	}
-	if err := checkBuildpacks(o.Buildpacks); err != nil {
-		return err
-	}
-	if o.Timeout < 0 {
-		return &ArgumentError{Name: "Timeout", Reason: "is negative"}
-	}
-	if _, err := o.Rollout.withDefaults(len(o.ReleaseTo)); err != nil {
-		return err
-	}
-	_, err := o.streamOptions().withDefaults()
-	return err
-}
-
-func (o *BuildAndReleaseOptions) checkCheckpoint() error {
-	if err := o.Checkpoint.check(o.BuildApp); err != nil {
-		return err
-	}
-	if err := o.checkSameSource(); err != nil {
-		return err
-	}
-	if o.Checkpoint.attaches() {
-		return o.Checkpoint.checkRollbacks(o.ReleaseTo)
-	}
-	if o.Checkpoint.started() {
-		return mismatch("a rollout of "+quote(o.Checkpoint.ArtifactID), "a deploy")
-	}
-	return nil
-}
-
-func (o *BuildAndReleaseOptions) checkReleaseTo() error {
-	seen := map[string]bool{o.BuildApp: true}
-	for _, app := range o.ReleaseTo {
-		if err := checkApp("ReleaseTo", app); err != nil {
-			return err
-		}
-		if seen[app] {
-			return twice(app, app, o.BuildApp)
-		}
-		seen[app] = true
-	}
-	return nil
-}
-
-// sources counts how many of Dir, Archive and SourceURL are set.
-func (o *BuildAndReleaseOptions) sources() int {
-	n := 0
-	for _, set := range []bool{o.Dir != "", o.Archive != nil, o.SourceURL != ""} {
-		if set {
-			n++
-		}
-	}
-	return n
-}
-
-// checkSameSource refuses a Checkpoint of another source, as far as that can be
-// decided without reading the source.
-func (o *BuildAndReleaseOptions) checkSameSource() error {
-	c := o.Checkpoint
-	if !c.attaches() {
-		return nil
-	}
-	if c.SourceDigest != "" && c.Checksum == "" && (o.Dir != "" || o.Archive != nil) {
-		return mismatch("the URL "+quote(c.Source), "something to upload")
-	}
-	checksum, address, digest := o.SourceChecksum, "", ""
-	if o.Archive != nil {
-		checksum = o.Archive.Checksum()
-	}
-	if o.SourceURL != "" {
-		address, digest = sourceAddress(o.SourceURL), sourceDigest(o.SourceURL)
-	}
-	for _, same := range []struct{ what, given, have string }{
-		{"version", o.Version, c.Version}, {"checksum", checksum, c.Checksum}, {"source", address, c.Source}, {"source URL", digest, c.SourceDigest},
-	} {
-		if same.given != "" && same.have != "" && same.given != same.have {
-			return mismatch(same.what+" "+quote(same.have), quote(same.given))
-		}
-	}
-	return nil
-}
-
-func (o *BuildAndReleaseOptions) checkSource() error {
-	n := o.sources()
-	if n != 1 && (n != 0 || o.Checkpoint.BuildID == "") {
-		return &ArgumentError{Name: "BuildAndReleaseOptions", Reason: fmt.Sprintf("exactly one of Dir, Archive and SourceURL is required, %d are set", n)}
-	}
-	if o.Pack != nil && o.Dir == "" && n != 0 {
-		return &ArgumentError{Name: "Pack", Reason: "is for Dir only"}
-	}
-	switch {
-	case o.Dir != "":
-		// The source of a build that exists is no longer needed.
-		if err := checkDir("Dir", o.Dir); err != nil && (o.Checkpoint.BuildID == "" || !errors.Is(err, fs.ErrNotExist)) {
-			return err
-		}
-	case o.Archive != nil:
-		if err := o.Archive.check(); err != nil {
-			return err
-		}
-	case o.SourceURL != "":
-		if _, err := checkWebURL("SourceURL", o.SourceURL.Reveal()); err != nil {
-			return err
-		}
-		return checkChecksum("SourceChecksum", o.SourceChecksum)
-	}
-	if o.SourceChecksum != "" {
-		return &ArgumentError{Name: "SourceChecksum", Reason: "is for SourceURL only: that of an upload is computed"}
-	}
-	return nil
-}
-
-// twice is the error for an app that would get two releases.
-func twice(app, same, buildApp string) error {
-	if same == buildApp || app == buildApp {
-		return &ArgumentError{Name: "ReleaseTo", Reason: quote(app) + " is the app that builds: the platform releases to it by itself"}
-	}
-	return sameAppTwice("ReleaseTo", app, same)
-}
-
-func (o *BuildAndReleaseOptions) streamOptions() *StreamOptions {
-	return &StreamOptions{IdleTimeout: o.IdleTimeout}
-}
-
-// DeployResult is what a deploy has done.
-type DeployResult struct {
-	// Build is the build in its last known state.
-	Build *Build
-	// Artifact is what was built and released: a slug or, for Fir apps, an image.
-	// It is zero until the build succeeded.
-	Artifact Artifact
-	// Version and Checksum are those of the source.
-	Version, Checksum string
-	// Apps has the outcome of each app: BuildApp first, then ReleaseTo in their
-	// order. It is empty until the build succeeded.
-	Apps []AppResult
-	// OutputErr is why the build's output was not written to its end; nil if it
-	// was. It does not make the deploy a failure.
-	OutputErr error
-	// Durations are how long this call spent in each phase.
-	Durations DeployDurations
-	// Checkpoint is what a later call resumes from.
-	Checkpoint Checkpoint
-}
-
-// DeployDurations are how long each phase of a deploy took, in the call that
-// returned them; 0 for a phase that was not reached or not needed.
-type DeployDurations struct {
-	Check, Pack, Upload, Build, Release time.Duration
-}
-
-func (d *DeployDurations) of(p DeployPhase) *time.Duration {
-	switch p {
-	case PhaseCheck:
-		return &d.Check
-	case PhasePack:
-		return &d.Pack
-	case PhaseUpload:
-		return &d.Upload
-	case PhaseBuild:
-		return &d.Build
-	default:
-		return &d.Release
-	}
-}
-
-// DeployError is the error of [Client.BuildAndRelease], except for invalid
-// arguments. It wraps the cause.
-type DeployError struct {
-	// Phase is the phase in which the deploy failed.
-	Phase DeployPhase
-	// App is the app that builds.
-	App string
-	// Result is what had been done by then, as BuildAndRelease returns it, too; it is
-	// never nil. Result.Build is the build, if there is one.
-	Result *DeployResult
-	// Canceled is true if the build was still running when the deploy was given up
-	// and has ended as canceled; a build that fails by itself in that moment cannot
-	// be distinguished. CancelErr is why the build may still be running: it could
-	// not be canceled, or had not ended 10 s after the platform accepted that.
-	Canceled  bool
-	CancelErr error
-	// Checkpoint is what a later call resumes from; zero if there is nothing to
-	// resume.
-	Checkpoint Checkpoint
-	// Err is the cause.
-	Err error
-}
-
-// Error implements error.
-func (e *DeployError) Error() string {
-	text := fmt.Sprintf("herokubuild: deploy %s: %s: %s", e.App, e.Phase, errorText(e.Err))
-	b := orZero(orZero(e.Result).Build)
-	switch {
-	case e.Canceled:
-		text += " (build " + b.ID + " was canceled)"
-	case e.CancelErr != nil && b.ID == "":
-		text += " (a build may have been started: " + e.CancelErr.Error() + ")"
-	case e.CancelErr != nil:
-		text += " (build " + b.ID + " may still be running: canceling it: " + e.CancelErr.Error() + ")"
-	}
-	return clean.Line(clean.Uncolored(redactText(text)))
-}
-
-// Unwrap returns the cause.
-func (e *DeployError) Unwrap() error { return withoutEOF(e.Err) }
+const (
+	// checkLimit is how many apps are looked up at once.
+	checkLimit = 16
+	// cancelTimeout bounds the canceling of a build that was given up.
+	cancelTimeout = 10 * time.Second
+	// cancelSettle is the part of cancelTimeout for searching a build whose id is
+	// not known yet.
+	cancelSettle = 7 * time.Second
+	// ownReleaseTimeout bounds the wait for the release that the platform creates
+	// for the build.
+	ownReleaseTimeout = time.Minute
+)
 
 // BuildAndRelease deploys: it packs and uploads the source, builds it on BuildApp,
 // follows the output, waits for the build and for the release that the platform
@@ -352,10 +76,459 @@ func (c *Client) BuildAndRelease(ctx context.Context, opts BuildAndReleaseOption
 	return d.result, err
 }
 
-// check refuses a client that was not created by NewClient.
-func (c *Client) check() error {
-	if c == nil || c.base == "" {
-		return &ArgumentError{Name: "Client", Reason: errNoClient.Error()}
+// deploy is one call of BuildAndRelease.
+type deploy struct {
+	client *Client
+	opts   BuildAndReleaseOptions
+	phase  DeployPhase
+	// since is when the phase began.
+	since  time.Time
+	result *DeployResult
+	log    *eventLog
+	output *buildOutput
+
+	// ids are those of the apps that have been looked up.
+	ids map[string]string
+	// resumed is set if an earlier call may have created releases; settledAt is when
+	// the last request of that call has taken effect, if ever.
+	resumed   bool
+	settledAt time.Time
+	// unsearched is set while an earlier call may have started a build that has not
+	// been searched for.
+	unsearched bool
+}
+
+func newDeploy(c *Client, opts BuildAndReleaseOptions, giveUp context.CancelCauseFunc) *deploy {
+	checkpoint := Checkpoint{}
+	if opts.Checkpoint.attaches() {
+		checkpoint = opts.Checkpoint.clone()
+		checkpoint.Settled, checkpoint.Done = false, false
+	}
+	return &deploy{
+		client: c, opts: opts, result: new(DeployResult), ids: map[string]string{},
+		log:       newEventLog(c, opts.OnEvent, giveUp, checkpoint),
+		settledAt: settledAt(c, opts.Checkpoint), unsearched: opts.Checkpoint.attaches(),
+	}
+}
+
+// identity is the app in the path of a request: its id, once that is known.
+func (d *deploy) identity(app string) string { return cmp.Or(d.ids[app], app) }
+
+func (d *deploy) buildApp() string { return d.identity(d.opts.BuildApp) }
+
+func (d *deploy) run(ctx context.Context) error {
+	d.begin(ctx, PhaseCheck)
+	if err := d.checkApps(ctx); err != nil {
+		return err
+	}
+	b, err := d.attach(ctx)
+	if err != nil {
+		return err
+	}
+	if b == nil {
+		source, err := d.source(ctx)
+		if err != nil {
+			return err
+		}
+		d.begin(ctx, PhaseBuild)
+		if b, err = d.create(ctx, source); err != nil {
+			return err
+		}
+	} else {
+		d.begin(ctx, PhaseBuild)
+	}
+	if err := d.build(ctx, b); err != nil {
+		return err
+	}
+	d.begin(ctx, PhaseRelease)
+	return d.release(ctx)
+}
+
+func (d *deploy) begin(ctx context.Context, p DeployPhase) {
+	d.endPhase()
+	d.phase, d.since = p, time.Now()
+	d.log.emit(ctx, DeployEvent{Kind: EventPhase, Phase: p, App: d.opts.BuildApp})
+}
+
+func (d *deploy) endPhase() {
+	if d.phase != "" {
+		*d.result.Durations.of(d.phase) += time.Since(d.since)
+	}
+}
+
+// finish completes the result of run, and returns the error of the call.
+func (d *deploy) finish(ctx context.Context, err error) error {
+	defer d.endPhase()
+	failure := &DeployError{Phase: d.phase, App: d.opts.BuildApp, Result: d.result, Err: err}
+	canceling := ctx.Err() != nil && !detached(ctx) && d.cancelBuild(ctx, failure)
+	if outputErr := d.joinOutput(ctx); outputErr != nil {
+		// A writer that fails ends everything else, so its error is the cause.
+		failure.Err = outputErr
+	}
+	if canceling {
+		d.log.emit(ctx, DeployEvent{Kind: EventBuildCanceled, App: d.opts.BuildApp, Build: d.result.Build, Err: failure.CancelErr})
+	}
+	if err := d.log.failure(); err != nil && !errors.Is(failure.Err, err) {
+		// OnEvent may have failed too late to stop anything.
+		failure.Err = joined(failure.Err, err)
+	}
+	d.settle(failure.Err)
+	d.result.Checkpoint = d.log.saved()
+	failure.Checkpoint = d.result.Checkpoint
+	var rollout *RolloutError
+	if errors.As(failure.Err, &rollout) {
+		rollout.Checkpoint = failure.Checkpoint
+	}
+	if failure.Err == nil {
+		return nil
+	}
+	return failure
+}
+
+// settle records the end of the call in the checkpoint.
+func (d *deploy) settle(err error) {
+	d.log.note(func(c *Checkpoint) {
+		c.end(err, d.settledAt)
+		notBuilt := c.BuildID == "" && c.Settled && !d.unsearched
+		if notBuilt || !c.started() {
+			*c = Checkpoint{}
+		}
+	})
+}
+
+// attach returns the build that an earlier call started, or nil.
+func (d *deploy) attach(ctx context.Context) (*Build, error) {
+	c := d.opts.Checkpoint
+	if !c.attaches() {
+		return nil, nil
+	}
+	if err := d.checkUnchanged(ctx); err != nil {
+		return nil, err
+	}
+	var b *Build
+	var err error
+	all := newest("created_at")
+	all.PageSize = maxPageSize
+	if c.BuildID != "" {
+		b, err = d.client.Builds.Get(ctx, d.buildApp(), c.BuildID)
+	} else {
+		b, err = settle(ctx, time.Until(d.settledAt), func(ctx context.Context) (*Build, error) {
+			return findBuild(ctx, d.client, d.buildApp(), identityOf(c), all)
+		})
+	}
+	if err != nil {
+		return nil, err
+	}
+	if d.unsearched = false; b == nil {
+		return nil, nil
+	}
+	d.resumed = true
+	d.result.Version, d.result.Checksum = cmp.Or(c.Version, b.SourceBlob.Version), cmp.Or(c.Checksum, b.SourceBlob.Checksum)
+	d.log.note(func(c *Checkpoint) {
+		c.BuildApp, c.ReleaseTo, c.AppIDs = d.opts.BuildApp, slices.Clone(d.opts.ReleaseTo), d.appIDs()
+		c.MayRollBack = c.MayRollBack || d.opts.Rollout.Rollback != RollbackNone
+	})
+	return b, nil
+}
+
+// checkApps looks up every app, so that a wrong API key or name costs one request and
+// not a build.
+func (d *deploy) checkApps(ctx context.Context) error {
+	first, err := d.lookUp(ctx, d.opts.BuildApp)
+	if err != nil {
+		return err
+	}
+	apps := make([]*App, len(d.opts.ReleaseTo))
+	errs := make([]error, len(d.opts.ReleaseTo))
+	pace := newPacer(d.client, reserveFor(checkLimit, len(apps)))
+	parallel(len(apps), checkLimit, func(i int) {
+		if errs[i] = pace.wait(ctx); errs[i] != nil {
+			return
+		}
+		apps[i], errs[i] = d.lookUp(ctx, d.opts.ReleaseTo[i])
+	})
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if len(d.opts.Buildpacks) > 0 && first.IsFir() {
+		return &GenerationError{App: d.opts.BuildApp, Generation: first.Generation.Name, Reason: "its builds take no buildpacks"}
+	}
+	d.ids[d.opts.BuildApp] = first.ID
+	// The same app by name and by id would get two releases.
+	names := map[string]string{first.ID: d.opts.BuildApp}
+	for i, app := range apps {
+		if same, ok := names[app.ID]; ok {
+			return twice(d.opts.ReleaseTo[i], same, d.opts.BuildApp)
+		}
+		names[app.ID] = d.opts.ReleaseTo[i]
+		d.ids[d.opts.ReleaseTo[i]] = app.ID
+		if app.IsFir() != first.IsFir() {
+			return &GenerationError{App: d.opts.ReleaseTo[i], Generation: app.Generation.Name, Reason: "it does not run what " + d.opts.BuildApp + " builds"}
+		}
 	}
 	return nil
+}
+
+// lookUp returns an app. A resumed deploy uses the ids of its checkpoint, because apps
+// may have been renamed.
+func (d *deploy) lookUp(ctx context.Context, app string) (*App, error) {
+	return d.client.Apps.Get(ctx, cmp.Or(d.log.saved().AppIDs[app], app))
+}
+
+// appIDs are the ids of the apps as a checkpoint has them.
+func (d *deploy) appIDs() map[string]string {
+	ids := make(map[string]string, len(d.ids))
+	for app, id := range d.ids {
+		if isUUID(id) {
+			ids[app] = id
+		}
+	}
+	return ids
+}
+
+// create starts the build.
+func (d *deploy) create(ctx context.Context, source SourceBlob) (*Build, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, contextError(ctx)
+	}
+	opts := BuildCreateOptions{SourceBlob: source, Buildpacks: d.opts.Buildpacks}
+	id := identityOf(d.log.saved())
+	return once(ctx, d.client,
+		func() (*Build, error) { return d.client.Builds.Create(ctx, d.buildApp(), opts) },
+		func(ctx context.Context) (*Build, error) {
+			return findBuild(ctx, d.client, d.buildApp(), id, newest("created_at"))
+		})
+}
+
+// startOver empties the checkpoint when nothing is left to resume.
+func (d *deploy) startOver() {
+	d.log.note(func(c *Checkpoint) { *c = Checkpoint{} })
+}
+
+// build follows the build to its final status. The stream may still be reading the
+// end of the output when build returns; joinOutput waits for that.
+func (d *deploy) build(ctx context.Context, b *Build) error {
+	d.result.Build = b
+	d.log.note(func(c *Checkpoint) { c.BuildID = b.ID })
+	d.log.emit(ctx, DeployEvent{Kind: EventBuildCreated, App: d.opts.BuildApp, Build: b})
+
+	d.output = followBuild(ctx, d.client, d.log, b, buildOutputOptions{
+		app: d.opts.BuildApp, id: d.buildApp(), output: d.opts.Output, idleTimeout: d.opts.IdleTimeout,
+	})
+	select {
+	case <-d.output.done:
+	case <-d.output.final:
+	case <-ctx.Done():
+	}
+	if latest := d.output.latest.Load(); latest != nil {
+		d.result.Build = latest
+	}
+	if err := d.awaitBuild(ctx); err != nil {
+		return err
+	}
+	err := buildOutcome(d.opts.BuildApp, d.result.Build)
+	var failed *BuildError
+	if errors.As(err, &failed) {
+		failed.Tail = d.output.lastLines()
+		d.startOver()
+	}
+	d.log.emit(ctx, DeployEvent{Kind: EventBuildDone, App: d.opts.BuildApp, Build: d.result.Build, Err: err})
+	return err
+}
+
+// awaitBuild waits for the final status of the build, unless the stream has seen it.
+func (d *deploy) awaitBuild(ctx context.Context) error {
+	switch status := d.result.Build.Status; {
+	case ctx.Err() != nil && status != StatusSucceeded:
+		return fmt.Errorf("following build %s: %w", d.result.Build.ID, contextError(ctx))
+	case status == StatusFailed:
+		// The error of a failed build has the end of its output.
+		return d.joinOutput(ctx)
+	case status.Final():
+		return nil
+	}
+	get := func(ctx context.Context) (*Build, error) {
+		return d.client.Builds.Get(ctx, d.buildApp(), d.result.Build.ID)
+	}
+	latest, err := waitFinal(ctx, nil, d.client.poll, get, func(b *Build) Status { return b.Status })
+	if latest != nil {
+		d.result.Build = latest
+	}
+	return err
+}
+
+// joinOutput waits for the end of the output. Its error is the writer's.
+func (d *deploy) joinOutput(ctx context.Context) error {
+	if d.output == nil {
+		return nil
+	}
+	writeErr, lost := d.output.join(ctx)
+	if lost != nil && d.result.OutputErr == nil {
+		d.result.OutputErr = lost
+	}
+	if lost != nil && ctx.Err() == nil {
+		d.client.log.LogAttrs(ctx, slog.LevelWarn, "herokubuild: build output is incomplete", slog.String("error", lost.Error()))
+	}
+	if writeErr != nil {
+		return fmt.Errorf("writing the build's output: %w", writeErr)
+	}
+	return nil
+}
+
+// release waits for the build app's own release and then releases to the other apps.
+func (d *deploy) release(ctx context.Context) error {
+	d.result.Apps = make([]AppResult, 1+len(d.opts.ReleaseTo))
+	d.result.Apps[0].App = d.opts.BuildApp
+	for i, app := range d.opts.ReleaseTo {
+		d.result.Apps[i+1] = AppResult{App: app, Err: ErrNotAttempted}
+	}
+	r, err := d.ownRelease(ctx)
+	if err != nil {
+		d.result.Apps[0].Err = err
+		return err
+	}
+	what, ok := r.Code()
+	if slug := d.result.Build.Slug.ID; slug != "" {
+		what, ok = ReleaseCreateOptions{Slug: slug}, true
+	}
+	d.result.Artifact = Artifact{SlugID: what.Slug, ImageID: what.OCIImage}
+	what.Description = cmp.Or(d.log.saved().Description, d.description())
+	d.log.note(func(c *Checkpoint) { c.Description = what.Description })
+	ro, err := d.rollout(what)
+	if err != nil {
+		return err
+	}
+	own := ro.awaitOwn(ctx, target{out: &d.result.Apps[0], app: d.buildApp()}, r)
+	switch {
+	case errors.Is(own, ErrReleaseFailed):
+		d.startOver()
+		return own
+	case own != nil && !errors.Is(own, ErrSuperseded), len(d.opts.ReleaseTo) == 0:
+		return own
+	case !ok:
+		return fmt.Errorf("build %s: %w to release to other apps", d.result.Build.ID, ErrNoArtifact)
+	}
+	failure := ro.run(ctx)
+	if failure == nil {
+		return own
+	}
+	if own != nil {
+		return errors.Join(own, failure)
+	}
+	return failure
+}
+
+// rollout prepares the release to the apps of ReleaseTo.
+func (d *deploy) rollout(release ReleaseCreateOptions) (*rollout, error) {
+	policy, err := d.opts.Rollout.withDefaults(len(d.opts.ReleaseTo))
+	if err != nil {
+		return nil, err
+	}
+	ro := newRollout(d.client, d.log, release, policy, d.opts.IdleTimeout)
+	ro.isOurs = func(r *Release) bool { return r.Description == release.Description && release.madeFrom(r) }
+	ro.resumed, ro.settledAt = d.resumed, d.settledAt
+	for i, app := range d.opts.ReleaseTo {
+		ro.targets = append(ro.targets, target{out: &d.result.Apps[i+1], app: d.identity(app)})
+	}
+	return ro, nil
+}
+
+// ownRelease returns the release that the platform created for the build. The build
+// names it soon after it has succeeded, if not before.
+func (d *deploy) ownRelease(ctx context.Context) (*Release, error) {
+	b := d.result.Build
+	if b.Release.ID == "" {
+		named, err := waitFinal(ctx, &WaitOptions[Build]{Timeout: ownReleaseTimeout}, d.client.poll,
+			func(ctx context.Context) (*Build, error) { return d.client.Builds.Get(ctx, d.buildApp(), b.ID) },
+			func(b *Build) Status {
+				if b.Release.ID == "" {
+					return StatusPending
+				}
+				return StatusSucceeded
+			})
+		if err != nil {
+			return nil, fmt.Errorf("waiting for the release of build %s: %w", b.ID, err)
+		}
+		b = named
+		d.result.Build = named
+	}
+	return d.client.Releases.Get(ctx, d.buildApp(), b.Release.ID)
+}
+
+func (d *deploy) description() string {
+	if d.opts.ReleaseDescription != "" {
+		return d.opts.ReleaseDescription
+	}
+	version := d.result.Version
+	if len(version) > 12 {
+		version = version[:12]
+	}
+	return strings.Join(strings.Fields("Deploy "+version), " ") + " (build " + d.result.Build.ID + ")"
+}
+
+// cancelBuild cancels the build of a deploy that was given up. It reports whether there
+// was a build to cancel.
+func (d *deploy) cancelBuild(ctx context.Context, failure *DeployError) bool {
+	// The caller's context has ended.
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
+	defer stop()
+	b := d.result.Build
+	if b == nil && d.phase == PhaseBuild && errors.Is(failure.Err, ErrMaybeApplied) {
+		b, failure.CancelErr = d.findStarted(ctx)
+	}
+	if b == nil || d.opts.KeepBuildOnCancel || b.Status != StatusPending {
+		return false
+	}
+	ended, err := d.cancelAndWait(ctx, b)
+	failure.CancelErr = err
+	if err == nil {
+		d.result.Build = ended
+		failure.Canceled = ended.Status != StatusSucceeded
+	}
+	if failure.Canceled {
+		d.startOver()
+	}
+	return true
+}
+
+// findStarted searches for the build of a request that was in progress when the deploy
+// was given up.
+func (d *deploy) findStarted(ctx context.Context) (*Build, error) {
+	id := identityOf(d.log.saved())
+	b, err := settle(ctx, min(d.client.retry.SettleTime, cancelSettle), func(ctx context.Context) (*Build, error) {
+		return findBuild(ctx, d.client, d.buildApp(), id, newest("created_at"))
+	})
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("searching for it: %w", err)
+	case b == nil:
+		return nil, errors.New("none found so far")
+	}
+	d.result.Build = b
+	d.log.note(func(c *Checkpoint) { c.BuildID = b.ID })
+	return b, nil
+}
+
+// cancelAndWait cancels the build and returns it once it has ended. The platform accepts
+// a cancel before it takes effect.
+func (d *deploy) cancelAndWait(ctx context.Context, b *Build) (*Build, error) {
+	get := func(ctx context.Context) (*Build, error) { return d.client.Builds.Get(ctx, d.buildApp(), b.ID) }
+	canceled, err := d.client.Builds.Cancel(ctx, d.buildApp(), b.ID)
+	if err == nil && canceled.Status.Final() {
+		return canceled, nil
+	}
+	var refused *APIError
+	if err != nil && !errors.As(err, &refused) {
+		return nil, err
+	}
+	// If the cancel is refused, the build may have ended by itself, or have been
+	// canceled by a request whose response was lost. Its status may lag behind.
+	ended, waitErr := waitFinal(ctx, nil, d.client.poll, get, func(b *Build) Status { return b.Status })
+	switch {
+	case waitErr == nil:
+		return ended, nil
+	case err != nil:
+		return nil, err
+	}
+	return nil, fmt.Errorf("accepted, but the build has not ended: %w", waitErr)
 }

@@ -27,25 +27,24 @@ type buildOutput struct {
 	lost     error
 }
 
-// follow writes the build's output to the caller's writer, in a goroutine that
-// join waits for.
-func (d *deploy) follow(ctx context.Context, b *Build) *buildOutput {
-	o := &buildOutput{ctx: ctx, w: d.opts.Output, log: d.log, final: make(chan struct{}), done: make(chan struct{})}
+// followBuild writes the output of a build to w, in a goroutine that join waits for. get
+// requests the build.
+func followBuild(ctx context.Context, c *Client, log *eventLog, b *Build, opts buildOutputOptions) *buildOutput {
+	o := &buildOutput{ctx: ctx, w: opts.output, log: log, final: make(chan struct{}), done: make(chan struct{})}
 	get := func(ctx context.Context) (*Build, error) {
-		latest, err := d.client.Builds.Get(ctx, d.buildApp(), b.ID)
+		latest, err := c.Builds.Get(ctx, opts.id, b.ID)
 		if err == nil {
 			o.keep(latest)
 		}
 		return latest, err
 	}
-	opts := d.opts.streamOptions()
-	opts.Offset = d.log.saved().OutputOffset
-	opts.OnHeartbeat = func(quiet time.Duration) {
-		d.log.emit(ctx, DeployEvent{Kind: EventHeartbeat, App: d.opts.BuildApp, Build: b, Quiet: quiet})
+	stream := StreamOptions{IdleTimeout: opts.idleTimeout, Offset: log.saved().OutputOffset}
+	stream.OnHeartbeat = func(quiet time.Duration) {
+		log.emit(ctx, DeployEvent{Kind: EventHeartbeat, App: opts.app, Build: b, Quiet: quiet})
 	}
 	go func() {
 		defer close(o.done)
-		stream, err := d.client.Builds.follow(ctx, b, opts, get)
+		stream, err := c.Builds.follow(ctx, b, &stream, get)
 		if err == nil {
 			_, err = stream.WriteTo(o) //nolint:contextcheck // It has the context that it was opened with.
 			_ = stream.Close()
@@ -53,12 +52,20 @@ func (d *deploy) follow(ctx context.Context, b *Build) *buildOutput {
 		o.lost = err
 		switch {
 		case o.writeErr != nil:
-			d.log.giveUp(o.writeErr)
+			log.giveUp(o.writeErr)
 		case err != nil && ctx.Err() == nil:
-			d.log.emit(ctx, DeployEvent{Kind: EventOutputLost, App: d.opts.BuildApp, Build: b, Err: err})
+			log.emit(ctx, DeployEvent{Kind: EventOutputLost, App: opts.app, Build: b, Err: err})
 		}
 	}()
 	return o
+}
+
+// buildOutputOptions are the app that builds, as the caller named it and by its id, and
+// how its output is followed.
+type buildOutputOptions struct {
+	app, id     string
+	output      io.Writer
+	idleTimeout time.Duration
 }
 
 // keep stores the last state of the build. A stale response, as of a replica that lags

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"reflect"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -122,7 +123,7 @@ type callbacks struct {
 
 // callbackGrace is how long a callback that is running when the context ends may
 // delay the end of the call.
-const callbackGrace = cancelTimeout
+const callbackGrace = 10 * time.Second
 
 // enter waits for the turn to call a callback. It returns false if the context has
 // ended while another callback does not return: a write to a stopped terminal, for
@@ -264,9 +265,50 @@ func (e *callbackError) Is(target error) bool {
 }
 
 func (e *callbackError) As(target any) bool {
-	switch target.(type) {
-	case **ArgumentError, **DeployError, **RolloutError, **BuildError, **ReleaseError, **RollbackError:
+	if t := reflect.TypeOf(target); t.Kind() == reflect.Pointer && t.Elem().Implements(outcomeType) {
 		return false
 	}
 	return errors.As(e.err, target)
 }
+
+// outcome is implemented by the errors that describe the outcome of a call.
+type outcome interface {
+	error
+	isOutcome()
+}
+
+var outcomeType = reflect.TypeFor[outcome]()
+
+// parallel calls f for 0 to n-1, at most limit at a time, and returns when all calls
+// have returned. It panics with the value of the first panic of f.
+func parallel(n, limit int, f func(i int)) {
+	var wg sync.WaitGroup
+	var panics firstPanic
+	slots := make(chan struct{}, limit)
+	for i := range n {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() {
+				if v := recover(); v != nil {
+					panics.keep(v)
+				}
+				<-slots
+			}()
+			f(i)
+		})
+	}
+	wg.Wait()
+	panics.rethrow()
+}
+
+// joined is errors.Join, but returns a single error as it is.
+func joined(first, second error) error {
+	if first == nil {
+		return second
+	}
+	return errors.Join(first, second)
+}
+
+// detached reports whether the caller has stopped following without giving up the
+// deploy.
+func detached(ctx context.Context) bool { return errors.Is(context.Cause(ctx), ErrDetached) }

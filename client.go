@@ -809,3 +809,11 @@ func cleanURLError(err error) error {
 	}
 	return err
 }
+
+// check refuses a client that was not created by NewClient.
+func (c *Client) check() error {
+	if c == nil || c.base == "" {
+		return &ArgumentError{Name: "Client", Reason: errNoClient.Error()}
+	}
+	return nil
+}

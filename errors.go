@@ -149,6 +149,8 @@ func (e *ArgumentError) Error() string {
 	return clean.Line("herokubuild: " + e.Name + ": " + e.Reason)
 }
 
+func (e *ArgumentError) isOutcome() {}
+
 // Is makes errors.Is(err, ErrInvalidArgument) true.
 func (e *ArgumentError) Is(target error) bool { return target == ErrInvalidArgument }
 
@@ -197,6 +199,8 @@ func (e *BuildError) Error() string {
 	return clip(fmt.Sprintf("herokubuild: build %s of %s %s", b.ID, e.App, b.Status), maxErrorText)
 }
 
+func (e *BuildError) isOutcome() {}
+
 // Is matches ErrBuildFailed.
 func (e *BuildError) Is(target error) bool { return target == ErrBuildFailed }
 
@@ -217,6 +221,8 @@ func (e *ReleaseError) Error() string {
 	r := orZero(e.Release)
 	return clip(fmt.Sprintf("herokubuild: release v%d of %s %s", r.Version, e.App, r.Status), maxErrorText)
 }
+
+func (e *ReleaseError) isOutcome() {}
 
 // Is matches ErrReleaseFailed.
 func (e *ReleaseError) Is(target error) bool { return target == ErrReleaseFailed }

@@ -8,6 +8,13 @@ import (
 	"time"
 )
 
+// target is an app of a rollout: its outcome, and the name or id by which it is
+// addressed.
+type target struct {
+	out *AppResult
+	app string
+}
+
 // follower follows releases to their final status.
 type follower struct {
 	client *Client

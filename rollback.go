@@ -34,6 +34,8 @@ func (e *RollbackError) Error() string {
 	return clean.Line(fmt.Sprintf("herokubuild: %s cannot be rolled back to release v%d: %s", e.App, r.Version, reason))
 }
 
+func (e *RollbackError) isOutcome() {}
+
 // Is matches ErrNotEligible and, where that is so, ErrArtifactExpired.
 func (e *RollbackError) Is(target error) bool {
 	return target == ErrNotEligible || target == ErrArtifactExpired && orZero(e.Release).Status == StatusExpired

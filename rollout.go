@@ -7,266 +7,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
-
-	"github.com/herokubuild/herokubuild/internal/clean"
 )
-
-// RolloutPolicy sets how many apps get a release: how many at a time, canaries
-// first, and what happens when one fails. The zero value releases to 16 apps at a
-// time and continues after a failure.
-type RolloutPolicy struct {
-	// Concurrency is how many apps at most are being released at once, release
-	// phase and Verify included. Default 16.
-	Concurrency int
-	// StopOnError starts no further releases once one has failed. Those under way
-	// are awaited. An app that runs something newer ([ErrSuperseded]) has not
-	// failed, here and for Rollback; if it is a canary, it keeps the others back.
-	StopOnError bool
-	// Canaries is how many apps, from the first, are released before all others.
-	// The others are released only if every canary succeeded and was verified. If
-	// it is not less than the number of apps, all are canaries. Default 0.
-	Canaries int
-	// Verify is called with every release that succeeded, of canaries and others
-	// alike, and returns an error if the app is not healthy: its outcome then
-	// matches [ErrVerifyFailed]. It may take its time: its app counts against
-	// Concurrency. Calls for several apps overlap. An error after ctx has ended is
-	// attributed to the end of ctx. An error matches what the caller's error
-	// matches, except this package's own outcomes and invalid arguments.
-	Verify func(ctx context.Context, app string, r *Release) error
-	// Rollback sets which apps return to the release that they ran before, once
-	// everything else is over. Default: none.
-	Rollback RollbackPolicy
-	// RollbackTimeout bounds the rollback, which continues after the context has
-	// ended, unless by [ErrDetached]; the call may return that much later. Default
-	// 5 minutes.
-	RollbackTimeout time.Duration
-}
-
-// RolloutOptions sets how [Client.Rollout] works. nil and the zero value use the
-// zero [RolloutPolicy].
-type RolloutOptions struct {
-	// Policy sets how the apps get the release.
-	Policy RolloutPolicy
-	// Checkpoint resumes the rollout of an earlier call.
-	Checkpoint Checkpoint
-	// OnEvent is called with each step. Calls never overlap. It blocks the rollout,
-	// so return quickly. An error ends the rollout; it matches what the caller's
-	// error matches, except this package's own outcomes and invalid arguments.
-	OnEvent func(ctx context.Context, e DeployEvent) error
-	// IdleTimeout is [StreamOptions].IdleTimeout for the output of release phases.
-	IdleTimeout time.Duration
-}
-
-// RollbackPolicy sets which apps of a rollout return to the release that they ran
-// before.
-type RollbackPolicy int
-
-const (
-	// RollbackNone leaves every app as it is. An app whose release phase failed
-	// still runs what it ran before.
-	RollbackNone RollbackPolicy = iota
-	// RollbackUnverified rolls back the apps whose Verify failed.
-	RollbackUnverified
-	// RollbackAll rolls back every app that got the release if the release or
-	// Verify of one failed, or the context ended. With StopOnError no further app
-	// is released before the rollback begins.
-	RollbackAll
-)
-
-const (
-	defaultConcurrency = 16
-	rollbackTimeout    = 5 * time.Minute
-)
-
-func (p RolloutPolicy) withDefaults(apps int) (RolloutPolicy, error) {
-	if err := p.check(); err != nil {
-		return p, err
-	}
-	p.Canaries = min(p.Canaries, apps)
-	p.Concurrency = cmp.Or(p.Concurrency, defaultConcurrency)
-	p.RollbackTimeout = cmp.Or(p.RollbackTimeout, rollbackTimeout)
-	return p, nil
-}
-
-func (p RolloutPolicy) check() error {
-	bad := func(field, reason string) error {
-		return &ArgumentError{Name: "RolloutPolicy." + field, Reason: reason}
-	}
-	switch {
-	case p.Concurrency < 0:
-		return bad("Concurrency", "is negative")
-	case p.Canaries < 0:
-		return bad("Canaries", "is negative")
-	case p.Rollback < RollbackNone || p.Rollback > RollbackAll:
-		return bad("Rollback", fmt.Sprintf("%d is not a RollbackPolicy", p.Rollback))
-	case p.Rollback == RollbackUnverified && p.Verify == nil:
-		return bad("Rollback", "RollbackUnverified requires Verify")
-	case p.RollbackTimeout < 0:
-		return bad("RollbackTimeout", "is negative")
-	}
-	return nil
-}
-
-// RolloutResult is what a rollout has done.
-type RolloutResult struct {
-	// Apps are the outcomes, in the order in which the apps were given.
-	Apps []AppResult
-	// Checkpoint is what a later call resumes from.
-	Checkpoint Checkpoint
-}
-
-// AppResult is the outcome of one app of a deploy or rollout.
-type AppResult struct {
-	// App is the app, as the caller named it.
-	App string
-	// Release is the app's newest release of this deploy in its last known state;
-	// nil if there is none or nothing is known of it.
-	Release *Release
-	// Err is nil if the app runs the release. It is a [*ReleaseError] if the release
-	// failed, and matches [ErrNotAttempted] if the app got none, [ErrSuperseded] if
-	// the app runs what somebody else has released since, and [ErrVerifyFailed],
-	// [ErrRolledBack] and [ErrRollbackFailed] if that is the case. See
-	// [AppResult.Outcome] for one word.
-	Err error
-	// OutputErr is why the output of the release phase was not read to its end; nil
-	// if it was. It does not make the release a failure.
-	OutputErr error
-	// RolledBack is the release that took the app back to what it ran before; nil
-	// if there is none. RollbackErr is why a rollback did not succeed, if one was
-	// attempted; Err wraps it.
-	RolledBack  *Release
-	RollbackErr error
-	// Duration is how long this call worked on the app: from its first request to
-	// the end of Verify, without a rollback. It is 0 if nothing was attempted.
-	Duration time.Duration
-}
-
-// AppOutcome is the outcome of an app in one word.
-type AppOutcome string
-
-// The outcomes of an app.
-const (
-	// AppReleased: the app runs the release.
-	AppReleased AppOutcome = "released"
-	// AppFailed: the release failed, or could not be created or followed.
-	AppFailed AppOutcome = "failed"
-	// AppVerifyFailed: the release succeeded and failed Verify.
-	AppVerifyFailed AppOutcome = "verify_failed"
-	// AppNotAttempted: the app got no release.
-	AppNotAttempted AppOutcome = "not_attempted"
-	// AppSuperseded: the app runs what somebody else has released since.
-	AppSuperseded AppOutcome = "superseded"
-	// AppRolledBack: the app runs what it ran before the deploy.
-	AppRolledBack AppOutcome = "rolled_back"
-	// AppRollbackFailed: the app should have been rolled back and was not, or not
-	// certainly.
-	AppRollbackFailed AppOutcome = "rollback_failed"
-	// AppUnknown: whether the app has the release is not known.
-	AppUnknown AppOutcome = "unknown"
-)
-
-// Outcome returns what became of the app. An app whose release failed and that was
-// then rolled back is AppRolledBack; Err has the reason.
-func (r AppResult) Outcome() AppOutcome {
-	switch {
-	case r.Err == nil:
-		return AppReleased
-	case errors.Is(r.Err, ErrRollbackFailed):
-		return AppRollbackFailed
-	case r.RolledBack != nil, errors.Is(r.Err, ErrRolledBack):
-		return AppRolledBack
-	case errors.Is(r.Err, ErrSuperseded):
-		return AppSuperseded
-	case errors.Is(r.Err, ErrVerifyFailed):
-		return AppVerifyFailed
-	case errors.Is(r.Err, ErrNotAttempted):
-		return AppNotAttempted
-	case errors.Is(r.Err, ErrMaybeApplied):
-		return AppUnknown
-	}
-	return AppFailed
-}
-
-// RolloutError is the error of [Client.Rollout], except for invalid
-// arguments. It wraps the apps' errors.
-type RolloutError struct {
-	// Apps are the outcomes, in the order in which the apps were given.
-	Apps []AppResult
-	// Checkpoint is what a later call resumes from.
-	Checkpoint Checkpoint
-	// Err is why the call ended early; nil if the apps' errors are all.
-	Err error
-}
-
-// Error implements error. It names a few of the apps that failed, and counts those
-// that were rolled back or not attempted because of them.
-func (e *RolloutError) Error() string {
-	const most = 5
-	var causes []string
-	released, rolledBack, skipped := 0, 0, 0
-	for _, a := range e.Apps {
-		switch {
-		case a.Err == nil:
-			released++
-		case isCause(a.Err):
-			causes = append(causes, a.Err.Error())
-		case errors.Is(a.Err, ErrRolledBack):
-			rolledBack++
-		default:
-			skipped++
-		}
-	}
-	text := fmt.Sprintf("herokubuild: released to %d of %d apps", released, len(e.Apps))
-	if failed := len(causes); failed > 0 {
-		if failed > most {
-			causes = append(causes[:most], fmt.Sprintf("and %d more", failed-most))
-		}
-		text += fmt.Sprintf(", %d failed: %s", failed, strings.Join(causes, "; "))
-	}
-	text += counted(rolledBack, skipped)
-	if e.Err != nil {
-		text += ": " + e.Err.Error()
-	}
-	return clean.Line(clean.Uncolored(redactText(text)))
-}
-
-func counted(rolledBack, skipped int) string {
-	var counts []string
-	if rolledBack > 0 {
-		counts = append(counts, fmt.Sprintf("%d rolled back", rolledBack))
-	}
-	if skipped > 0 {
-		counts = append(counts, fmt.Sprintf("%d not attempted", skipped))
-	}
-	if len(counts) == 0 {
-		return ""
-	}
-	return " (" + strings.Join(counts, ", ") + ")"
-}
-
-// isCause reports whether an app's error is one of its own, and not the
-// consequence of another app's.
-func isCause(err error) bool {
-	if errors.Is(err, ErrRollbackFailed) || errors.Is(err, ErrVerifyFailed) || errors.Is(err, ErrReleaseFailed) {
-		return true
-	}
-	return !errors.Is(err, ErrNotAttempted) && !errors.Is(err, ErrRolledBack)
-}
-
-// Unwrap returns the apps' errors.
-func (e *RolloutError) Unwrap() []error {
-	var errs []error
-	for _, a := range e.Apps {
-		if a.Err != nil {
-			errs = append(errs, a.Err)
-		}
-	}
-	if e.Err != nil {
-		errs = append(errs, e.Err)
-	}
-	return errs
-}
 
 // Rollout releases one slug or image to any number of apps and waits for the final
 // status of each. It returns an error if any app failed; the result has all
@@ -328,32 +71,6 @@ func (ro *rollout) withCallbackError(failure *RolloutError) *RolloutError {
 	return failure
 }
 
-// check validates the arguments of a rollout and returns the options with their
-// defaults.
-func (o *RolloutOptions) check(release ReleaseCreateOptions, apps []string) (RolloutOptions, error) {
-	checked := orZero(o)
-	var err error
-	if checked.Policy, err = checked.Policy.withDefaults(len(apps)); err != nil {
-		return checked, err
-	}
-	if checked.IdleTimeout < 0 {
-		return checked, &ArgumentError{Name: "RolloutOptions.IdleTimeout", Reason: "is negative"}
-	}
-	if err := release.check(); err != nil {
-		return checked, err
-	}
-	if err := checked.Checkpoint.check(""); err != nil {
-		return checked, err
-	}
-	if err := checked.Checkpoint.checkRollbacks(apps); err != nil {
-		return checked, err
-	}
-	if of := checked.Checkpoint.ArtifactID; of != "" && of != release.Slug+release.OCIImage {
-		return checked, mismatch("a release of "+quote(of), quote(release.Slug+release.OCIImage))
-	}
-	return checked, nil
-}
-
 // rolloutCheckpoint is the checkpoint at the start of Rollout.
 func rolloutCheckpoint(c Checkpoint, release ReleaseCreateOptions, mayRollBack bool) Checkpoint {
 	c = c.clone()
@@ -384,44 +101,334 @@ func (ro *rollout) begin(c Checkpoint, apps []string) {
 	}
 }
 
-// checkDistinct refuses an app that is named twice, also by its name and its id.
-func (c *Client) checkDistinct(ctx context.Context, apps []string) error {
-	seen := make(map[string]string, len(apps))
-	var byID []string
-	for _, app := range apps {
-		if err := checkApp("apps", app); err != nil {
-			return err
-		}
-		key := strings.ToLower(app)
-		if same, ok := seen[key]; ok {
-			return sameAppTwice("apps", app, same)
-		}
-		seen[key] = app
-		if isUUID(app) {
-			byID = append(byID, app)
-		}
+// rollout is one release to many apps.
+type rollout struct {
+	*follower
+
+	// release is created on each app.
+	release ReleaseCreateOptions
+	policy  RolloutPolicy
+	targets []target
+	// isOurs tells the releases of this rollout from others.
+	isOurs func(*Release) bool
+	// resumed is set if an earlier call may have created releases; settledAt is
+	// when the last request of that call has taken effect, if ever.
+	resumed   bool
+	settledAt time.Time
+
+	// undoing has the releases that an earlier call was rolling back.
+	undoing map[string]string
+
+	// stopped is set when no more releases are to be started.
+	stopped atomic.Bool
+}
+
+func newRollout(c *Client, log *eventLog, release ReleaseCreateOptions, policy RolloutPolicy, idleTimeout time.Duration) *rollout {
+	return &rollout{
+		release: release, policy: policy,
+		follower: &follower{client: c, log: log, stream: StreamOptions{IdleTimeout: idleTimeout}, since: time.Now()},
 	}
-	if len(byID) == 0 || len(byID) == len(apps) {
-		return nil
+}
+
+// run releases to all apps. Its error is that of the call.
+func (ro *rollout) run(ctx context.Context) *RolloutError {
+	ro.pace = newPacer(ro.client, reserveFor(ro.policy.Concurrency, len(ro.targets)))
+	if len(ro.log.saved().RollbackIDs) > 0 {
+		ro.finishRollback(ctx)
+		return ro.failure()
 	}
-	for _, id := range byID {
-		app, err := c.Apps.Get(ctx, id)
-		if err != nil {
-			return err
-		}
-		if same, ok := seen[app.Name]; ok {
-			return sameAppTwice("apps", id, same)
-		}
+	ro.releaseAll(ctx)
+	if ro.resumed {
+		ro.observeOthers(ctx)
+	}
+	failure := ro.failure()
+	if failure != nil && !detached(ctx) {
+		ro.rollBack(ctx)
+		failure.Apps = ro.outcomes()
+	}
+	return failure
+}
+
+func (ro *rollout) failure() *RolloutError {
+	if ro.failed() {
+		return &RolloutError{Apps: ro.outcomes()}
 	}
 	return nil
 }
 
-func sameAppTwice(argument, app, same string) error {
-	reason := quote(app) + " is named twice"
-	if app != same {
-		reason = quote(app) + " and " + quote(same) + " are the same app"
+func (ro *rollout) releaseAll(ctx context.Context) {
+	if ro.resumed && ro.log.saved().MayRollBack {
+		// A rollback of the earlier call may still be in progress.
+		if err := ro.awaitSettled(ctx); err != nil {
+			return
+		}
 	}
-	return &ArgumentError{Name: argument, Reason: reason}
+	canaries, others := ro.targets[:ro.policy.Canaries], ro.targets[ro.policy.Canaries:]
+	ro.wave(ctx, canaries)
+	if !slices.ContainsFunc(canaries, func(t target) bool { return t.out.Err != nil }) {
+		ro.wave(ctx, others)
+	}
+}
+
+func (ro *rollout) wave(ctx context.Context, targets []target) {
+	parallel(len(targets), ro.policy.Concurrency, func(i int) {
+		if ro.stopped.Load() {
+			return
+		}
+		t := &targets[i]
+		began := time.Now()
+		defer func() { t.out.Duration = time.Since(began) }()
+		// This outcome stays if a callback ends the goroutine (runtime.Goexit).
+		t.out.Err = fmt.Errorf("%s: %w", t.out.App, errNotReturned)
+		t.out.Err = ro.releaseTo(ctx, t)
+		if ro.policy.StopOnError && t.out.Err != nil && !errors.Is(t.out.Err, ErrSuperseded) {
+			ro.stopped.Store(true)
+		}
+	})
+}
+
+// releaseTo releases to one app, waits for the release and verifies it.
+func (ro *rollout) releaseTo(ctx context.Context, t *target) error {
+	if ctx.Err() != nil {
+		return ro.notAttempted(ctx, t)
+	}
+	r, err := ro.createRelease(ctx, t)
+	ro.adopt(t, r)
+	if err != nil {
+		return err
+	}
+	ro.log.emit(ctx, DeployEvent{Kind: EventReleaseCreated, App: t.out.App, Release: r})
+	if err := ro.awaitCurrent(ctx, t); err != nil || ro.policy.Verify == nil {
+		return err
+	}
+	err = ro.verify(ctx, t)
+	ro.log.emit(ctx, DeployEvent{Kind: EventVerified, App: t.out.App, Release: t.out.Release, Err: err})
+	return err
+}
+
+// awaitCurrent waits until the app runs its release. Somebody may have released to it
+// while the release phase ran.
+func (ro *rollout) awaitCurrent(ctx context.Context, t *target) error {
+	pending := t.out.Release.Status == StatusPending
+	if err := ro.await(ctx, t); err != nil || t.out.Release.Current || !pending {
+		return err
+	}
+	s, err := ro.standing(ctx, t)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", t.out.App, err)
+	case s.rolledBack:
+		t.out.RolledBack = s.by
+		return ro.rolledBack(t)
+	case s.by != nil:
+		return s.superseded(t.out.App)
+	}
+	return nil
+}
+
+// notAttempted is the outcome of an app for which the context ended too early.
+func (ro *rollout) notAttempted(ctx context.Context, t *target) error {
+	if id := ro.log.saved().ReleaseIDs[t.out.App]; id != "" {
+		return fmt.Errorf("%s: release %s of an earlier call was not checked: %w", t.out.App, id, contextError(ctx))
+	}
+	return fmt.Errorf("%s: %w: %w", t.out.App, ErrNotAttempted, contextError(ctx))
+}
+
+// adopt records a release as the app's, in the outcome and the checkpoint, and
+// addresses the app by its id from then on.
+func (ro *rollout) adopt(t *target, r *Release) {
+	if r == nil {
+		return
+	}
+	t.out.Release = r
+	if isUUID(r.App.ID) {
+		t.app = r.App.ID
+	}
+	id := ""
+	if isUUID(t.app) {
+		id = t.app
+	}
+	ro.log.noteRelease(t.out.App, id, r)
+}
+
+func (ro *rollout) verify(ctx context.Context, t *target) error {
+	err := ro.log.guard("", func() error { return ro.policy.Verify(ctx, t.out.App, t.out.Release) })
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s: not verified: %w", t.out.App, contextError(ctx))
+	}
+	return fmt.Errorf("%s: %w: %w", t.out.App, ErrVerifyFailed, err)
+}
+
+// createRelease returns the app's release of this rollout: that of an earlier call,
+// if the app runs it or is about to, or a new one.
+func (ro *rollout) createRelease(ctx context.Context, t *target) (*Release, error) {
+	if !ro.resumed {
+		return ro.createAfter(ctx, t, 0)
+	}
+	s, err := ro.earlier(ctx, t)
+	switch {
+	case err != nil:
+		return nil, err
+	case s.needsRelease():
+		return ro.createAfter(ctx, t, s.version())
+	case s.by != nil:
+		return s.release, s.superseded(t.out.App)
+	}
+	return s.release, nil
+}
+
+// createAfter creates a release of an app whose earlier releases of this rollout end
+// with a version, 0 if there are none.
+func (ro *rollout) createAfter(ctx context.Context, t *target, version int) (*Release, error) {
+	send := func() (*Release, error) {
+		if err := ro.pace.wait(ctx); err != nil {
+			return nil, err
+		}
+		return ro.client.Releases.Create(ctx, t.app, ro.release)
+	}
+	return once(ctx, ro.client, send, func(ctx context.Context) (*Release, error) { return ro.find(ctx, t, version) })
+}
+
+// earlier returns the standing of the release of an earlier call. That there is no
+// release is certain only when the requests of that call have had their effect.
+func (ro *rollout) earlier(ctx context.Context, t *target) (*standing, error) {
+	var last *standing
+	s, err := settle(ctx, time.Until(ro.settledAt), func(ctx context.Context) (*standing, error) {
+		s, err := ro.standing(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		if last = s; s.needsRelease() {
+			return nil, nil
+		}
+		return s, nil
+	})
+	if s == nil {
+		s = last
+	}
+	return s, err
+}
+
+func (ro *rollout) standing(ctx context.Context, t *target) (*standing, error) {
+	for {
+		if err := ro.pace.wait(ctx); err != nil {
+			return nil, err
+		}
+		s, err := findStanding(ctx, ro.client, t.app, ro.log.saved().ReleaseIDs[t.out.App], ro.isOurs)
+		if err != nil || s.awaited == nil {
+			return s, err
+		}
+		get := func(ctx context.Context) (*Release, error) { return ro.client.Releases.Get(ctx, t.app, s.awaited.ID) }
+		if _, err := waitFinal(ctx, nil, ro.backoff, get, func(r *Release) Status { return r.Status }); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// find returns the newest release of this rollout with a version above after, or nil.
+func (ro *rollout) find(ctx context.Context, t *target, after int) (*Release, error) {
+	if err := ro.pace.wait(ctx); err != nil {
+		return nil, err
+	}
+	return findRelease(ctx, ro.client, t.app, after, ro.isOurs)
+}
+
+// findRelease returns the newest release with a version above after for which matches
+// returns true, or nil.
+func findRelease(ctx context.Context, c *Client, app string, after int, matches func(*Release) bool) (*Release, error) {
+	page, err := c.Releases.ListPage(ctx, app, newest("version"))
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range page.Items {
+		if r.Version > after && matches(r) {
+			return r, nil
+		}
+	}
+	return nil, nil
+}
+
+func (ro *rollout) awaitSettled(ctx context.Context) error {
+	if wait := time.Until(ro.settledAt); wait > 0 {
+		return sleep(ctx, wait)
+	}
+	return nil
+}
+
+// observeOthers sets the outcomes of the apps that a resumed rollout did not reach.
+func (ro *rollout) observeOthers(ctx context.Context) {
+	parallel(len(ro.targets), ro.policy.Concurrency, func(i int) {
+		if t := &ro.targets[i]; t.out.Err == ErrNotAttempted { //nolint:errorlint // Only the initial value, not what wraps it.
+			ro.observe(ctx, t)
+		}
+	})
+}
+
+// observe sets the outcome of an app to its state on the platform.
+func (ro *rollout) observe(ctx context.Context, t *target) {
+	if ctx.Err() != nil {
+		t.out.Err = ro.notAttempted(ctx, t)
+		return
+	}
+	s, err := ro.earlier(ctx, t)
+	switch {
+	case err != nil:
+		t.out.Err = fmt.Errorf("%s: %w", t.out.App, err)
+		return
+	case s.release == nil:
+		return
+	}
+	ro.adopt(t, s.release)
+	switch {
+	case s.rolledBack:
+		t.out.RolledBack, t.out.Err = s.by, ro.rolledBack(t)
+	case s.by != nil:
+		t.out.Err = s.superseded(t.out.App)
+	case s.release.Status == StatusPending:
+		t.out.Err = ro.awaitCurrent(ctx, t)
+	default:
+		t.out.Err = releaseOutcome(t.out.App, s.release)
+	}
+}
+
+// awaitOwn waits for the release that the platform created for a build, or that has
+// replaced it in a resumed deploy.
+func (ro *rollout) awaitOwn(ctx context.Context, t target, r *Release) error {
+	ro.pace = newPacer(ro.client, reserveFor(1, 1))
+	began := time.Now()
+	t.out.Release = r
+	t.out.Err = ro.ownOutcome(ctx, &t)
+	t.out.Duration = time.Since(began)
+	return t.out.Err
+}
+
+func (ro *rollout) ownOutcome(ctx context.Context, t *target) error {
+	r, saved := t.out.Release, ro.log.saved()
+	if saved.ReleaseIDs[t.out.App] == "" {
+		ro.log.noteRelease(t.out.App, "", r)
+	}
+	if ro.resumed {
+		s, err := ro.standing(ctx, t)
+		if err != nil {
+			return err
+		}
+		switch {
+		case s.rolledBack && len(saved.RollbackIDs) == 0:
+			if s.release, err = ro.createRelease(ctx, t); err != nil {
+				return err
+			}
+		case s.by != nil:
+			ro.adopt(t, s.release)
+			return s.superseded(t.out.App)
+		}
+		r = s.release
+	}
+	ro.adopt(t, r)
+	ro.log.emit(ctx, DeployEvent{Kind: EventReleaseCreated, App: t.out.App, Release: r})
+	return ro.awaitCurrent(ctx, t)
 }
 
 // reserveFor is how many requests of the account's rate limit are left untouched

@@ -1,0 +1,216 @@
+package herokubuild
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"time"
+)
+
+// BuildAndReleaseOptions sets what [Client.BuildAndRelease] does. BuildApp and one
+// of Dir, Archive and SourceURL are required; everything else has a default.
+type BuildAndReleaseOptions struct {
+	// BuildApp is the name or id of the app that builds. The platform releases a
+	// successful build on it.
+	BuildApp string
+
+	// Dir is a directory to pack, as [PackDir] does with Pack, and upload.
+	Dir string
+	// Pack sets how Dir is packed. nil is the default.
+	Pack *PackOptions
+	// Archive is a packed source to upload; see [OpenArchive]. It is not closed.
+	Archive *Archive
+	// SourceURL is an https URL of a gzipped tar archive that the platform can
+	// reach; nothing is uploaded.
+	SourceURL SecretURL
+	// SourceChecksum is "SHA256:" and the hex SHA-256 of the archive at SourceURL;
+	// optional, and for SourceURL only: that of an upload is computed.
+	SourceChecksum string
+
+	// Version identifies the source: a commit, for example. Default: for Dir, that
+	// of [TreeVersion]; if there is none, and for Archive, the hex SHA-256 of the
+	// archive, so that the same source has the same version; for SourceURL, none.
+	Version string
+	// VersionDescription describes the version to people.
+	VersionDescription string
+	// Buildpacks to use instead of the app's own, in order. Cedar only.
+	Buildpacks []Buildpack
+
+	// ReleaseTo are further apps, by name or id, that get the slug once it runs on
+	// BuildApp.
+	ReleaseTo []string
+	// Rollout sets how the apps of ReleaseTo get it: how many at a time, canaries
+	// first, what happens when one fails. BuildApp is not among them.
+	Rollout RolloutPolicy
+	// ReleaseDescription is shown in the history of the apps of ReleaseTo. A call
+	// that resumes keeps that of its Checkpoint. Default: "Deploy", the version and
+	// the build's id.
+	ReleaseDescription string
+
+	// Checkpoint resumes a deploy that an earlier call began; see its rules. If it
+	// has a build, Dir, Archive and SourceURL may be omitted, and so may ReleaseTo
+	// (nil), for the apps of the Checkpoint. A source that differs from that of the
+	// Checkpoint is refused with [ErrCheckpointMismatch]; to compare them, Dir is
+	// packed again unless git shows that it is the same commit. A Dir that does not
+	// exist on this machine is not compared.
+	Checkpoint Checkpoint
+
+	// Output gets the build's output while the build runs, byte for byte without
+	// heartbeats. A write error ends the deploy. Output that could not be read to
+	// its end does not: see [DeployResult].OutputErr. Default: none.
+	Output io.Writer
+	// OnEvent is called with each step of the deploy. Calls never overlap, neither
+	// with each other nor with writes to Output. It blocks the deploy, so return
+	// quickly. An error ends the deploy; it matches what the caller's error
+	// matches, except this package's own outcomes and invalid arguments. If
+	// OnEvent, Output or Verify panics, the deploy is ended as by an error, and
+	// BuildAndRelease then panics with the same value in the goroutine that called
+	// it.
+	OnEvent func(ctx context.Context, e DeployEvent) error
+
+	// Timeout bounds the whole deploy, provided that the caller's own functions
+	// return when their context ends; the error then matches [ErrWaitTimeout], and
+	// the build is canceled as when the context ends. 0 sets no limit other than
+	// the context's.
+	Timeout time.Duration
+	// IdleTimeout is [StreamOptions].IdleTimeout for all output streams.
+	IdleTimeout time.Duration
+	// KeepBuildOnCancel leaves the build running on the platform when the context
+	// ends, or the deploy is given up, before the build ends. By default it is
+	// canceled. See [ErrDetached] for stopping without canceling anything.
+	KeepBuildOnCancel bool
+}
+
+func (o *BuildAndReleaseOptions) check() error {
+	if err := checkApp("BuildApp", o.BuildApp); err != nil {
+		return err
+	}
+	for _, check := range []func() error{o.checkCheckpoint, o.checkSource, o.checkReleaseTo} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	if err := checkBuildpacks(o.Buildpacks); err != nil {
+		return err
+	}
+	if o.Timeout < 0 {
+		return &ArgumentError{Name: "Timeout", Reason: "is negative"}
+	}
+	if _, err := o.Rollout.withDefaults(len(o.ReleaseTo)); err != nil {
+		return err
+	}
+	_, err := o.streamOptions().withDefaults()
+	return err
+}
+
+func (o *BuildAndReleaseOptions) checkCheckpoint() error {
+	if err := o.Checkpoint.check(o.BuildApp); err != nil {
+		return err
+	}
+	if err := o.checkSameSource(); err != nil {
+		return err
+	}
+	if o.Checkpoint.attaches() {
+		return o.Checkpoint.checkRollbacks(o.ReleaseTo)
+	}
+	if o.Checkpoint.started() {
+		return mismatch("a rollout of "+quote(o.Checkpoint.ArtifactID), "a deploy")
+	}
+	return nil
+}
+
+func (o *BuildAndReleaseOptions) checkReleaseTo() error {
+	seen := map[string]bool{o.BuildApp: true}
+	for _, app := range o.ReleaseTo {
+		if err := checkApp("ReleaseTo", app); err != nil {
+			return err
+		}
+		if seen[app] {
+			return twice(app, app, o.BuildApp)
+		}
+		seen[app] = true
+	}
+	return nil
+}
+
+// sources counts how many of Dir, Archive and SourceURL are set.
+func (o *BuildAndReleaseOptions) sources() int {
+	n := 0
+	for _, set := range []bool{o.Dir != "", o.Archive != nil, o.SourceURL != ""} {
+		if set {
+			n++
+		}
+	}
+	return n
+}
+
+// checkSameSource refuses a Checkpoint of another source, as far as that can be
+// decided without reading the source.
+func (o *BuildAndReleaseOptions) checkSameSource() error {
+	c := o.Checkpoint
+	if !c.attaches() {
+		return nil
+	}
+	if c.SourceDigest != "" && c.Checksum == "" && (o.Dir != "" || o.Archive != nil) {
+		return mismatch("the URL "+quote(c.Source), "something to upload")
+	}
+	checksum, address, digest := o.SourceChecksum, "", ""
+	if o.Archive != nil {
+		checksum = o.Archive.Checksum()
+	}
+	if o.SourceURL != "" {
+		address, digest = sourceAddress(o.SourceURL), sourceDigest(o.SourceURL)
+	}
+	for _, same := range []struct{ what, given, have string }{
+		{"version", o.Version, c.Version}, {"checksum", checksum, c.Checksum}, {"source", address, c.Source}, {"source URL", digest, c.SourceDigest},
+	} {
+		if same.given != "" && same.have != "" && same.given != same.have {
+			return mismatch(same.what+" "+quote(same.have), quote(same.given))
+		}
+	}
+	return nil
+}
+
+func (o *BuildAndReleaseOptions) checkSource() error {
+	n := o.sources()
+	if n != 1 && (n != 0 || o.Checkpoint.BuildID == "") {
+		return &ArgumentError{Name: "BuildAndReleaseOptions", Reason: fmt.Sprintf("exactly one of Dir, Archive and SourceURL is required, %d are set", n)}
+	}
+	if o.Pack != nil && o.Dir == "" && n != 0 {
+		return &ArgumentError{Name: "Pack", Reason: "is for Dir only"}
+	}
+	switch {
+	case o.Dir != "":
+		// The source of a build that exists is no longer needed.
+		if err := checkDir("Dir", o.Dir); err != nil && (o.Checkpoint.BuildID == "" || !errors.Is(err, fs.ErrNotExist)) {
+			return err
+		}
+	case o.Archive != nil:
+		if err := o.Archive.check(); err != nil {
+			return err
+		}
+	case o.SourceURL != "":
+		if _, err := checkWebURL("SourceURL", o.SourceURL.Reveal()); err != nil {
+			return err
+		}
+		return checkChecksum("SourceChecksum", o.SourceChecksum)
+	}
+	if o.SourceChecksum != "" {
+		return &ArgumentError{Name: "SourceChecksum", Reason: "is for SourceURL only: that of an upload is computed"}
+	}
+	return nil
+}
+
+// twice is the error for an app that would get two releases.
+func twice(app, same, buildApp string) error {
+	if same == buildApp || app == buildApp {
+		return &ArgumentError{Name: "ReleaseTo", Reason: quote(app) + " is the app that builds: the platform releases to it by itself"}
+	}
+	return sameAppTwice("ReleaseTo", app, same)
+}
+
+func (o *BuildAndReleaseOptions) streamOptions() *StreamOptions {
+	return &StreamOptions{IdleTimeout: o.IdleTimeout}
+}

@@ -1,0 +1,257 @@
+package herokubuild
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/herokubuild/herokubuild/internal/clean"
+)
+
+// DeployResult is what a deploy has done.
+type DeployResult struct {
+	// Build is the build in its last known state.
+	Build *Build
+	// Artifact is what was built and released: a slug or, for Fir apps, an image.
+	// It is zero until the build succeeded.
+	Artifact Artifact
+	// Version and Checksum are those of the source.
+	Version, Checksum string
+	// Apps has the outcome of each app: BuildApp first, then ReleaseTo in their
+	// order. It is empty until the build succeeded.
+	Apps []AppResult
+	// OutputErr is why the build's output was not written to its end; nil if it
+	// was. It does not make the deploy a failure.
+	OutputErr error
+	// Durations are how long this call spent in each phase.
+	Durations DeployDurations
+	// Checkpoint is what a later call resumes from.
+	Checkpoint Checkpoint
+}
+
+// DeployDurations are how long each phase of a deploy took, in the call that
+// returned them; 0 for a phase that was not reached or not needed.
+type DeployDurations struct {
+	Check, Pack, Upload, Build, Release time.Duration
+}
+
+func (d *DeployDurations) of(p DeployPhase) *time.Duration {
+	switch p {
+	case PhaseCheck:
+		return &d.Check
+	case PhasePack:
+		return &d.Pack
+	case PhaseUpload:
+		return &d.Upload
+	case PhaseBuild:
+		return &d.Build
+	default:
+		return &d.Release
+	}
+}
+
+// DeployError is the error of [Client.BuildAndRelease], except for invalid
+// arguments. It wraps the cause.
+type DeployError struct {
+	// Phase is the phase in which the deploy failed.
+	Phase DeployPhase
+	// App is the app that builds.
+	App string
+	// Result is what had been done by then, as BuildAndRelease returns it, too; it is
+	// never nil. Result.Build is the build, if there is one.
+	Result *DeployResult
+	// Canceled is true if the build was still running when the deploy was given up
+	// and has ended as canceled; a build that fails by itself in that moment cannot
+	// be distinguished. CancelErr is why the build may still be running: it could
+	// not be canceled, or had not ended 10 s after the platform accepted that.
+	Canceled  bool
+	CancelErr error
+	// Checkpoint is what a later call resumes from; zero if there is nothing to
+	// resume.
+	Checkpoint Checkpoint
+	// Err is the cause.
+	Err error
+}
+
+// Error implements error.
+func (e *DeployError) Error() string {
+	text := fmt.Sprintf("herokubuild: deploy %s: %s: %s", e.App, e.Phase, errorText(e.Err))
+	b := orZero(orZero(e.Result).Build)
+	switch {
+	case e.Canceled:
+		text += " (build " + b.ID + " was canceled)"
+	case e.CancelErr != nil && b.ID == "":
+		text += " (a build may have been started: " + e.CancelErr.Error() + ")"
+	case e.CancelErr != nil:
+		text += " (build " + b.ID + " may still be running: canceling it: " + e.CancelErr.Error() + ")"
+	}
+	return clean.Line(clean.Uncolored(redactText(text)))
+}
+
+func (e *DeployError) isOutcome() {}
+
+// Unwrap returns the cause.
+func (e *DeployError) Unwrap() error { return withoutEOF(e.Err) }
+
+// RolloutResult is what a rollout has done.
+type RolloutResult struct {
+	// Apps are the outcomes, in the order in which the apps were given.
+	Apps []AppResult
+	// Checkpoint is what a later call resumes from.
+	Checkpoint Checkpoint
+}
+
+// AppResult is the outcome of one app of a deploy or rollout.
+type AppResult struct {
+	// App is the app, as the caller named it.
+	App string
+	// Release is the app's newest release of this deploy in its last known state;
+	// nil if there is none or nothing is known of it.
+	Release *Release
+	// Err is nil if the app runs the release. It is a [*ReleaseError] if the release
+	// failed, and matches [ErrNotAttempted] if the app got none, [ErrSuperseded] if
+	// the app runs what somebody else has released since, and [ErrVerifyFailed],
+	// [ErrRolledBack] and [ErrRollbackFailed] if that is the case. See
+	// [AppResult.Outcome] for one word.
+	Err error
+	// OutputErr is why the output of the release phase was not read to its end; nil
+	// if it was. It does not make the release a failure.
+	OutputErr error
+	// RolledBack is the release that took the app back to what it ran before; nil
+	// if there is none. RollbackErr is why a rollback did not succeed, if one was
+	// attempted; Err wraps it.
+	RolledBack  *Release
+	RollbackErr error
+	// Duration is how long this call worked on the app: from its first request to
+	// the end of Verify, without a rollback. It is 0 if nothing was attempted.
+	Duration time.Duration
+}
+
+// AppOutcome is the outcome of an app in one word.
+type AppOutcome string
+
+// The outcomes of an app.
+const (
+	// AppReleased: the app runs the release.
+	AppReleased AppOutcome = "released"
+	// AppFailed: the release failed, or could not be created or followed.
+	AppFailed AppOutcome = "failed"
+	// AppVerifyFailed: the release succeeded and failed Verify.
+	AppVerifyFailed AppOutcome = "verify_failed"
+	// AppNotAttempted: the app got no release.
+	AppNotAttempted AppOutcome = "not_attempted"
+	// AppSuperseded: the app runs what somebody else has released since.
+	AppSuperseded AppOutcome = "superseded"
+	// AppRolledBack: the app runs what it ran before the deploy.
+	AppRolledBack AppOutcome = "rolled_back"
+	// AppRollbackFailed: the app should have been rolled back and was not, or not
+	// certainly.
+	AppRollbackFailed AppOutcome = "rollback_failed"
+	// AppUnknown: whether the app has the release is not known.
+	AppUnknown AppOutcome = "unknown"
+)
+
+// Outcome returns what became of the app. An app whose release failed and that was
+// then rolled back is AppRolledBack; Err has the reason.
+func (r AppResult) Outcome() AppOutcome {
+	switch {
+	case r.Err == nil:
+		return AppReleased
+	case errors.Is(r.Err, ErrRollbackFailed):
+		return AppRollbackFailed
+	case r.RolledBack != nil, errors.Is(r.Err, ErrRolledBack):
+		return AppRolledBack
+	case errors.Is(r.Err, ErrSuperseded):
+		return AppSuperseded
+	case errors.Is(r.Err, ErrVerifyFailed):
+		return AppVerifyFailed
+	case errors.Is(r.Err, ErrNotAttempted):
+		return AppNotAttempted
+	case errors.Is(r.Err, ErrMaybeApplied):
+		return AppUnknown
+	}
+	return AppFailed
+}
+
+// RolloutError is the error of [Client.Rollout], except for invalid
+// arguments. It wraps the apps' errors.
+type RolloutError struct {
+	// Apps are the outcomes, in the order in which the apps were given.
+	Apps []AppResult
+	// Checkpoint is what a later call resumes from.
+	Checkpoint Checkpoint
+	// Err is why the call ended early; nil if the apps' errors are all.
+	Err error
+}
+
+// Error implements error. It names a few of the apps that failed, and counts those
+// that were rolled back or not attempted because of them.
+func (e *RolloutError) Error() string {
+	const most = 5
+	var causes []string
+	released, rolledBack, skipped := 0, 0, 0
+	for _, a := range e.Apps {
+		switch {
+		case a.Err == nil:
+			released++
+		case isCause(a.Err):
+			causes = append(causes, a.Err.Error())
+		case errors.Is(a.Err, ErrRolledBack):
+			rolledBack++
+		default:
+			skipped++
+		}
+	}
+	text := fmt.Sprintf("herokubuild: released to %d of %d apps", released, len(e.Apps))
+	if failed := len(causes); failed > 0 {
+		if failed > most {
+			causes = append(causes[:most], fmt.Sprintf("and %d more", failed-most))
+		}
+		text += fmt.Sprintf(", %d failed: %s", failed, strings.Join(causes, "; "))
+	}
+	text += counted(rolledBack, skipped)
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return clean.Line(clean.Uncolored(redactText(text)))
+}
+
+func counted(rolledBack, skipped int) string {
+	var counts []string
+	if rolledBack > 0 {
+		counts = append(counts, fmt.Sprintf("%d rolled back", rolledBack))
+	}
+	if skipped > 0 {
+		counts = append(counts, fmt.Sprintf("%d not attempted", skipped))
+	}
+	if len(counts) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(counts, ", ") + ")"
+}
+
+// isCause reports whether an app's error is one of its own, and not the
+// consequence of another app's.
+func isCause(err error) bool {
+	if errors.Is(err, ErrRollbackFailed) || errors.Is(err, ErrVerifyFailed) || errors.Is(err, ErrReleaseFailed) {
+		return true
+	}
+	return !errors.Is(err, ErrNotAttempted) && !errors.Is(err, ErrRolledBack)
+}
+
+func (e *RolloutError) isOutcome() {}
+
+// Unwrap returns the apps' errors.
+func (e *RolloutError) Unwrap() []error {
+	var errs []error
+	for _, a := range e.Apps {
+		if a.Err != nil {
+			errs = append(errs, a.Err)
+		}
+	}
+	if e.Err != nil {
+		errs = append(errs, e.Err)
+	}
+	return errs
+}
