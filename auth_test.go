@@ -41,9 +41,9 @@ func sentKey(t *testing.T, opts ...herokubuild.Option) string {
 		sent = req.Header.Get("Authorization")
 		return httpmock.NewStringResponse(204, ""), nil
 	})
-	client, err := herokubuild.NewClient(append(opts, herokubuild.WithHTTPClient(&http.Client{Transport: mock}))...)
+	client, err := herokubuild.NewClient(append(opts, herokubuild.WithTransport(mock))...)
 	require.NoError(t, err)
-	require.NoError(t, client.Do(t.Context(), "GET", "/account", nil, nil, nil))
+	require.NoError(t, do(t.Context(), client, "GET", "/account", nil))
 	key, ok := strings.CutPrefix(sent, "Bearer ")
 	require.True(t, ok, sent)
 	return key
@@ -212,8 +212,8 @@ func TestTokenSource(t *testing.T) {
 		})
 		a := newAPI(t, herokubuild.WithTokenSource(source))
 		a.on("GET", apiURL+"/x", reply(503, ""), reply(204, ""))
-		require.NoError(t, a.Do(t.Context(), "GET", "/x", nil, nil, nil))
-		require.NoError(t, a.Do(t.Context(), "GET", "/x", nil, nil, nil))
+		require.NoError(t, do(t.Context(), a.Client, "GET", "/x", nil))
+		require.NoError(t, do(t.Context(), a.Client, "GET", "/x", nil))
 		var keys []string
 		for _, r := range a.seen() {
 			keys = append(keys, r.Header.Get("Authorization"))
@@ -226,11 +226,11 @@ func TestTokenSourceFails(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("the vault is sealed")
 	a := newAPI(t, herokubuild.WithTokenSource(herokubuild.TokenSourceFunc(func(context.Context) (string, error) { return "", broken })))
-	require.ErrorIs(t, a.Do(t.Context(), "GET", "/x", nil, nil, nil), broken)
+	require.ErrorIs(t, do(t.Context(), a.Client, "GET", "/x", nil), broken)
 
 	for _, key := range []string{"", testToken + "\r\n"} {
 		a = newAPI(t, herokubuild.WithTokenSource(keySource{key}))
-		requireInvalid(t, a.Do(t.Context(), "GET", "/x", nil, nil, nil), "token")
+		requireInvalid(t, do(t.Context(), a.Client, "GET", "/x", nil), "token")
 		assert.Zero(t, a.mock.GetTotalCallCount())
 	}
 }
@@ -243,5 +243,5 @@ func TestTokenSourceGetsTheContext(t *testing.T) {
 	})))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.ErrorIs(t, a.Do(ctx, "GET", "/x", nil, nil, nil), context.Canceled)
+	require.ErrorIs(t, do(ctx, a.Client, "GET", "/x", nil), context.Canceled)
 }

@@ -68,7 +68,7 @@ func TestResponseBombs(t *testing.T) {
 		}, 8 << 20},
 		"anything": {many(3<<20, "{}"), func(c *herokubuild.Client) error {
 			var out []map[string]any
-			return c.Do(t.Context(), "GET", "/x", nil, nil, &out)
+			return do(t.Context(), c, "GET", "/x", &herokubuild.DoOptions{Out: &out})
 		}, 64 << 20},
 		"a list of anything": {many(100_000, "{}"), func(c *herokubuild.Client) error {
 			for _, err := range herokubuild.List[map[string]any](t.Context(), c, "/x", &herokubuild.ListOptions{PageSize: 10}) {
@@ -116,7 +116,7 @@ func TestResponseBounds(t *testing.T) {
 			a := newAPI(t, noRetry())
 			a.on("GET", apiURL+"/x", reply(200, tt.body))
 			var out any
-			err := a.Do(t.Context(), "GET", "/x", nil, nil, &out)
+			err := do(t.Context(), a.Client, "GET", "/x", &herokubuild.DoOptions{Out: &out})
 			if tt.ok {
 				require.NoError(t, err)
 				return
@@ -164,7 +164,7 @@ func FuzzResponse(f *testing.F) {
 		a := newAPI(t, noRetry())
 		a.on("GET", apiURL+"/x", reply(200, body))
 		var out, want any
-		err := a.Do(t.Context(), "GET", "/x", nil, nil, &out)
+		err := do(t.Context(), a.Client, "GET", "/x", &herokubuild.DoOptions{Out: &out})
 		text := strings.TrimSpace(body)
 		if json.Unmarshal([]byte(body), &want) != nil || text == "null" {
 			if text != "" {

@@ -64,7 +64,7 @@ func TestLogOfCalls(t *testing.T) {
 		}
 		got := lines(t)
 		require.Len(t, got, 5)
-		again := "request failed and is sent again"
+		again := "retrying request"
 		sent := func(n int) string { return a.seen()[n].Header.Get("Request-Id") }
 		assert.Equal(t, line("INFO", again, "attempt", 1., "duration", 0., "status", 429., "request_id", "id-9", "rate_remaining", 0., "wait", 7e9), got[0])
 		assert.InDelta(t, 0.75e9, got[1]["wait"], 0.25e9)
@@ -72,7 +72,7 @@ func TestLogOfCalls(t *testing.T) {
 		assert.Equal(t, line("INFO", again, "attempt", 2., "duration", 0., "error", errDropped.Error(), "request_id", sent(1)), got[1])
 		assert.Equal(t, line("DEBUG", "request", "attempt", 3., "duration", 40e6, "status", 200., "request_id", sent(2)), got[2], "the waits do not count")
 		assert.Equal(t, line("DEBUG", "request", "attempt", 1., "duration", 0., "status", 404., "request_id", sent(3)), got[3], "a failure that is returned")
-		assert.Equal(t, line("WARN", "the platform warns", "warning", "use https://example.com/?REDACTED", "warning_id", "old"), got[4])
+		assert.Equal(t, line("WARN", "warning from Heroku", "warning", "use https://example.com/?REDACTED", "warning_id", "old"), got[4])
 	})
 }
 

@@ -17,7 +17,7 @@ import (
 )
 
 // tracing makes spans of one deploy: its event method is for OnEvent, and it is
-// itself the transport for WithHTTPClient.
+// itself the transport for WithTransport.
 type tracing struct {
 	tracer trace.Tracer
 	next   http.RoundTripper

@@ -70,5 +70,5 @@ func TestDownloadWithoutAResponse(t *testing.T) {
 func TestDoHead(t *testing.T) {
 	t.Parallel()
 	client, _ := newServer(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "1234") }, noRetry())
-	require.NoError(t, client.Do(t.Context(), http.MethodHead, "/apps", nil, nil, nil))
+	require.NoError(t, do(t.Context(), client, http.MethodHead, "/apps", nil))
 }
