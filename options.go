@@ -179,9 +179,9 @@ func (o RetryOptions) policy() transport.Policy {
 	return transport.Policy{MaxAttempts: o.MaxAttempts, MinWait: o.MinWait, MaxWait: o.MaxWait, MaxRetryAfter: o.MaxRetryAfter}
 }
 
-// RequestOption changes one call. Every method that sends a single kind of request
-// accepts any number of them; a nil RequestOption is skipped. Where a method sends
-// several requests, as a list does for its pages, they apply to each.
+// RequestOption changes one call. [Client.Do], [List], and the methods of the services that
+// correspond to an endpoint accept any number of them; a nil RequestOption is skipped. Where
+// a method sends several requests, as a list does for its pages, they apply to each.
 type RequestOption func(*requestOptions) error
 
 type requestOptions struct {

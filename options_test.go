@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -142,4 +143,100 @@ func TestResponseDoesNotPrintItsHeader(t *testing.T) {
 	require.NoError(t, err)
 	assert.NotContains(t, string(b)+fmt.Sprintf("%v %+v %#v", r, &r, r), testToken)
 	assert.Contains(t, fmt.Sprint(r), "X-Echo")
+}
+
+// Every method that corresponds to an endpoint applies its options.
+func TestMethodsAcceptRequestOptions(t *testing.T) {
+	t.Parallel()
+	source := herokubuild.SourceBlob{URL: sourceURL}
+	buildpacks := []herokubuild.Buildpack{{Name: "heroku/go"}}
+	for name, call := range map[string]func(context.Context, *herokubuild.Client, ...herokubuild.RequestOption) error{
+		"Apps.Get": func(ctx context.Context, c *herokubuild.Client, opts ...herokubuild.RequestOption) error {
+			return errorOf(c.Apps.Get(ctx, appName, opts...))
+		},
+		"Apps.List": func(ctx context.Context, c *herokubuild.Client, opts ...herokubuild.RequestOption) error {
+			return firstOf(c.Apps.List(ctx, nil, opts...))
+		},
+		"Apps.ListPage": func(ctx context.Context, c *herokubuild.Client, opts ...herokubuild.RequestOption) error {
+			return errorOf(c.Apps.ListPage(ctx, nil, opts...))
+		},
+		"Apps.ListForTeam": func(ctx context.Context, c *herokubuild.Client, opts ...herokubuild.RequestOption) error {
+			return firstOf(c.Apps.ListForTeam(ctx, "team", nil, opts...))
+		},
+		"Builds.Create": func(ctx context.Context, c *herokubuild.Client, opts ...herokubuild.RequestOption) error {
+			return errorOf(c.Builds.Create(ctx, appName, herokubuild.BuildCreateOptions{SourceBlob: source}, opts...))
+		},
+		"Builds.Create with buildpacks": func(ctx context.Context, c *herokubuild.Client, opts ...herokubuild.RequestOption) error {
+			return errorOf(c.Builds.Create(ctx, appName, herokubuild.BuildCreateOptions{SourceBlob: source, Buildpacks: buildpacks}, opts...))
+		},
+		"Builds.Get": func(ctx context.Context, c *herokubuild.Client, opts ...herokubuild.RequestOption) error {
+			return errorOf(c.Builds.Get(ctx, appName, buildID, opts...))
+		},
+		"Builds.List": func(ctx context.Context, c *herokubuild.Client, opts ...herokubuild.RequestOption) error {
+			return firstOf(c.Builds.List(ctx, appName, nil, opts...))
+		},
+		"Builds.ListPage": func(ctx context.Context, c *herokubuild.Client, opts ...herokubuild.RequestOption) error {
+			return errorOf(c.Builds.ListPage(ctx, appName, nil, opts...))
+		},
+		"Builds.Cancel": func(ctx context.Context, c *herokubuild.Client, opts ...herokubuild.RequestOption) error {
+			return errorOf(c.Builds.Cancel(ctx, appName, buildID, opts...))
+		},
+		"Builds.DeleteCache": func(ctx context.Context, c *herokubuild.Client, opts ...herokubuild.RequestOption) error {
+			return c.Builds.DeleteCache(ctx, appName, opts...)
+		},
+		"Sources.Create": func(ctx context.Context, c *herokubuild.Client, opts ...herokubuild.RequestOption) error {
+			return errorOf(c.Sources.Create(ctx, opts...))
+		},
+		"Sources.CreateForApp": func(ctx context.Context, c *herokubuild.Client, opts ...herokubuild.RequestOption) error {
+			return errorOf(c.Sources.CreateForApp(ctx, appName, opts...))
+		},
+		"Slugs.Get": func(ctx context.Context, c *herokubuild.Client, opts ...herokubuild.RequestOption) error {
+			return errorOf(c.Slugs.Get(ctx, appName, slugID, opts...))
+		},
+		"Slugs.Create": func(ctx context.Context, c *herokubuild.Client, opts ...herokubuild.RequestOption) error {
+			return errorOf(c.Slugs.Create(ctx, appName, herokubuild.SlugCreateOptions{}, opts...))
+		},
+		"Releases.Create": func(ctx context.Context, c *herokubuild.Client, opts ...herokubuild.RequestOption) error {
+			return errorOf(c.Releases.Create(ctx, appName, herokubuild.ReleaseCreateOptions{Slug: slugID}, opts...))
+		},
+		"Releases.Get": func(ctx context.Context, c *herokubuild.Client, opts ...herokubuild.RequestOption) error {
+			return errorOf(c.Releases.Get(ctx, appName, releaseID, opts...))
+		},
+		"Releases.List": func(ctx context.Context, c *herokubuild.Client, opts ...herokubuild.RequestOption) error {
+			return firstOf(c.Releases.List(ctx, appName, nil, opts...))
+		},
+		"Releases.ListPage": func(ctx context.Context, c *herokubuild.Client, opts ...herokubuild.RequestOption) error {
+			return errorOf(c.Releases.ListPage(ctx, appName, nil, opts...))
+		},
+		"Releases.Current": func(ctx context.Context, c *herokubuild.Client, opts ...herokubuild.RequestOption) error {
+			return errorOf(c.Releases.Current(ctx, appName, opts...))
+		},
+		"RateLimitRemaining": func(ctx context.Context, c *herokubuild.Client, opts ...herokubuild.RequestOption) error {
+			return errorOf(c.RateLimitRemaining(ctx, opts...))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAPI(t)
+			var header http.Header
+			a.mock.RegisterNoResponder(func(req *http.Request) (*http.Response, error) {
+				header = req.Header.Clone()
+				return reply(503, "")(req)
+			})
+			err := call(t.Context(), a.Client, herokubuild.RequestHeader("X-Trace", "1234"), herokubuild.RequestMaxAttempts(1))
+			assert.Equal(t, 503, requireAPIError(t, err).StatusCode)
+			assert.Equal(t, "1234", header.Get("X-Trace"))
+			assert.Equal(t, 1, a.mock.GetTotalCallCount())
+		})
+	}
+}
+
+func errorOf[T any](_ T, err error) error { return err }
+
+// firstOf returns the error of a list that fails with its first page.
+func firstOf[T any](items iter.Seq2[*T, error]) error {
+	for _, err := range items {
+		return err
+	}
+	return nil
 }
