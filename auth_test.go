@@ -19,7 +19,7 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// withoutCredentials hides the credentials of whoever runs the tests.
+// withoutCredentials hides the credentials of the person who runs the tests.
 func withoutCredentials(t *testing.T) (home string) {
 	t.Helper()
 	home = t.TempDir()
@@ -31,8 +31,7 @@ func withoutCredentials(t *testing.T) (home string) {
 	return home
 }
 
-// sentKey makes a client from the environment and returns the key that it
-// sends.
+// sentKey creates a client from the environment and returns the key that it sends.
 func sentKey(t *testing.T, opts ...herokubuild.Option) string {
 	t.Helper()
 	mock := httpmock.NewMockTransport()
@@ -59,12 +58,12 @@ func TestKeyFromEnvironment(t *testing.T) {
 	t.Setenv("HEROKU_API_KEY", "from-the-environment")
 	t.Setenv("NETRC", filepath.Join(t.TempDir(), "missing"))
 	assert.Equal(t, "from-the-environment", sentKey(t))
-	assert.Equal(t, "given", sentKey(t, herokubuild.WithToken("given")), "an option goes before the environment")
+	assert.Equal(t, "given", sentKey(t, herokubuild.WithToken("given")), "an option takes precedence over the environment")
 
 	t.Setenv("HEROKU_API_KEY", testToken+"\nX-Header: x")
 	_, err := herokubuild.NewClient()
 	requireInvalid(t, err, "HEROKU_API_KEY")
-	require.NotErrorIs(t, err, herokubuild.ErrNoCredential, "there is one, and it is wrong")
+	require.NotErrorIs(t, err, herokubuild.ErrNoCredential, "a key was found, and it is invalid")
 }
 
 func TestKeyFromNetrc(t *testing.T) {
@@ -128,7 +127,7 @@ func TestNoCredential(t *testing.T) {
 			assert.Nil(t, client)
 			require.ErrorIs(t, err, herokubuild.ErrNoCredential)
 			requireInvalid(t, err, "credential")
-			assert.Contains(t, err.Error(), "HEROKU_API_KEY", "the error says what to set")
+			assert.Contains(t, err.Error(), "HEROKU_API_KEY", "the error names the variable to set")
 		})
 	}
 	t.Run("no home", func(t *testing.T) {
@@ -203,9 +202,9 @@ func FuzzNetrc(f *testing.F) {
 func TestTokenSource(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var asked atomic.Int32
+		var calls atomic.Int32
 		source := herokubuild.TokenSourceFunc(func(context.Context) (string, error) {
-			if asked.Add(1) == 1 {
+			if calls.Add(1) == 1 {
 				return "first", nil
 			}
 			return "second", nil

@@ -91,7 +91,7 @@ func TestBaseURLFromEnvironment(t *testing.T) {
 	_, err = herokubuild.NewClient(herokubuild.WithToken(testToken))
 	requireInvalid(t, err, "HEROKU_API_URL")
 
-	// An explicit address does not even look at the variable.
+	// An explicit URL takes precedence over the variable, even an invalid one.
 	_, err = herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(apiURL))
 	require.NoError(t, err)
 }
@@ -189,7 +189,7 @@ func TestDoRefuses(t *testing.T) {
 	}
 }
 
-// What cannot be decoded into is found before a request is sent.
+// An Out that cannot be decoded into is refused before a request is sent.
 func TestDoChecksOut(t *testing.T) {
 	t.Parallel()
 	type build struct{ ID string }
@@ -217,8 +217,7 @@ func TestDoChecksOut(t *testing.T) {
 	}
 }
 
-// A status below 200 is no success, whatever a transport makes of it, and what it was
-// sent in response to may have been acted on.
+// A status below 200 is not a success, and the platform may have acted on its request.
 func TestStatusBelow200(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{0, 100, 101, 103, 199} {
@@ -232,7 +231,7 @@ func TestStatusBelow200(t *testing.T) {
 	}
 }
 
-// The first page of a list is not the list.
+// The first page of a list is an error where the whole list is expected.
 func TestDoOfAPartialList(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
@@ -246,13 +245,13 @@ func TestDoOfAPartialList(t *testing.T) {
 		assert.Nil(t, out)
 	}
 	var out []map[string]any
-	require.NoError(t, do(t.Context(), a.Client, "GET", "/x", &herokubuild.DoOptions{Out: &out}), "nothing is missing")
+	require.NoError(t, do(t.Context(), a.Client, "GET", "/x", &herokubuild.DoOptions{Out: &out}), "it is the last page")
 	assert.Len(t, out, 1)
 	a.on("GET", apiURL+"/y", reply(206, `[]`, "Next-Range", "id ]a.."))
-	require.NoError(t, do(t.Context(), a.Client, "GET", "/y", nil), "nothing is wanted")
+	require.NoError(t, do(t.Context(), a.Client, "GET", "/y", nil), "there is no Out")
 }
 
-func TestDoAnswers(t *testing.T) {
+func TestDoResponses(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		status int
@@ -282,31 +281,30 @@ func TestDoAnswers(t *testing.T) {
 				require.NoError(t, err)
 				return
 			}
-			var odd *herokubuild.AnswerError
-			require.ErrorAs(t, err, &odd)
+			var unusable *herokubuild.AnswerError
+			require.ErrorAs(t, err, &unusable)
 			require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
 			require.NotErrorIs(t, err, herokubuild.ErrMaybeApplied)
-			assert.Equal(t, tt.status, odd.StatusCode)
-			assert.Equal(t, "id-1,id-2", odd.RequestID)
+			assert.Equal(t, tt.status, unusable.StatusCode)
+			assert.Equal(t, "id-1,id-2", unusable.RequestID)
 			assert.Contains(t, err.Error(), "Request-Id id-1,id-2")
 			require.Error(t, errors.Unwrap(err))
-			assert.Len(t, a.seen(), 1, "an answer that does not parse does not get better")
+			assert.Len(t, a.seen(), 1, "another attempt would receive the same")
 		})
 	}
 }
 
-func TestAnswerToPostNotUnderstood(t *testing.T) {
+func TestUnusableResponseToPost(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
 	a.on("POST", buildsURL, reply(201, ""))
 	_, err := a.Builds.Create(t.Context(), appName, herokubuild.BuildCreateOptions{SourceBlob: herokubuild.SourceBlob{URL: sourceURL}})
 	require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
-	require.ErrorIs(t, err, herokubuild.ErrMaybeApplied, "the platform said that it acted")
+	require.ErrorIs(t, err, herokubuild.ErrMaybeApplied, "the platform reported success")
 }
 
-// Answers whose body is nil come from simple fakes of a transport; net/http
-// itself lets them pass.
-func TestAnswerWithNilBody(t *testing.T) {
+// Simple fakes of a transport return responses whose body is nil. net/http accepts them.
+func TestResponseWithNilBody(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
 	a.on("DELETE", apiURL+"/x", func(req *http.Request) (*http.Response, error) {
@@ -317,7 +315,7 @@ func TestAnswerWithNilBody(t *testing.T) {
 	})
 }
 
-func TestAnswerTooLarge(t *testing.T) {
+func TestResponseTooLarge(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
 	a.on("POST", apiURL+"/x", huge(201))
@@ -358,7 +356,7 @@ func TestRedirectOfAPIIsRefused(t *testing.T) {
 	assert.Equal(t, 302, requireAPIError(t, err).StatusCode)
 	assert.Contains(t, err.Error(), "evil.example.com/x")
 	assertErrorClean(t, err)
-	assert.Len(t, a.seen(), 1, "the key must not travel")
+	assert.Len(t, a.seen(), 1, "the key must not be sent to the target")
 }
 
 // A transport is used as it is: the client adds neither redirects nor cookies to it.
@@ -393,7 +391,7 @@ func TestAttemptTimeoutBoundsAnAttempt(t *testing.T) {
 	})
 }
 
-// A body that trickles on is within the attempt's bound, too.
+// The time limit of an attempt includes a body that arrives slowly.
 func TestTimeoutBoundsTheBody(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -419,7 +417,7 @@ func TestTimeoutBoundsTheBody(t *testing.T) {
 	})
 }
 
-// keySource is a TokenSource as a program would write it, its key in a field.
+// keySource is a TokenSource with its key in a field, as programs have them.
 type keySource struct{ key string }
 
 func (s keySource) Token(context.Context) (string, error) { return s.key, nil }
@@ -546,8 +544,8 @@ func TestZeroClient(t *testing.T) {
 	}
 }
 
-// go-retryablehttp closes the idle pool whenever a call fails, which would cost
-// every other call its connection.
+// go-retryablehttp closes all idle connections whenever a call fails, which would cost every
+// other call its connection.
 func TestFailedCallKeepsThePool(t *testing.T) {
 	t.Parallel()
 	var opened atomic.Int32
@@ -578,7 +576,7 @@ func TestFailedCallKeepsThePool(t *testing.T) {
 	wg.Wait()
 	require.EqualValues(t, 2, opened.Load())
 
-	// One connection dies of this call; the other one is nobody's fault.
+	// This call loses its connection; the other one must stay open.
 	require.Error(t, do(t.Context(), client, "POST", "/drop", nil))
 	require.NoError(t, do(t.Context(), client, "GET", "/ok", nil))
 	assert.EqualValues(t, 2, opened.Load())

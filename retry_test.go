@@ -25,10 +25,10 @@ import (
 func TestRetryMatrix(t *testing.T) {
 	t.Parallel()
 	failures := map[string]struct {
-		answer httpmock.Responder
+		response httpmock.Responder
 		// safe and unsafe are the attempts of the two columns.
 		safe, unsafe int
-		// maybe says that a POST leaves open whether it was acted on.
+		// maybe says that the platform may have acted on a POST.
 		maybe bool
 		// each is how long one attempt takes.
 		each time.Duration
@@ -56,7 +56,7 @@ func TestRetryMatrix(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					a := newAPI(t)
-					a.on(method, apiURL+"/x", f.answer)
+					a.on(method, apiURL+"/x", f.response)
 					var body any
 					if method != "GET" && method != "HEAD" {
 						body = map[string]string{"k": "v"}
@@ -144,9 +144,8 @@ func TestWithRetry(t *testing.T) {
 	}
 }
 
-// The last answer is what the caller needs to see, not "giving up after 5
-// attempts".
-func TestLastAnswerIsInTheError(t *testing.T) {
+// The error is the last response, not "giving up after 5 attempts".
+func TestLastResponseIsInTheError(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t)
@@ -255,7 +254,7 @@ func TestRetryAfterBeyondTheDeadline(t *testing.T) {
 				defer cancel()
 				started := time.Now()
 				err := requireAPIError(t, do(ctx, a.Client, "GET", "/x", nil))
-				assert.Zero(t, time.Since(started), "waiting cannot help")
+				assert.Zero(t, time.Since(started), "a wait would not help")
 				assert.Len(t, a.seen(), 1)
 				assert.Equal(t, time.Minute, err.RetryAfter)
 				assert.Equal(t, status == 429, errors.Is(err, herokubuild.ErrRateLimited))
@@ -316,8 +315,8 @@ func TestContextOverBeforeTheCall(t *testing.T) {
 	assert.LessOrEqual(t, len(a.seen()), 1)
 }
 
-// A POST that could not connect was never sent, even if the context ends while
-// it waits to try again.
+// A POST that could not connect was never sent, even if the context ends during the wait for
+// the next attempt.
 func TestCancelAfterFailedDialIsNotMaybeApplied(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -331,8 +330,8 @@ func TestCancelAfterFailedDialIsNotMaybeApplied(t *testing.T) {
 	})
 }
 
-// The second attempt was on its way when the context ended: that the first one
-// was refused says nothing about it.
+// The second attempt was in flight when the context ended, and may have had its effect
+// although the first one was refused.
 func TestCancelDuringLaterAttemptIsMaybeApplied(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -347,8 +346,7 @@ func TestCancelDuringLaterAttemptIsMaybeApplied(t *testing.T) {
 	})
 }
 
-// An error body without an end must cost neither the status nor the caller's
-// time.
+// The status is returned soon even if the body of an error never ends.
 func TestErrorBodyThatNeverEnds(t *testing.T) {
 	t.Parallel()
 	t.Run("a flood", func(t *testing.T) {
@@ -394,8 +392,7 @@ func TestErrorBodyThatNeverEnds(t *testing.T) {
 	})
 }
 
-// These are about what happens on a wire, which a mock cannot show: net/http
-// has retries of its own.
+// net/http has retries of its own, which only a real connection shows.
 func TestDroppedConnection(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -433,7 +430,7 @@ func TestDroppedConnection(t *testing.T) {
 	}
 }
 
-func TestAnswerCutShort(t *testing.T) {
+func TestResponseCutShort(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int32
 	client, _ := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
