@@ -81,7 +81,7 @@ func NewClient(opts ...Option) (*Client, error) {
 		}
 	}
 	if cfg.transport == nil {
-		cfg.transport = transport.NewRoundTripper(cfg.timeout)
+		cfg.transport = transport.NewRoundTripper()
 	}
 	product := fmt.Sprintf("herokubuild/%s (%s; %s/%s)", Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	c := &Client{

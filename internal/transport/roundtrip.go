@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"time"
 )
 
 var (
@@ -27,8 +26,9 @@ var (
 )
 
 // NewRoundTripper returns the default RoundTripper. It keeps as many connections as a
-// rollout has requests in flight, and bounds response headers in time and size.
-func NewRoundTripper(limit time.Duration) http.RoundTripper {
+// rollout has requests in flight, and bounds the size of response headers. It has no time
+// limit of its own, which would cap the longer one of a request.
+func NewRoundTripper() http.RoundTripper {
 	t, ok := http.DefaultTransport.(*http.Transport)
 	if !ok {
 		// The program has replaced it on purpose: to trace requests, or to forbid them.
@@ -38,7 +38,6 @@ func NewRoundTripper(limit time.Duration) http.RoundTripper {
 	t.MaxIdleConnsPerHost = 32
 	// Output arrives in chunks; with a smaller buffer each of them costs a system call.
 	t.ReadBufferSize = 64 << 10
-	t.ResponseHeaderTimeout = limit
 	t.MaxResponseHeaderBytes = 256 << 10
 	return t
 }
