@@ -43,7 +43,7 @@ func TestRequestOptionsAreChecked(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := newAPI(t)
-			_, err := a.Client.Do(t.Context(), "GET", "/x", nil, tt.opt)
+			_, err := a.Do(t.Context(), "GET", "/x", nil, tt.opt)
 			requireInvalid(t, err, tt.name)
 			assertErrorClean(t, err)
 			for _, err := range herokubuild.List[map[string]any](t.Context(), a.Client, "/x", nil, tt.opt) {
@@ -58,7 +58,7 @@ func TestRequestHeader(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
 	a.on("POST", apiURL+"/x", reply(422, `{"id":"invalid","message":"the trace is very-secret-trace"}`))
-	_, err := a.Client.Do(t.Context(), "POST", "/x", &herokubuild.DoOptions{Body: 1},
+	_, err := a.Do(t.Context(), "POST", "/x", &herokubuild.DoOptions{Body: 1},
 		nil, herokubuild.RequestHeader("X-Trace", "first"), herokubuild.RequestHeader("x-trace", "very-secret-trace"), herokubuild.RequestHeader("Range", "id ..; max=5"))
 	assert.NotContains(t, requireAPIError(t, err).Message, "very-secret")
 	r := a.requireCall(t, "POST", apiURL+"/x", "1")
@@ -92,14 +92,14 @@ func TestRequestTimeoutAndMaxAttempts(t *testing.T) {
 		a := newAPI(t)
 		a.on("GET", apiURL+"/x", hang)
 		start := time.Now()
-		_, err := a.Client.Do(t.Context(), "GET", "/x", nil, herokubuild.RequestTimeout(3*time.Second), herokubuild.RequestMaxAttempts(1))
+		_, err := a.Do(t.Context(), "GET", "/x", nil, herokubuild.RequestTimeout(3*time.Second), herokubuild.RequestMaxAttempts(1))
 		var lost *herokubuild.RequestError
 		require.ErrorAs(t, err, &lost)
 		assert.Equal(t, 1, lost.Attempts)
 		require.NotErrorIs(t, err, context.DeadlineExceeded)
 		assert.Equal(t, 3*time.Second, time.Since(start))
 
-		_, err = a.Client.Do(t.Context(), "GET", "/x", nil, herokubuild.RequestTimeout(time.Second), herokubuild.RequestMaxAttempts(7))
+		_, err = a.Do(t.Context(), "GET", "/x", nil, herokubuild.RequestTimeout(time.Second), herokubuild.RequestMaxAttempts(7))
 		require.ErrorAs(t, err, &lost)
 		assert.Equal(t, 7, lost.Attempts)
 	})
@@ -111,7 +111,7 @@ func TestResponseOfDo(t *testing.T) {
 		a := newAPI(t)
 		a.on("GET", apiURL+"/x", reply(503, ""), reply(206, `[]`, "Request-Id", "id-1", "RateLimit-Remaining", "4321", "Next-Range", "id ]a..", "X-Other", "b"))
 		var into herokubuild.Response
-		got, err := a.Client.Do(t.Context(), "GET", "/x", nil, herokubuild.ResponseInto(&into))
+		got, err := a.Do(t.Context(), "GET", "/x", nil, herokubuild.ResponseInto(&into))
 		require.NoError(t, err)
 		assert.Equal(t, 206, got.StatusCode)
 		assert.Equal(t, "id-1", got.RequestID)
@@ -123,14 +123,14 @@ func TestResponseOfDo(t *testing.T) {
 
 		// What the response does not contain.
 		a.on("GET", apiURL+"/y", reply(204, ""))
-		got, err = a.Client.Do(t.Context(), "GET", "/y", nil)
+		got, err = a.Do(t.Context(), "GET", "/y", nil)
 		require.NoError(t, err)
 		assert.Equal(t, -1, got.RateLimitRemaining)
 		assert.Equal(t, a.seen()[2].Header.Get("Request-Id"), got.RequestID)
 
 		// A failed call stores nothing.
 		a.on("GET", apiURL+"/z", reply(404, ""))
-		_, err = a.Client.Do(t.Context(), "GET", "/z", nil, herokubuild.ResponseInto(&into))
+		_, err = a.Do(t.Context(), "GET", "/z", nil, herokubuild.ResponseInto(&into))
 		requireAPIError(t, err)
 		assert.Equal(t, 206, into.StatusCode)
 	})
