@@ -30,7 +30,7 @@ const DefaultBaseURL = "https://api.heroku.com"
 // for concurrent use.
 //
 // Its fields are the services, one per resource. A call on the services of a zero
-// Client returns an error that matches [ErrInvalid].
+// Client returns an error that matches [ErrInvalidArgument].
 type Client struct {
 	Apps     AppsService
 	Builds   BuildsService
@@ -192,7 +192,7 @@ func (r Response) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(r))
 // [List] reads all pages.
 //
 // Errors: an [*ArgumentError] before anything is sent, [*APIError], [*RequestError],
-// [*AnswerError]. The Response is nil with an error.
+// [*ResponseError]. The Response is nil with an error.
 func (c *Client) Do(ctx context.Context, method, path string, opts *DoOptions, requestOpts ...RequestOption) (*Response, error) {
 	var o DoOptions
 	if opts != nil {

@@ -240,7 +240,7 @@ func TestDoOfAPartialList(t *testing.T) {
 		var out []map[string]any
 		err := do(t.Context(), a.Client, "GET", "/x", &herokubuild.DoOptions{Out: &out})
 		require.ErrorIs(t, err, herokubuild.ErrPartialList)
-		require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+		require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 		require.NotErrorIs(t, err, herokubuild.ErrMaybeApplied)
 		assert.Nil(t, out)
 	}
@@ -281,9 +281,9 @@ func TestDoResponses(t *testing.T) {
 				require.NoError(t, err)
 				return
 			}
-			var unusable *herokubuild.AnswerError
+			var unusable *herokubuild.ResponseError
 			require.ErrorAs(t, err, &unusable)
-			require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+			require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 			require.NotErrorIs(t, err, herokubuild.ErrMaybeApplied)
 			assert.Equal(t, tt.status, unusable.StatusCode)
 			assert.Equal(t, "id-1,id-2", unusable.RequestID)
@@ -299,7 +299,7 @@ func TestUnusableResponseToPost(t *testing.T) {
 	a := newAPI(t)
 	a.on("POST", buildsURL, reply(201, ""))
 	_, err := a.Builds.Create(t.Context(), appName, herokubuild.BuildCreateOptions{SourceBlob: herokubuild.SourceBlob{URL: sourceURL}})
-	require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+	require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 	require.ErrorIs(t, err, herokubuild.ErrMaybeApplied, "the platform reported success")
 }
 
@@ -320,7 +320,7 @@ func TestResponseTooLarge(t *testing.T) {
 	a := newAPI(t)
 	a.on("POST", apiURL+"/x", huge(201))
 	err := do(t.Context(), a.Client, "POST", "/x", nil)
-	require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+	require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 	require.ErrorIs(t, err, herokubuild.ErrMaybeApplied)
 	assert.Len(t, a.seen(), 1)
 }

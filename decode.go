@@ -186,7 +186,7 @@ func endOfString(content []byte, i int) int {
 type checked interface{ validate() error }
 
 // validate checks a value that was decoded from a response. What is missing or has another
-// form is an [AnswerError], so that later calls cannot fail with an [ArgumentError] about a
+// form is an [ResponseError], so that later calls cannot fail with an [ArgumentError] about a
 // value that the API chose.
 func validate(v any) error {
 	if c, ok := v.(checked); ok {

@@ -106,9 +106,9 @@ func TestResponsesWithoutRequiredFields(t *testing.T) {
 				a := newAPI(t, noRetry())
 				a.on(tt.method, tt.url, reply(200, body, "Request-Id", "id-1"))
 				err := tt.call(t.Context(), a)
-				var unusable *herokubuild.AnswerError
+				var unusable *herokubuild.ResponseError
 				require.ErrorAs(t, err, &unusable, body)
-				require.NotErrorIs(t, err, herokubuild.ErrInvalid, body)
+				require.NotErrorIs(t, err, herokubuild.ErrInvalidArgument, body)
 				assert.Equal(t, "id-1", unusable.RequestID)
 				changes := tt.method == "POST" && name != "source"
 				assert.Equal(t, changes, unusable.MaybeApplied, body)

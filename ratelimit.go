@@ -17,7 +17,7 @@ import (
 // not count.
 //
 // Endpoint: GET /account/rate-limits (schema: rate-limit, Info). Errors:
-// [*APIError], [*RequestError], [*AnswerError].
+// [*APIError], [*RequestError], [*ResponseError].
 func (c *Client) RateLimitRemaining(ctx context.Context, opts ...RequestOption) (int, error) {
 	var out struct {
 		Remaining *int `json:"remaining"`

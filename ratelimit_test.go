@@ -25,7 +25,7 @@ func TestRateLimitRemaining(t *testing.T) {
 	for range 2 {
 		// As a zero, a rollout would wait for it without an end.
 		_, err = a.RateLimitRemaining(t.Context())
-		require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+		require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 	}
 }
 

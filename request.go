@@ -245,7 +245,7 @@ func (x *apiExchange) failure(ctx context.Context, f *transport.Failure) error {
 
 // unexpected returns the error of a successful response that cannot be used.
 func (x *apiExchange) unexpected(status int, header http.Header, err error) error {
-	return &AnswerError{
+	return &ResponseError{
 		Method: x.method, Path: x.call.path, StatusCode: status,
 		RequestID: x.responseID(header), Err: x.hide.err(err), MaybeApplied: !x.call.idempotent(),
 	}

@@ -64,7 +64,7 @@ func TestRequestIDInErrors(t *testing.T) {
 		a := newAPI(t)
 		a.on("POST", buildsURL, reply(201, "{}"))
 		id, err := create(t, a)
-		var unusable *herokubuild.AnswerError
+		var unusable *herokubuild.ResponseError
 		require.ErrorAs(t, err, &unusable)
 		assert.Equal(t, id, unusable.RequestID)
 	})

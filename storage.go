@@ -69,7 +69,7 @@ func (x *storageExchange) failure(ctx context.Context, f *transport.Failure) err
 	}
 	status := f.Response.StatusCode
 	if x.method == http.MethodGet && status >= 200 && status < 300 {
-		return &AnswerError{Method: x.method, Path: x.url, StatusCode: status, Err: errors.New("a response without an archive")}
+		return &ResponseError{Method: x.method, Path: x.url, StatusCode: status, Err: errors.New("a response without an archive")}
 	}
 	e := newUploadError(x.method, x.signed, status, f.Body, x.secrets.after(f.Response))
 	e.Attempts = f.Attempts
@@ -200,8 +200,8 @@ func (r *exactReader) Close() error { return r.src.Close() }
 
 // newUploadError parses the response of a storage host that is not a success. Only Code
 // and Message of its XML are kept, because the rest can contain parts of the signature.
-func newUploadError(method string, signed SecretURL, status int, body []byte, hide redactor) *UploadError {
-	e := &UploadError{Method: method, URL: SecretURL(signed.String()), StatusCode: status}
+func newUploadError(method string, signed SecretURL, status int, body []byte, hide redactor) *StorageError {
+	e := &StorageError{Method: method, URL: SecretURL(signed.String()), StatusCode: status}
 	var doc struct {
 		XMLName xml.Name `xml:"Error"`
 		Code    string   `xml:"Code"`
