@@ -57,11 +57,11 @@ type App struct {
 // Endpoint: GET /apps/{app} (schema: app, Info). Errors: [*ArgumentError],
 // [*APIError] (matching [ErrNotFound] for an app that does not exist or that
 // the credential may not see), [*RequestError], [*ResponseError].
-func (s AppsService) Get(ctx context.Context, app string) (*App, error) {
+func (s AppsService) Get(ctx context.Context, app string, requestOpts ...RequestOption) (*App, error) {
 	if err := checkApp("app", app); err != nil {
 		return nil, err
 	}
-	return fetch[App](ctx, s.client, apiCall{method: http.MethodGet, path: apiPath("apps", app)})
+	return fetch[App](ctx, s.client, apiCall{method: http.MethodGet, path: apiPath("apps", app)}, requestOpts...)
 }
 
 // List iterates over the apps that the credential may see, page by page as needed. An
@@ -69,14 +69,14 @@ func (s AppsService) Get(ctx context.Context, app string) (*App, error) {
 //
 // Endpoint: GET /apps (schema: app, List; sortable by id, name and updated_at).
 // Errors: [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
-func (s AppsService) List(ctx context.Context, opts *ListOptions) iter.Seq2[*App, error] {
-	return list[App](ctx, s.client, apiPath("apps"), opts)
+func (s AppsService) List(ctx context.Context, opts *ListOptions, requestOpts ...RequestOption) iter.Seq2[*App, error] {
+	return list[App](ctx, s.client, apiPath("apps"), opts, requestOpts...)
 }
 
 // ListPage returns one page of the apps that the credential may see and the cursor of
 // the next. See [AppsService.List], which needs no cursor.
-func (s AppsService) ListPage(ctx context.Context, opts *ListOptions) (*Page[App], error) {
-	return listPage[App](ctx, s.client, apiPath("apps"), opts)
+func (s AppsService) ListPage(ctx context.Context, opts *ListOptions, requestOpts ...RequestOption) (*Page[App], error) {
+	return listPage[App](ctx, s.client, apiPath("apps"), opts, requestOpts...)
 }
 
 // ListForTeam iterates over the apps of a team, named by its name or id, like
@@ -84,11 +84,11 @@ func (s AppsService) ListPage(ctx context.Context, opts *ListOptions) (*Page[App
 //
 // Endpoint: GET /teams/{team}/apps (schema: team-app, List By Team). Errors: as
 // [AppsService.List].
-func (s AppsService) ListForTeam(ctx context.Context, team string, opts *ListOptions) iter.Seq2[*App, error] {
+func (s AppsService) ListForTeam(ctx context.Context, team string, opts *ListOptions, requestOpts ...RequestOption) iter.Seq2[*App, error] {
 	if !teamRE.MatchString(team) {
 		return failed[App](&ArgumentError{Name: "team", Reason: quote(team) + " is neither a team's name nor its id"})
 	}
-	return list[App](ctx, s.client, apiPath("teams", team, "apps"), opts)
+	return list[App](ctx, s.client, apiPath("teams", team, "apps"), opts, requestOpts...)
 }
 
 var teamRE = regexp.MustCompile(`^\w[-.\w]{0,127}$`)

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/herokubuild/herokubuild/internal/transport"
 )
 
 // FetchArchiveOptions sets how [Client.FetchArchive] downloads. nil is the
@@ -69,13 +71,12 @@ func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchAr
 	if err := checkHeader(o.Header); err != nil {
 		return nil, err
 	}
-	conn := newBlobConn(ctx, fetchIdle)
-	defer conn.close()
-	resp, err := c.openArchive(conn.ctx, from, o.Header) //nolint:bodyclose,contextcheck // conn closes what it holds, and its context is a child
+	resp, err := c.openArchive(ctx, from, o.Header) //nolint:bodyclose // conn closes it
 	if err != nil {
 		return nil, err
 	}
-	conn.hold(resp.Body)
+	conn := newBlobConn(resp)
+	defer conn.close()
 	hide := newRedactor(secretsOf(from.Reveal())...).and(secretsOfHeader(o.Header)...).after(resp)
 	if err := conn.checkEncoding(resp, from); err != nil {
 		return nil, err
@@ -129,18 +130,13 @@ func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchAr
 }
 
 func (c *Client) openArchive(ctx context.Context, from SecretURL, header http.Header) (*http.Response, error) {
-	req, err := c.storageRequest(ctx, http.MethodGet, from, nil)
+	x, request, err := c.storageCall(ctx, transport.Download, http.MethodGet, from, http.StatusOK)
 	if err != nil {
 		return nil, err
 	}
-	// The archive is wanted as it is, not as the transport unpacks it.
-	req.Header.Set("Accept-Encoding", "identity")
-	hc := *c.storage
-	prompt := &promptTransport{next: hc.Transport, limit: fetchIdle}
-	hc.Transport = &originHeader{next: prompt, scheme: req.URL.Scheme, host: req.URL.Host, header: header.Clone()}
-	call := c.storageCall(http.MethodGet, from, http.StatusOK)
-	call.secrets = call.secrets.and(secretsOfHeader(header)...)
-	return call.do(ctx, &hc, req)
+	x.secrets = x.secrets.and(secretsOfHeader(header)...)
+	request.OriginHeader, request.Timeout = header.Clone(), fetchIdle
+	return c.download(ctx, x, request)
 }
 
 // blobReader keeps what the network failed with: what the disk failed with is
@@ -156,25 +152,6 @@ func (b *blobReader) Read(p []byte) (int, error) {
 		b.err = err
 	}
 	return n, err
-}
-
-// originHeader adds a header to requests to one origin. The client knows nothing
-// of it, and so does not take it along a redirect: of its own it would keep any
-// that is not called Authorization, and that one too for a subdomain.
-type originHeader struct {
-	next         http.RoundTripper
-	scheme, host string
-	header       http.Header
-}
-
-func (o *originHeader) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.URL.Scheme == o.scheme && strings.EqualFold(req.URL.Host, o.host) {
-		req = req.Clone(req.Context())
-		for name, values := range o.header {
-			req.Header[http.CanonicalHeaderKey(name)] = values
-		}
-	}
-	return o.next.RoundTrip(req)
 }
 
 // checkHeader refuses what cannot be sent. It never quotes a value.

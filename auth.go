@@ -13,22 +13,21 @@ import (
 	"github.com/herokubuild/herokubuild/internal/netrc"
 )
 
-// TokenSource supplies the API key. Token is called once for each API call
-// (not for each attempt), maybe by several goroutines at once; a source that
-// has to ask somebody should cache what it got. An error of it ends the call
-// and is wrapped in the call's error.
+// TokenSource supplies the API key. Token is called once for each request to the API (not
+// for each attempt), possibly by several goroutines at once; a source that fetches the key
+// should cache it. An error of it ends the call and is wrapped in the call's error.
 type TokenSource interface {
 	Token(ctx context.Context) (string, error)
 }
 
-// TokenSourceFunc makes a [TokenSource] of a function.
+// TokenSourceFunc is a function as a [TokenSource].
 type TokenSourceFunc func(ctx context.Context) (string, error)
 
 // Token calls the function.
 func (f TokenSourceFunc) Token(ctx context.Context) (string, error) { return f(ctx) }
 
-// staticToken keeps the key in a closure: fmt prints the unexported fields of a
-// struct without asking them, and a client's would be among them.
+// staticToken keeps the key in a closure, because fmt prints the unexported fields of a
+// struct, and so those of a client.
 func staticToken(token string) TokenSource {
 	return TokenSourceFunc(func(context.Context) (string, error) { return token, nil })
 }
@@ -44,20 +43,20 @@ func WithToken(token string) Option {
 	}
 }
 
-// WithTokenSource sets where each call gets the API key from, for keys that
-// change while the program runs.
+// WithTokenSource sets the source of the API key, for keys that change while the program
+// runs.
 func WithTokenSource(source TokenSource) Option {
 	return func(c *config) error {
 		if source == nil {
 			return &ArgumentError{Name: "WithTokenSource", Reason: "the source is nil"}
 		}
-		// A method value hides the source's fields from fmt, as above.
+		// A method value hides the source's fields from fmt, as in staticToken.
 		c.token = TokenSourceFunc(source.Token)
 		return nil
 	}
 }
 
-// tokenFromEnvironment looks where the Heroku CLI and "curl -n" look:
+// tokenFromEnvironment reads the key from the places that the Heroku CLI and "curl -n" use:
 // HEROKU_API_KEY, then the entry of the API's host in the netrc file.
 func tokenFromEnvironment(host string) (TokenSource, error) {
 	if token := os.Getenv("HEROKU_API_KEY"); token != "" {
@@ -68,7 +67,7 @@ func tokenFromEnvironment(host string) (TokenSource, error) {
 	}
 	files := netrc.Files(runtime.GOOS == "windows", os.Getenv)
 	if len(files) == 0 {
-		return nil, &ArgumentError{Name: "credential", Reason: "HEROKU_API_KEY is not set and there is no home directory to look for a netrc file in", Err: ErrNoCredential}
+		return nil, &ArgumentError{Name: "credential", Reason: "HEROKU_API_KEY is not set and there is no home directory that could have a netrc file", Err: ErrNoCredential}
 	}
 	token, err := tokenFromNetrc(files, host)
 	if err != nil {
@@ -77,7 +76,7 @@ func tokenFromEnvironment(host string) (TokenSource, error) {
 	return staticToken(token), nil
 }
 
-// maxNetrc is far more than any real file has.
+// maxNetrc is far more than the size of any real file.
 const maxNetrc = 1 << 20
 
 // tokenFromNetrc reads the first of the files that exists.
@@ -105,11 +104,10 @@ func tokenFromNetrc(files []string, host string) (string, error) {
 	return password, nil
 }
 
-// readSmallFile reads a regular file: a pipe or device may have nothing to read for
-// ever.
+// readSmallFile reads a regular file. A pipe or device might block without an end.
 func readSmallFile(path string, most int64) ([]byte, error) {
 	if path == os.DevNull {
-		return nil, nil // the usual way to say that there is no such file
+		return nil, nil // the usual way to configure that there is no such file
 	}
 	f, _, err := git.OpenFile(path)
 	if err != nil {

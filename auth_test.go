@@ -19,7 +19,7 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// withoutCredentials hides the credentials of whoever runs the tests.
+// withoutCredentials hides the credentials of the person who runs the tests.
 func withoutCredentials(t *testing.T) (home string) {
 	t.Helper()
 	home = t.TempDir()
@@ -31,8 +31,7 @@ func withoutCredentials(t *testing.T) (home string) {
 	return home
 }
 
-// sentKey makes a client from the environment and returns the key that it
-// sends.
+// sentKey creates a client from the environment and returns the key that it sends.
 func sentKey(t *testing.T, opts ...herokubuild.Option) string {
 	t.Helper()
 	mock := httpmock.NewMockTransport()
@@ -41,9 +40,9 @@ func sentKey(t *testing.T, opts ...herokubuild.Option) string {
 		sent = req.Header.Get("Authorization")
 		return httpmock.NewStringResponse(204, ""), nil
 	})
-	client, err := herokubuild.NewClient(append(opts, herokubuild.WithHTTPClient(&http.Client{Transport: mock}))...)
+	client, err := herokubuild.NewClient(append(opts, herokubuild.WithTransport(mock))...)
 	require.NoError(t, err)
-	require.NoError(t, client.Do(t.Context(), "GET", "/account", nil, nil, nil))
+	require.NoError(t, do(t.Context(), client, "GET", "/account", nil))
 	key, ok := strings.CutPrefix(sent, "Bearer ")
 	require.True(t, ok, sent)
 	return key
@@ -59,12 +58,12 @@ func TestKeyFromEnvironment(t *testing.T) {
 	t.Setenv("HEROKU_API_KEY", "from-the-environment")
 	t.Setenv("NETRC", filepath.Join(t.TempDir(), "missing"))
 	assert.Equal(t, "from-the-environment", sentKey(t))
-	assert.Equal(t, "given", sentKey(t, herokubuild.WithToken("given")), "an option goes before the environment")
+	assert.Equal(t, "given", sentKey(t, herokubuild.WithToken("given")), "an option takes precedence over the environment")
 
 	t.Setenv("HEROKU_API_KEY", testToken+"\nX-Header: x")
 	_, err := herokubuild.NewClient()
 	requireInvalid(t, err, "HEROKU_API_KEY")
-	require.NotErrorIs(t, err, herokubuild.ErrNoCredential, "there is one, and it is wrong")
+	require.NotErrorIs(t, err, herokubuild.ErrNoCredential, "a key was found, and it is invalid")
 }
 
 func TestKeyFromNetrc(t *testing.T) {
@@ -128,7 +127,7 @@ func TestNoCredential(t *testing.T) {
 			assert.Nil(t, client)
 			require.ErrorIs(t, err, herokubuild.ErrNoCredential)
 			requireInvalid(t, err, "credential")
-			assert.Contains(t, err.Error(), "HEROKU_API_KEY", "the error says what to set")
+			assert.Contains(t, err.Error(), "HEROKU_API_KEY", "the error names the variable to set")
 		})
 	}
 	t.Run("no home", func(t *testing.T) {
@@ -203,17 +202,17 @@ func FuzzNetrc(f *testing.F) {
 func TestTokenSource(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var asked atomic.Int32
+		var calls atomic.Int32
 		source := herokubuild.TokenSourceFunc(func(context.Context) (string, error) {
-			if asked.Add(1) == 1 {
+			if calls.Add(1) == 1 {
 				return "first", nil
 			}
 			return "second", nil
 		})
 		a := newAPI(t, herokubuild.WithTokenSource(source))
 		a.on("GET", apiURL+"/x", reply(503, ""), reply(204, ""))
-		require.NoError(t, a.Do(t.Context(), "GET", "/x", nil, nil, nil))
-		require.NoError(t, a.Do(t.Context(), "GET", "/x", nil, nil, nil))
+		require.NoError(t, do(t.Context(), a.Client, "GET", "/x", nil))
+		require.NoError(t, do(t.Context(), a.Client, "GET", "/x", nil))
 		var keys []string
 		for _, r := range a.seen() {
 			keys = append(keys, r.Header.Get("Authorization"))
@@ -226,11 +225,11 @@ func TestTokenSourceFails(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("the vault is sealed")
 	a := newAPI(t, herokubuild.WithTokenSource(herokubuild.TokenSourceFunc(func(context.Context) (string, error) { return "", broken })))
-	require.ErrorIs(t, a.Do(t.Context(), "GET", "/x", nil, nil, nil), broken)
+	require.ErrorIs(t, do(t.Context(), a.Client, "GET", "/x", nil), broken)
 
 	for _, key := range []string{"", testToken + "\r\n"} {
 		a = newAPI(t, herokubuild.WithTokenSource(keySource{key}))
-		requireInvalid(t, a.Do(t.Context(), "GET", "/x", nil, nil, nil), "token")
+		requireInvalid(t, do(t.Context(), a.Client, "GET", "/x", nil), "token")
 		assert.Zero(t, a.mock.GetTotalCallCount())
 	}
 }
@@ -243,5 +242,5 @@ func TestTokenSourceGetsTheContext(t *testing.T) {
 	})))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.ErrorIs(t, a.Do(ctx, "GET", "/x", nil, nil, nil), context.Canceled)
+	require.ErrorIs(t, do(ctx, a.Client, "GET", "/x", nil), context.Canceled)
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// Nobody writes to it: to open it would be to wait for ever.
+// Opening a pipe that has no writer would block without an end.
 func TestNetrcIsAPipe(t *testing.T) {
 	withoutCredentials(t)
 	path := filepath.Join(t.TempDir(), "pipe")

@@ -33,7 +33,7 @@ func benchServer(b *testing.B, handler http.HandlerFunc) (url string, client *he
 	b.Cleanup(server.Close)
 	hc = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
 	b.Cleanup(hc.CloseIdleConnections)
-	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(server.URL), herokubuild.WithHTTPClient(hc))
+	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(server.URL), herokubuild.WithTransport(hc.Transport))
 	require.NoError(b, err)
 	return server.URL, client, hc
 }
@@ -272,7 +272,7 @@ func BenchmarkFanOut(b *testing.B) {
 		apps[i] = fmt.Sprintf("app-%d", i)
 	}
 	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(apiURL),
-		herokubuild.WithHTTPClient(&http.Client{Transport: &distant{delay: delay}}))
+		herokubuild.WithTransport(&distant{delay: delay}))
 	require.NoError(b, err)
 	for b.Loop() {
 		_, err := client.Rollout(b.Context(), herokubuild.ReleaseCreateOptions{Slug: slugID}, apps, &herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: concurrency}})
@@ -291,7 +291,7 @@ func TestAllocations(t *testing.T) {
 	defer server.Close()
 	hc := &http.Client{Transport: &http.Transport{}}
 	defer hc.CloseIdleConnections()
-	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(server.URL), herokubuild.WithHTTPClient(hc))
+	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(server.URL), herokubuild.WithTransport(hc.Transport))
 	require.NoError(t, err)
 	bare := testing.AllocsPerRun(200, func() { bareGet(t, hc, server.URL+"/apps/"+appName+"/builds/"+buildID, new(herokubuild.Build)) })
 	ours := testing.AllocsPerRun(200, func() { _, _ = client.Builds.Get(t.Context(), appName, buildID) })

@@ -113,7 +113,7 @@ func checkAppAndID(app, field, id string) error {
 //
 // Endpoint: POST /apps/{app}/builds (schema: build, Create). Errors:
 // [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
-func (s BuildsService) Create(ctx context.Context, app string, opts BuildCreateOptions) (*Build, error) {
+func (s BuildsService) Create(ctx context.Context, app string, opts BuildCreateOptions, requestOpts ...RequestOption) (*Build, error) {
 	if err := checkApp("app", app); err != nil {
 		return nil, err
 	}
@@ -121,13 +121,13 @@ func (s BuildsService) Create(ctx context.Context, app string, opts BuildCreateO
 		return nil, err
 	}
 	if len(opts.Buildpacks) > 0 {
-		if err := s.checkTakesBuildpacks(ctx, app); err != nil {
+		if err := s.checkTakesBuildpacks(ctx, app, requestOpts...); err != nil {
 			return nil, err
 		}
 	}
 	return fetch[Build](ctx, s.client, apiCall{
 		method: http.MethodPost, path: buildsPath(app), body: opts.wire(), secrets: secretsOf(opts.SourceBlob.URL.Reveal()),
-	})
+	}, requestOpts...)
 }
 
 // wire is the body as it is sent, with the whole URL.
@@ -145,8 +145,8 @@ func (o BuildCreateOptions) wire() any {
 	}{sourceBlob{b.URL.Reveal(), b.Checksum, b.Version, b.VersionDescription}, o.Buildpacks}
 }
 
-func (s BuildsService) checkTakesBuildpacks(ctx context.Context, app string) error {
-	of, err := AppsService(s).Get(ctx, app)
+func (s BuildsService) checkTakesBuildpacks(ctx context.Context, app string, requestOpts ...RequestOption) error {
+	of, err := AppsService(s).Get(ctx, app, requestOpts...)
 	if err == nil && of.IsFir() {
 		err = &GenerationError{App: app, Generation: of.Generation.Name, Reason: "its builds take no buildpacks; its project.toml names them"}
 	}
@@ -157,11 +157,11 @@ func (s BuildsService) checkTakesBuildpacks(ctx context.Context, app string) err
 //
 // Endpoint: GET /apps/{app}/builds/{build} (schema: build, Info). Errors:
 // [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
-func (s BuildsService) Get(ctx context.Context, app, id string) (*Build, error) {
+func (s BuildsService) Get(ctx context.Context, app, id string, requestOpts ...RequestOption) (*Build, error) {
 	if err := checkAppAndID(app, "build", id); err != nil {
 		return nil, err
 	}
-	return fetch[Build](ctx, s.client, apiCall{method: http.MethodGet, path: buildPath(app, id)})
+	return fetch[Build](ctx, s.client, apiCall{method: http.MethodGet, path: buildPath(app, id)}, requestOpts...)
 }
 
 // List iterates over the builds of an app, page by page as needed. An error
@@ -172,20 +172,20 @@ func (s BuildsService) Get(ctx context.Context, app, id string) (*Build, error) 
 // Endpoint: GET /apps/{app}/builds (schema: build, List; sortable by id and
 // created_at). Errors: [*ArgumentError], [*APIError], [*RequestError],
 // [*ResponseError].
-func (s BuildsService) List(ctx context.Context, app string, opts *ListOptions) iter.Seq2[*Build, error] {
+func (s BuildsService) List(ctx context.Context, app string, opts *ListOptions, requestOpts ...RequestOption) iter.Seq2[*Build, error] {
 	if err := checkApp("app", app); err != nil {
 		return failed[Build](err)
 	}
-	return list[Build](ctx, s.client, buildsPath(app), opts)
+	return list[Build](ctx, s.client, buildsPath(app), opts, requestOpts...)
 }
 
 // ListPage returns one page of the builds of an app and the cursor of the
 // next. See [BuildsService.List], which needs no cursor.
-func (s BuildsService) ListPage(ctx context.Context, app string, opts *ListOptions) (*Page[Build], error) {
+func (s BuildsService) ListPage(ctx context.Context, app string, opts *ListOptions, requestOpts ...RequestOption) (*Page[Build], error) {
 	if err := checkApp("app", app); err != nil {
 		return nil, err
 	}
-	return listPage[Build](ctx, s.client, buildsPath(app), opts)
+	return listPage[Build](ctx, s.client, buildsPath(app), opts, requestOpts...)
 }
 
 // failed is an iteration that is over before it starts.
@@ -200,16 +200,16 @@ func failed[T any](err error) iter.Seq2[*T, error] {
 // Endpoint: DELETE /apps/{app}/builds/{build} with the Accept header's variant
 // "cancel-build", as Heroku's builds plugin sends it (schema: build, Cancel).
 // Errors: [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
-func (s BuildsService) Cancel(ctx context.Context, app, id string) (*Build, error) {
+func (s BuildsService) Cancel(ctx context.Context, app, id string, requestOpts ...RequestOption) (*Build, error) {
 	if err := checkAppAndID(app, "build", id); err != nil {
 		return nil, err
 	}
 	b, err := fetch[Build](ctx, s.client, apiCall{
 		method: http.MethodDelete, path: buildPath(app, id), variant: ".cancel-build", mayBeEmpty: true,
-	})
+	}, requestOpts...)
 	if err == nil && b.ID == "" {
 		// The platform has been seen to answer with an empty body.
-		return s.Get(ctx, app, id)
+		return s.Get(ctx, app, id, requestOpts...)
 	}
 	return b, err
 }
@@ -219,11 +219,11 @@ func (s BuildsService) Cancel(ctx context.Context, app, id string) (*Build, erro
 //
 // Endpoint: DELETE /apps/{app}/build-cache (schema: build, Delete cache); the
 // answer is empty. Errors: [*ArgumentError], [*APIError], [*RequestError].
-func (s BuildsService) DeleteCache(ctx context.Context, app string) error {
+func (s BuildsService) DeleteCache(ctx context.Context, app string, requestOpts ...RequestOption) error {
 	if err := checkApp("app", app); err != nil {
 		return err
 	}
-	_, err := s.client.call(ctx, apiCall{method: http.MethodDelete, path: apiPath("apps", app, "build-cache")}, nil)
+	_, err := s.client.call(ctx, apiCall{method: http.MethodDelete, path: apiPath("apps", app, "build-cache")}, nil, requestOpts...)
 	return err
 }
 

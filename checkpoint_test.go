@@ -152,7 +152,7 @@ func TestResumeAfterAConfigChange(t *testing.T) {
 	}
 	_, err := f.client.Rollout(t.Context(), f.what, f.apps, opts)
 	require.NoError(t, err)
-	require.NoError(t, f.client.Do(t.Context(), "PATCH", "/apps/app-1/config-vars", nil, map[string]string{"COLOR": "red"}, nil))
+	require.NoError(t, do(t.Context(), f.client, "PATCH", "/apps/app-1/config-vars", &herokubuild.DoOptions{Body: map[string]string{"COLOR": "red"}}))
 	require.Contains(t, f.history("app-1"), "COLOR")
 	opts.OnEvent = nil
 	result, err := f.client.Rollout(t.Context(), f.what, f.apps, opts)

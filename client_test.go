@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
 	"sync"
@@ -21,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/herokubuild/herokubuild"
+	wire "github.com/herokubuild/herokubuild/internal/transport"
 )
 
 func TestNewClientRefuses(t *testing.T) {
@@ -35,7 +35,7 @@ func TestNewClientRefuses(t *testing.T) {
 		"key with space":          {herokubuild.WithToken("a " + testToken), "WithToken"},
 		"key beyond ASCII":        {herokubuild.WithToken(testToken + "é"), "WithToken"},
 		"nil token source":        {herokubuild.WithTokenSource(nil), "WithTokenSource"},
-		"nil http client":         {herokubuild.WithHTTPClient(nil), "WithHTTPClient"},
+		"nil transport":           {herokubuild.WithTransport(nil), "WithTransport"},
 		"nil logger":              {herokubuild.WithLogger(nil), "WithLogger"},
 		"nil backoff":             {herokubuild.WithPollBackoff(nil), "WithPollBackoff"},
 		"empty product":           {herokubuild.WithUserAgent(""), "WithUserAgent"},
@@ -82,7 +82,7 @@ func TestBaseURLFromEnvironment(t *testing.T) {
 	t.Setenv("HEROKU_API_URL", "https://api.example.com/heroku/")
 	mock := httpmock.NewMockTransport()
 	mock.RegisterResponder("GET", "https://api.example.com/heroku/apps/example-app", reply(200, `{"id":"`+slugID+`"}`))
-	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithHTTPClient(&http.Client{Transport: mock}))
+	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithTransport(mock))
 	require.NoError(t, err)
 	_, err = client.Apps.Get(t.Context(), appName)
 	require.NoError(t, err)
@@ -91,7 +91,7 @@ func TestBaseURLFromEnvironment(t *testing.T) {
 	_, err = herokubuild.NewClient(herokubuild.WithToken(testToken))
 	requireInvalid(t, err, "HEROKU_API_URL")
 
-	// An explicit address does not even look at the variable.
+	// An explicit URL takes precedence over the variable, even an invalid one.
 	_, err = herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(apiURL))
 	require.NoError(t, err)
 }
@@ -100,7 +100,7 @@ func TestDefaultBaseURL(t *testing.T) {
 	t.Setenv("HEROKU_API_URL", "")
 	mock := httpmock.NewMockTransport()
 	mock.RegisterResponder("GET", apiURL+"/apps/example-app", reply(200, `{"id":"`+slugID+`"}`))
-	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithHTTPClient(&http.Client{Transport: mock}))
+	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithTransport(mock))
 	require.NoError(t, err)
 	_, err = client.Apps.Get(t.Context(), appName)
 	require.NoError(t, err)
@@ -110,7 +110,7 @@ func TestUserAgent(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, herokubuild.WithUserAgent("shop-ci/1.4"))
 	a.on("GET", apiURL+"/x", reply(204, ""))
-	require.NoError(t, a.Do(t.Context(), "GET", "/x", nil, nil, nil))
+	require.NoError(t, do(t.Context(), a.Client, "GET", "/x", nil))
 	assert.Regexp(t, `^shop-ci/1\.4 herokubuild/0\.1\.0 \(go.+; \w+/\w+\)$`, a.seen()[0].Header.Get("User-Agent"))
 }
 
@@ -144,7 +144,7 @@ func TestDo(t *testing.T) {
 			a := newAPI(t)
 			a.on(tt.method, apiURL+tt.url, reply(200, `{"email":"dev@example.com"}`))
 			var out struct{ Email string }
-			require.NoError(t, a.Do(t.Context(), tt.method, tt.path, tt.query, tt.body, &out))
+			require.NoError(t, do(t.Context(), a.Client, tt.method, tt.path, &herokubuild.DoOptions{Query: tt.query, Body: tt.body, Out: &out}))
 			assert.Equal(t, "dev@example.com", out.Email)
 			r := a.requireCall(t, tt.method, apiURL+tt.url, tt.sent)
 			assert.Equal(t, accept, r.Header.Get("Accept"))
@@ -177,19 +177,19 @@ func TestDoRefuses(t *testing.T) {
 		"bad escape":        {"GET", "/apps/%zz", nil, nil, "path"},
 		"empty method":      {"", "/apps", nil, nil, "method"},
 		"bad method":        {"GE T", "/apps", nil, nil, "request"},
-		"bad query":         {"GET", "/apps", map[string]string{"a": "b"}, nil, "query"},
-		"bad body":          {"POST", "/apps", nil, func() {}, "body"},
+		"bad query":         {"GET", "/apps", map[string]string{"a": "b"}, nil, "DoOptions.Query"},
+		"bad body":          {"POST", "/apps", nil, func() {}, "DoOptions.Body"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			requireInvalid(t, a.Do(t.Context(), tt.method, tt.path, tt.query, tt.body, nil), tt.name)
+			requireInvalid(t, do(t.Context(), a.Client, tt.method, tt.path, &herokubuild.DoOptions{Query: tt.query, Body: tt.body}), tt.name)
 			assert.Zero(t, a.mock.GetTotalCallCount())
 		})
 	}
 }
 
-// What cannot be decoded into is found before a request is sent.
+// An Out that cannot be decoded into is refused before a request is sent.
 func TestDoChecksOut(t *testing.T) {
 	t.Parallel()
 	type build struct{ ID string }
@@ -203,7 +203,7 @@ func TestDoChecksOut(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := newAPI(t)
-			requireInvalid(t, a.Do(t.Context(), "POST", "/x", nil, nil, out), "out")
+			requireInvalid(t, do(t.Context(), a.Client, "POST", "/x", &herokubuild.DoOptions{Out: out}), "DoOptions.Out")
 			assert.Zero(t, a.mock.GetTotalCallCount())
 		})
 	}
@@ -212,47 +212,46 @@ func TestDoChecksOut(t *testing.T) {
 			t.Parallel()
 			a := newAPI(t)
 			a.on("POST", apiURL+"/x", reply(200, `{"id":"x"}`))
-			require.NoError(t, a.Do(t.Context(), "POST", "/x", nil, nil, out))
+			require.NoError(t, do(t.Context(), a.Client, "POST", "/x", &herokubuild.DoOptions{Out: out}))
 		})
 	}
 }
 
-// A status below 200 is no success, whatever a transport makes of it, and what it was
-// sent in response to may have been acted on.
+// A status below 200 is not a success, and the platform may have acted on its request.
 func TestStatusBelow200(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{0, 100, 101, 103, 199} {
 		a := newAPI(t, noRetry())
 		a.on("POST", apiURL+"/x", reply(status, ""))
 		a.on("GET", apiURL+"/x", reply(status, ""))
-		err := a.Do(t.Context(), "POST", "/x", nil, nil, nil)
+		err := do(t.Context(), a.Client, "POST", "/x", nil)
 		assert.Equal(t, status, requireAPIError(t, err).StatusCode)
 		require.ErrorIs(t, err, herokubuild.ErrMaybeApplied)
-		require.NotErrorIs(t, a.Do(t.Context(), "GET", "/x", nil, nil, nil), herokubuild.ErrMaybeApplied)
+		require.NotErrorIs(t, do(t.Context(), a.Client, "GET", "/x", nil), herokubuild.ErrMaybeApplied)
 	}
 }
 
-// The first page of a list is not the list.
+// The first page of a list is an error where the whole list is expected.
 func TestDoOfAPartialList(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
 	a.on("GET", apiURL+"/x", reply(206, `[{"id":"a"}]`, "Next-Range", "id ]a.."), reply(200, `[{"id":"a"}]`, "Next-Range", "id ]a.."), reply(206, `[{"id":"a"}]`))
 	for range 2 {
 		var out []map[string]any
-		err := a.Do(t.Context(), "GET", "/x", nil, nil, &out)
+		err := do(t.Context(), a.Client, "GET", "/x", &herokubuild.DoOptions{Out: &out})
 		require.ErrorIs(t, err, herokubuild.ErrPartialList)
 		require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 		require.NotErrorIs(t, err, herokubuild.ErrMaybeApplied)
 		assert.Nil(t, out)
 	}
 	var out []map[string]any
-	require.NoError(t, a.Do(t.Context(), "GET", "/x", nil, nil, &out), "nothing is missing")
+	require.NoError(t, do(t.Context(), a.Client, "GET", "/x", &herokubuild.DoOptions{Out: &out}), "it is the last page")
 	assert.Len(t, out, 1)
 	a.on("GET", apiURL+"/y", reply(206, `[]`, "Next-Range", "id ]a.."))
-	require.NoError(t, a.Do(t.Context(), "GET", "/y", nil, nil, nil), "nothing is wanted")
+	require.NoError(t, do(t.Context(), a.Client, "GET", "/y", nil), "there is no Out")
 }
 
-func TestDoAnswers(t *testing.T) {
+func TestDoResponses(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		status int
@@ -277,51 +276,50 @@ func TestDoAnswers(t *testing.T) {
 			a := newAPI(t)
 			a.on("GET", apiURL+"/x", reply(tt.status, tt.body, "Request-Id", "id-1,id-2"))
 			var out struct{ ID string }
-			err := a.Do(t.Context(), "GET", "/x", nil, nil, &out)
+			err := do(t.Context(), a.Client, "GET", "/x", &herokubuild.DoOptions{Out: &out})
 			if tt.ok {
 				require.NoError(t, err)
 				return
 			}
-			var odd *herokubuild.ResponseError
-			require.ErrorAs(t, err, &odd)
+			var unusable *herokubuild.ResponseError
+			require.ErrorAs(t, err, &unusable)
 			require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 			require.NotErrorIs(t, err, herokubuild.ErrMaybeApplied)
-			assert.Equal(t, tt.status, odd.StatusCode)
-			assert.Equal(t, "id-1,id-2", odd.RequestID)
+			assert.Equal(t, tt.status, unusable.StatusCode)
+			assert.Equal(t, "id-1,id-2", unusable.RequestID)
 			assert.Contains(t, err.Error(), "Request-Id id-1,id-2")
 			require.Error(t, errors.Unwrap(err))
-			assert.Len(t, a.seen(), 1, "an answer that does not parse does not get better")
+			assert.Len(t, a.seen(), 1, "another attempt would receive the same")
 		})
 	}
 }
 
-func TestAnswerToPostNotUnderstood(t *testing.T) {
+func TestUnusableResponseToPost(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
 	a.on("POST", buildsURL, reply(201, ""))
 	_, err := a.Builds.Create(t.Context(), appName, herokubuild.BuildCreateOptions{SourceBlob: herokubuild.SourceBlob{URL: sourceURL}})
 	require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
-	require.ErrorIs(t, err, herokubuild.ErrMaybeApplied, "the platform said that it acted")
+	require.ErrorIs(t, err, herokubuild.ErrMaybeApplied, "the platform reported success")
 }
 
-// Answers whose body is nil come from simple fakes of a transport; net/http
-// itself lets them pass.
-func TestAnswerWithNilBody(t *testing.T) {
+// Simple fakes of a transport return responses whose body is nil. net/http accepts them.
+func TestResponseWithNilBody(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
 	a.on("DELETE", apiURL+"/x", func(req *http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: 204, Header: http.Header{}, Request: req}, nil
 	})
 	require.NotPanics(t, func() {
-		require.NoError(t, a.Do(t.Context(), "DELETE", "/x", nil, nil, nil))
+		require.NoError(t, do(t.Context(), a.Client, "DELETE", "/x", nil))
 	})
 }
 
-func TestAnswerTooLarge(t *testing.T) {
+func TestResponseTooLarge(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
 	a.on("POST", apiURL+"/x", huge(201))
-	err := a.Do(t.Context(), "POST", "/x", nil, nil, nil)
+	err := do(t.Context(), a.Client, "POST", "/x", nil)
 	require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 	require.ErrorIs(t, err, herokubuild.ErrMaybeApplied)
 	assert.Len(t, a.seen(), 1)
@@ -354,53 +352,46 @@ func TestRedirectOfAPIIsRefused(t *testing.T) {
 	a := newAPI(t)
 	a.on("GET", apiURL+"/x", reply(302, "", "Location", "https://evil.example.com/x?Signature=fake"))
 	a.on("GET", "https://evil.example.com/x", reply(200, "{}"))
-	err := a.Do(t.Context(), "GET", "/x", nil, nil, nil)
+	err := do(t.Context(), a.Client, "GET", "/x", nil)
 	assert.Equal(t, 302, requireAPIError(t, err).StatusCode)
 	assert.Contains(t, err.Error(), "evil.example.com/x")
 	assertErrorClean(t, err)
-	assert.Len(t, a.seen(), 1, "the key must not travel")
+	assert.Len(t, a.seen(), 1, "the key must not be sent to the target")
 }
 
-func TestWithHTTPClientIsCopied(t *testing.T) {
+// A transport is used as it is: the client adds neither redirects nor cookies to it.
+func TestWithTransport(t *testing.T) {
 	t.Parallel()
-	mock := httpmock.NewMockTransport()
-	mock.RegisterResponder("GET", apiURL+"/x", reply(302, "", "Location", apiURL+"/y", "Set-Cookie", "a=b"))
-	jar, err := cookiejar.New(nil)
-	require.NoError(t, err)
-	given := &http.Client{
-		Transport: mock, Jar: jar, Timeout: time.Second,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return nil },
-	}
-	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(apiURL), herokubuild.WithHTTPClient(given))
-	require.NoError(t, err)
-	requireAPIError(t, client.Do(t.Context(), "GET", "/x", nil, nil, nil))
-	assert.Same(t, mock, given.Transport)
-	assert.Equal(t, time.Second, given.Timeout)
-	u, err := url.Parse(apiURL)
-	require.NoError(t, err)
-	assert.Len(t, jar.Cookies(u), 1)
+	a := newAPI(t)
+	a.on("GET", apiURL+"/x", reply(302, "", "Location", apiURL+"/y", "Set-Cookie", "a=b"), reply(204, ""))
+	a.on("GET", apiURL+"/y", reply(204, ""))
+	requireAPIError(t, do(t.Context(), a.Client, "GET", "/x", nil))
+	require.NoError(t, do(t.Context(), a.Client, "GET", "/x", nil))
+	require.Len(t, a.seen(), 2)
+	assert.Equal(t, apiURL+"/x", a.seen()[1].URL)
+	assert.Empty(t, a.seen()[1].Header.Get("Cookie"))
 }
 
-func TestTimeoutOfHTTPClientBoundsAnAttempt(t *testing.T) {
+func TestAttemptTimeoutBoundsAnAttempt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t, noRetry())
 		a.on("GET", apiURL+"/x", hang)
 		started := time.Now()
-		err := a.Do(t.Context(), "GET", "/x", nil, nil, nil)
+		err := do(t.Context(), a.Client, "GET", "/x", nil)
 		var lost *herokubuild.RequestError
 		require.ErrorAs(t, err, &lost)
 		require.NotErrorIs(t, err, context.DeadlineExceeded, "the caller set no deadline")
 		assert.Equal(t, time.Minute, time.Since(started))
 
-		mine := newAPI(t, noRetry(), herokubuild.WithHTTPClient(&http.Client{Transport: a.mock, Timeout: 7 * time.Second}))
+		mine := newAPI(t, noRetry(), herokubuild.WithTransport(a.mock), herokubuild.WithAttemptTimeout(7*time.Second))
 		started = time.Now()
-		require.ErrorAs(t, mine.Do(t.Context(), "GET", "/x", nil, nil, nil), &lost)
+		require.ErrorAs(t, do(t.Context(), mine.Client, "GET", "/x", nil), &lost)
 		assert.Equal(t, 7*time.Second, time.Since(started))
 	})
 }
 
-// A body that trickles on is within the attempt's bound, too.
+// The time limit of an attempt includes a body that arrives slowly.
 func TestTimeoutBoundsTheBody(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -418,15 +409,15 @@ func TestTimeoutBoundsTheBody(t *testing.T) {
 			}
 		})
 		started := time.Now()
-		err := a.Do(t.Context(), "GET", "/x", nil, nil, nil)
+		err := do(t.Context(), a.Client, "GET", "/x", nil)
 		var lost *herokubuild.RequestError
 		require.ErrorAs(t, err, &lost)
-		assert.Contains(t, err.Error(), "time limit")
+		require.ErrorIs(t, err, wire.ErrAttemptTimeout)
 		assert.LessOrEqual(t, time.Since(started), time.Minute)
 	})
 }
 
-// keySource is a TokenSource as a program would write it, its key in a field.
+// keySource is a TokenSource with its key in a field, as programs have them.
 type keySource struct{ key string }
 
 func (s keySource) Token(context.Context) (string, error) { return s.key, nil }
@@ -458,7 +449,7 @@ func TestZeroClient(t *testing.T) {
 	slugPut := &herokubuild.Slug{Blob: herokubuild.Blob{Method: "put", URL: slugURL}}
 	slugGet := &herokubuild.Slug{Blob: herokubuild.Blob{Method: "GET", URL: slugURL}}
 	calls := map[string]func(context.Context, *herokubuild.Client) error{
-		"Do":       func(ctx context.Context, c *herokubuild.Client) error { return c.Do(ctx, "GET", "/x", nil, nil, nil) },
+		"Do":       func(ctx context.Context, c *herokubuild.Client) error { return do(ctx, c, "GET", "/x", nil) },
 		"Apps.Get": func(ctx context.Context, c *herokubuild.Client) error { _, err := c.Apps.Get(ctx, appName); return err },
 		"Builds.Get": func(ctx context.Context, c *herokubuild.Client) error {
 			_, err := c.Builds.Get(ctx, appName, buildID)
@@ -553,8 +544,8 @@ func TestZeroClient(t *testing.T) {
 	}
 }
 
-// go-retryablehttp closes the idle pool whenever a call fails, which would cost
-// every other call its connection.
+// go-retryablehttp closes all idle connections whenever a call fails, which would cost every
+// other call its connection.
 func TestFailedCallKeepsThePool(t *testing.T) {
 	t.Parallel()
 	var opened atomic.Int32
@@ -575,25 +566,25 @@ func TestFailedCallKeepsThePool(t *testing.T) {
 	transport := &http.Transport{MaxIdleConnsPerHost: 4}
 	t.Cleanup(transport.CloseIdleConnections)
 	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(server.URL), noRetry(),
-		herokubuild.WithHTTPClient(&http.Client{Transport: transport}))
+		herokubuild.WithTransport(transport))
 	require.NoError(t, err)
 
 	var wg sync.WaitGroup
 	for range 2 {
-		wg.Go(func() { assert.NoError(t, client.Do(t.Context(), "GET", "/both", nil, nil, nil)) })
+		wg.Go(func() { assert.NoError(t, do(t.Context(), client, "GET", "/both", nil)) })
 	}
 	wg.Wait()
 	require.EqualValues(t, 2, opened.Load())
 
-	// One connection dies of this call; the other one is nobody's fault.
-	require.Error(t, client.Do(t.Context(), "POST", "/drop", nil, nil, nil))
-	require.NoError(t, client.Do(t.Context(), "GET", "/ok", nil, nil, nil))
+	// This call loses its connection; the other one must stay open.
+	require.Error(t, do(t.Context(), client, "POST", "/drop", nil))
+	require.NoError(t, do(t.Context(), client, "GET", "/ok", nil))
 	assert.EqualValues(t, 2, opened.Load())
 
 	archive, _ := testArchive(t)
 	for range 5 {
 		require.Error(t, client.Sources.Put(t.Context(), decodeSource(t, unreachable(t)), archive, nil))
-		require.NoError(t, client.Do(t.Context(), "GET", "/ok", nil, nil, nil))
+		require.NoError(t, do(t.Context(), client, "GET", "/ok", nil))
 	}
 	assert.EqualValues(t, 2, opened.Load())
 }

@@ -1,83 +1,37 @@
 package herokubuild
 
 import (
-	"bytes"
-	"compress/gzip"
-	"fmt"
 	"io"
 	"net/http"
-	"strings"
+
+	"github.com/herokubuild/herokubuild/internal/transport"
 )
 
-// Requests for output and archives ask for identity, but some storage hosts send
-// what they have stored, whatever they are asked for.
+// This file is for the output stream only, until that uses package transport itself.
 
-// gzipEncoded reports whether a response is compressed. Its error is for
-// encodings that this package does not decode.
-func gzipEncoded(h http.Header) (bool, error) {
-	gzipped := false
-	for coding := range strings.SplitSeq(strings.Join(h.Values("Content-Encoding"), ","), ",") {
-		switch coding = strings.ToLower(strings.TrimSpace(coding)); {
-		case coding == "" || coding == "identity":
-		case (coding == "gzip" || coding == "x-gzip") && !gzipped:
-			gzipped = true
-		default:
-			return false, fmt.Errorf("the content encoding %s is not supported", quote(coding))
-		}
-	}
-	return gzipped, nil
-}
+var errRedirect = transport.ErrRedirect
 
-// gunzip decompresses r as it comes. The first read waits for the header.
+func gzipEncoded(h http.Header) (bool, error) { return transport.Gzipped(h) }
+
+func readErrorBody(resp *http.Response) []byte { return transport.ReadErrorBody(resp) }
+
+// gunzip decompresses r as its content arrives.
 type gunzip struct {
-	r  io.Reader
-	zr *gzip.Reader
+	r   io.Reader
+	out io.Reader
 }
 
 func (g *gunzip) Read(p []byte) (int, error) {
-	if g.zr == nil {
-		zr, err := gzip.NewReader(g.r)
-		if err != nil {
-			return 0, err
-		}
-		g.zr = zr
+	if g.out == nil {
+		g.out = transport.Gunzip(g.r)
 	}
-	return g.zr.Read(p)
+	return g.out.Read(p)
 }
 
-// archiveHead is how much of an archive compressedTwice needs.
-const archiveHead = 4 << 10
+// progress detects a body that returns nothing again and again.
+type progress struct{ transport.Progress }
 
-// compressedTwice reports whether the start of a response is a gzip archive that
-// was compressed once more. Many hosts call an archive's own compression its
-// content encoding; that is none.
-func compressedTwice(head []byte) bool {
-	zr, err := gzip.NewReader(bytes.NewReader(head))
-	if err != nil {
-		return false
-	}
-	var magic [3]byte
-	_, err = io.ReadFull(zr, magic[:])
-	return err == nil && magic == [3]byte{0x1f, 0x8b, 8}
-}
-
-// maxEmptyReads is how often in a row a body may return nothing and no error.
-const maxEmptyReads = 100
-
-// progress makes an error of a body that returns nothing again and again: a loop
-// over it would never end.
-type progress struct{ empty int }
-
-func (c *progress) check(n int, err error) error {
-	if n > 0 || err != nil {
-		c.empty = 0
-		return err
-	}
-	if c.empty++; c.empty < maxEmptyReads {
-		return nil
-	}
-	return io.ErrNoProgress
-}
+func (c *progress) check(n int, err error) error { return c.Check(n, err) }
 
 type readerFunc func(p []byte) (int, error)
 

@@ -15,19 +15,19 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// encoded answers with a body that is compressed, or said to be.
+// encoded responds with a body and a Content-Encoding, which may be wrong.
 func encoded(status int, encoding string, body []byte, header ...string) httpmock.Responder {
 	return reply(status, string(body), append([]string{"Content-Encoding", encoding}, header...)...)
 }
 
-// A stream host may send what it has stored compressed, whatever it was asked for.
+// A stream host may send what it has stored compressed, whatever the request accepts.
 func TestStreamDecompresses(t *testing.T) {
 	t.Parallel()
 	text := buildLog(11, 3000)
 	sent := text[:1000] + "\x00" + text[1000:]
 	packed := gzipped(t, []byte(sent))
 	short := encoded(200, "gzip", packed[:len(packed)/2])
-	for name, answers := range map[string][]httpmock.Responder{
+	for name, responses := range map[string][]httpmock.Responder{
 		"gzip":               {encoded(200, "gzip", packed)},
 		"x-gzip, identity":   {encoded(200, "X-GZIP, identity", packed)},
 		"identity":           {encoded(200, "identity", []byte(sent))},
@@ -40,7 +40,7 @@ func TestStreamDecompresses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s := newAPI(t).output(t.Context(), t, nil, answers...)
+				s := newAPI(t).output(t.Context(), t, nil, responses...)
 				got, err := io.ReadAll(iotest.OneByteReader(s))
 				require.NoError(t, err)
 				assert.Equal(t, text, string(got))
@@ -60,12 +60,12 @@ func TestStreamOfAnEncodingThatIsNotSupported(t *testing.T) {
 			failed := requireStreamError(t, err)
 			assert.Equal(t, 200, failed.StatusCode)
 			assert.NotContains(t, err.Error(), "\x1b")
-			assert.Len(t, a.seen(), 1, "it would only be sent again")
+			assert.Len(t, a.seen(), 1, "another connection would receive the same")
 		})
 	}
 }
 
-// What is compressed and damaged is no output, and is given up in the end.
+// Damaged compressed output is not delivered, and ends the stream after some connections.
 func TestStreamThatIsNotWhatItsEncodingSays(t *testing.T) {
 	t.Parallel()
 	packed := gzipped(t, []byte(buildLog(12, 3000)))
@@ -110,8 +110,8 @@ func TestBodiesThatReturnNothing(t *testing.T) {
 	})
 }
 
-// Many hosts call an archive's own compression its content encoding. One that
-// compresses it once more is recognized.
+// Many hosts declare an archive's own compression as its content encoding. One that
+// compresses it once more is detected.
 func TestArchivesWithAContentEncoding(t *testing.T) {
 	t.Parallel()
 	archive, content := testArchive(t)

@@ -115,7 +115,6 @@ func newAPIError(method, path string, status int, header http.Header, body []byt
 		Method: method, Path: path, StatusCode: status,
 		RequestID: hide.header(header, "Request-Id"),
 	}
-	e.RetryAfter, _ = parseRetryAfter(header.Get("Retry-After"), time.Now())
 	var doc struct {
 		ID       lenientString `json:"id"`
 		Message  lenientString `json:"message"`

@@ -32,7 +32,7 @@ func TestAPIErrorSentinels(t *testing.T) {
 			t.Parallel()
 			a := newAPI(t, noRetry())
 			a.on("POST", apiURL+"/x", reply(status, `{"id":"some_new_id","message":"Why."}`))
-			err := a.Do(t.Context(), "POST", "/x", nil, nil, nil)
+			err := do(t.Context(), a.Client, "POST", "/x", nil)
 			refused := requireAPIError(t, err)
 			assert.Equal(t, status, refused.StatusCode)
 			assert.Equal(t, "some_new_id", refused.ID)
@@ -83,7 +83,7 @@ func TestAPIErrorBodies(t *testing.T) {
 			t.Parallel()
 			a := newAPI(t)
 			a.on("GET", apiURL+"/x", reply(422, tt.body, "Request-Id", "id-1"))
-			err := a.Do(t.Context(), "GET", "/x", nil, nil, nil)
+			err := do(t.Context(), a.Client, "GET", "/x", nil)
 			tt.want.Method, tt.want.Path, tt.want.StatusCode, tt.want.Attempts, tt.want.RequestID = "GET", "/x", 422, 1, "id-1"
 			assert.Equal(t, tt.want, *requireAPIError(t, err))
 			assert.Contains(t, err.Error(), tt.text)
@@ -105,7 +105,7 @@ func FuzzAPIError(f *testing.F) {
 		// Whatever stands around it, the query of a URL is not for people.
 		body += " https://h.example.com/p" + fakeQuery + " "
 		a.mock.RegisterResponder("GET", apiURL+"/x", reply(status, body))
-		err := a.Do(t.Context(), "GET", "/x", nil, nil, nil)
+		err := do(t.Context(), a.Client, "GET", "/x", nil)
 		refused := requireAPIError(t, err)
 		assert.Equal(t, status, refused.StatusCode)
 		assert.NotContains(t, refused.Body+refused.Message+refused.Error(), "FAKEKEY")
@@ -229,7 +229,7 @@ func TestNetworkErrorsHaveNoSecrets(t *testing.T) {
 		"stream address":  outputErr,
 		"upload address":  a.Sources.Put(t.Context(), decodeSource(t, "http://storage.example.com/"+fakeQuery), archive, nil),
 		"control":         a.Sources.Put(t.Context(), decodeSource(t, "https://storage.example.com/\n"+fakeQuery), archive, nil),
-		"query of a call": real.Do(t.Context(), "GET", "/x", map[string][]string{"Signature": {"fake"}}, nil, nil),
+		"query of a call": do(t.Context(), real, "GET", "/x", &herokubuild.DoOptions{Query: map[string][]string{"Signature": {"fake"}}}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.Error(t, err)
@@ -248,7 +248,7 @@ func newRealClient(t *testing.T, opts ...herokubuild.Option) *herokubuild.Client
 	base, _, _ := strings.Cut(unreachable(t), "?")
 	client, err := herokubuild.NewClient(append([]herokubuild.Option{
 		herokubuild.WithToken(testToken), herokubuild.WithBaseURL(base),
-		herokubuild.WithHTTPClient(&http.Client{Transport: &http.Transport{}}),
+		herokubuild.WithTransport(&http.Transport{}),
 	}, opts...)...)
 	require.NoError(t, err)
 	return client

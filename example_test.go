@@ -8,7 +8,6 @@ import (
 	"io"
 	"log"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -214,7 +213,7 @@ func ExampleClient_Do() {
 	var limits struct {
 		Remaining int `json:"remaining"`
 	}
-	if err := client.Do(context.Background(), "GET", "/account/rate-limits", nil, nil, &limits); err != nil {
+	if _, err := client.Do(context.Background(), "GET", "/account/rate-limits", &herokubuild.DoOptions{Out: &limits}); err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println(limits.Remaining > 0)
@@ -278,14 +277,14 @@ func ExampleWithLogger() {
 }
 
 // A test of a program that uses this package, without a network.
-func ExampleWithHTTPClient() {
+func ExampleWithTransport() {
 	mock := httpmock.NewMockTransport()
 	mock.RegisterResponder("GET", "https://api.heroku.com/apps/shop/releases",
 		httpmock.NewStringResponder(200, `[{"id": "0fd8f4a2-5c1b-4f7a-9d8e-3b2a1c0d9e8f", "version": 7, "status": "succeeded", "current": true}]`))
 	client, err := herokubuild.NewClient(
 		herokubuild.WithToken("any"),
 		herokubuild.WithBaseURL(herokubuild.DefaultBaseURL), // whatever HEROKU_API_URL says
-		herokubuild.WithHTTPClient(&http.Client{Transport: mock}),
+		herokubuild.WithTransport(mock),
 	)
 	if err != nil {
 		log.Fatal(err)

@@ -80,7 +80,7 @@ func newAPI(t testing.TB, opts ...herokubuild.Option) *api {
 	a.Client, err = herokubuild.NewClient(append([]herokubuild.Option{
 		herokubuild.WithToken(testToken),
 		herokubuild.WithBaseURL(apiURL),
-		herokubuild.WithHTTPClient(&http.Client{Transport: a.mock}),
+		herokubuild.WithTransport(a.mock),
 	}, opts...)...)
 	require.NoError(t, err)
 	return a
@@ -217,7 +217,7 @@ func newServer(t *testing.T, handler http.HandlerFunc, opts ...herokubuild.Optio
 	client, err := herokubuild.NewClient(append([]herokubuild.Option{
 		herokubuild.WithToken(testToken),
 		herokubuild.WithBaseURL(server.URL),
-		herokubuild.WithHTTPClient(&http.Client{Transport: transport}),
+		herokubuild.WithTransport(transport),
 		quickRetry(),
 	}, opts...)...)
 	require.NoError(t, err)
@@ -335,3 +335,12 @@ func badCertificate() error {
 }
 
 func quietLog() *log.Logger { return log.New(io.Discard, "", 0) }
+
+// do is Client.Do for tests that need its error only.
+func do(ctx context.Context, c *herokubuild.Client, method, path string, opts *herokubuild.DoOptions) error {
+	resp, err := c.Do(ctx, method, path, opts)
+	if (resp == nil) != (err != nil) {
+		panic("a response and an error, or neither")
+	}
+	return err
+}

@@ -150,7 +150,7 @@ func TestHostileRedirects(t *testing.T) {
 				w.WriteHeader(http.StatusTemporaryRedirect)
 			}))
 			t.Cleanup(host.Close)
-			client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithHTTPClient(host.Client()), quickRetry(),
+			client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithTransport(host.Client().Transport), quickRetry(),
 				herokubuild.WithPollBackoff(func(int) time.Duration { return time.Millisecond }))
 			require.NoError(t, err)
 			signed := herokubuild.SecretURL(host.URL + "/log" + fakeQuery)

@@ -94,7 +94,7 @@ func (d *distant) output(req *http.Request) (*http.Response, error) {
 
 func (d *distant) deploy(tb testing.TB, releaseTo ...string) {
 	tb.Helper()
-	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(apiURL), herokubuild.WithHTTPClient(&http.Client{Transport: d}))
+	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(apiURL), herokubuild.WithTransport(d))
 	require.NoError(tb, err)
 	_, err = client.BuildAndRelease(tb.Context(), herokubuild.BuildAndReleaseOptions{
 		BuildApp: appName, SourceURL: sourceURL, ReleaseTo: releaseTo,

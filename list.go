@@ -145,14 +145,14 @@ const (
 // twice.
 //
 // Errors: [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
-func List[T any](ctx context.Context, c *Client, path string, opts *ListOptions) iter.Seq2[*T, error] {
+func List[T any](ctx context.Context, c *Client, path string, opts *ListOptions, requestOpts ...RequestOption) iter.Seq2[*T, error] {
 	if err := checkPath(path); err != nil {
 		return failed[T](err)
 	}
 	if !decodable(reflect.TypeFor[T]()) {
 		return failed[T](&ArgumentError{Name: "T", Reason: reflect.TypeFor[T]().String() + " is not a type that JSON can be decoded into"})
 	}
-	return list[T](ctx, c, path, opts)
+	return list[T](ctx, c, path, opts, requestOpts...)
 }
 
 // items is a page of a list as it is decoded.
@@ -174,6 +174,7 @@ func (l *items[T]) validate() error {
 type pages[T any] struct {
 	client *Client
 	path   string
+	opts   []RequestOption
 	// size is how many items a page may have.
 	size  int
 	order order
@@ -182,13 +183,18 @@ type pages[T any] struct {
 }
 
 // listPages prepares to read a list. It returns the range of the first page too.
-func listPages[T any](c *Client, path string, opts *ListOptions) (*pages[T], string, error) {
+func listPages[T any](c *Client, path string, opts *ListOptions, requestOpts []RequestOption) (*pages[T], string, error) {
 	first, err := opts.rangeHeader()
 	if err != nil {
 		return nil, "", err
 	}
+	if o, err := newRequestOptions(requestOpts); err != nil {
+		return nil, "", err
+	} else if o.header.Get("Range") != "" {
+		return nil, "", &ArgumentError{Name: "RequestHeader", Reason: "the Range of a list is set by its ListOptions"}
+	}
 	order, size := parseRange(first)
-	return &pages[T]{client: c, path: path, size: size, order: order}, first, nil
+	return &pages[T]{client: c, path: path, opts: requestOpts, size: size, order: order}, first, nil
 }
 
 // get asks for a page of the list by its range.
@@ -198,7 +204,7 @@ func (p *pages[T]) get(ctx context.Context, asked string) (*Page[T], error) {
 		a.header = http.Header{"Range": {asked}}
 	}
 	var got items[T]
-	resp, err := p.client.call(ctx, a, &got)
+	resp, err := p.client.call(ctx, a, &got, p.opts...)
 	if err != nil {
 		return nil, err
 	}
@@ -223,8 +229,8 @@ func (p *pages[T]) get(ctx context.Context, asked string) (*Page[T], error) {
 }
 
 // listPage asks for one page of the list at path.
-func listPage[T any](ctx context.Context, c *Client, path string, opts *ListOptions) (*Page[T], error) {
-	p, first, err := listPages[T](c, path, opts)
+func listPage[T any](ctx context.Context, c *Client, path string, opts *ListOptions, requestOpts ...RequestOption) (*Page[T], error) {
+	p, first, err := listPages[T](c, path, opts, requestOpts)
 	if err != nil {
 		return nil, err
 	}
@@ -233,9 +239,9 @@ func listPage[T any](ctx context.Context, c *Client, path string, opts *ListOpti
 
 // list iterates over the pages of a list. It yields an error at most once, as
 // the last thing.
-func list[T any](ctx context.Context, c *Client, path string, opts *ListOptions) iter.Seq2[*T, error] {
+func list[T any](ctx context.Context, c *Client, path string, opts *ListOptions, requestOpts ...RequestOption) iter.Seq2[*T, error] {
 	return func(yield func(*T, error) bool) {
-		p, next, err := listPages[T](c, path, opts)
+		p, next, err := listPages[T](c, path, opts, requestOpts)
 		if err != nil {
 			yield(nil, err)
 			return

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// This file is what [WithLogger] writes, at which level.
+// This file writes the log lines of requests; see [WithLogger].
 
 // attemptLog is one attempt of a request, for the log.
 type attemptLog struct {
@@ -20,19 +20,18 @@ type attemptLog struct {
 	requestID string
 	attempt   int
 	started   time.Time
-	// again says that there is to be another attempt, after wait.
+	// again says that there will be another attempt, after wait.
 	again bool
 	wait  time.Duration
-	// hide knows the secrets of the request.
+	// hide hides the secrets of the request.
 	hide redactor
 }
 
-// write writes the line of an attempt that ended with resp or err, and another
-// one if the platform warns of something.
+// write logs an attempt that ended with resp or err, and a warning in resp if there is one.
 func (a attemptLog) write(ctx context.Context, log *slog.Logger, resp *http.Response, err error) {
 	level, text := slog.LevelDebug, "herokubuild: request"
 	if a.again {
-		level, text = slog.LevelInfo, "herokubuild: request failed and is sent again"
+		level, text = slog.LevelInfo, "herokubuild: retrying request"
 	}
 	if log.Enabled(ctx, level) {
 		attrs := append(make([]slog.Attr, 0, 10), a.request()...)
@@ -70,8 +69,8 @@ func (a attemptLog) request() []slog.Attr {
 	return []slog.Attr{slog.String("method", a.method), slog.String("host", host), slog.String("path", path)}
 }
 
-// warn passes on what the platform warns of, such as an endpoint that is about
-// to go. Both spellings have been seen.
+// warn logs a warning from Heroku, such as that an endpoint will be removed. Both headers
+// are in use.
 func (a attemptLog) warn(ctx context.Context, log *slog.Logger, header http.Header) {
 	for _, name := range []string{"Warning-Message", "X-Heroku-Warning"} {
 		if header.Get(name) == "" {
@@ -79,11 +78,11 @@ func (a attemptLog) warn(ctx context.Context, log *slog.Logger, header http.Head
 		}
 		attrs := a.header(a.request(), "warning", header, name)
 		attrs = a.header(attrs, "warning_id", header, "Warning-Id")
-		log.LogAttrs(ctx, slog.LevelWarn, "herokubuild: the platform warns", attrs...)
+		log.LogAttrs(ctx, slog.LevelWarn, "herokubuild: warning from Heroku", attrs...)
 	}
 }
 
-// header adds what a header says, if it says anything.
+// header adds the value of a header, unless it is empty.
 func (a attemptLog) header(attrs []slog.Attr, key string, header http.Header, name string) []slog.Attr {
 	if v := a.hide.header(header, name); v != "" {
 		attrs = append(attrs, slog.String(key, v))

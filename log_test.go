@@ -17,7 +17,7 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// logger is a logger of everything, and what it wrote.
+// logger returns a logger of all levels, and what it wrote.
 func logger() (herokubuild.Option, func(t *testing.T) []map[string]any) {
 	var text strings.Builder
 	log := slog.New(slog.NewJSONHandler(&text, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -64,15 +64,15 @@ func TestLogOfCalls(t *testing.T) {
 		}
 		got := lines(t)
 		require.Len(t, got, 5)
-		again := "request failed and is sent again"
+		again := "retrying request"
 		sent := func(n int) string { return a.seen()[n].Header.Get("Request-Id") }
 		assert.Equal(t, line("INFO", again, "attempt", 1., "duration", 0., "status", 429., "request_id", "id-9", "rate_remaining", 0., "wait", 7e9), got[0])
 		assert.InDelta(t, 0.75e9, got[1]["wait"], 0.25e9)
 		delete(got[1], "wait")
 		assert.Equal(t, line("INFO", again, "attempt", 2., "duration", 0., "error", errDropped.Error(), "request_id", sent(1)), got[1])
-		assert.Equal(t, line("DEBUG", "request", "attempt", 3., "duration", 40e6, "status", 200., "request_id", sent(2)), got[2], "the waits do not count")
-		assert.Equal(t, line("DEBUG", "request", "attempt", 1., "duration", 0., "status", 404., "request_id", sent(3)), got[3], "a failure that is returned")
-		assert.Equal(t, line("WARN", "the platform warns", "warning", "use https://example.com/?REDACTED", "warning_id", "old"), got[4])
+		assert.Equal(t, line("DEBUG", "request", "attempt", 3., "duration", 40e6, "status", 200., "request_id", sent(2)), got[2], "the duration excludes the waits")
+		assert.Equal(t, line("DEBUG", "request", "attempt", 1., "duration", 0., "status", 404., "request_id", sent(3)), got[3], "a returned failure is not logged in addition")
+		assert.Equal(t, line("WARN", "warning from Heroku", "warning", "use https://example.com/?REDACTED", "warning_id", "old"), got[4])
 	})
 }
 
@@ -91,7 +91,7 @@ func TestLogHasNoSecrets(t *testing.T) {
 		require.NoError(t, err)
 
 		got := lines(t)
-		require.Len(t, got, 4, "a line an attempt")
+		require.Len(t, got, 4, "one line per attempt")
 		assert.Equal(t, `Put "`+sourceURL+`?REDACTED": broken pipe`, got[1]["error"])
 		assert.Equal(t, "storage.example.com", got[2]["host"])
 		assert.Equal(t, "/sources/1.tgz", got[3]["path"])

@@ -29,11 +29,11 @@ func exported() []any {
 		herokubuild.ArchiveWarning{}, herokubuild.SlugDirOptions{}, herokubuild.ArgumentError{}, herokubuild.ReleaseArtifact{},
 		herokubuild.Blob{}, herokubuild.Build{}, herokubuild.BuildAndReleaseOptions{}, herokubuild.BuildCreateOptions{}, herokubuild.BuildError{},
 		herokubuild.Buildpack{}, herokubuild.BuildsService{}, herokubuild.Checkpoint{}, herokubuild.CheckpointFailure{}, herokubuild.ChecksumError{}, herokubuild.Client{},
-		herokubuild.DeployError{}, herokubuild.DownloadOptions{}, herokubuild.DeployEvent{}, herokubuild.RolloutError{}, herokubuild.RolloutOptions{},
+		herokubuild.DeployError{}, herokubuild.DoOptions{}, herokubuild.DownloadOptions{}, herokubuild.DeployEvent{}, herokubuild.RolloutError{}, herokubuild.RolloutOptions{},
 		herokubuild.Artifact{}, herokubuild.DeployDurations{}, herokubuild.RolloutPolicy{}, herokubuild.RolloutResult{},
 		herokubuild.FetchArchiveOptions{}, herokubuild.GenerationError{}, herokubuild.ListOptions{}, herokubuild.Page[herokubuild.Build]{},
 		herokubuild.ResourceRef{}, herokubuild.Release{}, herokubuild.ReleaseCreateOptions{}, herokubuild.ReleaseError{}, herokubuild.ReleasesService{},
-		herokubuild.RequestError{}, herokubuild.DeployResult{}, herokubuild.RetryOptions{}, herokubuild.RollbackError{}, herokubuild.Slug{},
+		herokubuild.RequestError{}, herokubuild.Response{}, herokubuild.DeployResult{}, herokubuild.RetryOptions{}, herokubuild.RollbackError{}, herokubuild.Slug{},
 		herokubuild.SlugCreateOptions{}, herokubuild.SlugsService{}, herokubuild.Source{}, herokubuild.SourceBlob{}, herokubuild.SourcesService{},
 		herokubuild.StreamError{}, herokubuild.StreamOptions{}, herokubuild.UnpackError{}, herokubuild.UnpackOptions{}, herokubuild.StorageError{},
 		herokubuild.UploadOptions{}, herokubuild.User{}, herokubuild.WaitOptions[herokubuild.Build]{},
@@ -275,13 +275,13 @@ func TestDoRefusesSecretURLs(t *testing.T) {
 		"url": signed, "options": herokubuild.BuildCreateOptions{SourceBlob: herokubuild.SourceBlob{URL: signed}},
 		"map": map[string]any{"a": []any{map[string]herokubuild.SecretURL{"b": signed}}}, "pointer": &struct{ U *herokubuild.SecretURL }{&signed},
 	} {
-		requireInvalid(t, a.Do(t.Context(), "POST", "/x", nil, body, nil), "body")
+		requireInvalid(t, do(t.Context(), a.Client, "POST", "/x", &herokubuild.DoOptions{Body: body}), "DoOptions.Body")
 		assert.Zero(t, a.mock.GetTotalCallCount(), name)
 	}
 	c := new(cycle)
 	c.Next = c
-	requireInvalid(t, a.Do(t.Context(), "POST", "/x", nil, c, nil), "body")
+	requireInvalid(t, do(t.Context(), a.Client, "POST", "/x", &herokubuild.DoOptions{Body: c}), "DoOptions.Body")
 	for _, body := range []any{map[string]string{"url": signed.Reveal()}, herokubuild.Blob{URL: sourceURL}, []byte("x"), nil} {
-		require.NoError(t, a.Do(t.Context(), "POST", "/x", nil, body, nil))
+		require.NoError(t, do(t.Context(), a.Client, "POST", "/x", &herokubuild.DoOptions{Body: body}))
 	}
 }

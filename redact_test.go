@@ -39,7 +39,7 @@ func everyError(t *testing.T, query string, answer func(req *http.Request) (*htt
 	signed := herokubuild.SecretURL(sourceURL + query)
 	errs := map[string]error{
 		"upload": a.Sources.Put(t.Context(), decodeSource(t, signed.Reveal()), archive, nil),
-		"query":  a.Do(t.Context(), "GET", "/x", url.Values{"Signature": {"aB3/xY+z7=9q"}}, nil, nil),
+		"query":  do(t.Context(), a.Client, "GET", "/x", &herokubuild.DoOptions{Query: url.Values{"Signature": {"aB3/xY+z7=9q"}}}),
 	}
 	_, errs["API"] = a.Builds.Get(t.Context(), appName, buildID)
 	_, errs["body"] = a.Builds.Create(t.Context(), appName, herokubuild.BuildCreateOptions{SourceBlob: herokubuild.SourceBlob{URL: signed}})
@@ -282,7 +282,7 @@ func TestTextWithoutSecretsIsKept(t *testing.T) {
 		body, err := json.Marshal(map[string]string{"id": "x", "message": text})
 		require.NoError(t, err)
 		a.mock.RegisterNoResponder(reply(400, string(body)))
-		err = a.Do(t.Context(), "GET", "/x", url.Values{"max": {"86400"}, "by": {"host"}}, nil, nil)
+		err = do(t.Context(), a.Client, "GET", "/x", &herokubuild.DoOptions{Query: url.Values{"max": {"86400"}, "by": {"host"}}})
 		assert.Equal(t, text, requireAPIError(t, err).Message)
 	}
 }
@@ -299,7 +299,7 @@ func TestLinksOfErrors(t *testing.T) {
 	} {
 		a := newAPI(t, noRetry())
 		a.on("GET", apiURL+"/x", reply(400, `{"id":"x","message":"see `+link+` now","url":"`+link+`"}`))
-		refused := requireAPIError(t, a.Do(t.Context(), "GET", "/x", nil, nil, nil))
+		refused := requireAPIError(t, do(t.Context(), a.Client, "GET", "/x", nil))
 		assert.Equal(t, want, refused.URL)
 		assert.Equal(t, "see "+want+" now", refused.Message)
 	}
@@ -409,7 +409,7 @@ func FuzzEchoedSecrets(f *testing.F) {
 		before = before[:min(len(before), 1000)]
 		body := before + testToken + after + oddSignature + before + oddQuery + after
 		a.mock.RegisterNoResponder(reply(400, body, "Request-Id", body))
-		err := a.Do(t.Context(), "GET", "/x", url.Values{"Signature": {"aB3/xY+z7=9q"}}, nil, nil)
+		err := do(t.Context(), a.Client, "GET", "/x", &herokubuild.DoOptions{Query: url.Values{"Signature": {"aB3/xY+z7=9q"}}})
 		upload := a.Sources.Put(t.Context(), decodeSource(t, sourceURL+oddQuery), archive, nil)
 		for _, text := range []string{shown(err), shown(upload)} {
 			assert.NotContains(t, text, oddSignature)

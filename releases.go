@@ -126,21 +126,21 @@ func releasesPath(app string) string { return apiPath("apps", app, "releases") }
 //
 // Endpoint: POST /apps/{app}/releases (schema: release, Create). Errors:
 // [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
-func (s ReleasesService) Create(ctx context.Context, app string, opts ReleaseCreateOptions) (*Release, error) {
+func (s ReleasesService) Create(ctx context.Context, app string, opts ReleaseCreateOptions, requestOpts ...RequestOption) (*Release, error) {
 	if err := checkApp("app", app); err != nil {
 		return nil, err
 	}
 	if err := opts.check(); err != nil {
 		return nil, err
 	}
-	return fetch[Release](ctx, s.client, apiCall{method: http.MethodPost, path: releasesPath(app), body: opts})
+	return fetch[Release](ctx, s.client, apiCall{method: http.MethodPost, path: releasesPath(app), body: opts}, requestOpts...)
 }
 
 // Get returns the release with this id or version ("v12" or "12").
 //
 // Endpoint: GET /apps/{app}/releases/{release} (schema: release, Info).
 // Errors: [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
-func (s ReleasesService) Get(ctx context.Context, app, idOrVersion string) (*Release, error) {
+func (s ReleasesService) Get(ctx context.Context, app, idOrVersion string, requestOpts ...RequestOption) (*Release, error) {
 	if err := checkApp("app", app); err != nil {
 		return nil, err
 	}
@@ -148,7 +148,7 @@ func (s ReleasesService) Get(ctx context.Context, app, idOrVersion string) (*Rel
 	if err != nil {
 		return nil, err
 	}
-	return fetch[Release](ctx, s.client, apiCall{method: http.MethodGet, path: apiPath("apps", app, "releases", identity)})
+	return fetch[Release](ctx, s.client, apiCall{method: http.MethodGet, path: apiPath("apps", app, "releases", identity)}, requestOpts...)
 }
 
 // List iterates over the releases of an app, page by page as needed. An error
@@ -158,20 +158,20 @@ func (s ReleasesService) Get(ctx context.Context, app, idOrVersion string) (*Rel
 //
 // Endpoint: GET /apps/{app}/releases (schema: release, List). Errors:
 // [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
-func (s ReleasesService) List(ctx context.Context, app string, opts *ListOptions) iter.Seq2[*Release, error] {
+func (s ReleasesService) List(ctx context.Context, app string, opts *ListOptions, requestOpts ...RequestOption) iter.Seq2[*Release, error] {
 	if err := checkApp("app", app); err != nil {
 		return failed[Release](err)
 	}
-	return list[Release](ctx, s.client, releasesPath(app), opts)
+	return list[Release](ctx, s.client, releasesPath(app), opts, requestOpts...)
 }
 
 // ListPage returns one page of the releases of an app and the cursor of the
 // next. See [ReleasesService.List], which needs no cursor.
-func (s ReleasesService) ListPage(ctx context.Context, app string, opts *ListOptions) (*Page[Release], error) {
+func (s ReleasesService) ListPage(ctx context.Context, app string, opts *ListOptions, requestOpts ...RequestOption) (*Page[Release], error) {
 	if err := checkApp("app", app); err != nil {
 		return nil, err
 	}
-	return listPage[Release](ctx, s.client, releasesPath(app), opts)
+	return listPage[Release](ctx, s.client, releasesPath(app), opts, requestOpts...)
 }
 
 // Current returns the release that an app runs. That is not always the newest:
@@ -180,9 +180,9 @@ func (s ReleasesService) ListPage(ctx context.Context, app string, opts *ListOpt
 //
 // Errors: those of [ReleasesService.List]; one that matches [ErrNotFound] if
 // no release of the app is current.
-func (s ReleasesService) Current(ctx context.Context, app string) (*Release, error) {
+func (s ReleasesService) Current(ctx context.Context, app string, requestOpts ...RequestOption) (*Release, error) {
 	newest := &ListOptions{SortBy: "version", Order: Descending, PageSize: 20}
-	for r, err := range s.List(ctx, app, newest) {
+	for r, err := range s.List(ctx, app, newest, requestOpts...) {
 		if err != nil {
 			return nil, err
 		}

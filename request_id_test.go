@@ -12,7 +12,7 @@ import (
 
 const uuid4 = `^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`
 
-// A call has one id, whatever its attempts, and another call another one.
+// All attempts of a call have the same id, and each call has another one.
 func TestRequestID(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -64,13 +64,13 @@ func TestRequestIDInErrors(t *testing.T) {
 		a := newAPI(t)
 		a.on("POST", buildsURL, reply(201, "{}"))
 		id, err := create(t, a)
-		var odd *herokubuild.ResponseError
-		require.ErrorAs(t, err, &odd)
-		assert.Equal(t, id, odd.RequestID)
+		var unusable *herokubuild.ResponseError
+		require.ErrorAs(t, err, &unusable)
+		assert.Equal(t, id, unusable.RequestID)
 	})
 }
 
-// Ids are for the API: other hosts get none, and their errors have none.
+// Only requests to the API have an id, and only their errors.
 func TestRequestIDIsForTheAPI(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, noRetry())

@@ -226,7 +226,7 @@ func (b *logBody) Close() error { return nil }
 
 func (h *logHost) open(ctx context.Context, t *testing.T, opts *herokubuild.StreamOptions) *herokubuild.OutputStream {
 	t.Helper()
-	a := newAPI(t, herokubuild.WithHTTPClient(&http.Client{Transport: h}))
+	a := newAPI(t, herokubuild.WithTransport(h))
 	build := h.build()
 	build.Status = herokubuild.StatusPending
 	s, err := a.Builds.Output(ctx, build, opts)
@@ -255,7 +255,7 @@ func TestStreamOfAFinishedBuild(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				h := &logHost{text: tt.text, conns: tt.conns}
-				a := newAPI(t, herokubuild.WithHTTPClient(&http.Client{Transport: h}))
+				a := newAPI(t, herokubuild.WithTransport(h))
 				s, err := a.Builds.Output(t.Context(), h.build(), nil)
 				require.NoError(t, err)
 				got, err := io.ReadAll(s)
@@ -526,12 +526,12 @@ func TestStreamWithoutAStatus(t *testing.T) {
 				for range 100 {
 					h.conns = append(h.conns, logConn{end: reset})
 				}
-				a := newAPI(t, herokubuild.WithHTTPClient(&http.Client{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+				a := newAPI(t, herokubuild.WithTransport(roundTripper(func(req *http.Request) (*http.Response, error) {
 					if req.URL.Host == "api.heroku.com" {
 						return reply(tt.answer, `{"id":"x","message":"No."}`)(req)
 					}
 					return h.RoundTrip(req)
-				})}))
+				})))
 				s, err := a.Builds.Output(t.Context(), h.build(), nil)
 				require.NoError(t, err)
 				got, err := io.ReadAll(s)

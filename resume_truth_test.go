@@ -116,7 +116,7 @@ func TestTheReasonOfAnInterruptedRollback(t *testing.T) {
 		require.NoError(t, err)
 	}
 	configure := func(t *testing.T, f *fleet) {
-		require.NoError(t, f.client.Do(t.Context(), "PATCH", "/apps/app-1/config-vars", nil, map[string]string{"COLOR": "red"}, nil))
+		require.NoError(t, do(t.Context(), f.client, "PATCH", "/apps/app-1/config-vars", &herokubuild.DoOptions{Body: map[string]string{"COLOR": "red"}}))
 	}
 	for name, tt := range map[string]struct {
 		interrupt herokubuild.DeployEventKind
@@ -426,7 +426,7 @@ func TestResumeAfterManyOthers(t *testing.T) {
 	result, err := client.BuildAndRelease(t.Context(), opts)
 	require.NoError(t, err)
 	for i := range 60 {
-		require.NoError(t, client.Do(t.Context(), "PATCH", "/apps/other-app/config-vars", nil, map[string]string{"N": strconv.Itoa(i)}, nil))
+		require.NoError(t, do(t.Context(), client, "PATCH", "/apps/other-app/config-vars", &herokubuild.DoOptions{Body: map[string]string{"N": strconv.Itoa(i)}}))
 	}
 	opts.OnEvent, opts.Checkpoint = nil, first
 	again, err := client.BuildAndRelease(t.Context(), opts)

@@ -25,10 +25,10 @@ import (
 func TestRetryMatrix(t *testing.T) {
 	t.Parallel()
 	failures := map[string]struct {
-		answer httpmock.Responder
+		response httpmock.Responder
 		// safe and unsafe are the attempts of the two columns.
 		safe, unsafe int
-		// maybe says that a POST leaves open whether it was acted on.
+		// maybe says that the platform may have acted on a POST.
 		maybe bool
 		// each is how long one attempt takes.
 		each time.Duration
@@ -56,12 +56,12 @@ func TestRetryMatrix(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					a := newAPI(t)
-					a.on(method, apiURL+"/x", f.answer)
+					a.on(method, apiURL+"/x", f.response)
 					var body any
 					if method != "GET" && method != "HEAD" {
 						body = map[string]string{"k": "v"}
 					}
-					err := a.Do(t.Context(), method, "/x", nil, body, nil)
+					err := do(t.Context(), a.Client, method, "/x", &herokubuild.DoOptions{Body: body})
 					require.Error(t, err)
 					assertErrorClean(t, err)
 
@@ -109,7 +109,7 @@ func TestRetriesEndWithSuccess(t *testing.T) {
 		a := newAPI(t)
 		a.on("GET", apiURL+"/x", reply(503, ""), fail(errDropped), reply(429, ""), reply(200, `{"id":"x"}`))
 		var out struct{ ID string }
-		require.NoError(t, a.Do(t.Context(), "GET", "/x", nil, nil, &out))
+		require.NoError(t, do(t.Context(), a.Client, "GET", "/x", &herokubuild.DoOptions{Out: &out}))
 		assert.Equal(t, "x", out.ID)
 		assert.Len(t, a.seen(), 4)
 	})
@@ -133,7 +133,7 @@ func TestWithRetry(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				a := newAPI(t, herokubuild.WithRetry(tt.opts))
 				a.on("GET", apiURL+"/x", reply(503, ""))
-				requireAPIError(t, a.Do(t.Context(), "GET", "/x", nil, nil, nil))
+				requireAPIError(t, do(t.Context(), a.Client, "GET", "/x", nil))
 				require.Len(t, a.seen(), tt.want)
 				for _, gap := range a.gaps() {
 					assert.LessOrEqual(t, gap, tt.most)
@@ -144,15 +144,14 @@ func TestWithRetry(t *testing.T) {
 	}
 }
 
-// The last answer is what the caller needs to see, not "giving up after 5
-// attempts".
-func TestLastAnswerIsInTheError(t *testing.T) {
+// The error is the last response, not "giving up after 5 attempts".
+func TestLastResponseIsInTheError(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t)
 		a.on("GET", apiURL+"/x", reply(500, `{"id":"first","message":"first"}`), fail(errDropped),
 			reply(500, ""), reply(500, ""), reply(503, `{"id":"maintenance","message":"API is down."}`, "Request-Id", "id-5"))
-		err := requireAPIError(t, a.Do(t.Context(), "GET", "/x", nil, nil, nil))
+		err := requireAPIError(t, do(t.Context(), a.Client, "GET", "/x", nil))
 		assert.Equal(t, 503, err.StatusCode)
 		assert.Equal(t, "maintenance", err.ID)
 		assert.Equal(t, "API is down.", err.Message)
@@ -166,7 +165,7 @@ func TestLastNetworkErrorIsInTheError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t, herokubuild.WithRetry(herokubuild.RetryOptions{MaxAttempts: 2}))
 		a.on("GET", apiURL+"/x", reply(500, ""), fail(errDropped))
-		err := a.Do(t.Context(), "GET", "/x", nil, nil, nil)
+		err := do(t.Context(), a.Client, "GET", "/x", nil)
 		var lost *herokubuild.RequestError
 		require.ErrorAs(t, err, &lost)
 		require.ErrorIs(t, err, errDropped)
@@ -219,7 +218,7 @@ func TestRetryAfter(t *testing.T) {
 					time.Sleep(25 * 365 * 24 * time.Hour)
 					a := newAPI(t)
 					a.on("GET", apiURL+"/x", reply(status, "", "Retry-After", tt.value(time.Now())), reply(204, ""))
-					require.NoError(t, a.Do(t.Context(), "GET", "/x", nil, nil, nil))
+					require.NoError(t, do(t.Context(), a.Client, "GET", "/x", nil))
 					gaps := a.gaps()
 					require.Len(t, gaps, 1)
 					if tt.want == backoff {
@@ -238,7 +237,7 @@ func TestMaxRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t, herokubuild.WithRetry(herokubuild.RetryOptions{MaxRetryAfter: 10 * time.Minute}))
 		a.on("GET", apiURL+"/x", reply(429, "", "Retry-After", "3600"), reply(204, ""))
-		require.NoError(t, a.Do(t.Context(), "GET", "/x", nil, nil, nil))
+		require.NoError(t, do(t.Context(), a.Client, "GET", "/x", nil))
 		assert.Equal(t, []time.Duration{10 * time.Minute}, a.gaps())
 	})
 }
@@ -254,8 +253,8 @@ func TestRetryAfterBeyondTheDeadline(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 				defer cancel()
 				started := time.Now()
-				err := requireAPIError(t, a.Do(ctx, "GET", "/x", nil, nil, nil))
-				assert.Zero(t, time.Since(started), "waiting cannot help")
+				err := requireAPIError(t, do(ctx, a.Client, "GET", "/x", nil))
+				assert.Zero(t, time.Since(started), "a wait would not help")
 				assert.Len(t, a.seen(), 1)
 				assert.Equal(t, time.Minute, err.RetryAfter)
 				assert.Equal(t, status == 429, errors.Is(err, herokubuild.ErrRateLimited))
@@ -274,7 +273,7 @@ func TestCancelDuringTheWait(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(5*time.Second, func() { cancel(cause) })
 		started := time.Now()
-		err := a.Do(ctx, "GET", "/x", nil, nil, nil)
+		err := do(ctx, a.Client, "GET", "/x", nil)
 		assert.Equal(t, 5*time.Second, time.Since(started))
 		require.ErrorIs(t, err, context.Canceled)
 		require.ErrorIs(t, err, cause)
@@ -297,7 +296,7 @@ func TestCancelDuringAnAttempt(t *testing.T) {
 		ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Second, cause)
 		defer cancel()
 		started := time.Now()
-		err := a.Do(ctx, "POST", "/x", nil, nil, nil)
+		err := do(ctx, a.Client, "POST", "/x", nil)
 		assert.Equal(t, 3*time.Second, time.Since(started))
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.ErrorIs(t, err, cause)
@@ -312,12 +311,12 @@ func TestContextOverBeforeTheCall(t *testing.T) {
 	a.on("GET", apiURL+"/x", hang)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.ErrorIs(t, a.Do(ctx, "GET", "/x", nil, nil, nil), context.Canceled)
+	require.ErrorIs(t, do(ctx, a.Client, "GET", "/x", nil), context.Canceled)
 	assert.LessOrEqual(t, len(a.seen()), 1)
 }
 
-// A POST that could not connect was never sent, even if the context ends while
-// it waits to try again.
+// A POST that could not connect was never sent, even if the context ends during the wait for
+// the next attempt.
 func TestCancelAfterFailedDialIsNotMaybeApplied(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -325,14 +324,14 @@ func TestCancelAfterFailedDialIsNotMaybeApplied(t *testing.T) {
 		a.on("POST", apiURL+"/x", fail(errDial))
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
-		err := a.Do(ctx, "POST", "/x", nil, nil, nil)
+		err := do(ctx, a.Client, "POST", "/x", nil)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		assert.NotErrorIs(t, err, herokubuild.ErrMaybeApplied)
 	})
 }
 
-// The second attempt was on its way when the context ended: that the first one
-// was refused says nothing about it.
+// The second attempt was in flight when the context ended, and may have had its effect
+// although the first one was refused.
 func TestCancelDuringLaterAttemptIsMaybeApplied(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -340,22 +339,21 @@ func TestCancelDuringLaterAttemptIsMaybeApplied(t *testing.T) {
 		a.on("POST", apiURL+"/x", reply(429, ""), hang)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		err := a.Do(ctx, "POST", "/x", nil, nil, nil)
+		err := do(ctx, a.Client, "POST", "/x", nil)
 		require.Len(t, a.seen(), 2)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		assert.ErrorIs(t, err, herokubuild.ErrMaybeApplied)
 	})
 }
 
-// An error body without an end must cost neither the status nor the caller's
-// time.
+// The status is returned soon even if the body of an error never ends.
 func TestErrorBodyThatNeverEnds(t *testing.T) {
 	t.Parallel()
 	t.Run("a flood", func(t *testing.T) {
 		t.Parallel()
 		a := newAPI(t, noRetry())
 		a.on("POST", apiURL+"/x", huge(503))
-		err := a.Do(t.Context(), "POST", "/x", nil, nil, nil)
+		err := do(t.Context(), a.Client, "POST", "/x", nil)
 		refused := requireAPIError(t, err)
 		assert.Equal(t, 503, refused.StatusCode)
 		assert.Contains(t, refused.Body, "all work and no play")
@@ -370,7 +368,7 @@ func TestErrorBodyThatNeverEnds(t *testing.T) {
 			a.on("GET", apiURL+"/x", body)
 			go func() { _, _ = w.Write([]byte("no such thing")) }()
 			started := time.Now()
-			err := requireAPIError(t, a.Do(t.Context(), "GET", "/x", nil, nil, nil))
+			err := requireAPIError(t, do(t.Context(), a.Client, "GET", "/x", nil))
 			assert.LessOrEqual(t, time.Since(started), 10*time.Second)
 			assert.Equal(t, 404, err.StatusCode)
 			assert.Equal(t, "no such thing", err.Body)
@@ -394,8 +392,7 @@ func TestErrorBodyThatNeverEnds(t *testing.T) {
 	})
 }
 
-// These are about what happens on a wire, which a mock cannot show: net/http
-// has retries of its own.
+// net/http has retries of its own, which only a real connection shows.
 func TestDroppedConnection(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -415,7 +412,7 @@ func TestDroppedConnection(t *testing.T) {
 					drop(w)
 				}
 			})
-			err := client.Do(t.Context(), tt.method, "/drop", nil, map[string]int{"n": 1}, nil)
+			err := do(t.Context(), client, tt.method, "/drop", &herokubuild.DoOptions{Body: map[string]int{"n": 1}})
 			var lost *herokubuild.RequestError
 			require.ErrorAs(t, err, &lost)
 			assert.Equal(t, tt.want, dropped.Load())
@@ -425,15 +422,15 @@ func TestDroppedConnection(t *testing.T) {
 			if tt.method == "POST" {
 				// On a kept connection net/http would like to try again itself.
 				dropped.Store(0)
-				require.NoError(t, client.Do(t.Context(), "GET", "/ok", nil, nil, nil))
-				require.ErrorIs(t, client.Do(t.Context(), "POST", "/drop", nil, map[string]int{"n": 1}, nil), herokubuild.ErrMaybeApplied)
+				require.NoError(t, do(t.Context(), client, "GET", "/ok", nil))
+				require.ErrorIs(t, do(t.Context(), client, "POST", "/drop", &herokubuild.DoOptions{Body: map[string]int{"n": 1}}), herokubuild.ErrMaybeApplied)
 				assert.EqualValues(t, 1, dropped.Load())
 			}
 		})
 	}
 }
 
-func TestAnswerCutShort(t *testing.T) {
+func TestResponseCutShort(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int32
 	client, _ := newServer(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -443,11 +440,11 @@ func TestAnswerCutShort(t *testing.T) {
 	})
 	var out struct{ ID string }
 	var lost *herokubuild.RequestError
-	require.ErrorAs(t, client.Do(t.Context(), "GET", "/x", nil, nil, &out), &lost)
+	require.ErrorAs(t, do(t.Context(), client, "GET", "/x", &herokubuild.DoOptions{Out: &out}), &lost)
 	assert.EqualValues(t, 5, calls.Load())
 
 	calls.Store(0)
-	require.ErrorIs(t, client.Do(t.Context(), "POST", "/x", nil, nil, &out), herokubuild.ErrMaybeApplied)
+	require.ErrorIs(t, do(t.Context(), client, "POST", "/x", &herokubuild.DoOptions{Out: &out}), herokubuild.ErrMaybeApplied)
 	assert.EqualValues(t, 1, calls.Load())
 }
 
@@ -455,10 +452,10 @@ func TestCannotConnect(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.NotFoundHandler())
 	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(server.URL),
-		herokubuild.WithHTTPClient(&http.Client{Transport: &http.Transport{}}), quickRetry())
+		herokubuild.WithTransport(&http.Transport{}), quickRetry())
 	require.NoError(t, err)
 	server.Close()
-	err = client.Do(t.Context(), "POST", "/x", nil, nil, nil)
+	err = do(t.Context(), client, "POST", "/x", nil)
 	var lost *herokubuild.RequestError
 	require.ErrorAs(t, err, &lost)
 	assert.Equal(t, 5, lost.Attempts)
@@ -474,10 +471,10 @@ func TestUntrustedCertificateIsNotRetried(t *testing.T) {
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(server.URL),
-		herokubuild.WithHTTPClient(&http.Client{Transport: &http.Transport{}}), quickRetry())
+		herokubuild.WithTransport(&http.Transport{}), quickRetry())
 	require.NoError(t, err)
 	var lost *herokubuild.RequestError
-	require.ErrorAs(t, client.Do(t.Context(), "GET", "/x", nil, nil, nil), &lost)
+	require.ErrorAs(t, do(t.Context(), client, "GET", "/x", nil), &lost)
 	assert.Equal(t, 1, lost.Attempts)
 	assert.EqualValues(t, 1, opened.Load())
 	assert.Contains(t, lost.Error(), "certificate")
@@ -501,7 +498,7 @@ func FuzzRetryAfter(f *testing.F) {
 	})
 	f.Fuzz(func(t *testing.T, header string) {
 		value.Store(header)
-		wait := requireAPIError(t, a.Do(t.Context(), "GET", "/x", nil, nil, nil)).RetryAfter
+		wait := requireAPIError(t, do(t.Context(), a.Client, "GET", "/x", nil)).RetryAfter
 		assert.GreaterOrEqual(t, wait, time.Duration(0))
 		assert.LessOrEqual(t, wait, 24*time.Hour)
 	})

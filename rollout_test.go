@@ -438,7 +438,7 @@ func TestAnotherProcessGoesOnWithAFanOut(t *testing.T) {
 				dying := &mortal{next: http.DefaultTransport}
 				doomed, err := herokubuild.NewClient(herokubuild.WithBaseURL(f.p.URL()), herokubuild.WithToken(f.p.Token()), quickRetry(),
 					herokubuild.WithPollBackoff(func(int) time.Duration { return time.Millisecond }),
-					herokubuild.WithHTTPClient(&http.Client{Transport: dying}))
+					herokubuild.WithTransport(dying))
 				require.NoError(t, err)
 				opts := tt.opts
 				var saved herokubuild.Checkpoint
@@ -536,7 +536,7 @@ func TestFanOutKeepsTheRateLimit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		account := &account{tokens: 40, max: 40, at: time.Now()}
-		a := newAPI(t, herokubuild.WithHTTPClient(&http.Client{Transport: account}))
+		a := newAPI(t, herokubuild.WithTransport(account))
 		var apps []string
 		for i := range 120 {
 			apps = append(apps, "app-"+strconv.Itoa(i))

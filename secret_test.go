@@ -137,11 +137,11 @@ func TestSecretURLInABody(t *testing.T) {
 	a := newAPI(t)
 	body := &ring{}
 	body.A, body.B = body, body
-	requireInvalid(t, a.Do(t.Context(), "POST", "/x", nil, body, nil), "body")
+	requireInvalid(t, do(t.Context(), a.Client, "POST", "/x", &herokubuild.DoOptions{Body: body}), "DoOptions.Body")
 	for _, body := range []any{
 		embedded{URL: sourceURL + fakeQuery}, ring{embedded: embedded{URL: sourceURL + fakeQuery}}, []*ring{nil, {A: &ring{embedded: embedded{URL: sourceURL + fakeQuery}}}},
 	} {
-		bad := requireInvalid(t, a.Do(t.Context(), "POST", "/x", nil, body, nil), "body")
+		bad := requireInvalid(t, do(t.Context(), a.Client, "POST", "/x", &herokubuild.DoOptions{Body: body}), "DoOptions.Body")
 		assert.Contains(t, bad.Reason, "SecretURL")
 	}
 	assert.Empty(t, a.seen())

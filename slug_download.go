@@ -13,6 +13,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/herokubuild/herokubuild/internal/transport"
 )
 
 // DownloadOptions sets how an archive is downloaded. nil is the default.
@@ -251,7 +253,7 @@ func (d *download) ended(err error) error {
 	if d.breaks >= d.slugs.client.retry.MaxAttempts {
 		return d.requestError(err)
 	}
-	d.wait = d.slugs.client.retry.wait(d.breaks)
+	d.wait = d.slugs.client.retry.policy().Wait(d.breaks)
 	return nil
 }
 
@@ -345,23 +347,22 @@ func (d *download) use(url SecretURL) {
 }
 
 func (d *download) dial() (*blobConn, error) {
-	conn := newBlobConn(d.ctx, d.opts.IdleTimeout)
 	from := d.offset
 	if d.whole {
 		from = 0
 	}
-	resp, err := d.slugs.client.openBlob(conn.ctx, d.address(), from, d.opts.IdleTimeout)
-	if err == nil {
-		d.hide = newRedactor(secretsOf(d.address().Reveal())...).after(resp)
-		conn.hold(resp.Body)
-		err = d.begin(conn, resp, from)
-	}
+	resp, err := d.slugs.client.openBlob(d.ctx, d.address(), from, d.opts.IdleTimeout)
 	if err != nil {
-		conn.close()
 		var refused *StorageError
 		if errors.As(err, &refused) && refused.StatusCode == http.StatusRequestedRangeNotSatisfiable && from > 0 {
 			d.whole = true
 		}
+		return nil, err
+	}
+	d.hide = newRedactor(secretsOf(d.address().Reveal())...).after(resp)
+	conn := newBlobConn(resp)
+	if err := d.begin(conn, resp, from); err != nil {
+		conn.close()
 		return nil, err
 	}
 	return conn, nil
@@ -403,50 +404,32 @@ func (d *download) begin(conn *blobConn, resp *http.Response, from int64) error 
 
 // blobConn is one connection of a download.
 type blobConn struct {
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	// idle runs while a read waits for the network, and ends the connection.
-	idle        *time.Timer
-	idleTimeout time.Duration
-	body        io.ReadCloser
+	body io.ReadCloser
 	// content is the body, or what has been read ahead of it and the rest.
-	content  io.Reader
-	progress progress
-	// release ends the watch that closes the body with the context.
-	release func() bool
+	content io.Reader
 	// skip is how much of what has been delivered is still to come, and seen
 	// the hash of what has come of it.
 	skip int64
 	seen hash.Hash
 }
 
-var errSilent = errors.New("nothing came from the storage host")
-
-func newBlobConn(ctx context.Context, idleTimeout time.Duration) *blobConn {
-	c := &blobConn{idleTimeout: idleTimeout}
-	c.ctx, c.cancel = context.WithCancelCause(ctx)
-	c.idle = time.AfterFunc(idleTimeout, func() { c.cancel(errSilent) })
-	// It runs while a read waits, and not before.
-	c.idle.Stop()
-	return c
-}
-
-// hold takes the body on. Not every transport ends a read with the context.
-func (c *blobConn) hold(body io.ReadCloser) {
-	c.body, c.content = body, readerFunc(c.readBody)
-	c.release = context.AfterFunc(c.ctx, func() { _ = body.Close() })
+// newBlobConn takes over the body of a response.
+func newBlobConn(resp *http.Response) *blobConn {
+	return &blobConn{body: resp.Body, content: resp.Body}
 }
 
 func (c *blobConn) read(p []byte) (int, error) { return c.content.Read(p) }
 
+func (c *blobConn) close() { _ = c.body.Close() }
+
 // checkEncoding refuses a response that is not the archive itself, of which it
 // brings the beginning.
 func (c *blobConn) checkEncoding(resp *http.Response, from SecretURL) error {
-	gzipped, err := gzipEncoded(resp.Header)
+	gzipped, err := transport.Gzipped(resp.Header)
 	if gzipped {
-		ahead := bufio.NewReaderSize(c.content, archiveHead)
+		ahead := bufio.NewReaderSize(c.content, transport.ArchiveHead)
 		c.content = ahead
-		if head, _ := ahead.Peek(archiveHead); compressedTwice(head) {
+		if head, _ := ahead.Peek(transport.ArchiveHead); transport.CompressedTwice(head) {
 			err = errors.New("the archive is compressed once more, as its content encoding says")
 		}
 	}
@@ -454,24 +437,4 @@ func (c *blobConn) checkEncoding(resp *http.Response, from SecretURL) error {
 		return nil
 	}
 	return &ResponseError{Method: http.MethodGet, Path: from.String(), StatusCode: resp.StatusCode, Err: err}
-}
-
-func (c *blobConn) readBody(p []byte) (int, error) {
-	c.idle.Reset(c.idleTimeout)
-	n, err := c.body.Read(p)
-	c.idle.Stop()
-	err = c.progress.check(n, err)
-	if err != nil && errors.Is(context.Cause(c.ctx), errSilent) {
-		err = fmt.Errorf("%w for %v", errSilent, c.idleTimeout)
-	}
-	return n, err
-}
-
-func (c *blobConn) close() {
-	c.idle.Stop()
-	if c.body != nil {
-		c.release()
-		_ = c.body.Close()
-	}
-	c.cancel(nil)
 }

@@ -78,11 +78,11 @@ func (o SlugCreateOptions) check() error {
 //
 // Endpoint: GET /apps/{app}/slugs/{slug} (schema: slug, Info). Errors:
 // [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
-func (s SlugsService) Get(ctx context.Context, app, id string) (*Slug, error) {
+func (s SlugsService) Get(ctx context.Context, app, id string, requestOpts ...RequestOption) (*Slug, error) {
 	if err := checkAppAndID(app, "slug", id); err != nil {
 		return nil, err
 	}
-	slug, err := fetch[storedSlug](ctx, s.client, apiCall{method: http.MethodGet, path: apiPath("apps", app, "slugs", id)})
+	slug, err := fetch[storedSlug](ctx, s.client, apiCall{method: http.MethodGet, path: apiPath("apps", app, "slugs", id)}, requestOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func (s SlugsService) Get(ctx context.Context, app, id string) (*Slug, error) {
 //
 // Endpoint: POST /apps/{app}/slugs (schema: slug, Create). Errors:
 // [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
-func (s SlugsService) Create(ctx context.Context, app string, opts SlugCreateOptions) (*Slug, error) {
+func (s SlugsService) Create(ctx context.Context, app string, opts SlugCreateOptions, requestOpts ...RequestOption) (*Slug, error) {
 	if err := checkApp("app", app); err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func (s SlugsService) Create(ctx context.Context, app string, opts SlugCreateOpt
 		// The schema wants an object, not null.
 		opts.ProcessTypes = map[string]string{}
 	}
-	slug, err := fetch[newSlug](ctx, s.client, apiCall{method: http.MethodPost, path: apiPath("apps", app, "slugs"), body: opts})
+	slug, err := fetch[newSlug](ctx, s.client, apiCall{method: http.MethodPost, path: apiPath("apps", app, "slugs"), body: opts}, requestOpts...)
 	if err != nil {
 		return nil, err
 	}

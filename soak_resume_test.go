@@ -208,7 +208,7 @@ func (s *resumeSoak) process(network *mortal) (client *herokubuild.Client, done 
 		next = network
 	}
 	client, err := herokubuild.NewClient(
-		herokubuild.WithBaseURL(s.p.URL()), herokubuild.WithToken(s.p.Token()), herokubuild.WithHTTPClient(&http.Client{Transport: next}),
+		herokubuild.WithBaseURL(s.p.URL()), herokubuild.WithToken(s.p.Token()), herokubuild.WithTransport(next),
 		herokubuild.WithRetry(herokubuild.RetryOptions{MaxAttempts: 2, MinWait: time.Millisecond, MaxWait: time.Millisecond, SettleTime: resumeSettle}),
 		herokubuild.WithPollBackoff(func(int) time.Duration { return 2 * time.Millisecond }))
 	s.must(err)
@@ -412,7 +412,7 @@ func (s *resumeSoak) somebodyElse(checkpoint herokubuild.Checkpoint) {
 		}
 	case 2:
 		s.did("somebody sets a config var of %s", app)
-		s.must(s.others.Do(ctx, "PATCH", "/apps/"+id+"/config-vars", nil, map[string]string{"COLOR": fmt.Sprint(s.intN(9))}, nil))
+		s.must(do(ctx, s.others, "PATCH", "/apps/"+id+"/config-vars", &herokubuild.DoOptions{Body: map[string]string{"COLOR": fmt.Sprint(s.intN(9))}}))
 	default:
 		// Its id is known to the deploy.
 		if checkpoint.AppIDs[app] == "" {

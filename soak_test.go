@@ -196,7 +196,7 @@ func (s *soak) run() {
 	hc := &http.Client{Transport: &http.Transport{}}
 	defer hc.CloseIdleConnections()
 	client, err := herokubuild.NewClient(
-		herokubuild.WithBaseURL(p.URL()), herokubuild.WithToken(p.Token()), herokubuild.WithHTTPClient(hc),
+		herokubuild.WithBaseURL(p.URL()), herokubuild.WithToken(p.Token()), herokubuild.WithTransport(hc.Transport),
 		herokubuild.WithRetry(herokubuild.RetryOptions{MaxAttempts: 4, MinWait: time.Millisecond, MaxWait: 4 * time.Millisecond, MaxRetryAfter: time.Millisecond, SettleTime: 150 * time.Millisecond}),
 		herokubuild.WithPollBackoff(func(looks int) time.Duration { return min(time.Duration(looks), 10) * time.Millisecond }))
 	if err != nil {

@@ -26,8 +26,8 @@ type Source struct {
 //
 // Endpoint: POST /sources (schema: source, Create). Errors: [*APIError],
 // [*RequestError], [*ResponseError].
-func (s SourcesService) Create(ctx context.Context) (*Source, error) {
-	return fetch[Source](ctx, s.client, apiCall{method: http.MethodPost, path: apiPath("sources"), repeatable: true})
+func (s SourcesService) Create(ctx context.Context, requestOpts ...RequestOption) (*Source, error) {
+	return fetch[Source](ctx, s.client, apiCall{method: http.MethodPost, path: apiPath("sources"), repeatable: true}, requestOpts...)
 }
 
 // CreateForApp makes room for a source archive by the older endpoint, which
@@ -36,11 +36,11 @@ func (s SourcesService) Create(ctx context.Context) (*Source, error) {
 //
 // Endpoint: POST /apps/{app}/sources (schema: source, Create - Deprecated).
 // Errors: [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
-func (s SourcesService) CreateForApp(ctx context.Context, app string) (*Source, error) {
+func (s SourcesService) CreateForApp(ctx context.Context, app string, requestOpts ...RequestOption) (*Source, error) {
 	if err := checkApp("app", app); err != nil {
 		return nil, err
 	}
-	return fetch[Source](ctx, s.client, apiCall{method: http.MethodPost, path: apiPath("apps", app, "sources"), repeatable: true})
+	return fetch[Source](ctx, s.client, apiCall{method: http.MethodPost, path: apiPath("apps", app, "sources"), repeatable: true}, requestOpts...)
 }
 
 // Put uploads an archive to a source. The archive is opened anew for every

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/herokubuild/herokubuild"
+	wire "github.com/herokubuild/herokubuild/internal/transport"
 )
 
 func TestSourcesCreate(t *testing.T) {
@@ -281,12 +282,12 @@ func TestGrownArchiveIsNeverSentWhole(t *testing.T) {
 	archive := &herokubuild.Archive{Size: int64(len(content)), Open: func() (io.ReadCloser, error) {
 		return io.NopCloser(io.MultiReader(bytes.NewReader(content), strings.NewReader("more"))), nil
 	}}
-	a := newAPI(t, herokubuild.WithHTTPClient(&http.Client{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+	a := newAPI(t, herokubuild.WithTransport(roundTripper(func(req *http.Request) (*http.Response, error) {
 		if _, err := io.ReadFull(req.Body, make([]byte, req.ContentLength)); err != nil {
 			return nil, err
 		}
 		return reply(200, "")(req)
-	})}))
+	})))
 	err := a.Sources.Put(t.Context(), decodeSource(t, sourceURL+fakeQuery), archive, nil)
 	require.ErrorIs(t, err, herokubuild.ErrArchiveChanged)
 	assertErrorClean(t, err)
@@ -420,16 +421,16 @@ func TestUploadThatStalls(t *testing.T) {
 		ok    bool
 		took  time.Duration
 	}{
-		"slow":                {slowHost{part: part, every: 50 * time.Second}, 0, true, 10 * 50 * time.Second},
-		"slow, from another":  {slowHost{part: part, every: 50 * time.Second, rewinds: true}, 0, true, 10 * 50 * time.Second},
-		"stalls in the midst": {slowHost{part: part, every: 50 * time.Second, takes: 3}, 0, false, 2 * (150 + 60) * time.Second},
-		"never answers":       {slowHost{part: part, every: time.Second, mute: true}, 0, false, 2 * (10 + 60) * time.Second},
+		"slow":                {slowHost{part: part, every: 50 * time.Second}, time.Minute, true, 10 * 50 * time.Second},
+		"slow, from another":  {slowHost{part: part, every: 50 * time.Second, rewinds: true}, time.Minute, true, 10 * 50 * time.Second},
+		"stalls in the midst": {slowHost{part: part, every: 50 * time.Second, takes: 3}, time.Minute, false, 2 * (150 + 60) * time.Second},
+		"never answers":       {slowHost{part: part, every: time.Second, mute: true}, time.Minute, false, 2 * (10 + 60) * time.Second},
 		"its own limit":       {slowHost{part: part, every: time.Second, takes: 3}, 5 * time.Second, false, 2 * (3 + 5) * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				a := newAPI(t, herokubuild.WithHTTPClient(&http.Client{Transport: &tt.host, Timeout: tt.limit}),
+				a := newAPI(t, herokubuild.WithTransport(&tt.host), herokubuild.WithAttemptTimeout(tt.limit),
 					herokubuild.WithRetry(herokubuild.RetryOptions{MaxAttempts: 2, MinWait: time.Nanosecond, MaxWait: time.Nanosecond}))
 				start := time.Now()
 				err := a.Sources.Put(t.Context(), decodeSource(t, sourceURL+fakeQuery), archive, nil)
@@ -441,7 +442,7 @@ func TestUploadThatStalls(t *testing.T) {
 				}
 				var failed *herokubuild.RequestError
 				require.ErrorAs(t, err, &failed)
-				require.ErrorContains(t, err, "neither took more")
+				require.ErrorIs(t, err, wire.ErrUploadStalled)
 				assert.Equal(t, 2, tt.host.tries)
 				assertErrorClean(t, err)
 			})

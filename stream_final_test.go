@@ -92,7 +92,7 @@ func (h *pacedHost) RoundTrip(req *http.Request) (*http.Response, error) {
 func (h *pacedHost) open(ctx context.Context, t *testing.T, opts *herokubuild.StreamOptions) *herokubuild.OutputStream {
 	t.Helper()
 	h.started = time.Now()
-	a := newAPI(t, herokubuild.WithHTTPClient(&http.Client{Transport: h}))
+	a := newAPI(t, herokubuild.WithTransport(h))
 	s, err := a.Builds.Output(ctx, h.build(), opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
@@ -193,12 +193,12 @@ func TestStreamWatchesTheStatus(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		h := &pacedHost{pause: time.Second, piece: "a\n", most: 60, pending: time.Minute}
-		a := newAPI(t, herokubuild.WithHTTPClient(&http.Client{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+		a := newAPI(t, herokubuild.WithTransport(roundTripper(func(req *http.Request) (*http.Response, error) {
 			if req.URL.Host == "api.heroku.com" && time.Since(h.started) < time.Minute {
 				return hang(req)
 			}
 			return h.RoundTrip(req)
-		})}))
+		})))
 		h.started = time.Now()
 		s, err := a.Builds.Output(t.Context(), h.build(), nil)
 		require.NoError(t, err)

@@ -371,7 +371,7 @@ func TestStreamCloseFromAnotherGoroutine(t *testing.T) {
 // Not every transport looks at the context of a request before it answers.
 func TestStreamClosedBeforeRead(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, herokubuild.WithHTTPClient(&http.Client{Transport: roundTripper(reply(200, "text"))}))
+	a := newAPI(t, herokubuild.WithTransport(roundTripper(reply(200, "text"))))
 	s := a.output(t.Context(), t, nil, reply(200, ""))
 	require.NoError(t, s.Close())
 	_, err := s.Read(make([]byte, 1))

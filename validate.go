@@ -1,12 +1,12 @@
 package herokubuild
 
 import (
-	"net"
 	"net/url"
 	"regexp"
 	"strings"
 
 	"github.com/herokubuild/herokubuild/internal/clean"
+	"github.com/herokubuild/herokubuild/internal/transport"
 )
 
 // These are compiled once and never changed. The first is the schema's own.
@@ -98,19 +98,11 @@ func checkWebURL(field, raw string) (*url.URL, error) {
 	case u.Host == "" || u.Hostname() == "":
 		return nil, &ArgumentError{Name: field, Reason: quote(redactURL(raw)) + " has no host: a URL such as https://example.com/ is needed"}
 	case u.Scheme == "https":
-	case u.Scheme == "http" && isLoopback(u.Hostname()):
+	case u.Scheme == "http" && transport.IsLoopback(u.Hostname()):
 	default:
 		return nil, &ArgumentError{Name: field, Reason: quote(redactURL(raw)) + " is not https (plain http is for loopback addresses only)"}
 	}
 	return u, nil
-}
-
-func isLoopback(host string) bool {
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
 }
 
 func checkChecksum(field, sum string) error {

@@ -81,7 +81,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // deploy deploys with tracing.
 func deploy(ctx context.Context, provider *sdktrace.TracerProvider, app, dir string, output io.Writer) (err error) {
 	tracing := newTracing(provider, http.DefaultTransport)
-	opts := []herokubuild.Option{herokubuild.WithHTTPClient(&http.Client{Transport: tracing})}
+	opts := []herokubuild.Option{herokubuild.WithTransport(tracing)}
 	releaseTo := []string{}
 	if app == "" {
 		p, err := platform.Start(platform.Options{})

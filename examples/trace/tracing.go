@@ -17,7 +17,7 @@ import (
 )
 
 // tracing creates the spans of a deploy. Its event method is used as OnEvent,
-// and the value itself as the transport for WithHTTPClient.
+// and the value itself as the transport for WithTransport.
 type tracing struct {
 	tracer trace.Tracer
 	next   http.RoundTripper

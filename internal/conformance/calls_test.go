@@ -67,7 +67,7 @@ func newRig(t *testing.T) *rig {
 	r := &rig{platform: p, recorder: &recorder{next: transport, host: u.Host}}
 	r.Client, err = herokubuild.NewClient(
 		herokubuild.WithBaseURL(p.URL()), herokubuild.WithToken(p.Token()),
-		herokubuild.WithHTTPClient(&http.Client{Transport: r.recorder}),
+		herokubuild.WithTransport(r.recorder),
 		herokubuild.WithPollBackoff(func(int) time.Duration { return time.Millisecond }),
 	)
 	require.NoError(t, err)
@@ -290,7 +290,8 @@ func TestEmulatorResponsesConformToSchema(t *testing.T) {
 	r.lists(t)
 	do := func(method, path string, body any) {
 		t.Helper()
-		require.NoError(t, r.Do(ctx, method, path, nil, body, nil))
+		_, err := r.Do(ctx, method, path, &herokubuild.DoOptions{Body: body})
+		require.NoError(t, err)
 	}
 	do("GET", "/account", nil)
 	do("GET", "/account/rate-limits", nil)
@@ -324,9 +325,9 @@ func TestEmulatorResponsesConformToSchema(t *testing.T) {
 func (r *rig) serves(t *testing.T, l *link) bool {
 	t.Helper()
 	path := placeholder.ReplaceAllString(l.href, "01234567-89ab-cdef-0123-456789abcdef")
-	err := r.Do(t.Context(), http.MethodOptions, path, nil, nil, nil)
-	var apiErr *herokubuild.APIError
-	require.ErrorAs(t, err, &apiErr, path)
+	_, err := r.Do(t.Context(), http.MethodOptions, path, nil)
+	var refused *herokubuild.APIError
+	require.ErrorAs(t, err, &refused, path)
 	calls := r.recorder.take()
 	allowed := strings.Split(calls[len(calls)-1].responseHeader.Get("Allow"), ", ")
 	return slices.Contains(allowed, l.method)

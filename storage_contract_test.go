@@ -15,14 +15,14 @@ import (
 
 func readsAll(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }
 
-// oddReader says that it has read some bytes more than there is room for.
+// oddReader reports a count that differs from the size of the buffer by its value.
 type oddReader int
 
 func (o oddReader) Read(p []byte) (int, error) { return int(o) + len(p), nil }
 
-// A reader that breaks its contract, or panics, ends the upload and not the program:
-// it is called by a goroutine of the network library's.
-func TestUploadOfAnOddReader(t *testing.T) {
+// A reader that breaks its contract, or panics, ends the upload and not the program,
+// although a goroutine of net/http calls it.
+func TestUploadOfAReaderThatBreaksItsContract(t *testing.T) {
 	t.Parallel()
 	client, server := newServer(t, readsAll)
 	source := decodeSource(t, server.URL+"/source")
@@ -32,7 +32,7 @@ func TestUploadOfAnOddReader(t *testing.T) {
 		requireInvalid(t, err, "archive")
 		var sent *herokubuild.RequestError
 		require.ErrorAs(t, err, &sent)
-		assert.Equal(t, 1, sent.Attempts, "it would be the same again")
+		assert.Equal(t, 1, sent.Attempts, "another attempt would fail in the same way")
 	}
 }
 
@@ -46,7 +46,7 @@ func TestUploadWhoseProgressPanics(t *testing.T) {
 	require.NoError(t, client.Sources.Put(t.Context(), decodeSource(t, server.URL+"/source"), archive, nil))
 }
 
-// A storage host that takes a request and never responds is given up, whatever the
+// A download fails if the storage host accepts the request and never responds, whatever the
 // transport.
 func TestDownloadWithoutAResponse(t *testing.T) {
 	t.Parallel()
@@ -66,9 +66,9 @@ func TestDownloadWithoutAResponse(t *testing.T) {
 	})
 }
 
-// A response to HEAD has the length of a body that does not come.
+// A response to HEAD has the Content-Length of a body that is not sent.
 func TestDoHead(t *testing.T) {
 	t.Parallel()
 	client, _ := newServer(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "1234") }, noRetry())
-	require.NoError(t, client.Do(t.Context(), http.MethodHead, "/apps", nil, nil, nil))
+	require.NoError(t, do(t.Context(), client, http.MethodHead, "/apps", nil))
 }

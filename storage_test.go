@@ -18,8 +18,8 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// untilClosed answers with a body that ends when the connection is closed, as
-// HTTP/1.0 does: nothing says that it is whole.
+// untilClosed responds with a body that ends when the connection is closed, as in HTTP/1.0:
+// nothing shows whether it is complete.
 func untilClosed(t *testing.T, w http.ResponseWriter, body string) {
 	conn, buf, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -31,8 +31,8 @@ func untilClosed(t *testing.T, w http.ResponseWriter, body string) {
 	_ = conn.Close()
 }
 
-// A download that was closed early is not whole, where anything tells how long
-// it is.
+// A download whose connection was closed early is incomplete, if its length is known from
+// anywhere.
 func TestDownloadClosedEarly(t *testing.T) {
 	t.Parallel()
 	content := random(100_000)
@@ -40,7 +40,7 @@ func TestDownloadClosedEarly(t *testing.T) {
 	size := int64(len(content))
 	for name, tt := range map[string]struct {
 		slug herokubuild.Slug
-		// parts are what each connection brings of the whole.
+		// parts are what each connection delivers.
 		parts []int
 		want  error
 	}{
@@ -78,7 +78,7 @@ func TestDownloadClosedEarly(t *testing.T) {
 	}
 }
 
-// A connection that repeats less than what has come is no end, either.
+// A connection that repeats less than what was delivered before is not the end either.
 func TestDownloadRepeatedInPart(t *testing.T) {
 	t.Parallel()
 	content := random(1000)
@@ -101,7 +101,7 @@ func TestDownloadRepeatedInPart(t *testing.T) {
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 }
 
-// Only some statuses of success bring an archive.
+// Only some successful statuses come with an archive.
 func TestDownloadStatuses(t *testing.T) {
 	t.Parallel()
 	_, content := testArchive(t)
@@ -153,9 +153,9 @@ func TestUploadStatuses(t *testing.T) {
 	}
 }
 
-// A storage host that reports success and has not taken the whole archive does not
-// have it. The upload is repeated.
-func TestUploadAnsweredEarly(t *testing.T) {
+// A storage host that reports success before it has received the whole archive does not
+// have it. The upload is retried.
+func TestUploadWithAnEarlySuccess(t *testing.T) {
 	t.Parallel()
 	big := random(8 << 20)
 	archive := &herokubuild.Archive{Size: int64(len(big)), Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(big)), nil }}
@@ -173,7 +173,7 @@ func TestUploadAnsweredEarly(t *testing.T) {
 			}
 			_, _ = buf.WriteString("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 			_ = buf.Flush()
-			// Until the client has seen it.
+			// The client must have time to receive it.
 			<-done
 			_ = conn.Close()
 		})

@@ -11,9 +11,9 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// A response of success that lacks what it must have, or has it in another form, is
-// the platform's fault and not the caller's, and may have had its effect.
-func TestResponsesThatNameNothing(t *testing.T) {
+// A successful response without a field that it must have, or with an invalid one, is not an
+// invalid argument, and its request may have had its effect.
+func TestResponsesWithoutRequiredFields(t *testing.T) {
 	t.Parallel()
 	slugsURL := apiURL + "/apps/" + appName + "/slugs"
 	with := func(fields string) string { return `{"id":"` + buildID + `","version":3,` + fields + `}` }
@@ -106,12 +106,12 @@ func TestResponsesThatNameNothing(t *testing.T) {
 				a := newAPI(t, noRetry())
 				a.on(tt.method, tt.url, reply(200, body, "Request-Id", "id-1"))
 				err := tt.call(t.Context(), a)
-				var odd *herokubuild.ResponseError
-				require.ErrorAs(t, err, &odd, body)
+				var unusable *herokubuild.ResponseError
+				require.ErrorAs(t, err, &unusable, body)
 				require.NotErrorIs(t, err, herokubuild.ErrInvalidArgument, body)
-				assert.Equal(t, "id-1", odd.RequestID)
+				assert.Equal(t, "id-1", unusable.RequestID)
 				changes := tt.method == "POST" && name != "source"
-				assert.Equal(t, changes, odd.MaybeApplied, body)
+				assert.Equal(t, changes, unusable.MaybeApplied, body)
 				assert.Len(t, a.seen(), 1, body)
 				assertErrorClean(t, err)
 			}
@@ -119,9 +119,9 @@ func TestResponsesThatNameNothing(t *testing.T) {
 	}
 }
 
-// What may be missing is borne: what is not there yet, and what older responses do
-// not have.
-func TestResponsesWithLittle(t *testing.T) {
+// Fields that may be missing are accepted: those of what does not exist yet, and those that
+// older responses do not have.
+func TestResponsesWithoutOptionalFields(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
 	a.on("GET", apiURL+"/apps/"+appName, reply(200, `{"id":"`+slugID+`"}`))
@@ -142,7 +142,7 @@ func TestResponsesWithLittle(t *testing.T) {
 	assert.False(t, slug.DeletedAt.IsZero())
 }
 
-// An address is used as it is, in whatever characters it is written.
+// A URL is used as it is, whatever characters it contains.
 func TestResponseURLs(t *testing.T) {
 	t.Parallel()
 	for _, u := range []string{

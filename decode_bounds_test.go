@@ -14,7 +14,7 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// serveGzip serves a body in gzip, as a few kilobytes that unpack to megabytes.
+// serveGzip serves a body compressed with gzip: a few kilobytes that become megabytes.
 func serveGzip(t *testing.T, body string) http.HandlerFunc {
 	t.Helper()
 	var b bytes.Buffer
@@ -28,8 +28,8 @@ func serveGzip(t *testing.T, body string) http.HandlerFunc {
 	}
 }
 
-// What is decoded is in proportion to what was asked for. The test is not parallel:
-// it counts what the process allocates.
+// The memory for a response is in proportion to what was requested. The test is not parallel,
+// because it measures the allocations of the process.
 func TestResponseBombs(t *testing.T) {
 	many := func(n int, item string) string {
 		return "[" + strings.TrimSuffix(strings.Repeat(item+",", n), ",") + "]"
@@ -68,7 +68,7 @@ func TestResponseBombs(t *testing.T) {
 		}, 8 << 20},
 		"anything": {many(3<<20, "{}"), func(c *herokubuild.Client) error {
 			var out []map[string]any
-			return c.Do(t.Context(), "GET", "/x", nil, nil, &out)
+			return do(t.Context(), c, "GET", "/x", &herokubuild.DoOptions{Out: &out})
 		}, 64 << 20},
 		"a list of anything": {many(100_000, "{}"), func(c *herokubuild.Client) error {
 			for _, err := range herokubuild.List[map[string]any](t.Context(), c, "/x", &herokubuild.ListOptions{PageSize: 10}) {
@@ -88,7 +88,7 @@ func TestResponseBombs(t *testing.T) {
 	}
 }
 
-// The bounds themselves are let through, and one more is not.
+// A response at the bounds is accepted, and one more element is not.
 func TestResponseBounds(t *testing.T) {
 	t.Parallel()
 	array := func(n int) string { return "[" + strings.TrimSuffix(strings.Repeat("1,", n), ",") + "]" }
@@ -116,7 +116,7 @@ func TestResponseBounds(t *testing.T) {
 			a := newAPI(t, noRetry())
 			a.on("GET", apiURL+"/x", reply(200, tt.body))
 			var out any
-			err := a.Do(t.Context(), "GET", "/x", nil, nil, &out)
+			err := do(t.Context(), a.Client, "GET", "/x", &herokubuild.DoOptions{Out: &out})
 			if tt.ok {
 				require.NoError(t, err)
 				return
@@ -127,7 +127,7 @@ func TestResponseBounds(t *testing.T) {
 	}
 }
 
-func TestPageOfMoreThanWasAskedFor(t *testing.T) {
+func TestPageOfMoreThanWasRequested(t *testing.T) {
 	t.Parallel()
 	items := func(n int) string {
 		return "[" + strings.TrimSuffix(strings.Repeat(`{"id":"`+buildID+`"},`, n), ",") + "]"
@@ -154,8 +154,8 @@ func TestPageOfMoreThanWasAskedFor(t *testing.T) {
 	}
 }
 
-// FuzzResponse holds the count of values against the decoder: what is accepted is
-// what JSON of these bounds is.
+// FuzzResponse compares the count of values with the decoder's: accepted JSON is within the
+// bounds.
 func FuzzResponse(f *testing.F) {
 	for _, seed := range []string{`{"a":[1,2,"x\"y\\"]}`, `[[[[]]],{}]`, `"\\\"`, `{"a":`, `]]]]`, `,,,,`, "\x00", `"[[[["`, strings.Repeat("[", 70)} {
 		f.Add(seed)
@@ -164,7 +164,7 @@ func FuzzResponse(f *testing.F) {
 		a := newAPI(t, noRetry())
 		a.on("GET", apiURL+"/x", reply(200, body))
 		var out, want any
-		err := a.Do(t.Context(), "GET", "/x", nil, nil, &out)
+		err := do(t.Context(), a.Client, "GET", "/x", &herokubuild.DoOptions{Out: &out})
 		text := strings.TrimSpace(body)
 		if json.Unmarshal([]byte(body), &want) != nil || text == "null" {
 			if text != "" {

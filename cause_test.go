@@ -20,14 +20,14 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// errHungUp and errProxy are how a connection that was closed without a response
-// reaches this package: bare, and wrapped by a transport that was handed in.
+// errHungUp and errProxy are what this package receives of a connection that was closed
+// without a response: io.EOF itself, or wrapped by the caller's transport.
 var (
 	errHungUp = fail(io.EOF)
 	errProxy  = fail(&net.OpError{Op: "proxy", Net: "tcp", Err: fmt.Errorf("tunnel: %w", io.EOF)})
 )
 
-// breaksOff answers 200 with some text, and then fails with err.
+// breaksOff responds 200 with some text, and then fails with err.
 func breaksOff(text string, err error) httpmock.Responder {
 	return func(req *http.Request) (*http.Response, error) {
 		body := io.MultiReader(strings.NewReader(text), iotest.ErrReader(err))
@@ -35,11 +35,11 @@ func breaksOff(text string, err error) httpmock.Responder {
 	}
 }
 
-// Output that could not be read to its end is never taken for whole, however it
-// is read.
-func TestStreamThatHangsUpIsNoEnd(t *testing.T) {
+// Output that could not be read to its end is never reported as complete, however it is
+// read.
+func TestClosedConnectionIsNotTheEndOfAStream(t *testing.T) {
 	t.Parallel()
-	for name, answer := range map[string]httpmock.Responder{
+	for name, response := range map[string]httpmock.Responder{
 		"bare": errHungUp, "wrapped": errProxy,
 		"wrapped, in the body": breaksOff("", fmt.Errorf("tunnel: %w", io.EOF)),
 	} {
@@ -63,7 +63,7 @@ func TestStreamThatHangsUpIsNoEnd(t *testing.T) {
 			t.Run(name+", "+how, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					got, err := read(newAPI(t).output(t.Context(), t, nil, broken("half"), answer))
+					got, err := read(newAPI(t).output(t.Context(), t, nil, broken("half"), response))
 					assert.Equal(t, "half", got)
 					failed := requireStreamError(t, err)
 					require.NotErrorIs(t, err, io.EOF)
@@ -76,9 +76,9 @@ func TestStreamThatHangsUpIsNoEnd(t *testing.T) {
 	}
 }
 
-func TestDownloadThatHangsUpIsNoEnd(t *testing.T) {
+func TestClosedConnectionIsNotTheEndOfADownload(t *testing.T) {
 	t.Parallel()
-	for name, answer := range map[string]httpmock.Responder{
+	for name, response := range map[string]httpmock.Responder{
 		"bare": errHungUp, "wrapped": errProxy,
 		"wrapped, in the body": breaksOff("", fmt.Errorf("tunnel: %w", io.EOF)),
 	} {
@@ -86,7 +86,7 @@ func TestDownloadThatHangsUpIsNoEnd(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				a := newAPI(t)
-				a.on("GET", slugURL, breaksOff("half", errDropped), answer)
+				a.on("GET", slugURL, breaksOff("half", errDropped), response)
 				slug := &herokubuild.Slug{ID: slugID, Blob: herokubuild.Blob{Method: "GET", URL: slugURL + fakeQuery}}
 				r, err := a.Slugs.Download(t.Context(), appName, slug, nil)
 				require.NoError(t, err)
@@ -105,7 +105,7 @@ func TestDownloadThatHangsUpIsNoEnd(t *testing.T) {
 	}
 }
 
-func TestRequestsThatHangUp(t *testing.T) {
+func TestRequestsOnAClosedConnection(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, noRetry())
 	a.on("PUT", sourceURL, errHungUp)
@@ -121,7 +121,7 @@ func TestRequestsThatHangUp(t *testing.T) {
 		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 	}
 	var op *net.OpError
-	require.ErrorAs(t, fetched, &op, "the cause is still there")
+	require.ErrorAs(t, fetched, &op, "the cause is kept")
 
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(io.EOF)
@@ -130,7 +130,7 @@ func TestRequestsThatHangUp(t *testing.T) {
 	require.NotErrorIs(t, err, io.EOF)
 }
 
-// What is empty where an archive is expected is not an end, either.
+// An empty body instead of an archive is not the end of a reader either.
 func TestNothingWhereAnArchiveIsExpected(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, noRetry())
@@ -143,8 +143,7 @@ func TestNothingWhereAnArchiveIsExpected(t *testing.T) {
 	requireInvalid(t, err, "archive")
 	require.NotErrorIs(t, err, io.EOF)
 
-	// The reader's own failure, which happens to wrap io.EOF, before and after
-	// the last entry.
+	// The reader fails with an error that wraps io.EOF, before and after the last entry.
 	whole := slugOf(t, fileEntry("app/x", "x"))
 	for _, n := range []int{0, 20, len(whole)} {
 		r := io.MultiReader(bytes.NewReader(whole[:n]), failingReader{fmt.Errorf("the pipe: %w", io.EOF)})
@@ -156,7 +155,7 @@ func TestNothingWhereAnArchiveIsExpected(t *testing.T) {
 	}
 }
 
-func TestErrorsMadeByHandAreNoEnd(t *testing.T) {
+func TestErrorsBuiltByCallersAreNotTheEnd(t *testing.T) {
 	t.Parallel()
 	cause := errors.New("cause")
 	for _, wrap := range []func(error) error{

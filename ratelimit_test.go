@@ -23,13 +23,13 @@ func TestRateLimitRemaining(t *testing.T) {
 	require.NoError(t, err)
 	assert.Zero(t, left)
 	for range 2 {
-		// Taken for zero, a fan-out would wait for ever.
+		// As a zero, a rollout would wait for it without an end.
 		_, err = a.RateLimitRemaining(t.Context())
 		require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 	}
 }
 
-// What no pool can be is none, and neither waited on nor taken for plenty.
+// A negative number is reported as none.
 func TestRateLimitRemainingIsNeverNegative(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
@@ -39,8 +39,8 @@ func TestRateLimitRemainingIsNeverNegative(t *testing.T) {
 	assert.Zero(t, left)
 }
 
-// A pool refills within an hour. One that is said to be empty for longer is not
-// waited for: whether a request is refused is for the platform to say.
+// A pool refills within an hour. Requests do not wait for one that is reported as empty for
+// longer: the platform decides whether to refuse them.
 func TestPoolThatNeverRefills(t *testing.T) {
 	t.Parallel()
 	for name, remaining := range map[string]string{"empty": "0", "overdrawn": "-9223372036854775808", "one": "1"} {
@@ -71,7 +71,7 @@ func TestPoolThatNeverRefills(t *testing.T) {
 					}
 				}
 				assert.Less(t, waits, 1000)
-				assert.Positive(t, waits, "it is said why it takes an hour")
+				assert.Positive(t, waits, "the reason for the hour is logged")
 			})
 		})
 	}
