@@ -221,7 +221,7 @@ func TestNetworkErrorsHaveNoSecrets(t *testing.T) {
 	stream, err := real.Builds.Output(t.Context(), &herokubuild.Build{OutputStreamURL: herokubuild.SecretURL(signed)}, nil)
 	require.NoError(t, err)
 	_, readErr := io.ReadAll(stream)
-	_, slugErr := real.Slugs.Download(t.Context(), appName, &herokubuild.Slug{Blob: herokubuild.Blob{Method: "GET", URL: herokubuild.SecretURL(signed)}}, nil)
+	_, slugErr := real.Slugs.DownloadFrom(t.Context(), appName, &herokubuild.Slug{Blob: herokubuild.Blob{Method: "GET", URL: herokubuild.SecretURL(signed)}}, nil)
 	for name, err := range map[string]error{
 		"upload":          real.Sources.Put(t.Context(), decodeSource(t, signed), archive, nil),
 		"download":        slugErr,

@@ -189,7 +189,7 @@ func TestDownloadPrintsNoSignature(t *testing.T) {
 	a := newAPI(t)
 	a.on("GET", slugURL, reply(200, "archive"))
 	slug := &herokubuild.Slug{ID: slugID, Blob: herokubuild.Blob{Method: "GET", URL: slugURL + fakeQuery}}
-	r, err := a.Slugs.Download(t.Context(), appName, slug, nil)
+	r, err := a.Slugs.DownloadFrom(t.Context(), appName, slug, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, r.Close()) })
 	var log strings.Builder

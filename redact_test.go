@@ -43,7 +43,7 @@ func everyError(t *testing.T, query string, answer func(req *http.Request) (*htt
 	}
 	_, errs["API"] = a.Builds.Get(t.Context(), appName, buildID)
 	_, errs["body"] = a.Builds.Create(t.Context(), appName, herokubuild.BuildCreateOptions{SourceBlob: herokubuild.SourceBlob{URL: signed}})
-	_, errs["download"] = a.Slugs.Download(t.Context(), appName, &herokubuild.Slug{Blob: herokubuild.Blob{Method: "GET", URL: signed}}, nil)
+	_, errs["download"] = a.Slugs.DownloadFrom(t.Context(), appName, &herokubuild.Slug{Blob: herokubuild.Blob{Method: "GET", URL: signed}}, nil)
 	_, errs["fetch"] = a.FetchArchive(t.Context(), signed, &herokubuild.FetchArchiveOptions{Header: http.Header{"Private-Token": {"glpat-0123"}}})
 	stream, err := a.Builds.Output(t.Context(), &herokubuild.Build{Status: "succeeded", OutputStreamURL: signed}, nil)
 	require.NoError(t, err)

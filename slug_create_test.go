@@ -38,7 +38,7 @@ func TestSlugFromADirectory(t *testing.T) {
 	var progress int64
 	slug, err := client.Slugs.CreateFromDir(ctx, "example-app", dir, herokubuild.SlugDirOptions{
 		Commit: "abc123", CommitDescription: "a commit", BuildpackProvidedDescription: "by hand",
-		Progress: func(done, total int64) { progress = done - total },
+		OnProgress: func(done, total int64) { progress = done - total },
 	})
 	require.NoError(t, err)
 	assert.Zero(t, progress)
@@ -72,9 +72,7 @@ func TestSlugFromADirectory(t *testing.T) {
 		}
 		return platform.Fault{CutAnswerAfter: cut[at.Nth]}
 	})
-	stored, err := client.Slugs.Get(ctx, "other-app", slug.ID)
-	require.NoError(t, err)
-	body, err := client.Slugs.Download(ctx, "other-app", stored, nil)
+	body, err := client.Slugs.Download(ctx, "other-app", slug.ID, nil)
 	require.NoError(t, err)
 	into := filepath.Join(t.TempDir(), "slug")
 	require.NoError(t, herokubuild.UnpackSlug(ctx, body, into, nil))

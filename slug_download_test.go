@@ -100,7 +100,7 @@ func (s *blobServer) start(t *testing.T, opts ...herokubuild.Option) (*herokubui
 
 func download(t *testing.T, client *herokubuild.Client, slug *herokubuild.Slug, opts *herokubuild.DownloadOptions) ([]byte, error) {
 	t.Helper()
-	body, err := client.Slugs.Download(t.Context(), appName, slug, opts)
+	body, err := client.Slugs.DownloadFrom(t.Context(), appName, slug, opts)
 	if err != nil {
 		assert.Nil(t, body)
 		return nil, err
@@ -119,7 +119,7 @@ func TestDownloadGoesOn(t *testing.T) {
 	client, slug := server.start(t, herokubuild.WithRetry(herokubuild.RetryOptions{MaxAttempts: 6, MinWait: time.Microsecond, MaxWait: time.Microsecond}))
 	slug.Checksum = strings.ToLower(slug.Checksum)
 	var done []int64
-	got, err := download(t, client, slug, &herokubuild.DownloadOptions{Progress: func(n, total int64) {
+	got, err := download(t, client, slug, &herokubuild.DownloadOptions{OnProgress: func(n, total int64) {
 		assert.EqualValues(t, 100_000, total)
 		done = append(done, n)
 	}})
@@ -216,7 +216,7 @@ func TestDownloadIsVerified(t *testing.T) {
 	// The error is the reader's end from then on, and that of who unpacks it.
 	slug.Checksum = checksum
 	server.content = slugOf(t, fileEntry("app/file", "x"))
-	body, err := client.Slugs.Download(t.Context(), appName, slug, nil)
+	body, err := client.Slugs.DownloadFrom(t.Context(), appName, slug, nil)
 	require.NoError(t, err)
 	dir, _ := fenced(t)
 	require.ErrorIs(t, herokubuild.UnpackSlug(t.Context(), body, dir, nil), herokubuild.ErrChecksum)
@@ -438,7 +438,7 @@ func TestDownloadEndsWithItsContext(t *testing.T) {
 		}, reply(500, ""))
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		body, err := a.Slugs.Download(ctx, appName, blobAt(slugURL+fakeQuery), nil)
+		body, err := a.Slugs.DownloadFrom(ctx, appName, blobAt(slugURL+fakeQuery), nil)
 		require.NoError(t, err)
 		started := time.Now()
 		part := make([]byte, 10)
@@ -460,7 +460,7 @@ func TestDownloadClosedWhileReading(t *testing.T) {
 		a := newAPI(t)
 		answer, _ := live(200)
 		a.on("GET", slugURL, answer)
-		body, err := a.Slugs.Download(t.Context(), appName, blobAt(slugURL+fakeQuery), nil)
+		body, err := a.Slugs.DownloadFrom(t.Context(), appName, blobAt(slugURL+fakeQuery), nil)
 		require.NoError(t, err)
 		end := make(chan error)
 		go func() {
@@ -476,21 +476,89 @@ func TestDownloadClosedWhileReading(t *testing.T) {
 	})
 }
 
-func TestDownloadArguments(t *testing.T) {
+func TestDownloadRefusesArguments(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
-	get := func(app string, change func(*herokubuild.Slug), opts *herokubuild.DownloadOptions) error {
-		slug := blobAt(slugURL + fakeQuery)
-		change(slug)
-		_, err := a.Slugs.Download(t.Context(), app, slug, opts)
+	get := func(app, id string, opts *herokubuild.DownloadOptions) error {
+		body, err := a.Slugs.Download(t.Context(), app, id, opts)
+		assert.Nil(t, body)
 		return err
 	}
-	as := func(*herokubuild.Slug) {}
-	requireInvalid(t, get("", as, nil), "app")
-	requireInvalid(t, get(appName, func(s *herokubuild.Slug) { s.Checksum = "MD5:00" }, nil), "slug")
-	requireInvalid(t, get(appName, func(s *herokubuild.Slug) { s.Blob.URL = "" }, nil), "URL")
-	requireInvalid(t, get(appName, as, &herokubuild.DownloadOptions{IdleTimeout: -1}), "DownloadOptions.IdleTimeout")
-	_, err := new(herokubuild.Client).Slugs.Download(t.Context(), appName, blobAt(slugURL), nil)
+	requireInvalid(t, get("", slugID, nil), "app")
+	requireInvalid(t, get(appName, "", nil), "slug")
+	requireInvalid(t, get(appName, "v1", nil), "slug")
+	requireInvalid(t, get(appName, slugID, &herokubuild.DownloadOptions{IdleTimeout: -1}), "DownloadOptions.IdleTimeout")
+	_, err := new(herokubuild.Client).Slugs.Download(t.Context(), appName, slugID, nil)
+	require.ErrorIs(t, err, herokubuild.ErrInvalid)
+	_, err = new(herokubuild.Client).Slugs.DownloadFrom(t.Context(), appName, blobAt(slugURL), nil)
 	require.ErrorIs(t, err, herokubuild.ErrInvalid)
 	assert.Zero(t, a.mock.GetTotalCallCount())
+}
+
+// Download gets the slug first, in one request.
+func TestDownloadGetsTheSlug(t *testing.T) {
+	t.Parallel()
+	content := packed(t, file{"app/data", "some data"})
+	slugJSON := func(fields string) string {
+		return `{"id":"` + slugID + `","blob":{"method":"get","url":"` + slugURL + fakeQuery + `"}` + fields + `}`
+	}
+	const path = apiURL + "/apps/" + appName + "/slugs/" + slugID
+	open := func(t *testing.T, slug httpmock.Responder, opts *herokubuild.DownloadOptions) (*api, []byte, error) {
+		t.Helper()
+		a := newAPI(t, noRetry())
+		a.on("GET", path, slug)
+		a.on("GET", slugURL, reply(200, string(content)))
+		body, err := a.Slugs.Download(t.Context(), appName, slugID, opts)
+		if err != nil {
+			assert.Nil(t, body)
+			return a, nil, err
+		}
+		got, err := io.ReadAll(body)
+		require.NoError(t, body.Close())
+		return a, got, err
+	}
+	t.Run("one request each", func(t *testing.T) {
+		t.Parallel()
+		a, got, err := open(t, reply(200, slugJSON(`,"checksum":"`+sumOf(content)+`"`)), nil)
+		require.NoError(t, err)
+		assert.True(t, bytes.Equal(content, got))
+		seen := a.seen()
+		require.Len(t, seen, 2)
+		assertCall(t, seen[0], "GET", path, "")
+		assert.Equal(t, slugURL+fakeQuery, seen[1].URL)
+	})
+	t.Run("a checksum that does not match", func(t *testing.T) {
+		t.Parallel()
+		_, _, err := open(t, reply(200, slugJSON(`,"checksum":"`+checksum+`"`)), nil)
+		require.ErrorIs(t, err, herokubuild.ErrChecksum)
+		_, got, err := open(t, reply(200, slugJSON(`,"checksum":"`+checksum+`"`)), &herokubuild.DownloadOptions{SkipChecksum: true})
+		require.NoError(t, err)
+		assert.True(t, bytes.Equal(content, got))
+	})
+	t.Run("a checksum that cannot be verified", func(t *testing.T) {
+		t.Parallel()
+		a, _, err := open(t, reply(200, slugJSON(`,"checksum":"MD5:00"`)), nil)
+		requireInvalid(t, err, "slugID")
+		assert.Len(t, a.seen(), 1)
+		_, got, err := open(t, reply(200, slugJSON(`,"checksum":"MD5:00"`)), &herokubuild.DownloadOptions{SkipChecksum: true})
+		require.NoError(t, err)
+		assert.True(t, bytes.Equal(content, got))
+	})
+	for name, tt := range map[string]struct {
+		slug httpmock.Responder
+		want error
+	}{
+		"a destroyed archive":      {reply(200, slugJSON(`,"deleted_at":"2026-01-02T03:04:05Z"`)), herokubuild.ErrExpired},
+		"a slug without a URL":     {reply(200, `{"id":"`+slugID+`","blob":{"method":"get","url":""}}`), herokubuild.ErrUnexpectedAnswer},
+		"a slug to be uploaded":    {reply(200, strings.Replace(slugJSON(""), "get", "put", 1)), herokubuild.ErrUnexpectedAnswer},
+		"a slug that is not there": {reply(404, golden(t, "error_not_found.json")), herokubuild.ErrNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, _, err := open(t, tt.slug, nil)
+			require.ErrorIs(t, err, tt.want)
+			assertErrorClean(t, err)
+			assert.Len(t, a.seen(), 1)
+		})
+	}
 }

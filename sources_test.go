@@ -120,7 +120,7 @@ func TestUploadToStrictStorage(t *testing.T) {
 				client, server := newServer(t, store.ServeHTTP)
 				var last, restarts int64
 				err := client.Sources.Put(t.Context(), decodeSource(t, server.URL+"/blob"+fakeQuery), archive, &herokubuild.UploadOptions{
-					Progress: func(done, total int64) {
+					OnProgress: func(done, total int64) {
 						assert.EqualValues(t, len(content), total)
 						if done < last {
 							restarts++
@@ -181,7 +181,7 @@ func TestUploadRefusedEarly(t *testing.T) {
 	client, server := newServer(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) })
 	var over bool
 	err := client.Sources.Put(t.Context(), decodeSource(t, server.URL+"/blob"+fakeQuery), archive, &herokubuild.UploadOptions{
-		Progress: func(int64, int64) { assert.False(t, over, "progress was reported after the call had returned") },
+		OnProgress: func(int64, int64) { assert.False(t, over, "progress was reported after the call had returned") },
 	})
 	over = true
 	require.ErrorIs(t, err, herokubuild.ErrForbidden)

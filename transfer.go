@@ -19,10 +19,10 @@ import (
 
 // UploadOptions sets how an archive is uploaded. nil is the default.
 type UploadOptions struct {
-	// Progress is called while the archive is sent, with the bytes handed to
+	// OnProgress is called while the archive is sent, with the bytes handed to
 	// the network so far and those in all. An attempt that has to be repeated
 	// starts again at 0. It must not block.
-	Progress func(done, total int64)
+	OnProgress func(done, total int64)
 }
 
 // storageCall makes the retrier of a request to a signed URL, of which the
@@ -74,7 +74,7 @@ func (c *Client) putArchive(ctx context.Context, method string, signed SecretURL
 	}
 	var progress progressGate
 	if opts != nil {
-		progress.report = opts.Progress
+		progress.report = opts.OnProgress
 	}
 	// The network library may still be reading when an early refusal has been
 	// answered: the caller must not hear of that.
