@@ -55,6 +55,12 @@ func (s Source) Format(f fmt.State, verb rune) {
 }
 
 // Format implements fmt.Formatter, as [Build.Format] does.
+func (s SourceURLs) Format(f fmt.State, verb rune) {
+	type sourceURLs SourceURLs
+	format(f, verb, sourceURLs(s))
+}
+
+// Format implements fmt.Formatter, as [Build.Format] does.
 func (b Blob) Format(f fmt.State, verb rune) {
 	type blob Blob
 	format(f, verb, blob(b))

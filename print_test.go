@@ -33,7 +33,7 @@ func exported() []any {
 		herokubuild.FetchArchiveOptions{}, herokubuild.GenerationError{}, herokubuild.ListOptions{}, herokubuild.Page[herokubuild.Build]{},
 		herokubuild.Ref{}, herokubuild.Release{}, herokubuild.ReleaseCreateOptions{}, herokubuild.ReleaseError{}, herokubuild.ReleasesService{},
 		herokubuild.RequestError{}, herokubuild.Result{}, herokubuild.RetryOptions{}, herokubuild.RollbackError{}, herokubuild.Slug{},
-		herokubuild.SlugCreateOptions{}, herokubuild.SlugsService{}, herokubuild.Source{}, herokubuild.SourceBlob{}, herokubuild.SourcesService{},
+		herokubuild.SlugCreateOptions{}, herokubuild.SlugsService{}, herokubuild.Source{}, herokubuild.SourceBlob{}, herokubuild.SourceURLs{}, herokubuild.SourcesService{},
 		herokubuild.StreamError{}, herokubuild.StreamOptions{}, herokubuild.UnpackError{}, herokubuild.UnpackOptions{}, herokubuild.UploadError{},
 		herokubuild.UploadOptions{}, herokubuild.User{}, herokubuild.WaitOptions[herokubuild.Build]{},
 	}
