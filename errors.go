@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"strconv"
 	"strings"
@@ -140,7 +141,15 @@ type ArgumentError struct {
 
 // Error implements error.
 func (e *ArgumentError) Error() string {
-	return clean.Line("herokubuild: " + e.Name + ": " + e.Reason)
+	text := "herokubuild: " + e.Name + ": " + e.Reason
+	if e.Err == nil {
+		return clean.Line(text)
+	}
+	cause := e.Err
+	if path, ok := cause.(*fs.PathError); ok { //nolint:errorlint // only of Err itself: Reason has the path
+		cause = path.Err
+	}
+	return clean.Line(text + ": " + redactText(strings.TrimPrefix(errorText(cause), "herokubuild: ")))
 }
 
 // Is makes errors.Is(err, ErrInvalid) true.

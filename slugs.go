@@ -238,7 +238,7 @@ func readProcfile(dir string) (map[string]string, error) {
 	// A link may lead to another file in the directory, but not out of it.
 	switch info, err := root.Stat("Procfile"); {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, bad("is missing: add one, or set ProcessTypes", err)
+		return nil, bad("is missing (add one or set ProcessTypes)", err)
 	case err != nil:
 		return nil, bad("cannot be read", err)
 	case !info.Mode().IsRegular():
