@@ -181,6 +181,6 @@ func TestFetchArchiveStalls(t *testing.T) {
 		var failed *herokubuild.RequestError
 		require.ErrorAs(t, err, &failed)
 		require.NotErrorIs(t, err, context.Canceled, "the caller has not cancelled")
-		assert.Contains(t, err.Error(), "nothing came from the storage host for 1m0s")
+		assert.Contains(t, err.Error(), "no data from the storage host for 1m0s")
 	})
 }
