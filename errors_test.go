@@ -299,7 +299,7 @@ func TestArgumentErrorShowsItsCause(t *testing.T) {
 		"herokubuild: a: is b: c: d":                           {Name: "a", Reason: "is b", Err: &herokubuild.ArgumentError{Name: "c", Reason: "d"}},
 		"herokubuild: URL: is bad: parse https://h/x?REDACTED": {Name: "URL", Reason: "is bad", Err: errors.New("parse https://h/x?Signature=abcdef")},
 	} {
-		assert.EqualError(t, err, want)
+		require.EqualError(t, err, want)
 	}
 	missing := filepath.Join(t.TempDir(), "missing")
 	_, err := herokubuild.ArchiveDir(t.Context(), missing, nil)

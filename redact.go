@@ -14,8 +14,6 @@ import (
 // or of a log line: what a host or the network library says about a request may repeat
 // the API key or the signed URL of the request.
 
-const redacted = redact.Placeholder
-
 // redactURL removes the user information, query and fragment of a URL.
 func redactURL(raw string) string { return redact.URL(raw) }
 

@@ -39,8 +39,8 @@ func TestSlugsCreate(t *testing.T) {
 		opts herokubuild.SlugCreateOptions
 		body string
 	}{
-		"least": {herokubuild.SlugCreateOptions{}, `{"process_types":{}}`},
-		"most": {
+		"required fields": {herokubuild.SlugCreateOptions{}, `{"process_types":{}}`},
+		"all fields": {
 			herokubuild.SlugCreateOptions{
 				ProcessTypes: map[string]string{"web": "bin/web && true", "a_b-2": "x"}, Stack: "heroku-24", Checksum: checksum,
 				Commit: "c", CommitDescription: "d", BuildpackProvidedDescription: "Go",
@@ -125,7 +125,7 @@ func TestSlugsDownload(t *testing.T) {
 	client, server := newServer(t, func(w http.ResponseWriter, r *http.Request) {
 		calls++
 		assert.NotContains(t, r.Header, "Authorization")
-		assert.Equal(t, "identity", r.Header.Get("Accept-Encoding"), "the archive is gzip itself")
+		assert.Equal(t, "identity", r.Header.Get("Accept-Encoding"), "the archive must not be decoded")
 		if calls == 1 {
 			w.WriteHeader(503)
 			return
@@ -180,7 +180,7 @@ func TestSlugsDownloadFails(t *testing.T) {
 		require.NoError(t, err)
 		_, err = io.ReadFull(body, make([]byte, 4))
 		require.NoError(t, err)
-		cause := errors.New("the operator has had enough")
+		cause := errors.New("stopped by the operator")
 		cancel(cause)
 		_, err = io.ReadAll(body)
 		require.ErrorIs(t, err, context.Canceled)
