@@ -101,7 +101,7 @@ func checkWebURL(field, raw string) (*url.URL, error) {
 	case u.Scheme == "https":
 	case u.Scheme == "http" && isLoopback(u.Hostname()):
 	default:
-		return nil, &ArgumentError{Name: field, Reason: quote(redactURL(raw)) + " is not https (plain http is permitted for loopback addresses only)"}
+		return nil, &ArgumentError{Name: field, Reason: quote(redactURL(raw)) + " is not https (plain http is for loopback addresses only)"}
 	}
 	return u, nil
 }
