@@ -127,7 +127,7 @@ func validHeader(s string) bool {
 }
 
 // ErrPartialList reports that [Client.Do] got the first page of a list and that
-// there are more. It is wrapped in an [*AnswerError]. [List] reads all pages.
+// there are more. It is wrapped in an [*ResponseError]. [List] reads all pages.
 var ErrPartialList = errors.New("the response is only the first page of a list")
 
 var (
@@ -151,11 +151,11 @@ const (
 // iteration; it is yielded with a nil item.
 //
 // Every iteration ends. A page without new items that is not the last one, or that is
-// not in the requested order, is an [*AnswerError], and so is a list of more than 10,000
+// not in the requested order, is an [*ResponseError], and so is a list of more than 10,000
 // pages. An item whose ID has been yielded before is skipped: a list that is sorted by an
 // attribute that changes, such as updated_at, can have it twice.
 //
-// Errors: [*ArgumentError], [*APIError], [*RequestError], [*AnswerError].
+// Errors: [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
 func List[T any](ctx context.Context, c *Client, path string, opts *ListOptions) iter.Seq2[*T, error] {
 	if err := checkPath(path); err != nil {
 		return failed[T](err)

@@ -85,8 +85,8 @@ func (o BuildAndReleaseOptions) Format(f fmt.State, verb rune) {
 }
 
 // Format prints the error's text for every verb except %#v, which prints its fields.
-func (e *UploadError) Format(f fmt.State, verb rune) {
-	type uploadError UploadError
+func (e *StorageError) Format(f fmt.State, verb rune) {
+	type uploadError StorageError
 	switch {
 	case verb == 'v' && f.Flag('#'):
 		_, _ = fmt.Fprintf(f, "&%#v", uploadError(*e))
@@ -135,7 +135,7 @@ func (o BuildAndReleaseOptions) LogValue() slog.Value {
 }
 
 // LogValue implements slog.LogValuer: it logs the fields that are set.
-func (e Event) LogValue() slog.Value {
+func (e DeployEvent) LogValue() slog.Value {
 	attrs := []slog.Attr{textAttr("kind", string(e.Kind)), textAttr("app", e.App)}
 	if e.Phase != "" {
 		attrs = append(attrs, textAttr("phase", string(e.Phase)))
@@ -159,19 +159,19 @@ func (e Event) LogValue() slog.Value {
 }
 
 // LogValue implements slog.LogValuer: it logs a summary of the outcome.
-func (r Result) LogValue() slog.Value {
+func (r DeployResult) LogValue() slog.Value {
 	attrs := []slog.Attr{textAttr("slug", r.Slug), textAttr("version", r.Version)}
 	if r.Build != nil {
 		attrs = append(attrs, slog.Any("build", r.Build))
 	}
-	for _, rel := range r.Releases {
+	for _, rel := range r.Apps {
 		attrs = append(attrs, slog.Any(clip(rel.App, maxHeaderText), rel))
 	}
 	return slog.GroupValue(attrs...)
 }
 
 // LogValue implements slog.LogValuer: it logs the app's outcome.
-func (r AppRelease) LogValue() slog.Value {
+func (r AppResult) LogValue() slog.Value {
 	attrs := []slog.Attr{textAttr("app", r.App)}
 	if r.Release != nil {
 		attrs = append(attrs, slog.Any("release", r.Release))
@@ -184,7 +184,7 @@ func (r AppRelease) LogValue() slog.Value {
 
 // MarshalJSON encodes a summary: the app, the ID, version and status of its release,
 // the version that rolled it back, and the error's text. It cannot be decoded again.
-func (r AppRelease) MarshalJSON() ([]byte, error) {
+func (r AppResult) MarshalJSON() ([]byte, error) {
 	release := orZero(r.Release)
 	out := struct {
 		App        string `json:"app"`
@@ -203,17 +203,17 @@ func (r AppRelease) MarshalJSON() ([]byte, error) {
 
 // MarshalJSON encodes the result for a report: what was built and released, and the
 // checkpoint. Only the checkpoint can be decoded again.
-func (r Result) MarshalJSON() ([]byte, error) {
+func (r DeployResult) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
-		Version    string       `json:"version,omitzero"`
-		Checksum   string       `json:"checksum,omitzero"`
-		Slug       string       `json:"slug_id,omitzero"`
-		Build      *Build       `json:"build,omitzero"`
-		Releases   []AppRelease `json:"releases,omitempty"`
-		Output     string       `json:"output_error,omitzero"`
-		Checkpoint Checkpoint   `json:"checkpoint"`
+		Version    string      `json:"version,omitzero"`
+		Checksum   string      `json:"checksum,omitzero"`
+		Slug       string      `json:"slug_id,omitzero"`
+		Build      *Build      `json:"build,omitzero"`
+		Releases   []AppResult `json:"releases,omitempty"`
+		Output     string      `json:"output_error,omitzero"`
+		Checkpoint Checkpoint  `json:"checkpoint"`
 	}{
-		Version: r.Version, Checksum: r.Checksum, Slug: r.Slug, Build: r.Build, Releases: r.Releases,
+		Version: r.Version, Checksum: r.Checksum, Slug: r.Slug, Build: r.Build, Releases: r.Apps,
 		Output: shownError(r.OutputErr), Checkpoint: r.Checkpoint,
 	})
 }
@@ -228,20 +228,20 @@ func shownError(err error) string {
 
 // MarshalJSON encodes the fields that are set, except for the archive; of Err it
 // encodes the text. Only the checkpoint can be decoded again.
-func (e Event) MarshalJSON() ([]byte, error) {
+func (e DeployEvent) MarshalJSON() ([]byte, error) {
 	out := struct {
-		Kind       EventKind  `json:"kind"`
-		Time       time.Time  `json:"time"`
-		Phase      Phase      `json:"phase,omitzero"`
-		App        string     `json:"app,omitzero"`
-		Done       int64      `json:"done,omitzero"`
-		Total      int64      `json:"total,omitzero"`
-		Build      *Build     `json:"build,omitzero"`
-		Release    *Release   `json:"release,omitzero"`
-		Line       string     `json:"line,omitzero"`
-		Quiet      float64    `json:"quiet_seconds,omitzero"`
-		Error      string     `json:"error,omitzero"`
-		Checkpoint Checkpoint `json:"checkpoint"`
+		Kind       DeployEventKind `json:"kind"`
+		Time       time.Time       `json:"time"`
+		Phase      DeployPhase     `json:"phase,omitzero"`
+		App        string          `json:"app,omitzero"`
+		Done       int64           `json:"done,omitzero"`
+		Total      int64           `json:"total,omitzero"`
+		Build      *Build          `json:"build,omitzero"`
+		Release    *Release        `json:"release,omitzero"`
+		Line       string          `json:"line,omitzero"`
+		Quiet      float64         `json:"quiet_seconds,omitzero"`
+		Error      string          `json:"error,omitzero"`
+		Checkpoint Checkpoint      `json:"checkpoint"`
 	}{e.Kind, e.Time, e.Phase, e.App, e.Done, e.Total, e.Build, e.Release, e.Line, e.Quiet.Seconds(), "", e.Checkpoint}
 	out.Error = shownError(e.Err)
 	return json.Marshal(out)

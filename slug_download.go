@@ -56,10 +56,10 @@ func (o *DownloadOptions) withDefaults() (DownloadOptions, error) {
 // Endpoint: GET /apps/{app}/slugs/{slug} (schema: slug, Info). The requests to the
 // storage host do not have the API key. Errors, of Download and of the reader: those of
 // [SlugsService.Get]; an [*ArgumentError] for a slug whose checksum cannot be verified;
-// [*UploadError] if the storage host refuses; [*AnswerError] if it sends something other
+// [*StorageError] if the storage host refuses; [*ResponseError] if it sends something other
 // than an archive, or one that is compressed twice or in another way; [*RequestError]; a
-// [*ChecksumError], which matches [ErrChecksum]; one that matches [ErrArchiveChanged] if
-// the archive was replaced during the download, or [ErrExpired] if Heroku has destroyed
+// [*ChecksumError], which matches [ErrChecksumMismatch]; one that matches [ErrArchiveChanged] if
+// the archive was replaced during the download, or [ErrArtifactExpired] if Heroku has destroyed
 // it.
 func (s SlugsService) Download(ctx context.Context, app, slugID string, opts *DownloadOptions) (io.ReadCloser, error) {
 	o, err := opts.withDefaults()
@@ -80,9 +80,9 @@ func (s SlugsService) getStored(ctx context.Context, app, id string) (*Slug, err
 	case err != nil:
 		return nil, err
 	case !slug.DeletedAt.IsZero():
-		return nil, fmt.Errorf("herokubuild: slug %s: archive destroyed at %s: %w", id, slug.DeletedAt.UTC().Format(time.RFC3339), ErrExpired)
+		return nil, fmt.Errorf("herokubuild: slug %s: archive destroyed at %s: %w", id, slug.DeletedAt.UTC().Format(time.RFC3339), ErrArtifactExpired)
 	case slug.Blob.URL == "":
-		return nil, &AnswerError{Method: http.MethodGet, Path: slugPath(app, id), StatusCode: http.StatusOK, Err: errors.New("blob.url is missing")}
+		return nil, &ResponseError{Method: http.MethodGet, Path: slugPath(app, id), StatusCode: http.StatusOK, Err: errors.New("blob.url is missing")}
 	}
 	return slug, nil
 }
@@ -113,10 +113,10 @@ func normalChecksum(sum string) string {
 }
 
 // ChecksumError reports that an archive does not match its checksum. It matches
-// [ErrChecksum].
+// [ErrChecksumMismatch].
 type ChecksumError struct {
 	// Slug is the slug's ID.
-	Slug string
+	SlugID string
 	// Want is the slug's checksum, Got that of the download.
 	Want, Got string
 	// Size is the number of bytes that were downloaded.
@@ -125,11 +125,11 @@ type ChecksumError struct {
 
 // Error implements error.
 func (e *ChecksumError) Error() string {
-	return clip(fmt.Sprintf("herokubuild: slug %s: checksum of the archive (%d bytes) is %s, not %s", e.Slug, e.Size, e.Got, e.Want), maxErrorText)
+	return clip(fmt.Sprintf("herokubuild: slug %s: checksum of the archive (%d bytes) is %s, not %s", e.SlugID, e.Size, e.Got, e.Want), maxErrorText)
 }
 
-// Is matches ErrChecksum.
-func (e *ChecksumError) Is(target error) bool { return target == ErrChecksum }
+// Is matches ErrChecksumMismatch.
+func (e *ChecksumError) Is(target error) bool { return target == ErrChecksumMismatch }
 
 // progressStep is how many bytes a connection must deliver to count as progress. It
 // bounds the number of connections by the size of the archive.
@@ -291,7 +291,7 @@ func (d *download) verify() error {
 	case short:
 		return nil
 	case d.slug.Checksum != "":
-		return &ChecksumError{Slug: d.slug.ID, Want: d.slug.Checksum, Got: got, Size: d.offset}
+		return &ChecksumError{SlugID: d.slug.ID, Want: d.slug.Checksum, Got: got, Size: d.offset}
 	case d.slug.Size > 0 && d.slug.Size != d.offset:
 		return d.requestError(fmt.Errorf("%d bytes instead of %d: %w", d.offset, d.slug.Size, errOtherArchive))
 	}
@@ -335,7 +335,7 @@ func (d *download) open() (*blobConn, error) {
 }
 
 func expiredURL(err error) bool {
-	var refused *UploadError
+	var refused *StorageError
 	return errors.As(err, &refused) && (refused.StatusCode == http.StatusForbidden || refused.StatusCode == http.StatusNotFound)
 }
 
@@ -360,7 +360,7 @@ func (d *download) dial() (*blobConn, error) {
 	}
 	if err != nil {
 		conn.close()
-		var refused *UploadError
+		var refused *StorageError
 		if errors.As(err, &refused) && refused.StatusCode == http.StatusRequestedRangeNotSatisfiable && from > 0 {
 			d.whole = true
 		}
@@ -470,7 +470,7 @@ func (c *blobConn) checkEncoding(resp *http.Response, from SecretURL) error {
 	if err == nil {
 		return nil
 	}
-	return &AnswerError{Method: http.MethodGet, Path: from.String(), StatusCode: resp.StatusCode, Err: err}
+	return &ResponseError{Method: http.MethodGet, Path: from.String(), StatusCode: resp.StatusCode, Err: err}
 }
 
 func (c *blobConn) readBody(p []byte) (int, error) {

@@ -204,8 +204,8 @@ func TestDownloadIsVerified(t *testing.T) {
 	assert.Len(t, got, 1000)
 	var wrong *herokubuild.ChecksumError
 	require.ErrorAs(t, err, &wrong)
-	require.ErrorIs(t, err, herokubuild.ErrChecksum)
-	assert.Equal(t, &herokubuild.ChecksumError{Slug: slugID, Want: checksum, Got: sumOf(server.content), Size: 1000}, wrong)
+	require.ErrorIs(t, err, herokubuild.ErrChecksumMismatch)
+	assert.Equal(t, &herokubuild.ChecksumError{SlugID: slugID, Want: checksum, Got: sumOf(server.content), Size: 1000}, wrong)
 	assert.Contains(t, err.Error(), slugID)
 	assert.Len(t, server.requests(), 1, "another connection would deliver the same bytes")
 
@@ -219,11 +219,11 @@ func TestDownloadIsVerified(t *testing.T) {
 	body, err := client.Slugs.DownloadFrom(t.Context(), appName, slug, nil)
 	require.NoError(t, err)
 	dir, _ := fenced(t)
-	require.ErrorIs(t, herokubuild.UnpackSlug(t.Context(), body, dir, nil), herokubuild.ErrChecksum)
+	require.ErrorIs(t, herokubuild.UnpackSlug(t.Context(), body, dir, nil), herokubuild.ErrChecksumMismatch)
 	requireEmpty(t, dir)
 	n, err := body.Read(make([]byte, 1))
 	assert.Zero(t, n)
-	require.ErrorIs(t, err, herokubuild.ErrChecksum)
+	require.ErrorIs(t, err, herokubuild.ErrChecksumMismatch)
 	n, err = body.Read(nil)
 	assert.Zero(t, n)
 	require.NoError(t, err)
@@ -348,8 +348,8 @@ func TestDownloadRenewsTheURL(t *testing.T) {
 		"not found at the start":     {slugID, []httpmock.Responder{reply(404, "")}, reply(200, slugJSON("")), body(200, content), nil, 1},
 		"in the middle":              {slugID, []httpmock.Responder{cut, expired}, reply(200, slugJSON("")), rest, nil, 1},
 		"refused again":              {slugID, []httpmock.Responder{expired}, reply(200, slugJSON("")), expired, herokubuild.ErrForbidden, 1},
-		"destroyed archive":          {slugID, []httpmock.Responder{expired}, reply(200, slugJSON(`,"deleted_at":"2026-01-02T03:04:05Z"`)), expired, herokubuild.ErrExpired, 1},
-		"upload URL":                 {slugID, []httpmock.Responder{expired}, reply(200, strings.Replace(slugJSON(""), "get", "put", 1)), expired, herokubuild.ErrUnexpectedAnswer, 1},
+		"destroyed archive":          {slugID, []httpmock.Responder{expired}, reply(200, slugJSON(`,"deleted_at":"2026-01-02T03:04:05Z"`)), expired, herokubuild.ErrArtifactExpired, 1},
+		"upload URL":                 {slugID, []httpmock.Responder{expired}, reply(200, strings.Replace(slugJSON(""), "get", "put", 1)), expired, herokubuild.ErrUnexpectedResponse, 1},
 		"request for the slug fails": {slugID, []httpmock.Responder{expired}, reply(401, ""), expired, herokubuild.ErrUnauthorized, 1},
 		"slug without an ID":         {"", []httpmock.Responder{expired}, reply(200, slugJSON("")), body(200, content), herokubuild.ErrForbidden, 0},
 		"not for a 400":              {slugID, []httpmock.Responder{reply(400, "")}, reply(200, slugJSON("")), body(200, content), errAny, 0},
@@ -489,9 +489,9 @@ func TestDownloadRefusesArguments(t *testing.T) {
 	requireInvalid(t, get(appName, "v1", nil), "slug")
 	requireInvalid(t, get(appName, slugID, &herokubuild.DownloadOptions{IdleTimeout: -1}), "DownloadOptions.IdleTimeout")
 	_, err := new(herokubuild.Client).Slugs.Download(t.Context(), appName, slugID, nil)
-	require.ErrorIs(t, err, herokubuild.ErrInvalid)
+	require.ErrorIs(t, err, herokubuild.ErrInvalidArgument)
 	_, err = new(herokubuild.Client).Slugs.DownloadFrom(t.Context(), appName, blobAt(slugURL), nil)
-	require.ErrorIs(t, err, herokubuild.ErrInvalid)
+	require.ErrorIs(t, err, herokubuild.ErrInvalidArgument)
 	assert.Zero(t, a.mock.GetTotalCallCount())
 }
 
@@ -530,7 +530,7 @@ func TestDownloadGetsTheSlug(t *testing.T) {
 	t.Run("a checksum that does not match", func(t *testing.T) {
 		t.Parallel()
 		_, _, err := open(t, reply(200, slugJSON(`,"checksum":"`+checksum+`"`)), nil)
-		require.ErrorIs(t, err, herokubuild.ErrChecksum)
+		require.ErrorIs(t, err, herokubuild.ErrChecksumMismatch)
 		_, got, err := open(t, reply(200, slugJSON(`,"checksum":"`+checksum+`"`)), &herokubuild.DownloadOptions{SkipChecksum: true})
 		require.NoError(t, err)
 		assert.True(t, bytes.Equal(content, got))
@@ -548,9 +548,9 @@ func TestDownloadGetsTheSlug(t *testing.T) {
 		slug httpmock.Responder
 		want error
 	}{
-		"a destroyed archive":   {reply(200, slugJSON(`,"deleted_at":"2026-01-02T03:04:05Z"`)), herokubuild.ErrExpired},
-		"a slug without a URL":  {reply(200, `{"id":"`+slugID+`","blob":{"method":"get","url":""}}`), herokubuild.ErrUnexpectedAnswer},
-		"a slug to be uploaded": {reply(200, strings.Replace(slugJSON(""), "get", "put", 1)), herokubuild.ErrUnexpectedAnswer},
+		"a destroyed archive":   {reply(200, slugJSON(`,"deleted_at":"2026-01-02T03:04:05Z"`)), herokubuild.ErrArtifactExpired},
+		"a slug without a URL":  {reply(200, `{"id":"`+slugID+`","blob":{"method":"get","url":""}}`), herokubuild.ErrUnexpectedResponse},
+		"a slug to be uploaded": {reply(200, strings.Replace(slugJSON(""), "get", "put", 1)), herokubuild.ErrUnexpectedResponse},
 		"a missing slug":        {reply(404, golden(t, "error_not_found.json")), herokubuild.ErrNotFound},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -143,7 +143,7 @@ func unpackError(ctx context.Context, err error) error {
 // [*UnpackError] that names the entry, for an archive that is refused
 // ([ErrUnsafeArchive], [ErrArchiveTooLarge], [ErrUnsupportedName],
 // [ErrLinksNotPermitted]), damaged, cannot be read (it then wraps r's error, such as
-// [ErrChecksum]) or cannot be written; and the context's error. The context is checked
+// [ErrChecksumMismatch]) or cannot be written; and the context's error. The context is checked
 // before each entry, between two reads of r, and while a large file is written.
 func UnpackSlug(ctx context.Context, r io.Reader, dir string, opts *UnpackOptions) error {
 	limits, err := opts.withDefaults()

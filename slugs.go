@@ -32,9 +32,9 @@ type Slug struct {
 	// Size is the size of the archive in bytes; 0 until it is uploaded.
 	Size int64 `json:"size,omitzero"`
 	// Stack is the stack that the slug runs on. (A build has a string there.)
-	Stack     Ref       `json:"stack"`
-	CreatedAt time.Time `json:"created_at"`
-	UpdatedAt time.Time `json:"updated_at"`
+	Stack     ResourceRef `json:"stack"`
+	CreatedAt time.Time   `json:"created_at"`
+	UpdatedAt time.Time   `json:"updated_at"`
 	// DeletedAt is when Heroku destroyed the archive; zero while it exists.
 	DeletedAt time.Time `json:"deleted_at,omitzero"`
 }
@@ -79,7 +79,7 @@ func (o SlugCreateOptions) check() error {
 // Get returns a slug, with a freshly signed URL to download its archive from.
 //
 // Endpoint: GET /apps/{app}/slugs/{slug} (schema: slug, Info). Errors:
-// [*ArgumentError], [*APIError], [*RequestError], [*AnswerError].
+// [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
 func (s SlugsService) Get(ctx context.Context, app, id string) (*Slug, error) {
 	if err := checkAppAndID(app, "slug", id); err != nil {
 		return nil, err
@@ -99,7 +99,7 @@ func slugPath(app, id string) string { return apiPath("apps", app, "slugs", id) 
 // The request is retried only if Heroku cannot have seen it.
 //
 // Endpoint: POST /apps/{app}/slugs (schema: slug, Create). Errors: [*ArgumentError],
-// [*APIError], [*RequestError], [*AnswerError].
+// [*APIError], [*RequestError], [*ResponseError].
 func (s SlugsService) Create(ctx context.Context, app string, opts SlugCreateOptions) (*Slug, error) {
 	if err := checkApp("app", app); err != nil {
 		return nil, err
@@ -154,7 +154,7 @@ type SlugDirOptions struct {
 }
 
 // CreateFromDir creates a slug from a directory without a build: it packs everything in
-// the directory, as [ArchiveDir] does, under ./app, with the process types of the
+// the directory, as [PackDir] does, under ./app, with the process types of the
 // directory's Procfile, and uploads it. Files that git ignores are packed, too, since
 // compiled programs usually are; ".git" and what a .slugignore matches are excluded.
 // The files run on the slug's stack as they are, so programs must be compiled. The slug
@@ -165,7 +165,7 @@ type SlugDirOptions struct {
 //
 // Endpoints: GET /apps/{app}, for the stack and the generation, and POST
 // /apps/{app}/slugs. Errors: an [*ArgumentError] for a directory without a Procfile if
-// ProcessTypes is nil, and where [ParseProcfile] or [ArchiveDir] returns one; a
+// ProcessTypes is nil, and where [ParseProcfile] or [PackDir] returns one; a
 // [*GenerationError] for a Fir app, which runs no slugs; one that matches
 // [ErrArchiveChanged]; and those of [AppsService.Get], [SlugsService.Create] and
 // [SlugsService.Put]. A slug that was created and not uploaded cannot be released and
@@ -186,7 +186,7 @@ func (s SlugsService) CreateFromDir(ctx context.Context, app, dir string, opts S
 	if create.Stack == "" {
 		create.Stack = target.BuildStack.Name
 	}
-	archive, err := ArchiveDir(ctx, dir, &ArchiveOptions{Prefix: "./app", Include: []string{"*"}, TempDir: opts.TempDir})
+	archive, err := PackDir(ctx, dir, &PackOptions{Prefix: "./app", Include: []string{"*"}, TempDir: opts.TempDir})
 	if err != nil {
 		return nil, err
 	}

@@ -27,7 +27,7 @@ type SourceURLs struct {
 // GET: URLs that are not used cost nothing and expire.
 //
 // Endpoint: POST /sources (schema: source, Create). Errors: [*APIError],
-// [*RequestError], [*AnswerError].
+// [*RequestError], [*ResponseError].
 func (s SourcesService) Create(ctx context.Context) (*Source, error) {
 	return fetch[Source](ctx, s.client, apiCall{method: http.MethodPost, path: apiPath("sources"), repeatable: true})
 }
@@ -36,7 +36,7 @@ func (s SourcesService) Create(ctx context.Context) (*Source, error) {
 // Heroku's article "Building and Releasing Using the Platform API" shows.
 //
 // Endpoint: POST /apps/{app}/sources (schema: source, Create - Deprecated). Errors:
-// [*ArgumentError], [*APIError], [*RequestError], [*AnswerError].
+// [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
 //
 // Deprecated: Heroku's schema marks the endpoint as deprecated. Use
 // [SourcesService.Create].
@@ -53,7 +53,7 @@ func (s SourcesService) CreateForApp(ctx context.Context, app string) (*Source, 
 // The request goes to the storage host, without the API key, with the exact length and
 // without a Content-Type, as the signature requires. It succeeds with status 200, 201 or
 // 204, and only after the whole archive has been read to be sent. Errors:
-// [*ArgumentError]; [*UploadError] for any other status; [*RequestError]; one that
+// [*ArgumentError]; [*StorageError] for any other status; [*RequestError]; one that
 // matches [ErrArchiveChanged] if the archive's length has changed.
 func (s SourcesService) Put(ctx context.Context, source *Source, archive *Archive, opts *UploadOptions) error {
 	if source == nil {
