@@ -149,8 +149,6 @@ func checkDir(field, dir string) error {
 	}
 	info, err := os.Stat(dir)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return &ArgumentError{Name: field, Reason: "the directory " + quote(dir) + " does not exist", Err: err}
 	case err != nil:
 		return argumentError(field, "the directory "+quote(dir)+" cannot be read", err)
 	case !info.IsDir():
@@ -167,9 +165,6 @@ func checkDir(field, dir string) error {
 // or not a gzipped tar archive with at least one entry; the context's.
 func OpenArchive(ctx context.Context, path string) (*Archive, error) {
 	f, _, err := git.OpenFile(path)
-	if errors.Is(err, git.ErrNotRegular) {
-		return nil, &ArgumentError{Name: "archive", Reason: quote(path) + " is not a regular file", Err: err}
-	}
 	if err != nil {
 		return nil, argumentError("archive", quote(path)+" cannot be opened", err)
 	}

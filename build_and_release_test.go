@@ -512,11 +512,11 @@ func TestBuildAndReleaseRefusesBadInputBeforeAnyRequest(t *testing.T) {
 	dir := sourceDir(t, map[string]string{"a": "b"})
 	file := filepath.Join(dir, "a")
 	for name, opts := range map[string]herokubuild.BuildAndReleaseOptions{
-		"BuildApp: an app's name":   {Dir: dir},
+		"BuildApp: app name":        {Dir: dir},
 		"BuildApp: \"Example_App\"": {BuildApp: "Example_App", Dir: dir},
 		"exactly one of Dir":        {BuildApp: "example-app"},
 		"2 are set":                 {BuildApp: "example-app", Dir: dir, SourceURL: "https://example.com/a.tgz"},
-		"does not exist":            {BuildApp: "example-app", Dir: filepath.Join(dir, "missing")},
+		"cannot be read":            {BuildApp: "example-app", Dir: filepath.Join(dir, "missing")},
 		"is not a directory":        {BuildApp: "example-app", Dir: file},
 		"is not https":              {BuildApp: "example-app", SourceURL: "http://example.com/a.tgz?token=geheim"},
 		"has no host":               {BuildApp: "example-app", SourceURL: "./app.tgz"},
@@ -525,7 +525,7 @@ func TestBuildAndReleaseRefusesBadInputBeforeAnyRequest(t *testing.T) {
 		"archive: is empty":         {BuildApp: "example-app", Archive: &herokubuild.Archive{}},
 		"is the app that builds":    {BuildApp: "example-app", Dir: dir, ReleaseTo: []string{"example-app"}},
 		"is named twice":            {BuildApp: "example-app", Dir: dir, ReleaseTo: []string{"other-app", "other-app"}},
-		"ReleaseTo: an app's name":  {BuildApp: "example-app", Dir: dir, ReleaseTo: []string{""}},
+		"ReleaseTo: app name":       {BuildApp: "example-app", Dir: dir, ReleaseTo: []string{""}},
 		"Buildpacks":                {BuildApp: "example-app", Dir: dir, Buildpacks: []herokubuild.Buildpack{{}}},
 		"Timeout: is negative":      {BuildApp: "example-app", Dir: dir, Timeout: -1},
 		"IdleTimeout: is negative":  {BuildApp: "example-app", Dir: dir, IdleTimeout: -1},

@@ -88,7 +88,7 @@ func TestClosedConnectionIsNotTheEndOfADownload(t *testing.T) {
 				a := newAPI(t)
 				a.on("GET", slugURL, breaksOff("half", errDropped), response)
 				slug := &herokubuild.Slug{ID: slugID, Blob: herokubuild.Blob{Method: "GET", URL: slugURL + fakeQuery}}
-				r, err := a.Slugs.Download(t.Context(), appName, slug, nil)
+				r, err := a.Slugs.DownloadFrom(t.Context(), appName, slug, nil)
 				require.NoError(t, err)
 				got, err := io.ReadAll(r)
 				assert.Equal(t, "half", string(got))

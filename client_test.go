@@ -447,7 +447,6 @@ func TestZeroClient(t *testing.T) {
 	build := &herokubuild.Build{OutputStreamURL: outputURL}
 	release := &herokubuild.Release{OutputStreamURL: outputURL}
 	slugPut := &herokubuild.Slug{Blob: herokubuild.Blob{Method: "put", URL: slugURL}}
-	slugGet := &herokubuild.Slug{Blob: herokubuild.Blob{Method: "GET", URL: slugURL}}
 	calls := map[string]func(context.Context, *herokubuild.Client) error{
 		"Do":       func(ctx context.Context, c *herokubuild.Client) error { return do(ctx, c, "GET", "/x", nil) },
 		"Apps.Get": func(ctx context.Context, c *herokubuild.Client) error { _, err := c.Apps.Get(ctx, appName); return err },
@@ -504,7 +503,7 @@ func TestZeroClient(t *testing.T) {
 		},
 		"Slugs.Put": func(ctx context.Context, c *herokubuild.Client) error { return c.Slugs.Put(ctx, slugPut, archive, nil) },
 		"Slugs.Download": func(ctx context.Context, c *herokubuild.Client) error {
-			_, err := c.Slugs.Download(ctx, appName, slugGet, nil)
+			_, err := c.Slugs.Download(ctx, appName, slugID, nil)
 			return err
 		},
 		"Releases.Get": func(ctx context.Context, c *herokubuild.Client) error {

@@ -66,7 +66,7 @@ func (d *deploy) upload(ctx context.Context, blob *SourceBlob) (commit string, e
 		blob.Version = strings.TrimPrefix(blob.Checksum, "SHA256:")
 	}
 	d.begin(ctx, PhaseUpload)
-	source, err := d.client.Sources.Upload(ctx, archive, &UploadOptions{Progress: d.progress(ctx)})
+	source, err := d.client.Sources.Upload(ctx, archive, &UploadOptions{OnProgress: d.progress(ctx)})
 	if err != nil {
 		return "", err
 	}

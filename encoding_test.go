@@ -102,7 +102,7 @@ func TestBodiesThatReturnNothing(t *testing.T) {
 		a.on("GET", sourceURL, nothing)
 		_, err := a.FetchArchive(t.Context(), sourceURL+fakeQuery, nil)
 		require.ErrorIs(t, err, io.ErrNoProgress)
-		r, err := a.Slugs.Download(t.Context(), appName, &herokubuild.Slug{ID: slugID, Blob: herokubuild.Blob{Method: "GET", URL: sourceURL + fakeQuery}}, nil)
+		r, err := a.Slugs.DownloadFrom(t.Context(), appName, &herokubuild.Slug{ID: slugID, Blob: herokubuild.Blob{Method: "GET", URL: sourceURL + fakeQuery}}, nil)
 		if err == nil {
 			_, err = io.Copy(io.Discard, r)
 		}
@@ -133,7 +133,7 @@ func TestArchivesWithAContentEncoding(t *testing.T) {
 			a.on("GET", sourceURL, encoded(200, tt.encoding, tt.body))
 			slug := &herokubuild.Slug{ID: slugID, Blob: herokubuild.Blob{Method: "GET", URL: sourceURL + fakeQuery}}
 			var got []byte
-			r, err := a.Slugs.Download(t.Context(), appName, slug, nil)
+			r, err := a.Slugs.DownloadFrom(t.Context(), appName, slug, nil)
 			if err == nil {
 				got, err = io.ReadAll(r)
 			}

@@ -3,6 +3,7 @@ package herokubuild
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/herokubuild/herokubuild/internal/clean"
@@ -146,7 +147,15 @@ type ArgumentError struct {
 
 // Error implements error.
 func (e *ArgumentError) Error() string {
-	return clean.Line("herokubuild: " + e.Name + ": " + e.Reason)
+	text := "herokubuild: " + e.Name + ": " + e.Reason
+	if e.Err == nil {
+		return clean.Line(text)
+	}
+	cause := e.Err
+	if path, ok := cause.(*fs.PathError); ok { //nolint:errorlint // only of Err itself: Reason has the path
+		cause = path.Err
+	}
+	return clean.Line(text + ": " + redactText(strings.TrimPrefix(errorText(cause), "herokubuild: ")))
 }
 
 func (e *ArgumentError) isOutcome() {}

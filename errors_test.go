@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -221,7 +224,7 @@ func TestNetworkErrorsHaveNoSecrets(t *testing.T) {
 	stream, err := real.Builds.Output(t.Context(), &herokubuild.Build{OutputStreamURL: herokubuild.SecretURL(signed)}, nil)
 	require.NoError(t, err)
 	_, readErr := io.ReadAll(stream)
-	_, slugErr := real.Slugs.Download(t.Context(), appName, &herokubuild.Slug{Blob: herokubuild.Blob{Method: "GET", URL: herokubuild.SecretURL(signed)}}, nil)
+	_, slugErr := real.Slugs.DownloadFrom(t.Context(), appName, &herokubuild.Slug{Blob: herokubuild.Blob{Method: "GET", URL: herokubuild.SecretURL(signed)}}, nil)
 	for name, err := range map[string]error{
 		"upload":          real.Sources.Put(t.Context(), decodeSource(t, signed), archive, nil),
 		"download":        slugErr,
@@ -284,4 +287,25 @@ func TestTransportErrorsHaveNoSecrets(t *testing.T) {
 	err := a.Sources.Put(t.Context(), decodeSource(t, sourceURL+fakeQuery), archive, nil)
 	assert.Contains(t, err.Error(), "proxy: no route to "+sourceURL+"?REDACTED")
 	assertErrorClean(t, err)
+}
+
+// The text of an ArgumentError ends with its cause, once and without a second prefix.
+func TestArgumentErrorShowsItsCause(t *testing.T) {
+	t.Parallel()
+	for want, err := range map[string]*herokubuild.ArgumentError{
+		"herokubuild: app: is nil":                             {Name: "app", Reason: "is nil"},
+		"herokubuild: dir: cannot be read: permission denied":  {Name: "dir", Reason: "cannot be read", Err: &fs.PathError{Op: "open", Path: "x", Err: errors.New("permission denied")}},
+		"herokubuild: body: is odd: no JSON":                   {Name: "body", Reason: "is odd", Err: errors.New("no\nJSON")},
+		"herokubuild: a: is b: c: d":                           {Name: "a", Reason: "is b", Err: &herokubuild.ArgumentError{Name: "c", Reason: "d"}},
+		"herokubuild: URL: is bad: parse https://h/x?REDACTED": {Name: "URL", Reason: "is bad", Err: errors.New("parse https://h/x?Signature=abcdef")},
+	} {
+		require.EqualError(t, err, want)
+	}
+	missing := filepath.Join(t.TempDir(), "missing")
+	_, err := herokubuild.PackDir(t.Context(), missing, nil)
+	requireInvalid(t, err, "dir")
+	_, cause := os.Lstat(missing)
+	var path *fs.PathError
+	require.ErrorAs(t, cause, &path)
+	assert.Equal(t, 1, strings.Count(err.Error(), path.Err.Error()), err.Error())
 }

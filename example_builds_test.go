@@ -168,7 +168,7 @@ func ExampleSourcesService_Upload() {
 	}
 	defer func() { _ = archive.Close() }()
 	source, err := client.Sources.Upload(ctx, archive, &herokubuild.UploadOptions{
-		Progress: func(done, total int64) { fmt.Printf("%d%%\n", 100*done/total) },
+		OnProgress: func(done, total int64) { fmt.Printf("%d%%\n", 100*done/total) },
 	})
 	if err != nil {
 		log.Fatal(err)

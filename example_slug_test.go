@@ -37,11 +37,7 @@ func ExampleSlugsService_CreateFromDir() {
 	}
 	fmt.Printf("released as v%d\n", release.Version)
 
-	slug, err = client.Slugs.Get(ctx, "example-app", slug.ID)
-	if err != nil {
-		log.Fatal(err)
-	}
-	archive, err := client.Slugs.Download(ctx, "example-app", slug, nil)
+	archive, err := client.Slugs.Download(ctx, "example-app", slug.ID, nil)
 	if err != nil {
 		log.Fatal(err)
 	}

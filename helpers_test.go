@@ -296,10 +296,8 @@ func testArchive(t testing.TB) (*herokubuild.Archive, []byte) {
 
 func decodeSource(t testing.TB, putURL string) *herokubuild.Source {
 	t.Helper()
-	source := new(herokubuild.Source)
-	source.SourceBlob.PutURL = herokubuild.SecretURL(putURL)
-	source.SourceBlob.GetURL = herokubuild.SecretURL(putURL)
-	return source
+	signed := herokubuild.SecretURL(putURL)
+	return &herokubuild.Source{SourceBlob: herokubuild.SourceURLs{GetURL: signed, PutURL: signed}}
 }
 
 func at(t testing.TB, text string) time.Time {

@@ -160,7 +160,7 @@ func TestHostileRedirects(t *testing.T) {
 			_, err = io.ReadAll(s)
 			requireStreamError(t, err)
 
-			_, err = client.Slugs.Download(t.Context(), appName, &herokubuild.Slug{Blob: herokubuild.Blob{Method: "GET", URL: signed}}, nil)
+			_, err = client.Slugs.DownloadFrom(t.Context(), appName, &herokubuild.Slug{Blob: herokubuild.Blob{Method: "GET", URL: signed}}, nil)
 			require.Error(t, err)
 			assertErrorClean(t, err)
 

@@ -12,63 +12,91 @@ import (
 	"time"
 )
 
-// Order is the direction of a list.
-type Order string
+// ListOrder is the direction of a list.
+type ListOrder string
 
-// The two orders of a list.
+// The directions of a list.
 const (
-	Ascending  Order = "asc"
-	Descending Order = "desc"
+	Ascending  ListOrder = "asc"
+	Descending ListOrder = "desc"
 )
 
-// ListOptions says which part of a list is wanted and in which order. nil and
-// the zero value are the platform's defaults: everything, by id, ascending,
-// 200 items a request.
+// ListOptions selects a part of a list and its order. nil and the zero value mean Heroku's
+// defaults: all items, by ID, ascending, 200 items per request.
 type ListOptions struct {
-	// SortBy is the attribute to sort by, such as "created_at" for builds or
-	// "version" for releases. Default "id".
+	// SortBy is the attribute to sort by, such as "created_at" for builds or "version"
+	// for releases. Default "id".
 	SortBy string
 	// Order is Ascending (the default) or Descending.
-	Order Order
-	// From and To bound the values of SortBy, both inclusive; empty is open.
+	Order ListOrder
+	// From and To bound the values of SortBy, both inclusive; empty means no bound.
 	From, To string
-	// PageSize is how many items one request asks for, 1 to 1000. Default:
-	// the platform's, 200. A page of more items than were asked for is refused.
+	// PageSize is the number of items to request at a time, 1 to 1000. Default:
+	// Heroku's, 200. A page with more items than requested is an error.
 	PageSize int
-	// Limit ends an iteration after this many items; 0 is no limit. It has no
-	// effect on a ListPage call.
+	// Limit ends an iteration after this many items; 0 means no limit. It has no effect
+	// on a ListPage call.
 	Limit int
-	// Cursor goes on where a [Page] ended: its Next, as it is. It carries the
-	// order and page size; the fields above, but for Limit, must be zero.
+	// Cursor continues after a [Page]: it is the page's Next, unchanged. It includes the
+	// order and page size; the fields above, except Limit, must be zero.
 	Cursor string
 }
 
-// Page is one answer of a list endpoint.
+// Page is one response of a list endpoint.
 type Page[T any] struct {
-	// Items are the page's, in the list's order.
+	// Items are the items of the page, in the list's order.
 	Items []*T
-	// Next is the cursor of the next page, for [ListOptions].Cursor; empty
-	// after the last one.
+	// Next is the cursor of the next page, for [ListOptions].Cursor; empty after the
+	// last one.
 	Next string
-	// Date is when the platform answered, by its own clock, or by ours if it
-	// did not say: what CreatedAt and UpdatedAt of the items compare with.
+	// Date is when Heroku sent the response, by its own clock, or by the local clock if
+	// the response has no date. It is comparable with CreatedAt and UpdatedAt of the
+	// items.
 	Date time.Time
 }
 
 const maxPageSize = 1000
 
-// rangeHeader encodes the options as the API's Range header; "" asks for the
-// platform's defaults. Source: the API's overview, "List ranges".
+// rangeHeader encodes the options as the API's Range header; "" requests the defaults.
+// Source: the API's overview, "List ranges".
 func (o *ListOptions) rangeHeader() (string, error) {
 	if o == nil {
 		return "", nil
 	}
-	bad := func(field, reason string) (string, error) {
-		return "", &ArgumentError{Name: "ListOptions." + field, Reason: reason}
+	if err := o.check(); err != nil {
+		return "", err
+	}
+	if o.Cursor != "" {
+		return o.Cursor, nil
+	}
+	if *o == (ListOptions{Limit: o.Limit}) {
+		return "", nil
+	}
+	var params []string
+	if o.PageSize > 0 {
+		params = append(params, "max="+strconv.Itoa(o.PageSize))
+	}
+	if o.Order != "" {
+		params = append(params, "order="+string(o.Order))
+	}
+	by := o.SortBy
+	if by == "" {
+		by = "id"
+	}
+	header := by + " " + o.From + ".." + o.To
+	if len(params) > 0 {
+		header += "; " + strings.Join(params, ",")
+	}
+	return header, nil
+}
+
+func (o *ListOptions) check() error {
+	bad := func(field, reason string) error {
+		return &ArgumentError{Name: "ListOptions." + field, Reason: reason}
 	}
 	for _, f := range []struct{ name, value string }{{"SortBy", o.SortBy}, {"From", o.From}, {"To", o.To}} {
-		if strings.ContainsFunc(f.value, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(";,[]", r) }) || strings.Contains(f.value, "..") {
-			return bad(f.name, quote(f.value)+" cannot stand in a Range header")
+		if !validRangePart(f.value) {
+			return bad(f.name, quote(f.value)+" is not valid in a Range header")
 		}
 	}
 	switch {
@@ -78,38 +106,22 @@ func (o *ListOptions) rangeHeader() (string, error) {
 		return bad("Limit", "is negative")
 	case o.Order != "" && o.Order != Ascending && o.Order != Descending:
 		return bad("Order", quote(string(o.Order))+" is neither asc nor desc")
+	case o.Cursor == "":
+		return nil
+	case *o != (ListOptions{Cursor: o.Cursor, Limit: o.Limit}):
+		return bad("Cursor", "is set together with fields that it includes")
+	case !validHeader(o.Cursor):
+		return bad("Cursor", "is not the Next of a page")
 	}
-	if o.Cursor != "" {
-		if *o != (ListOptions{Cursor: o.Cursor, Limit: o.Limit}) {
-			return bad("Cursor", "stands together with fields that it already carries")
-		}
-		if !validHeader(o.Cursor) {
-			return bad("Cursor", "is not a Next of an earlier page")
-		}
-		return o.Cursor, nil
-	}
-
-	if *o == (ListOptions{Limit: o.Limit}) {
-		return "", nil
-	}
-	by := o.SortBy
-	if by == "" {
-		by = "id"
-	}
-	var params []string
-	if o.PageSize > 0 {
-		params = append(params, "max="+strconv.Itoa(o.PageSize))
-	}
-	if o.Order != "" {
-		params = append(params, "order="+string(o.Order))
-	}
-	header := by + " " + o.From + ".." + o.To
-	if len(params) > 0 {
-		header += "; " + strings.Join(params, ",")
-	}
-	return header, nil
+	return nil
 }
 
+// validRangePart reports whether a value can be a part of a Range header.
+func validRangePart(s string) bool {
+	return validHeader(s) && !strings.ContainsAny(s, " ;,[]") && !strings.Contains(s, "..")
+}
+
+// validHeader reports whether a header can have this value.
 func validHeader(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 }
@@ -119,30 +131,29 @@ func validHeader(s string) bool {
 var ErrPartialList = errors.New("the response is only the first page of a list")
 
 var (
-	errNextRange = errors.New("the list's Next-Range does not advance")
-	errTooLong   = fmt.Errorf("the list has more than %d pages", maxPages)
+	errNextRange = errors.New("Next-Range of the list does not advance")
+	errTooLong   = fmt.Errorf("list has more than %d pages", maxPages)
 )
 
 const (
 	nextRangeHeader = "Next-Range"
-	// maxPages bounds an iteration: two million items at the platform's page size.
+	// maxPages bounds an iteration: two million items at the default page size.
 	maxPages = 10_000
 )
 
-// List iterates over any list endpoint of the API, page by page as needed, for
-// those that have no method of their own in this package:
+// List iterates over any list endpoint of the API, page by page as needed. It is for
+// endpoints that have no method in this package:
 //
 //	type addon struct{ ID, Name string }
 //	for a, err := range herokubuild.List[addon](ctx, client, "/apps/my-app/addons", nil) {
 //
-// The path is as for [Client.Do], and a T is what one item is decoded into. An
-// error ends the iteration; it comes with a nil item.
+// The path is as for [Client.Do], and each item is decoded into a T. An error ends the
+// iteration; it is yielded with a nil item.
 //
-// An iteration always ends. A page that brings nothing new and is not the last one,
-// or is out of the order that was asked for, is an [*ResponseError], as is a list of
-// more than 10,000 pages. An item whose id has been yielded before is skipped:
-// where a list is sorted by something that changes, such as updated_at, it can come
-// twice.
+// Every iteration ends. A page without new items that is not the last one, or that is
+// not in the requested order, is an [*ResponseError], and so is a list of more than 10,000
+// pages. An item whose ID has been yielded before is skipped: a list that is sorted by an
+// attribute that changes, such as updated_at, can have it twice.
 //
 // Errors: [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
 func List[T any](ctx context.Context, c *Client, path string, opts *ListOptions, requestOpts ...RequestOption) iter.Seq2[*T, error] {
@@ -155,7 +166,7 @@ func List[T any](ctx context.Context, c *Client, path string, opts *ListOptions,
 	return list[T](ctx, c, path, opts, requestOpts...)
 }
 
-// items is a page of a list as it is decoded.
+// items are the items of a page as they are decoded.
 type items[T any] []*T
 
 func (l *items[T]) validate() error {
@@ -175,14 +186,14 @@ type pages[T any] struct {
 	client *Client
 	path   string
 	opts   []RequestOption
-	// size is how many items a page may have.
+	// size is the largest permitted number of items of a page.
 	size  int
 	order order
 	// latest is the response with the latest page.
 	latest apiResponse
 }
 
-// listPages prepares to read a list. It returns the range of the first page too.
+// listPages prepares to read a list. It also returns the range of the first page.
 func listPages[T any](c *Client, path string, opts *ListOptions, requestOpts []RequestOption) (*pages[T], string, error) {
 	first, err := opts.rangeHeader()
 	if err != nil {
@@ -197,11 +208,11 @@ func listPages[T any](c *Client, path string, opts *ListOptions, requestOpts []R
 	return &pages[T]{client: c, path: path, opts: requestOpts, size: size, order: order}, first, nil
 }
 
-// get asks for a page of the list by its range.
-func (p *pages[T]) get(ctx context.Context, asked string) (*Page[T], error) {
+// get requests a page of the list by its range.
+func (p *pages[T]) get(ctx context.Context, requested string) (*Page[T], error) {
 	a := apiCall{method: http.MethodGet, path: p.path, bounds: listBounds(p.size)}
-	if asked != "" {
-		a.header = http.Header{"Range": {asked}}
+	if requested != "" {
+		a.header = http.Header{"Range": {requested}}
 	}
 	var got items[T]
 	resp, err := p.client.call(ctx, a, &got, p.opts...)
@@ -215,8 +226,8 @@ func (p *pages[T]) get(ctx context.Context, asked string) (*Page[T], error) {
 	}
 	switch {
 	case len(page.Next) > maxHeaderText || !validHeader(page.Next):
-		err = errors.New("its Next-Range is not a range")
-	case page.Next != "" && (page.Next == asked || len(page.Items) == 0):
+		err = errors.New("Next-Range of the list is not a range")
+	case page.Next != "" && (page.Next == requested || len(page.Items) == 0):
 		err = errNextRange
 	}
 	for i := 0; i < len(got) && err == nil; i++ {
@@ -228,7 +239,7 @@ func (p *pages[T]) get(ctx context.Context, asked string) (*Page[T], error) {
 	return page, nil
 }
 
-// listPage asks for one page of the list at path.
+// listPage requests one page of the list at path.
 func listPage[T any](ctx context.Context, c *Client, path string, opts *ListOptions, requestOpts ...RequestOption) (*Page[T], error) {
 	p, first, err := listPages[T](c, path, opts, requestOpts)
 	if err != nil {
@@ -237,8 +248,7 @@ func listPage[T any](ctx context.Context, c *Client, path string, opts *ListOpti
 	return p.get(ctx, first)
 }
 
-// list iterates over the pages of a list. It yields an error at most once, as
-// the last thing.
+// list iterates over the pages of a list. An error is the last thing that it yields.
 func list[T any](ctx context.Context, c *Client, path string, opts *ListOptions, requestOpts ...RequestOption) iter.Seq2[*T, error] {
 	return func(yield func(*T, error) bool) {
 		p, next, err := listPages[T](c, path, opts, requestOpts)
@@ -275,8 +285,8 @@ func list[T any](ctx context.Context, c *Client, path string, opts *ListOptions,
 	}
 }
 
-// advance checks that the nth page leads on, and removes the items that have been
-// on an earlier one.
+// advance checks that the nth page advances the list, and removes the items of earlier
+// pages.
 func (p *pages[T]) advance(progress *listed, page *Page[T], n int) error {
 	if n == 1 && page.Next == "" && len(page.Items) < 2 {
 		return nil
@@ -290,7 +300,7 @@ func (p *pages[T]) advance(progress *listed, page *Page[T], n int) error {
 	var err error
 	switch {
 	case page.Next == "":
-		// The last page may have nothing but items that have changed meanwhile.
+		// All items of the last page may have moved there from earlier ones.
 	case len(fresh) == 0, !progress.leadsTo(page.Next):
 		err = errNextRange
 	case n == maxPages:
@@ -303,11 +313,11 @@ func (p *pages[T]) advance(progress *listed, page *Page[T], n int) error {
 	return nil
 }
 
-// listed is what an iteration has seen.
+// listed has the cursors and the IDs of the items that an iteration has seen.
 type listed struct{ cursors, ids map[string]bool }
 
-// leadsTo is false for a cursor that has been followed before, which would lead
-// round in circles.
+// leadsTo records a cursor. It returns false for a cursor that has been followed before,
+// since following it again would loop.
 func (p *listed) leadsTo(next string) bool {
 	if p.cursors == nil {
 		p.cursors = map[string]bool{}
@@ -317,8 +327,8 @@ func (p *listed) leadsTo(next string) bool {
 	return !seen
 }
 
-// isNew is false for an item that has been seen before. One without an id is taken
-// for new.
+// isNew records an item. It returns false for one that has been seen before; an item
+// without an ID is always new.
 func (p *listed) isNew(id string) bool {
 	if p.ids == nil {
 		p.ids = map[string]bool{}
@@ -328,8 +338,8 @@ func (p *listed) isNew(id string) bool {
 	return !seen
 }
 
-// itemID returns the id of an item, or nothing if it has none: its field ID, or the
-// value of "id" in a map.
+// itemID returns the ID of an item: its field ID, or the value of "id" in a map. It
+// returns "" if the item has none.
 func itemID(item any) string {
 	v := reflect.ValueOf(item).Elem()
 	switch {
@@ -356,17 +366,17 @@ func itemID(item any) string {
 	return v.String()
 }
 
-// order is the order of a list that has been asked for, and how far it has come.
+// order is the requested order of a list, and the position that it has reached.
 type order struct {
 	by   string
 	desc bool
 	last int64
-	// begun says that last is known.
+	// begun is set when last is known.
 	begun bool
 }
 
-// parseRange reads the order and the page size of a Range header, in the form that
-// this package and the platform give it.
+// parseRange reads the order and the page size of a Range header in the form that this
+// package and Heroku use.
 func parseRange(header string) (order, int) {
 	o, size := order{by: "id"}, maxPageSize
 	span, params, _ := strings.Cut(header, ";")
@@ -386,8 +396,8 @@ func parseRange(header string) (order, int) {
 	return o, size
 }
 
-// sorted is a type of items that knows its place in an order. It is false for an
-// attribute that is not known, not set, or can change.
+// sorted is implemented by items with a place in an order. ok is false for an attribute
+// that is not known, not set, or can change; strict means that no two items share a place.
 type sorted interface {
 	place(by string) (place int64, strict, ok bool)
 }
@@ -403,7 +413,7 @@ func (r *Release) place(by string) (place int64, strict, ok bool) {
 	return r.CreatedAt.Unix(), false, by == "created_at" && !r.CreatedAt.IsZero()
 }
 
-// check checks that an item is where it belongs: after the one before it.
+// check checks that an item belongs after the one before it.
 func (o *order) check(item any) error {
 	s, ok := item.(sorted)
 	if !ok {
@@ -417,7 +427,7 @@ func (o *order) check(item any) error {
 		place = -place
 	}
 	if o.begun && (place < o.last || strict && place == o.last) {
-		return fmt.Errorf("the list is not in the order of %s that was asked for", quote(o.by))
+		return fmt.Errorf("list is not in the requested order by %s", quote(o.by))
 	}
 	o.last, o.begun = place, true
 	return nil

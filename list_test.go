@@ -85,7 +85,7 @@ func TestListOptionsRefused(t *testing.T) {
 	}
 }
 
-// collect lists builds, and fails as soon as an iteration breaks its promises.
+// collect lists builds, and fails if an iteration breaks its contract.
 func collect(a *api, opts *herokubuild.ListOptions) (ids []string, err error) {
 	for b, e := range a.Builds.List(context.Background(), appName, opts) {
 		if err != nil {
@@ -101,20 +101,20 @@ func collect(a *api, opts *herokubuild.ListOptions) (ids []string, err error) {
 	return ids, err
 }
 
-// pages answers by the Range header: "" is the first page, and the others are
-// named by what led to them.
+// pages responds by the Range header: "" is the first page, and each other page has the
+// Next-Range that leads to it.
 func (a *api) pages(t *testing.T, byRange map[string]httpmock.Responder) {
 	t.Helper()
 	a.on("GET", buildsURL, func(req *http.Request) (*http.Response, error) {
-		answer, ok := byRange[req.Header.Get("Range")]
+		respond, ok := byRange[req.Header.Get("Range")]
 		if !ok {
 			return nil, fmt.Errorf("no page for the range %q", req.Header.Get("Range"))
 		}
-		return answer(req)
+		return respond(req)
 	})
 }
 
-// uuidOf is a UUID of one digit.
+// uuidOf returns a UUID of one repeated digit.
 func uuidOf(digit string) string {
 	return regexp.MustCompile("[0-9a-f]").ReplaceAllString(buildID, digit)
 }
@@ -169,9 +169,9 @@ func TestListFollowsPages(t *testing.T) {
 			ids, err := collect(a, tt.opts)
 			require.NoError(t, err)
 			assert.Equal(t, tt.want, strings.Join(ids, " "))
-			assert.Len(t, a.seen(), tt.calls, "no page is asked for that is not wanted")
+			assert.Len(t, a.seen(), tt.calls, "no page is requested that is not needed")
 			if tt.opts != nil {
-				assert.Equal(t, before, *tt.opts, "the caller's options are the caller's")
+				assert.Equal(t, before, *tt.opts, "the options of the caller do not change")
 			}
 		})
 	}
@@ -231,17 +231,17 @@ func TestListErrors(t *testing.T) {
 		want  string
 		is    error
 	}{
-		"first page fails":   {map[string]httpmock.Responder{"": reply(404, "")}, "", herokubuild.ErrNotFound},
-		"second page fails":  {map[string]httpmock.Responder{"": page(second, "a"), second: reply(401, "")}, "a", herokubuild.ErrUnauthorized},
-		"null item":          {map[string]httpmock.Responder{"": reply(200, `[{"id":"`+uuidOf("a")+`"},null]`)}, "", herokubuild.ErrUnexpectedResponse},
-		"not a list":         {map[string]httpmock.Responder{"": reply(200, `{"id":"a"}`)}, "", herokubuild.ErrUnexpectedResponse},
-		"null list":          {map[string]httpmock.Responder{"": reply(200, `null`)}, "", herokubuild.ErrUnexpectedResponse},
-		"no list":            {map[string]httpmock.Responder{"": reply(200, ``)}, "", herokubuild.ErrUnexpectedResponse},
-		"range of its own":   {map[string]httpmock.Responder{"": page(second, "a"), second: page(second, "b")}, "a", herokubuild.ErrUnexpectedResponse},
-		"range in a circle":  {map[string]httpmock.Responder{"": page(second, "a"), second: page(third, "b"), third: page(second, "c")}, "a b", herokubuild.ErrUnexpectedResponse},
-		"range after nobody": {map[string]httpmock.Responder{"": page(second)}, "", herokubuild.ErrUnexpectedResponse},
-		"range too long":     {map[string]httpmock.Responder{"": page(strings.Repeat("x", 600), "a")}, "", herokubuild.ErrUnexpectedResponse},
-		"range not text":     {map[string]httpmock.Responder{"": page("id \x00..", "a")}, "", herokubuild.ErrUnexpectedResponse},
+		"first page fails":          {map[string]httpmock.Responder{"": reply(404, "")}, "", herokubuild.ErrNotFound},
+		"second page fails":         {map[string]httpmock.Responder{"": page(second, "a"), second: reply(401, "")}, "a", herokubuild.ErrUnauthorized},
+		"null item":                 {map[string]httpmock.Responder{"": reply(200, `[{"id":"`+uuidOf("a")+`"},null]`)}, "", herokubuild.ErrUnexpectedResponse},
+		"not a list":                {map[string]httpmock.Responder{"": reply(200, `{"id":"a"}`)}, "", herokubuild.ErrUnexpectedResponse},
+		"null list":                 {map[string]httpmock.Responder{"": reply(200, `null`)}, "", herokubuild.ErrUnexpectedResponse},
+		"no list":                   {map[string]httpmock.Responder{"": reply(200, ``)}, "", herokubuild.ErrUnexpectedResponse},
+		"the same range":            {map[string]httpmock.Responder{"": page(second, "a"), second: page(second, "b")}, "a", herokubuild.ErrUnexpectedResponse},
+		"ranges in a loop":          {map[string]httpmock.Responder{"": page(second, "a"), second: page(third, "b"), third: page(second, "c")}, "a b", herokubuild.ErrUnexpectedResponse},
+		"range after an empty page": {map[string]httpmock.Responder{"": page(second)}, "", herokubuild.ErrUnexpectedResponse},
+		"range too long":            {map[string]httpmock.Responder{"": page(strings.Repeat("x", 600), "a")}, "", herokubuild.ErrUnexpectedResponse},
+		"range not text":            {map[string]httpmock.Responder{"": page("id \x00..", "a")}, "", herokubuild.ErrUnexpectedResponse},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -276,8 +276,8 @@ func TestListOfBadApp(t *testing.T) {
 	requireInvalid(t, err, "app")
 }
 
-// FuzzNextRange lets the platform name any next page: the iteration must end,
-// and never ask for the same page twice.
+// FuzzNextRange responds with any Next-Range: the iteration must end and never request
+// the same page twice.
 func FuzzNextRange(f *testing.F) {
 	for _, seed := range []string{"", "id ]x..; max=2", "a", "\r\n", "\x00", "é", strings.Repeat("y", 600)} {
 		f.Add(seed, "id ]z..")
@@ -305,7 +305,7 @@ func FuzzNextRange(f *testing.F) {
 	})
 }
 
-// endless serves pages without an end, each with a Next-Range of its own.
+// endless serves pages without end, each with a different Next-Range.
 func (a *api) endless(url string, page func(n int) string) {
 	n := 0
 	a.mock.RegisterResponder("GET", url, func(req *http.Request) (*http.Response, error) {
@@ -314,8 +314,8 @@ func (a *api) endless(url string, page func(n int) string) {
 	})
 }
 
-// However a list goes on without an end, reading it has one.
-func TestListsWithoutAnEnd(t *testing.T) {
+// The iteration over an endless list ends.
+func TestEndlessListsEnd(t *testing.T) {
 	t.Parallel()
 	id := func(n int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d", n) }
 	release := func(id string, version int) string {
@@ -326,12 +326,12 @@ func TestListsWithoutAnEnd(t *testing.T) {
 		most int
 	}{
 		"the same release":    {func(int) string { return "[" + release(id(1), 7) + "]" }, 2},
-		"two in turn":         {func(n int) string { return "[" + release(id(n%2), 7+n%2) + "]" }, 3},
-		"ever newer":          {func(n int) string { return "[" + release(id(n), n) + "]" }, 2},
+		"two alternating":     {func(n int) string { return "[" + release(id(n%2), 7+n%2) + "]" }, 3},
+		"always newer":        {func(n int) string { return "[" + release(id(n), n) + "]" }, 2},
 		"new ids, no version": {func(n int) string { return "[" + release(id(n), 1) + "]" }, 2},
 		"twice on a page":     {func(int) string { return "[" + release(id(1), 7) + "," + release(id(1), 7) + "]" }, 1},
 		"empty":               {func(int) string { return "[]" }, 1},
-		"ever older":          {func(n int) string { return "[" + release(id(n), 1<<30-n) + "]" }, 10_000},
+		"always older":        {func(n int) string { return "[" + release(id(n), 1<<30-n) + "]" }, 10_000},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -349,7 +349,7 @@ func TestListsWithoutAnEnd(t *testing.T) {
 	}
 	for name, page := range map[string]func(n int) string{
 		"the same":    func(int) string { return `[{"id":"` + buildID + `"}]` },
-		"in turn":     func(n int) string { return `[{"id":"` + uuidOf(fmt.Sprint(n%5)) + `"}]` },
+		"alternating": func(n int) string { return `[{"id":"` + uuidOf(fmt.Sprint(n%5)) + `"}]` },
 		"same fields": func(n int) string { return fmt.Sprintf(`[{"id":%q,"status":"%d"}]`, buildID, n) },
 	} {
 		t.Run("builds, "+name, func(t *testing.T) {
@@ -363,7 +363,7 @@ func TestListsWithoutAnEnd(t *testing.T) {
 	}
 }
 
-// A list that is not in the order asked for would lead to the wrong item.
+// A list that is not in the requested order would yield the wrong item.
 func TestListOutOfOrder(t *testing.T) {
 	t.Parallel()
 	item := func(digit, created string) string {
@@ -375,14 +375,14 @@ func TestListOutOfOrder(t *testing.T) {
 		body string
 		ok   bool
 	}{
-		"descending":          {&herokubuild.ListOptions{SortBy: "created_at", Order: herokubuild.Descending}, item("1", late) + "," + item("2", early), true},
-		"ascending":           {&herokubuild.ListOptions{SortBy: "created_at"}, item("1", early) + "," + item("2", late), true},
-		"at once":             {&herokubuild.ListOptions{SortBy: "created_at"}, item("1", early) + "," + item("2", early), true},
-		"wrong way":           {&herokubuild.ListOptions{SortBy: "created_at", Order: herokubuild.Descending}, item("1", early) + "," + item("2", late), false},
-		"wrong way, cursor":   {&herokubuild.ListOptions{Cursor: "created_at ]x..; max=9, order=desc"}, item("1", early) + "," + item("2", late), false},
-		"by something else":   {&herokubuild.ListOptions{SortBy: "started_at", Order: herokubuild.Descending}, item("1", early) + "," + item("2", late), true},
-		"by nothing":          {nil, item("2", late) + "," + item("1", early), true},
-		"of unknown creation": {&herokubuild.ListOptions{SortBy: "created_at"}, item("1", late) + `,{"id":"` + uuidOf("2") + `"}`, true},
+		"descending":              {&herokubuild.ListOptions{SortBy: "created_at", Order: herokubuild.Descending}, item("1", late) + "," + item("2", early), true},
+		"ascending":               {&herokubuild.ListOptions{SortBy: "created_at"}, item("1", early) + "," + item("2", late), true},
+		"at once":                 {&herokubuild.ListOptions{SortBy: "created_at"}, item("1", early) + "," + item("2", early), true},
+		"wrong direction":         {&herokubuild.ListOptions{SortBy: "created_at", Order: herokubuild.Descending}, item("1", early) + "," + item("2", late), false},
+		"wrong direction, cursor": {&herokubuild.ListOptions{Cursor: "created_at ]x..; max=9, order=desc"}, item("1", early) + "," + item("2", late), false},
+		"by an unknown attribute": {&herokubuild.ListOptions{SortBy: "started_at", Order: herokubuild.Descending}, item("1", early) + "," + item("2", late), true},
+		"by ID":                   {nil, item("2", late) + "," + item("1", early), true},
+		"of unknown creation":     {&herokubuild.ListOptions{SortBy: "created_at"}, item("1", late) + `,{"id":"` + uuidOf("2") + `"}`, true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -400,14 +400,14 @@ func TestListOutOfOrder(t *testing.T) {
 	}
 }
 
-// An item that comes again on a later page, as one that has been updated meanwhile
-// does, is yielded once.
+// An item that is on a later page again, for example because it was updated, is yielded
+// once.
 func TestListYieldsEachItemOnce(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
 	a.pages(t, map[string]httpmock.Responder{"": page(second, "a", "b"), second: page(third, "b", "c"), third: page("", "c")})
 	ids, err := collect(a, nil)
-	require.NoError(t, err, "the last page has only what has changed meanwhile")
+	require.NoError(t, err, "the last page has only items of earlier pages")
 	assert.Equal(t, []string{"a", "b", "c"}, ids)
 
 	a = newAPI(t)
@@ -417,8 +417,8 @@ func TestListYieldsEachItemOnce(t *testing.T) {
 	assert.Equal(t, []string{"a", "b"}, ids, "twice on one page")
 }
 
-// The error of a page that cannot be used hides what the platform repeats, and
-// names the request if the response has no id.
+// The error for an invalid page hides the secrets in it, and has the ID of the request if
+// the response has none.
 func TestListErrorsNameTheRequest(t *testing.T) {
 	t.Parallel()
 	for _, sent := range []string{testToken, ""} {

@@ -143,7 +143,7 @@ func TestUploadToS3(t *testing.T) {
 			source := func(ttl time.Duration) *herokubuild.Source { return decodeSource(t, sign(http.MethodPut, path, ttl)) }
 			var last int64
 			require.NoError(t, client.Sources.Put(t.Context(), source(time.Hour), archive, &herokubuild.UploadOptions{
-				Progress: func(done, total int64) { last = done; assert.Equal(t, archive.Size, total) },
+				OnProgress: func(done, total int64) { last = done; assert.Equal(t, archive.Size, total) },
 			}))
 			assert.Equal(t, archive.Size, last)
 

@@ -10,15 +10,17 @@ import (
 	"time"
 )
 
-// This file is how the types of this package are printed, logged and written as
+// This file defines how the types of this package are printed, logged and written as
 // JSON.
 //
-// A [SecretURL] takes care of itself, but for one case: fmt, given a verb that does
-// not suit a pointer inside another value ("%s" of a struct with a *Build), prints
-// what it points to without asking the parts of that. So each type that holds one
-// has a Format.
+// A SecretURL redacts itself, except in one case: for a verb that does not suit a
+// pointer inside another value ("%s" of a struct with a *Build), fmt prints the value
+// behind the pointer without calling the methods of its fields. So each type with a
+// SecretURL has a Format method. Each type whose strings come from outside has a
+// LogValue method, because slog's JSON handler would keep characters that control a
+// terminal.
 
-// format prints v, which is one of the types below without its methods.
+// format prints v, which is a value of one of the types below without its methods.
 func format(f fmt.State, verb rune, v any) {
 	layout := "%v"
 	if verb == 'v' {
@@ -53,6 +55,12 @@ func (s Source) Format(f fmt.State, verb rune) {
 }
 
 // Format implements fmt.Formatter, as [Build.Format] does.
+func (s SourceURLs) Format(f fmt.State, verb rune) {
+	type sourceURLs SourceURLs
+	format(f, verb, sourceURLs(s))
+}
+
+// Format implements fmt.Formatter, as [Build.Format] does.
 func (b Blob) Format(f fmt.State, verb rune) {
 	type blob Blob
 	format(f, verb, blob(b))
@@ -76,7 +84,7 @@ func (o BuildAndReleaseOptions) Format(f fmt.State, verb rune) {
 	format(f, verb, options(o))
 }
 
-// Format prints the error's text for every verb, but for %#v its fields.
+// Format prints the error's text for every verb except %#v, which prints its fields.
 func (e *StorageError) Format(f fmt.State, verb rune) {
 	type uploadError StorageError
 	switch {
@@ -89,39 +97,33 @@ func (e *StorageError) Format(f fmt.State, verb rune) {
 	}
 }
 
-// Format prints the archive's address for every verb, without the signature.
-func (d *download) Format(f fmt.State, verb rune) { d.address().Format(f, verb) }
-
-// LogValue makes slog print what String returns.
-func (d *download) LogValue() slog.Value { return slog.StringValue(d.String()) }
-
-// textAttr is an attribute of what the platform says.
+// textAttr returns an attribute with text from outside as a clean line.
 func textAttr(key, value string) slog.Attr { return slog.String(key, clip(value, maxErrorText)) }
 
-func errorAttr(err error) slog.Attr { return textAttr("error", redactText(err.Error())) }
+func errorAttr(err error) slog.Attr { return slog.String("error", shownError(err)) }
 
-// LogValue implements slog.LogValuer: what identifies the build, no secrets.
+// LogValue implements slog.LogValuer: it logs what identifies the build.
 func (b Build) LogValue() slog.Value {
 	return slog.GroupValue(
 		textAttr("id", b.ID), textAttr("app", b.App.ID), textAttr("status", string(b.Status)),
 		textAttr("version", b.SourceBlob.Version), textAttr("slug", b.Slug.ID), textAttr("release", b.Release.ID))
 }
 
-// LogValue implements slog.LogValuer: what identifies the release, no secrets.
+// LogValue implements slog.LogValuer: it logs what identifies the release.
 func (r Release) LogValue() slog.Value {
 	return slog.GroupValue(
 		textAttr("id", r.ID), textAttr("app", r.App.Name), slog.Int("version", r.Version),
 		textAttr("status", string(r.Status)), textAttr("description", r.Description), textAttr("slug", r.Slug.ID))
 }
 
-// LogValue implements slog.LogValuer: what identifies the slug, no secrets.
+// LogValue implements slog.LogValuer: it logs what identifies the slug.
 func (s Slug) LogValue() slog.Value {
 	return slog.GroupValue(
 		textAttr("id", s.ID), textAttr("commit", s.Commit), slog.Int64("size", s.Size),
 		textAttr("checksum", s.Checksum), textAttr("stack", s.Stack.Name), slog.Any("blob", s.Blob))
 }
 
-// LogValue implements slog.LogValuer: the deploy in short, no secrets.
+// LogValue implements slog.LogValuer: it logs a summary of the deploy.
 func (o BuildAndReleaseOptions) LogValue() slog.Value {
 	apps := make([]string, len(o.ReleaseTo))
 	for i, app := range o.ReleaseTo {
@@ -132,7 +134,7 @@ func (o BuildAndReleaseOptions) LogValue() slog.Value {
 		slog.Any("source_url", o.SourceURL), textAttr("version", o.Version))
 }
 
-// LogValue implements slog.LogValuer: what is set of the event, no secrets.
+// LogValue implements slog.LogValuer: it logs the fields that are set.
 func (e DeployEvent) LogValue() slog.Value {
 	attrs := []slog.Attr{textAttr("kind", string(e.Kind)), textAttr("app", e.App)}
 	if e.Phase != "" {
@@ -156,7 +158,7 @@ func (e DeployEvent) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// LogValue implements slog.LogValuer: the outcome in short, no secrets.
+// LogValue implements slog.LogValuer: it logs a summary of the outcome.
 func (r DeployResult) LogValue() slog.Value {
 	attrs := []slog.Attr{textAttr("slug", r.Artifact.SlugID), textAttr("image", r.Artifact.ImageID), textAttr("version", r.Version)}
 	if r.Build != nil {
@@ -168,7 +170,7 @@ func (r DeployResult) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// LogValue implements slog.LogValuer: the app's outcome, no secrets.
+// LogValue implements slog.LogValuer: it logs the app's outcome.
 func (r AppResult) LogValue() slog.Value {
 	attrs := []slog.Attr{textAttr("app", r.App)}
 	if r.Release != nil {
@@ -202,8 +204,8 @@ func (r AppResult) MarshalJSON() ([]byte, error) {
 	return json.Marshal(out)
 }
 
-// MarshalJSON writes the result for a report: what was built and released, and the
-// checkpoint. There is no way back but for the checkpoint.
+// MarshalJSON encodes the result for a report: what was built and released, and the
+// checkpoint. Only the checkpoint can be decoded again.
 func (r DeployResult) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Version    string      `json:"version,omitzero"`
@@ -220,7 +222,7 @@ func (r DeployResult) MarshalJSON() ([]byte, error) {
 	})
 }
 
-// shownError is the text of an error as JSON has it, empty if there is none.
+// shownError returns the text of an error for JSON and logs; empty if there is none.
 func shownError(err error) string {
 	if err == nil {
 		return ""
@@ -228,8 +230,8 @@ func shownError(err error) string {
 	return clip(redactText(err.Error()), maxErrorText)
 }
 
-// MarshalJSON writes what is set of the event, but for the archive; of Err the
-// text. There is no way back but for the checkpoint.
+// MarshalJSON encodes the fields that are set, except for the archive; of Err it
+// encodes the text. Only the checkpoint can be decoded again.
 func (e DeployEvent) MarshalJSON() ([]byte, error) {
 	out := struct {
 		Kind       DeployEventKind `json:"kind"`
@@ -249,7 +251,7 @@ func (e DeployEvent) MarshalJSON() ([]byte, error) {
 	return json.Marshal(out)
 }
 
-// MarshalJSON writes the options without the header's values.
+// MarshalJSON encodes the options without the values of the header.
 func (o FetchArchiveOptions) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Header   []string `json:"header,omitempty"`

@@ -21,7 +21,7 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// exported has a value of every exported struct of the package.
+// exported returns a value of every exported struct of the package.
 func exported() []any {
 	return []any{
 		herokubuild.APIError{}, herokubuild.ResponseError{}, herokubuild.App{}, herokubuild.AppResult{}, herokubuild.AppsService{},
@@ -34,14 +34,14 @@ func exported() []any {
 		herokubuild.FetchArchiveOptions{}, herokubuild.GenerationError{}, herokubuild.ListOptions{}, herokubuild.Page[herokubuild.Build]{},
 		herokubuild.ResourceRef{}, herokubuild.Release{}, herokubuild.ReleaseCreateOptions{}, herokubuild.ReleaseError{}, herokubuild.ReleasesService{},
 		herokubuild.RequestError{}, herokubuild.Response{}, herokubuild.DeployResult{}, herokubuild.RetryOptions{}, herokubuild.RollbackError{}, herokubuild.Slug{},
-		herokubuild.SlugCreateOptions{}, herokubuild.SlugsService{}, herokubuild.Source{}, herokubuild.SourceBlob{}, herokubuild.SourcesService{},
+		herokubuild.SlugCreateOptions{}, herokubuild.SlugsService{}, herokubuild.Source{}, herokubuild.SourceBlob{}, herokubuild.SourceURLs{}, herokubuild.SourcesService{},
 		herokubuild.StreamError{}, herokubuild.StreamOptions{}, herokubuild.UnpackError{}, herokubuild.UnpackOptions{}, herokubuild.StorageError{},
 		herokubuild.UploadOptions{}, herokubuild.User{}, herokubuild.WaitOptions[herokubuild.Build]{},
 	}
 }
 
-// filled returns a pointer to a value of a type with a signed URL and the key
-// wherever there is room for one.
+// filled returns a pointer to a value whose fields have a signed URL or the key wherever
+// the types permit one.
 func filled(t *testing.T, typ reflect.Type) reflect.Value {
 	t.Helper()
 	v := reflect.New(typ)
@@ -84,7 +84,7 @@ func fill(v reflect.Value, depth int) {
 	}
 }
 
-// around puts a value where programs put one.
+// around returns values that have v in the ways that programs do.
 func around(v reflect.Value) map[string]any {
 	typ := v.Type().Elem()
 	list := reflect.MakeSlice(reflect.SliceOf(typ), 0, 1)
@@ -107,8 +107,8 @@ func around(v reflect.Value) map[string]any {
 	return all
 }
 
-// What a program prints, logs or writes as JSON shows no secret, whatever it is
-// and wherever in it the secret is.
+// No value shows a secret when it is printed, logged or encoded as JSON, wherever in it
+// the secret is.
 func TestNoValueShowsASecret(t *testing.T) {
 	t.Parallel()
 	verbs := []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%b", "%o", "%t", "%e", "%g", "%U", "%c", "%T", "%z", "%08v", "%-9s", "% x", "%+q", "%#x"}
@@ -120,7 +120,7 @@ func TestNoValueShowsASecret(t *testing.T) {
 			for place, v := range around(filled(t, typ)) {
 				for _, verb := range verbs {
 					if typ == reflect.TypeFor[herokubuild.StorageError]() && (place == "joined" || place == "wrapped") {
-						// It is made by hand, with the signature: see TestUploadErrorHasNoSignature.
+						// This one was created with the signature: see TestUploadErrorHasNoSignature.
 						continue
 					}
 					text := fmt.Sprintf(verb, v)
@@ -149,7 +149,7 @@ func TestEveryExportedTypeIsAmongThoseThatArePrinted(t *testing.T) {
 		name, _, _ := strings.Cut(reflect.TypeOf(v).Name(), "[")
 		known = append(known, name)
 	}
-	// What has an identity is not copied: a stream prints its address.
+	// A stream is not copied. It prints its URL.
 	known = append(known, "OutputStream")
 	files, err := filepath.Glob("*.go")
 	require.NoError(t, err)
@@ -189,7 +189,7 @@ func TestDownloadPrintsNoSignature(t *testing.T) {
 	a := newAPI(t)
 	a.on("GET", slugURL, reply(200, "archive"))
 	slug := &herokubuild.Slug{ID: slugID, Blob: herokubuild.Blob{Method: "GET", URL: slugURL + fakeQuery}}
-	r, err := a.Slugs.Download(t.Context(), appName, slug, nil)
+	r, err := a.Slugs.DownloadFrom(t.Context(), appName, slug, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, r.Close()) })
 	var log strings.Builder
@@ -229,7 +229,7 @@ func TestResultInJSON(t *testing.T) {
 	assert.Equal(t, []string{"v1", checksum, slugID}, []string{got.Version, got.Checksum, got.Slug})
 	assert.Equal(t, buildID, got.Build["id"])
 	assert.Equal(t, sourceURL+"?REDACTED", got.Build["output_stream_url"])
-	assert.Equal(t, checkpoint, got.Checkpoint, "it can be taken from a report")
+	assert.Equal(t, checkpoint, got.Checkpoint, "a checkpoint can be decoded from a report")
 	assert.Equal(t, []map[string]any{
 		{"app": appName, "outcome": "released", "release_id": releaseID, "version": 3., "status": "succeeded"},
 		{"app": "other-app", "outcome": "not_attempted", "error": "not attempted"},
@@ -253,7 +253,7 @@ func TestFetchArchiveOptionsInJSON(t *testing.T) {
 	assert.JSONEq(t, `{"header":["Authorization"],"max_bytes":5}`, string(b))
 }
 
-// What is sent has the whole URL all the same.
+// The request has the whole URL.
 func TestBuildIsSentTheWholeURL(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
@@ -264,7 +264,7 @@ func TestBuildIsSentTheWholeURL(t *testing.T) {
 	a.requireCall(t, "POST", buildsURL, `{"source_blob":{"url":"`+sourceURL+fakeQuery+`","checksum":"`+checksum+`","version":"v1","version_description":"First"}}`)
 }
 
-// A body of the caller's own that would lose its signature is refused.
+// A body of the caller that would lose a signature is refused.
 func TestDoRefusesSecretURLs(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)

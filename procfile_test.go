@@ -71,7 +71,7 @@ func TestParseProcfileRefuses(t *testing.T) {
 	require.NotErrorIs(t, err, herokubuild.ErrInvalidArgument)
 }
 
-// What is parsed is what the API takes, and says the same when written down.
+// The API accepts what is parsed, and it parses to the same again when written out.
 func FuzzParseProcfile(f *testing.F) {
 	for _, seed := range []string{"web: a\nworker: b\r\n# c\n", " x : y ", "web:", "a:b:c", "\xff\xfe", "w\x00: x", "web: a\nweb: b"} {
 		f.Add(seed)

@@ -15,7 +15,7 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// refusedWith is the body of an error of the API that has this text in it.
+// refusedWith returns the Body of the APIError for a response with this text.
 func refusedWith(t *testing.T, token, body string) string {
 	t.Helper()
 	a := newAPI(t, noRetry(), herokubuild.WithToken(token))
@@ -46,13 +46,13 @@ func TestEncodedSecretsAreHidden(t *testing.T) {
 func TestSplitSecretsAreHidden(t *testing.T) {
 	t.Parallel()
 	for name, between := range map[string]string{
-		"line end": "\n", "indented": "\r\n    ", "space": " ", "NUL": "\x00", "soft hyphen": "\u00ad", "escaped line end": `\n`, "no width": "\u200b", "HTML": "&#10;",
+		"line break": "\n", "indented": "\r\n    ", "space": " ", "NUL": "\x00", "soft hyphen": "\u00ad", "escaped line break": `\n`, "zero width": "\u200b", "HTML": "&#10;",
 	} {
 		assert.Equal(t, "bad key REDACTED there", refusedWith(t, testToken, "bad key "+testToken[:12]+between+testToken[12:]+" there"), name)
 	}
 }
 
-// The end of what is read of a long text may be the beginning of a key.
+// A long text may be cut in the middle of a key.
 func TestSecretsAtTheEndOfLongTextsAreHidden(t *testing.T) {
 	t.Parallel()
 	const key = "01234567-89ab-cdef-0123-456789abcdef"
@@ -64,16 +64,16 @@ func TestSecretsAtTheEndOfLongTextsAreHidden(t *testing.T) {
 	assert.Len(t, strings.TrimSuffix(refusedWith(t, key, strings.Repeat("q", 1<<20)), "…"), 4<<10)
 }
 
-// address is an error that shows what it is about with some verbs only.
-type address struct{ url string }
+// hostError is an error that shows its URL for some verbs only.
+type hostError struct{ url string }
 
-func (address) Error() string { return "the host is gone" }
+func (hostError) Error() string { return "the host is gone" }
 
 func TestSecretsInFieldsOfErrorsAreHidden(t *testing.T) {
 	t.Parallel()
 	for name, err := range map[string]error{
-		"a field":  address{sourceURL + oddQuery},
-		"one each": errors.Join(errors.New("gone"), address{sourceURL + oddQuery}),
+		"a field": hostError{sourceURL + oddQuery},
+		"joined":  errors.Join(errors.New("gone"), hostError{sourceURL + oddQuery}),
 	} {
 		errs, _ := everyError(t, oddQuery, func(*http.Request) (*http.Response, error) { return nil, err })
 		delete(errs, "API")

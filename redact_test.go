@@ -21,20 +21,20 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// The signature has what each kind of escape changes.
+// The signature has characters that each kind of escape changes.
 const (
 	oddSignature = "aB3%2FxY%2Bz7%3D9q"
 	oddQuery     = "?Signature=" + oddSignature + "&Expires=1893456000"
 )
 
-// everyError is what the requests to hosts that say this fail with: API, upload,
-// download, output and fetched archive; and what is logged.
-func everyError(t *testing.T, query string, answer func(req *http.Request) (*http.Response, error)) (map[string]error, string) {
+// everyError returns the errors of requests to hosts that respond like this (API, upload,
+// download, output and fetched archive), and the log.
+func everyError(t *testing.T, query string, respond func(req *http.Request) (*http.Response, error)) (map[string]error, string) {
 	t.Helper()
 	var log strings.Builder
 	a := newAPI(t, noRetry(), herokubuild.WithLogger(slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))),
 		herokubuild.WithPollBackoff(func(int) time.Duration { return 0 }))
-	a.mock.RegisterNoResponder(answer)
+	a.mock.RegisterNoResponder(respond)
 	archive, _ := testArchive(t)
 	signed := herokubuild.SecretURL(sourceURL + query)
 	errs := map[string]error{
@@ -43,7 +43,7 @@ func everyError(t *testing.T, query string, answer func(req *http.Request) (*htt
 	}
 	_, errs["API"] = a.Builds.Get(t.Context(), appName, buildID)
 	_, errs["body"] = a.Builds.Create(t.Context(), appName, herokubuild.BuildCreateOptions{SourceBlob: herokubuild.SourceBlob{URL: signed}})
-	_, errs["download"] = a.Slugs.Download(t.Context(), appName, &herokubuild.Slug{Blob: herokubuild.Blob{Method: "GET", URL: signed}}, nil)
+	_, errs["download"] = a.Slugs.DownloadFrom(t.Context(), appName, &herokubuild.Slug{Blob: herokubuild.Blob{Method: "GET", URL: signed}}, nil)
 	_, errs["fetch"] = a.FetchArchive(t.Context(), signed, &herokubuild.FetchArchiveOptions{Header: http.Header{"Private-Token": {"glpat-0123"}}})
 	stream, err := a.Builds.Output(t.Context(), &herokubuild.Build{Status: "succeeded", OutputStreamURL: signed}, nil)
 	require.NoError(t, err)
@@ -54,7 +54,7 @@ func everyError(t *testing.T, query string, answer func(req *http.Request) (*htt
 	return errs, log.String()
 }
 
-// walk calls f with err and all that it wraps.
+// walk calls f with err and every error that it wraps.
 func walk(err error, f func(err error)) {
 	if err == nil {
 		return
@@ -70,7 +70,7 @@ func walk(err error, f func(err error)) {
 	}
 }
 
-// shown is an error as people and logs see it, and all that it wraps.
+// shown returns an error and every error that it wraps, as people and logs show them.
 func shown(err error) string {
 	var b strings.Builder
 	walk(err, func(err error) {
@@ -81,8 +81,8 @@ func shown(err error) string {
 	return b.String()
 }
 
-// Whatever a host makes of the request that it repeats, its secrets are hidden in
-// every error and in the log.
+// However a host spells the request that it repeats, the secrets are hidden in every error
+// and in the log.
 func TestEchoedSecretsAreHidden(t *testing.T) {
 	t.Parallel()
 	plain, err := url.QueryUnescape(oddSignature)
@@ -118,7 +118,7 @@ func TestEchoedSecretsAreHidden(t *testing.T) {
 			t.Run(fmt.Sprint(name, " ", status), func(t *testing.T) {
 				t.Parallel()
 				errs, log := everyError(t, oddQuery, reply(status, body, "Request-Id", "id "+testToken, "Warning-Message", "use "+testToken+oddQuery, "Warning-Id", testToken))
-				// A request that has no signature does not know what one looks like.
+				// A request without a signature cannot recognize one.
 				assert.NotContains(t, strings.ToLower(shown(errs["API"])), strings.ToLower(testToken))
 				delete(errs, "API")
 				for call, err := range errs {
@@ -152,7 +152,7 @@ func assertHidden(t *testing.T, text, where string) {
 	}
 }
 
-// The network library and transports say what they like.
+// Errors of the network library and of transports may have secrets anywhere.
 func TestTransportsSecretsAreHidden(t *testing.T) {
 	t.Parallel()
 	own := errors.New("a cause of its own")
@@ -182,10 +182,10 @@ func TestTransportsSecretsAreHidden(t *testing.T) {
 			return nil, &net.OpError{Op: "read", Net: "tcp " + req.URL.String(), Err: network}
 		},
 	}
-	for name, answer := range tests {
+	for name, respond := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			errs, log := everyError(t, oddQuery, answer)
+			errs, log := everyError(t, oddQuery, respond)
 			for call, err := range errs {
 				assertHidden(t, shown(err), call)
 				require.ErrorIs(t, err, own, call)
@@ -206,7 +206,7 @@ type transport func(*http.Request) (*http.Response, error)
 
 func (f transport) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// multiline is an error of a transport's own type, in two lines.
+// multiline is an error with a type of its own and a text of two lines.
 type multiline struct{ code int }
 
 func (e *multiline) Error() string { return "first\nsecond" }
@@ -224,7 +224,7 @@ func TestTransportErrorsKeepTheirType(t *testing.T) {
 	assert.NotContains(t, log, `first\nsecond`)
 }
 
-// A redirect may lead to another signed address.
+// A redirect may lead to another signed URL.
 func TestSecretsOfRedirectsAreHidden(t *testing.T) {
 	t.Parallel()
 	errs, log := everyError(t, "?first=0123456", func(req *http.Request) (*http.Response, error) {
@@ -253,7 +253,7 @@ func TestSecretsOfRedirectsAreHidden(t *testing.T) {
 	assertHidden(t, log, "log")
 }
 
-// User information goes along as an Authorization header.
+// User information of a URL is sent as an Authorization header.
 func TestUserInformationIsHidden(t *testing.T) {
 	t.Parallel()
 	const address = "https://me:hunter2-long@storage.example.com/a.tgz"
@@ -271,7 +271,7 @@ func TestUserInformationIsHidden(t *testing.T) {
 	}
 }
 
-// What is no secret of the request stays readable.
+// Text that is not a secret of the request stays readable.
 func TestTextWithoutSecretsIsKept(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
@@ -287,7 +287,7 @@ func TestTextWithoutSecretsIsKept(t *testing.T) {
 	}
 }
 
-// A fragment names a section of a page, unless it looks like a secret.
+// A fragment is kept if it names a section of a page, and hidden if it may be a secret.
 func TestLinksOfErrors(t *testing.T) {
 	t.Parallel()
 	const page = "https://devcenter.heroku.com/articles/x"
@@ -303,10 +303,10 @@ func TestLinksOfErrors(t *testing.T) {
 		assert.Equal(t, want, refused.URL)
 		assert.Equal(t, "see "+want+" now", refused.Message)
 	}
-	assert.Equal(t, page+"?REDACTED", herokubuild.SecretURL(page+"#ranges").String(), "of a SecretURL nothing but its address is shown")
+	assert.Equal(t, page+"?REDACTED", herokubuild.SecretURL(page+"#ranges").String(), "a SecretURL does not show its fragment")
 }
 
-// Text from outside cannot steer a terminal, or add a line to a log.
+// Text from outside can neither control a terminal nor add a line to a log.
 func TestTextFromOutsideIsClean(t *testing.T) {
 	t.Parallel()
 	const evil = "\x1b]0;owned\x07\x1b[2J\r\nlevel=ERROR\u202e\u2066\u200f\u009b31m\u2028\u200b\x7f\xff end"
@@ -363,7 +363,7 @@ func assertClean(t *testing.T, text string) {
 	}
 }
 
-// What the platform says of a build or release is in errors, too.
+// Errors also have fields of builds and releases.
 func TestErrorsAboutOddBuildsAreClean(t *testing.T) {
 	t.Parallel()
 	const evil = "x\x1b[31m\r\ny\u009b"
@@ -384,21 +384,21 @@ func TestErrorsAboutOddBuildsAreClean(t *testing.T) {
 	assert.NotContains(t, log.String(), `\u001b`)
 }
 
-// The text says what errors.Is says.
-func TestErrorTextSaysMaybeApplied(t *testing.T) {
+// The text shows what errors.Is matches.
+func TestErrorTextShowsMaybeApplied(t *testing.T) {
 	t.Parallel()
-	said := herokubuild.ErrMaybeApplied.Error()
+	want := herokubuild.ErrMaybeApplied.Error()
 	for _, err := range []error{
 		&herokubuild.APIError{MaybeApplied: true}, &herokubuild.RequestError{MaybeApplied: true}, &herokubuild.ResponseError{MaybeApplied: true},
 	} {
-		assert.Contains(t, err.Error(), said)
+		assert.Contains(t, err.Error(), want)
 	}
 	for _, err := range []error{&herokubuild.APIError{}, &herokubuild.RequestError{}, &herokubuild.ResponseError{}} {
-		assert.NotContains(t, err.Error(), said)
+		assert.NotContains(t, err.Error(), want)
 	}
 }
 
-// Whatever stands around them, the key and the signature are hidden.
+// The key and the signature are hidden whatever text is around them.
 func FuzzEchoedSecrets(f *testing.F) {
 	for _, around := range []string{"", " ", "%", "%4", "&#", "&amp", `\u00`, `\`, "?", "https://h/?", `"`, "<Error><Code>", `{"id":"x","message":"`, "a=", "\x1b"} {
 		f.Add(around, around)

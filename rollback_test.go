@@ -131,6 +131,6 @@ func TestRollbackOnThePlatform(t *testing.T) {
 	slug, err := client.Slugs.Get(ctx, "example-app", slugs[0])
 	require.NoError(t, err)
 	assert.False(t, slug.DeletedAt.IsZero())
-	_, err = client.Slugs.Download(ctx, "example-app", slug, nil)
+	_, err = client.Slugs.Download(ctx, "example-app", slug.ID, nil)
 	require.ErrorIs(t, err, herokubuild.ErrArtifactExpired)
 }

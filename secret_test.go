@@ -45,7 +45,7 @@ func TestSecretURLText(t *testing.T) {
 	}
 }
 
-// holders are the values of the package that carry signed URLs.
+// holders returns the values of the package that have signed URLs.
 func holders(t *testing.T) map[string]any {
 	t.Helper()
 	u := herokubuild.SecretURL(sourceURL + fakeQuery)
@@ -117,7 +117,7 @@ func TestSecretURLInJSON(t *testing.T) {
 
 	var back herokubuild.SourceBlob
 	require.NoError(t, json.Unmarshal([]byte(`{"url":"`+sourceURL+fakeQuery+`"}`), &back))
-	assert.Equal(t, sourceURL+fakeQuery, back.URL.Reveal(), "what comes from the platform is needed as it is")
+	assert.Equal(t, sourceURL+fakeQuery, back.URL.Reveal(), "decoding keeps the whole URL")
 	var none herokubuild.SourceBlob
 	require.NoError(t, json.Unmarshal([]byte(`{"url":null}`), &none))
 	assert.Empty(t, none.URL)
@@ -131,7 +131,7 @@ type ring struct {
 
 type embedded struct{ URL herokubuild.SecretURL }
 
-// A body may lead back to itself, and have the URL in a struct that is embedded.
+// A body may contain itself, and may have the URL in an embedded struct.
 func TestSecretURLInABody(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)

@@ -21,8 +21,8 @@ import (
 
 const appURL = apiURL + "/apps/" + appName
 
-// A slug made by hand is released, its release phase runs what is in it, and
-// what is downloaded is what was packed.
+// A slug from a directory is released, its release phase runs the packed files, and the
+// download has the same files.
 func TestSlugFromADirectory(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("a-long-name/", 20) + "file"
@@ -38,7 +38,7 @@ func TestSlugFromADirectory(t *testing.T) {
 	var progress int64
 	slug, err := client.Slugs.CreateFromDir(ctx, "example-app", dir, herokubuild.SlugDirOptions{
 		Commit: "abc123", CommitDescription: "a commit", BuildpackProvidedDescription: "by hand",
-		Progress: func(done, total int64) { progress = done - total },
+		OnProgress: func(done, total int64) { progress = done - total },
 	})
 	require.NoError(t, err)
 	assert.Zero(t, progress)
@@ -49,7 +49,7 @@ func TestSlugFromADirectory(t *testing.T) {
 	again, err := client.Slugs.CreateFromDir(ctx, "example-app", dir, herokubuild.SlugDirOptions{})
 	require.NoError(t, err)
 	assert.NotEqual(t, slug.ID, again.ID)
-	assert.Equal(t, slug.Checksum, again.Checksum, "the same tree gives the same bytes")
+	assert.Equal(t, slug.Checksum, again.Checksum, "the same tree packs to the same bytes")
 	assert.Equal(t, "heroku-24", again.Stack.Name)
 
 	release, err := client.Releases.Create(ctx, "other-app", herokubuild.ReleaseCreateOptions{Slug: slug.ID})
@@ -64,7 +64,7 @@ func TestSlugFromADirectory(t *testing.T) {
 		assert.Regexp(t, `^some data\n.*/app\n$`, string(text))
 	}
 
-	// The connection breaks twice on the way back.
+	// The connection breaks twice during the download.
 	cut := map[int]int64{0: 100, 1: 10}
 	p.SetFaults(func(at platform.FaultPoint) platform.Fault {
 		if at.Host != "blob" {
@@ -72,9 +72,7 @@ func TestSlugFromADirectory(t *testing.T) {
 		}
 		return platform.Fault{CutResponseAfter: cut[at.Nth]}
 	})
-	stored, err := client.Slugs.Get(ctx, "other-app", slug.ID)
-	require.NoError(t, err)
-	body, err := client.Slugs.Download(ctx, "other-app", stored, nil)
+	body, err := client.Slugs.Download(ctx, "other-app", slug.ID, nil)
 	require.NoError(t, err)
 	into := filepath.Join(t.TempDir(), "slug")
 	require.NoError(t, herokubuild.UnpackSlug(ctx, body, into, nil))
@@ -115,7 +113,7 @@ func TestCreateFromDirRequests(t *testing.T) {
 	assertCall(t, seen[0], "GET", appURL, "")
 	content := []byte(seen[2].Body)
 	assertCall(t, seen[1], "POST", slugsURL, `{"process_types":{"web":"bin/web"},"stack":"heroku-24","checksum":"`+sumOf(content)+`","commit":"c"}`)
-	assert.Equal(t, "POST", seen[2].Method, "the method that the API names")
+	assert.Equal(t, "POST", seen[2].Method, "the method in the response")
 	assert.NotContains(t, seen[2].Header, "Authorization")
 
 	zr, err := gzip.NewReader(bytes.NewReader(content))
@@ -148,14 +146,14 @@ func TestCreateFromDirRefuses(t *testing.T) {
 		opts     herokubuild.SlugDirOptions
 		field    string
 	}{
-		"app":                    {"", none, herokubuild.SlugDirOptions{}, "app"},
-		"no directory":           {appName, "", herokubuild.SlugDirOptions{}, "dir"},
-		"missing directory":      {appName, filepath.Join(none, "no"), herokubuild.SlugDirOptions{}, "dir"},
-		"no Procfile":            {appName, none, herokubuild.SlugDirOptions{}, "dir"},
-		"a directory Procfile":   {appName, odd, herokubuild.SlugDirOptions{}, "dir"},
-		"a Procfile elsewhere":   {appName, out, herokubuild.SlugDirOptions{}, "dir"},
-		"a wrong Procfile":       {appName, wrong, herokubuild.SlugDirOptions{}, "Procfile"},
-		"a type without command": {appName, none, herokubuild.SlugDirOptions{ProcessTypes: map[string]string{"web": ""}}, "ProcessTypes"},
+		"app":                          {"", none, herokubuild.SlugDirOptions{}, "app"},
+		"no directory":                 {appName, "", herokubuild.SlugDirOptions{}, "dir"},
+		"missing directory":            {appName, filepath.Join(none, "no"), herokubuild.SlugDirOptions{}, "dir"},
+		"no Procfile":                  {appName, none, herokubuild.SlugDirOptions{}, "dir"},
+		"a directory Procfile":         {appName, odd, herokubuild.SlugDirOptions{}, "dir"},
+		"a link to a Procfile outside": {appName, out, herokubuild.SlugDirOptions{}, "dir"},
+		"an invalid Procfile":          {appName, wrong, herokubuild.SlugDirOptions{}, "Procfile"},
+		"a type without command":       {appName, none, herokubuild.SlugDirOptions{ProcessTypes: map[string]string{"web": ""}}, "ProcessTypes"},
 	} {
 		slug, err := a.Slugs.CreateFromDir(t.Context(), tt.app, tt.dir, tt.opts)
 		assert.Nil(t, slug, name)
@@ -208,7 +206,7 @@ func TestCreateFromDirFails(t *testing.T) {
 		_, err := a.Slugs.CreateFromDir(t.Context(), appName, t.TempDir(), opts)
 		requireInvalid(t, err, "dir")
 	})
-	t.Run("nowhere to spool", func(t *testing.T) {
+	t.Run("no directory for temporary files", func(t *testing.T) {
 		t.Parallel()
 		a := newAPI(t)
 		a.on("GET", appURL, replyFile(t, 200, "app.json"))

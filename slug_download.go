@@ -17,21 +17,21 @@ import (
 	"github.com/herokubuild/herokubuild/internal/transport"
 )
 
-// DownloadOptions sets how an archive is downloaded. nil is the default.
+// DownloadOptions configures [SlugsService.Download]. nil means the defaults.
 type DownloadOptions struct {
-	// IdleTimeout is the silence after which a connection is taken for dead
+	// IdleTimeout is how long a connection may be silent before it is treated as dead
 	// and replaced. Default 60 s.
 	IdleTimeout time.Duration
-	// Progress is called with the bytes read so far and those in all, which
-	// are -1 as long as they are not known. It must not block.
-	Progress func(done, total int64)
+	// OnProgress is called with the bytes read so far and the total, which is -1 while
+	// it is not known. It must not block.
+	OnProgress func(done, total int64)
+	// SkipChecksum does not verify the slug's checksum. It is for slugs with a checksum
+	// other than a SHA-256, which cannot be verified.
+	SkipChecksum bool
 }
 
 func (o *DownloadOptions) withDefaults() (DownloadOptions, error) {
-	var d DownloadOptions
-	if o != nil {
-		d = *o
-	}
+	d := orZero(o)
 	if d.IdleTimeout < 0 {
 		return d, &ArgumentError{Name: "DownloadOptions.IdleTimeout", Reason: "is negative"}
 	}
@@ -41,44 +41,66 @@ func (o *DownloadOptions) withDefaults() (DownloadOptions, error) {
 	return d, nil
 }
 
-// Download opens the archive of a slug, a gzipped tar with everything under
-// ./app, for reading; see [UnpackSlug]. Close it when done. The context governs
-// the reading too.
+// Download gets a slug and opens its archive, a gzipped tar with everything under ./app,
+// for reading; see [UnpackSlug]. Close it when done. The context also governs the
+// reading. The app is the name or ID of an app that the slug belongs to.
 //
-// The reader delivers the archive's bytes once and in order, and io.EOF only
-// when all of them have come and their SHA-256 is the slug's checksum; before
-// that, they are not to be trusted. A slug without a checksum is complete when
-// as many bytes have come as its Size says and as the storage host announced;
-// where neither is known, a connection that was closed early cannot be detected.
-// Nothing at all is never an archive. A connection that breaks or stalls is replaced by one that goes on where it
-// ended, up to RetryOptions.MaxAttempts times in a row that bring less than
-// 64 KiB. Where the address has expired (403 or 404), the slug is asked for
-// again, for a fresh one: app is the name or id of an app of its account.
+// The reader delivers the archive's bytes once and in order, and io.EOF only when all of
+// them have arrived and their SHA-256 is the slug's checksum; until then they must not
+// be trusted. A slug without a checksum is complete when as many bytes have arrived as
+// its Size says and as the storage host announced; if neither is known, a connection
+// that was closed early cannot be detected. An empty response is never an archive.
 //
-// The requests go to the storage host, without the API key. Errors, of Download
-// and of the reader: [*ArgumentError]; [*StorageError] where the storage host
-// refuses; [*ResponseError] where it sends something else than an archive, or one
-// that is compressed once more or in another way; [*RequestError]; a
-// [*ChecksumError], which matches [ErrChecksumMismatch]; one that matches [ErrArchiveChanged] where the archive became another one
-// meanwhile, or [ErrArtifactExpired] where the platform has destroyed it; and those of
-// [SlugsService.Get].
-func (s SlugsService) Download(ctx context.Context, app string, slug *Slug, opts *DownloadOptions) (io.ReadCloser, error) {
+// A connection that breaks or stalls is replaced by one that resumes where it ended, up
+// to RetryOptions.MaxAttempts times in a row that deliver less than 64 KiB. If the URL
+// has expired (403 or 404), the slug is requested again for a fresh one.
+//
+// Endpoint: GET /apps/{app}/slugs/{slug} (schema: slug, Info). The requests to the
+// storage host do not have the API key. Errors, of Download and of the reader: those of
+// [SlugsService.Get]; an [*ArgumentError] for a slug whose checksum cannot be verified;
+// [*StorageError] if the storage host refuses; [*ResponseError] if it sends something other
+// than an archive, or one that is compressed twice or in another way; [*RequestError]; a
+// [*ChecksumError], which matches [ErrChecksumMismatch]; one that matches [ErrArchiveChanged] if
+// the archive was replaced during the download, or [ErrArtifactExpired] if Heroku has destroyed
+// it.
+func (s SlugsService) Download(ctx context.Context, app, slugID string, opts *DownloadOptions) (io.ReadCloser, error) {
 	o, err := opts.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	if err := checkApp("app", app); err != nil {
+	slug, err := s.getStored(ctx, app, slugID)
+	if err != nil {
 		return nil, err
 	}
-	if err := checkDownload(slug); err != nil {
+	return s.download(ctx, app, slug, o)
+}
+
+// getStored returns a slug whose archive can be downloaded.
+func (s SlugsService) getStored(ctx context.Context, app, id string) (*Slug, error) {
+	slug, err := s.Get(ctx, app, id)
+	switch {
+	case err != nil:
 		return nil, err
+	case !slug.DeletedAt.IsZero():
+		return nil, fmt.Errorf("herokubuild: slug %s: archive destroyed at %s: %w", id, slug.DeletedAt.UTC().Format(time.RFC3339), ErrArtifactExpired)
+	case slug.Blob.URL == "":
+		return nil, &ResponseError{Method: http.MethodGet, Path: slugPath(app, id), StatusCode: http.StatusOK, Err: errors.New("blob.url is missing")}
 	}
-	if s.client == nil {
-		return nil, &ArgumentError{Name: "Client", Reason: errNoClient.Error()}
-	}
+	return slug, nil
+}
+
+// download opens the archive of a slug.
+func (s SlugsService) download(ctx context.Context, app string, slug *Slug, o DownloadOptions) (io.ReadCloser, error) {
 	d := &download{slugs: s, app: app, slug: *slug, opts: o, total: -1, hash: sha256.New()}
+	if o.SkipChecksum {
+		d.slug.Checksum = ""
+	}
+	if sum := d.slug.Checksum; sum != "" && !checksumRE.MatchString(normalChecksum(sum)) {
+		return nil, &ArgumentError{Name: "slugID", Reason: "the slug's checksum " + quote(sum) + " cannot be verified; set DownloadOptions.SkipChecksum to download it unverified"}
+	}
 	d.use(slug.Blob.URL)
 	d.ctx, d.cancel = context.WithCancelCause(ctx)
+	var err error
 	if d.conn, err = d.open(); err != nil {
 		d.cancel(nil)
 		return nil, err
@@ -86,49 +108,36 @@ func (s SlugsService) Download(ctx context.Context, app string, slug *Slug, opts
 	return d, nil
 }
 
-func checkDownload(slug *Slug) error {
-	if slug == nil {
-		return &ArgumentError{Name: "slug", Reason: "is nil"}
-	}
-	if method := strings.ToUpper(slug.Blob.Method); method != http.MethodGet {
-		return &ArgumentError{Name: "slug", Reason: "its blob is for " + quote(slug.Blob.Method) + ", not for downloading: get the slug again"}
-	}
-	if slug.Checksum != "" && !checksumRE.MatchString(normalChecksum(slug.Checksum)) {
-		return &ArgumentError{Name: "slug", Reason: "its checksum " + quote(slug.Checksum) + " is of no kind that can be verified; without a Checksum it is downloaded unverified"}
-	}
-	return nil
-}
-
-// normalChecksum writes a checksum as this package does.
+// normalChecksum returns a checksum in the form that this package uses.
 func normalChecksum(sum string) string {
 	kind, digits, _ := strings.Cut(sum, ":")
 	return strings.ToUpper(kind) + ":" + strings.ToLower(digits)
 }
 
-// ChecksumError is an archive that is not what its checksum says. It matches
+// ChecksumError reports that an archive does not match its checksum. It matches
 // [ErrChecksumMismatch].
 type ChecksumError struct {
-	// Slug is the slug's id.
+	// Slug is the slug's ID.
 	SlugID string
-	// Want is the slug's checksum, Got that of what was downloaded.
+	// Want is the slug's checksum, Got that of the download.
 	Want, Got string
-	// Size is how many bytes were downloaded.
+	// Size is the number of bytes that were downloaded.
 	Size int64
 }
 
 // Error implements error.
 func (e *ChecksumError) Error() string {
-	return clip(fmt.Sprintf("herokubuild: slug %s: the archive of %d bytes has the checksum %s, not %s", e.SlugID, e.Size, e.Got, e.Want), maxErrorText)
+	return clip(fmt.Sprintf("herokubuild: slug %s: checksum of the archive (%d bytes) is %s, not %s", e.SlugID, e.Size, e.Got, e.Want), maxErrorText)
 }
 
 // Is matches ErrChecksumMismatch.
 func (e *ChecksumError) Is(target error) bool { return target == ErrChecksumMismatch }
 
-// progressStep is what a connection has to bring to count as progress, so that
-// the number of connections is bounded by the size of the archive.
+// progressStep is how many bytes a connection must deliver to count as progress. It
+// bounds the number of connections by the size of the archive.
 const progressStep = 64 << 10
 
-// download reads one archive over as many connections as it takes.
+// download reads one archive over as many connections as necessary.
 type download struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -136,33 +145,34 @@ type download struct {
 	app    string
 	slug   Slug
 	opts   DownloadOptions
-	// address is the slug's, in a closure because fmt prints unexported fields.
-	address func() SecretURL
-	// hide knows the address of the last connection.
+	// url returns the archive's URL. It is a closure because fmt prints unexported
+	// fields.
+	url func() SecretURL
+	// hide has the secrets of the last connection.
 	hide redactor
 
 	conn *blobConn
 	err  error
-	// hash is of the offset bytes that have been delivered.
+	// offset is the number of bytes that have been delivered, and hash their hash.
 	hash   hash.Hash
 	offset int64
 	// total is the archive's size, -1 while it is not known.
 	total int64
 	etag  string
-	// whole says that the storage host does not honour a range.
+	// whole is set when the storage host does not support ranges.
 	whole bool
-	// breaks counts connections that brought little, since mark.
+	// breaks counts the connections since the offset mark that delivered too little.
 	breaks int
 	mark   int64
-	// wait is before the next connection.
+	// wait is the delay before the next connection.
 	wait time.Duration
 }
 
-var errDownloadClosed = errors.New("herokubuild: the download is closed")
+var errDownloadClosed = errors.New("herokubuild: download is closed")
 
-// Close ends the download; a read that waits returns at once.
+// Close ends the download; a blocked Read returns immediately.
 func (d *download) Close() error {
-	// The connection's body hangs on the context.
+	// The end of the context closes the body of the connection.
 	d.cancel(errDownloadClosed)
 	return nil
 }
@@ -177,29 +187,15 @@ func (d *download) Read(p []byte) (int, error) {
 			d.err = withoutEOF(d.err)
 			continue
 		}
-		n, err := d.conn.read(p)
-		n, same := d.pass(p[:n])
-		if !same {
-			err = d.requestError(errOtherArchive)
-		} else {
-			d.hash.Write(p[:n])
-			d.offset += int64(n)
-		}
-		if isEOF(err) && d.conn.skip > 0 {
-			// It has not come as far as the one before.
-			err = io.ErrUnexpectedEOF
-		}
-		if err == nil && d.oversized() {
-			err = d.requestError(errOtherArchive)
-		}
+		n, err := d.receive(p)
 		if err != nil {
 			d.conn.close()
 			d.conn = nil
 			d.err = d.ended(err)
 		}
 		if n > 0 {
-			if d.opts.Progress != nil {
-				d.opts.Progress(d.offset, d.total)
+			if d.opts.OnProgress != nil {
+				d.opts.OnProgress(d.offset, d.total)
 			}
 			return n, nil
 		}
@@ -207,12 +203,31 @@ func (d *download) Read(p []byte) (int, error) {
 	return 0, d.err
 }
 
-// errOtherArchive is found on a later connection.
+// receive reads from the connection. An error is the end of the connection.
+func (d *download) receive(p []byte) (int, error) {
+	n, err := d.conn.read(p)
+	n, same := d.skipDelivered(p[:n])
+	if !same {
+		return 0, d.requestError(errOtherArchive)
+	}
+	d.hash.Write(p[:n])
+	d.offset += int64(n)
+	switch {
+	case isEOF(err) && d.conn.skip > 0:
+		// The connection ended before it reached the offset.
+		err = io.ErrUnexpectedEOF
+	case err == nil && d.oversized():
+		err = d.requestError(errOtherArchive)
+	}
+	return n, err
+}
+
+// errOtherArchive reports that a later connection delivers another archive.
 var errOtherArchive = fmt.Errorf("the archive %w", ErrArchiveChanged)
 
-// pass leaves out what has been delivered, where a connection begins before
-// that, and says whether it is the same. What is left is at the start of p.
-func (d *download) pass(p []byte) (n int, same bool) {
+// skipDelivered removes the bytes that an earlier connection has delivered. It moves the
+// rest to the start of p, and reports whether the removed bytes are the same as before.
+func (d *download) skipDelivered(p []byte) (n int, same bool) {
 	c := d.conn
 	if c.skip == 0 {
 		return len(p), true
@@ -228,7 +243,8 @@ func (d *download) pass(p []byte) (n int, same bool) {
 	return copy(p, p[k:]), true
 }
 
-// ended decides what the end of a connection means: nil is for going on.
+// ended returns what the end of a connection means for the download; nil means that it
+// continues on another connection.
 func (d *download) ended(err error) error {
 	switch {
 	case d.ctx.Err() != nil:
@@ -258,15 +274,15 @@ func (d *download) ended(err error) error {
 }
 
 func (d *download) requestError(err error) error {
-	return &RequestError{Method: http.MethodGet, URL: d.address().String(), Attempts: max(d.breaks, 1), Err: withoutEOF(cleanURLError(d.hide.err(err)))}
+	return &RequestError{Method: http.MethodGet, URL: d.url().String(), Attempts: max(d.breaks, 1), Err: withoutEOF(cleanURLError(d.hide.err(err)))}
 }
 
-// String names the archive by its address without the signature.
-func (d *download) String() string { return d.address().String() }
+// String returns the archive's URL without its signature.
+func (d *download) String() string { return d.url().String() }
 
-// verify is called when as much has come as the storage host meant to send. It
-// returns nil if that cannot be all: the host had not announced a length, and
-// there is less than the slug's record says.
+// verify returns io.EOF if the archive is complete after the storage host has sent
+// everything that it wanted to. It returns nil if something must be missing: the host
+// did not announce a length, and sent less than the slug's size.
 func (d *download) verify() error {
 	got := "SHA256:" + hex.EncodeToString(d.hash.Sum(nil))
 	same := d.slug.Checksum != "" && normalChecksum(d.slug.Checksum) == got
@@ -284,15 +300,14 @@ func (d *download) verify() error {
 	return io.EOF
 }
 
-// oversized reports whether more has come than the slug has. A checksum tells at
-// the end; without one there may be none.
+// oversized reports whether more has arrived than the slug's size. With a checksum this
+// is detected at the end; without one there may be no end.
 func (d *download) oversized() bool {
 	return d.slug.Checksum == "" && d.slug.Size > 0 && d.offset > d.slug.Size
 }
 
-// open makes a connection that goes on at the offset. It takes a fresh address
-// if the one that there is has expired, and the whole archive from a storage
-// host that does not give a part of it, once each.
+// open connects at the offset. It renews the URL if that has expired, and requests the
+// whole archive from a storage host that does not support ranges, once each.
 func (d *download) open() (*blobConn, error) {
 	if d.wait > 0 {
 		if sleep(d.ctx, d.wait) != nil {
@@ -309,40 +324,27 @@ func (d *download) open() (*blobConn, error) {
 			return conn, nil
 		case d.whole && !whole:
 			continue
-		case renewed || !expiredAddress(err) || !isUUID(d.slug.ID):
+		case renewed || !expiredURL(err) || !isUUID(d.slug.ID):
 			return nil, err
 		}
-		if err := d.renew(); err != nil {
+		fresh, err := d.slugs.getStored(d.ctx, d.app, d.slug.ID)
+		if err != nil {
 			return nil, err
 		}
+		d.use(fresh.Blob.URL)
 		renewed = true
 	}
 }
 
-func expiredAddress(err error) bool {
+func expiredURL(err error) bool {
 	var refused *StorageError
 	return errors.As(err, &refused) && (refused.StatusCode == http.StatusForbidden || refused.StatusCode == http.StatusNotFound)
 }
 
-func (d *download) renew() error {
-	fresh, err := d.slugs.Get(d.ctx, d.app, d.slug.ID)
-	if err != nil {
-		return err
-	}
-	if !fresh.DeletedAt.IsZero() {
-		return fmt.Errorf("herokubuild: slug %s: its archive was destroyed at %s: %w", d.slug.ID, fresh.DeletedAt.UTC().Format(time.RFC3339), ErrArtifactExpired)
-	}
-	if err := checkDownload(fresh); err != nil {
-		return err
-	}
-	d.use(fresh.Blob.URL)
-	return nil
-}
-
-// use makes url the address of the archive.
+// use sets the URL of the archive.
 func (d *download) use(url SecretURL) {
 	d.slug.Blob = Blob{}
-	d.address = func() SecretURL { return url }
+	d.url = func() SecretURL { return url }
 	d.hide = newRedactor(secretsOf(url.Reveal())...)
 }
 
@@ -351,7 +353,7 @@ func (d *download) dial() (*blobConn, error) {
 	if d.whole {
 		from = 0
 	}
-	resp, err := d.slugs.client.openBlob(d.ctx, d.address(), from, d.opts.IdleTimeout)
+	resp, err := d.slugs.client.openBlob(d.ctx, d.url(), from, d.opts.IdleTimeout)
 	if err != nil {
 		var refused *StorageError
 		if errors.As(err, &refused) && refused.StatusCode == http.StatusRequestedRangeNotSatisfiable && from > 0 {
@@ -359,7 +361,7 @@ func (d *download) dial() (*blobConn, error) {
 		}
 		return nil, err
 	}
-	d.hide = newRedactor(secretsOf(d.address().Reveal())...).after(resp)
+	d.hide = newRedactor(secretsOf(d.url().Reveal())...).after(resp)
 	conn := newBlobConn(resp)
 	if err := d.begin(conn, resp, from); err != nil {
 		conn.close()
@@ -368,30 +370,15 @@ func (d *download) dial() (*blobConn, error) {
 	return conn, nil
 }
 
-// begin looks at what an answer says that it brings.
+// begin checks the header of a response against what is known of the archive.
 func (d *download) begin(conn *blobConn, resp *http.Response, from int64) error {
-	start, total := int64(0), resp.ContentLength
-	if total == 0 {
-		// No archive is empty, but some transports do not say.
-		total = -1
+	start, total, ok := contentRange(resp, from)
+	if !ok {
+		d.whole = true
+		return d.requestError(errors.New("the storage host sent another range than the requested one"))
 	}
-	if resp.StatusCode == http.StatusPartialContent {
-		var ok bool
-		start, total, ok = parseContentRange(resp.Header.Get("Content-Range"))
-		if !ok || start != from {
-			d.whole = true
-			return d.requestError(errors.New("the storage host answered with another range than the one asked for"))
-		}
-	}
-	etag := resp.Header.Get("Etag")
-	if d.total >= 0 && total >= 0 && total != d.total || d.etag != "" && etag != "" && etag != d.etag {
+	if !d.identify(total, resp.Header.Get("Etag")) {
 		return d.requestError(errOtherArchive)
-	}
-	if total >= 0 {
-		d.total = total
-	}
-	if etag != "" {
-		d.etag = etag
 	}
 	if conn.skip = d.offset - start; conn.skip > 0 {
 		conn.seen = sha256.New()
@@ -399,16 +386,46 @@ func (d *download) begin(conn *blobConn, resp *http.Response, from int64) error 
 	if start > 0 {
 		return nil
 	}
-	return conn.checkEncoding(resp, d.slug.Blob.URL)
+	return conn.checkEncoding(resp, d.url())
+}
+
+// contentRange returns where the content of a response starts in the archive, and the
+// size of the archive, -1 if it is not known. It is not ok if that is neither the start
+// of the archive nor the range from the requested offset.
+func contentRange(resp *http.Response, from int64) (start, total int64, ok bool) {
+	switch {
+	case resp.StatusCode == http.StatusPartialContent:
+		start, total, ok = parseContentRange(resp.Header.Get("Content-Range"))
+		return start, total, ok && start == from
+	case resp.ContentLength == 0:
+		// No archive is empty, but some transports report no length as 0.
+		return 0, -1, true
+	}
+	return 0, resp.ContentLength, true
+}
+
+// identify records the size and the ETag of the archive. It reports whether they are
+// those of earlier responses.
+func (d *download) identify(total int64, etag string) bool {
+	if d.total >= 0 && total >= 0 && total != d.total || d.etag != "" && etag != "" && etag != d.etag {
+		return false
+	}
+	if total >= 0 {
+		d.total = total
+	}
+	if etag != "" {
+		d.etag = etag
+	}
+	return true
 }
 
 // blobConn is one connection of a download.
 type blobConn struct {
 	body io.ReadCloser
-	// content is the body, or what has been read ahead of it and the rest.
+	// content is the body, with the start that was read ahead.
 	content io.Reader
-	// skip is how much of what has been delivered is still to come, and seen
-	// the hash of what has come of it.
+	// skip is the number of bytes to come that have been delivered before, and seen the
+	// hash of those that came.
 	skip int64
 	seen hash.Hash
 }
@@ -422,15 +439,14 @@ func (c *blobConn) read(p []byte) (int, error) { return c.content.Read(p) }
 
 func (c *blobConn) close() { _ = c.body.Close() }
 
-// checkEncoding refuses a response that is not the archive itself, of which it
-// brings the beginning.
+// checkEncoding refuses a response that is not the archive itself.
 func (c *blobConn) checkEncoding(resp *http.Response, from SecretURL) error {
 	gzipped, err := transport.Gzipped(resp.Header)
 	if gzipped {
 		ahead := bufio.NewReaderSize(c.content, transport.ArchiveHead)
 		c.content = ahead
 		if head, _ := ahead.Peek(transport.ArchiveHead); transport.CompressedTwice(head) {
-			err = errors.New("the archive is compressed once more, as its content encoding says")
+			err = errors.New("the archive is compressed twice, according to its content encoding")
 		}
 	}
 	if err == nil {

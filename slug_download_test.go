@@ -23,15 +23,15 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// blobServer serves one archive, as badly as its fields say.
+// blobServer serves one archive with the faults that its fields describe.
 type blobServer struct {
 	content []byte
 	etag    string
-	// cut is after how many bytes of body the nth answer breaks off; there is
-	// none after the last.
+	// cut returns after how many bytes of the body the nth response breaks off; ok is
+	// false for a whole one.
 	cut func(n int) (after int, ok bool)
-	// answer replaces the nth answer where it returns true.
-	answer func(n int, w http.ResponseWriter, r *http.Request) bool
+	// respond replaces the nth response if it returns true.
+	respond func(n int, w http.ResponseWriter, r *http.Request) bool
 
 	mu     sync.Mutex
 	ranges []string
@@ -46,12 +46,12 @@ func (s *blobServer) requests() []string {
 func (s *blobServer) handle(t *testing.T) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		assert.NotContains(t, r.Header, "Authorization")
-		assert.Equal(t, "identity", r.Header.Get("Accept-Encoding"), "the archive is gzip itself")
+		assert.Equal(t, "identity", r.Header.Get("Accept-Encoding"), "the archive must not be decoded")
 		s.mu.Lock()
 		n := len(s.ranges)
 		s.ranges = append(s.ranges, r.Header.Get("Range"))
 		s.mu.Unlock()
-		if s.answer != nil && s.answer(n, w, r) {
+		if s.respond != nil && s.respond(n, w, r) {
 			return
 		}
 		if s.etag != "" {
@@ -69,7 +69,7 @@ func (s *blobServer) handle(t *testing.T) http.HandlerFunc {
 	}
 }
 
-// cutWriter breaks the connection off.
+// cutWriter closes the connection after some bytes.
 type cutWriter struct {
 	http.ResponseWriter
 	left int
@@ -100,7 +100,7 @@ func (s *blobServer) start(t *testing.T, opts ...herokubuild.Option) (*herokubui
 
 func download(t *testing.T, client *herokubuild.Client, slug *herokubuild.Slug, opts *herokubuild.DownloadOptions) ([]byte, error) {
 	t.Helper()
-	body, err := client.Slugs.Download(t.Context(), appName, slug, opts)
+	body, err := client.Slugs.DownloadFrom(t.Context(), appName, slug, opts)
 	if err != nil {
 		assert.Nil(t, body)
 		return nil, err
@@ -110,7 +110,7 @@ func download(t *testing.T, client *herokubuild.Client, slug *herokubuild.Slug, 
 	return got, err
 }
 
-func TestDownloadGoesOn(t *testing.T) {
+func TestDownloadResumes(t *testing.T) {
 	t.Parallel()
 	server := &blobServer{content: []byte(random(100_000)), etag: `"abc"`, cut: func(n int) (int, bool) {
 		cuts := []int{70_000, 1, 5_000, 0, 10}
@@ -119,7 +119,7 @@ func TestDownloadGoesOn(t *testing.T) {
 	client, slug := server.start(t, herokubuild.WithRetry(herokubuild.RetryOptions{MaxAttempts: 6, MinWait: time.Microsecond, MaxWait: time.Microsecond}))
 	slug.Checksum = strings.ToLower(slug.Checksum)
 	var done []int64
-	got, err := download(t, client, slug, &herokubuild.DownloadOptions{Progress: func(n, total int64) {
+	got, err := download(t, client, slug, &herokubuild.DownloadOptions{OnProgress: func(n, total int64) {
 		assert.EqualValues(t, 100_000, total)
 		done = append(done, n)
 	}})
@@ -130,8 +130,8 @@ func TestDownloadGoesOn(t *testing.T) {
 	assert.EqualValues(t, 100_000, done[len(done)-1])
 }
 
-// Whatever the cuts and however little the host makes of ranges.
-func TestDownloadOverAnyCuts(t *testing.T) {
+// A download is complete wherever connections break and however the host treats ranges.
+func TestDownloadSurvivesAnyCuts(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(60) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -149,11 +149,11 @@ func TestDownloadOverAnyCuts(t *testing.T) {
 				return cuts[n], true
 			}
 			manner := dice.IntN(3)
-			server.answer = func(_ int, _ http.ResponseWriter, r *http.Request) bool {
+			server.respond = func(_ int, _ http.ResponseWriter, r *http.Request) bool {
 				switch manner {
-				case 1: // sends everything again
+				case 1: // ignores the range
 					r.Header.Del("Range")
-				case 2: // sends some other part
+				case 2: // sends another range
 					if r.Header.Get("Range") != "" {
 						r.Header.Set("Range", "bytes=0-1")
 					}
@@ -173,7 +173,7 @@ func TestDownloadWithoutLength(t *testing.T) {
 	t.Parallel()
 	content := []byte(random(10_000))
 	server := &blobServer{content: content}
-	server.answer = func(n int, w http.ResponseWriter, r *http.Request) bool {
+	server.respond = func(n int, w http.ResponseWriter, r *http.Request) bool {
 		switch {
 		case n == 0: // chunked, and cut at the very end
 			_, _ = w.Write(content)
@@ -207,16 +207,16 @@ func TestDownloadIsVerified(t *testing.T) {
 	require.ErrorIs(t, err, herokubuild.ErrChecksumMismatch)
 	assert.Equal(t, &herokubuild.ChecksumError{SlugID: slugID, Want: checksum, Got: sumOf(server.content), Size: 1000}, wrong)
 	assert.Contains(t, err.Error(), slugID)
-	assert.Len(t, server.requests(), 1, "the wrong bytes are there to stay")
+	assert.Len(t, server.requests(), 1, "another connection would deliver the same bytes")
 
 	slug.Checksum = ""
 	_, err = download(t, client, slug, nil)
 	require.NoError(t, err)
 
-	// The error is the reader's end from then on, and that of who unpacks it.
+	// Every later read and UnpackSlug return the error, too.
 	slug.Checksum = checksum
 	server.content = slugOf(t, fileEntry("app/file", "x"))
-	body, err := client.Slugs.Download(t.Context(), appName, slug, nil)
+	body, err := client.Slugs.DownloadFrom(t.Context(), appName, slug, nil)
 	require.NoError(t, err)
 	dir, _ := fenced(t)
 	require.ErrorIs(t, herokubuild.UnpackSlug(t.Context(), body, dir, nil), herokubuild.ErrChecksumMismatch)
@@ -230,11 +230,11 @@ func TestDownloadIsVerified(t *testing.T) {
 	require.NoError(t, body.Close())
 }
 
-func TestDownloadOfAnotherArchive(t *testing.T) {
+func TestDownloadDetectsAnotherArchive(t *testing.T) {
 	t.Parallel()
 	cutOnce := func(n int) (int, bool) { return 400, n == 0 }
 	other := []byte(random(2000))[1000:]
-	for name, answer := range map[string]func(int, http.ResponseWriter, *http.Request) bool{
+	for name, respond := range map[string]func(int, http.ResponseWriter, *http.Request) bool{
 		"another etag": func(n int, w http.ResponseWriter, r *http.Request) bool {
 			if n == 0 {
 				return false
@@ -250,7 +250,7 @@ func TestDownloadOfAnotherArchive(t *testing.T) {
 			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(other[:900]))
 			return true
 		},
-		"more than it has": func(n int, w http.ResponseWriter, _ *http.Request) bool {
+		"more than its size": func(n int, w http.ResponseWriter, _ *http.Request) bool {
 			if n == 0 {
 				return false
 			}
@@ -270,29 +270,29 @@ func TestDownloadOfAnotherArchive(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := &blobServer{content: []byte(random(1000)), etag: `"one"`, cut: cutOnce, answer: answer}
+			server := &blobServer{content: []byte(random(1000)), etag: `"one"`, cut: cutOnce, respond: respond}
 			client, slug := server.start(t)
 			slug.Checksum = ""
 			got, err := download(t, client, slug, nil)
 			require.ErrorIs(t, err, herokubuild.ErrArchiveChanged)
 			assertErrorClean(t, err)
 			assert.True(t, bytes.HasPrefix(got, server.content[:400]))
-			assert.Equal(t, name == "more than it has", len(got) > 400)
+			assert.Equal(t, name == "more than its size", len(got) > 400)
 			assert.Len(t, server.requests(), 2)
 		})
 	}
 }
 
-// Connections that bring little are counted, those that bring much are not.
+// Connections that deliver little are counted, those that deliver much are not.
 func TestDownloadRetriesAreBounded(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		each, requests, got int
 	}{
-		"nothing":       {0, 5, 0},
-		"next to none":  {10, 5, 50},
-		"a good piece":  {64 << 10, 16, 1 << 20},
-		"nearly enough": {40 << 10, 26, 1 << 20},
+		"nothing":          {0, 5, 0},
+		"almost nothing":   {10, 5, 50},
+		"enough":           {64 << 10, 16, 1 << 20},
+		"less than enough": {40 << 10, 26, 1 << 20},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -314,7 +314,7 @@ func TestDownloadRetriesAreBounded(t *testing.T) {
 	}
 }
 
-func TestDownloadWithAFreshAddress(t *testing.T) {
+func TestDownloadRenewsTheURL(t *testing.T) {
 	t.Parallel()
 	content := random(1000)
 	const stale, fresh = "https://storage.example.com/stale", "https://storage.example.com/fresh"
@@ -344,15 +344,15 @@ func TestDownloadWithAFreshAddress(t *testing.T) {
 		want   error
 		renews int
 	}{
-		"at the start":          {slugID, []httpmock.Responder{expired}, reply(200, slugJSON("")), body(200, content), nil, 1},
-		"gone at the start":     {slugID, []httpmock.Responder{reply(404, "")}, reply(200, slugJSON("")), body(200, content), nil, 1},
-		"in the middle":         {slugID, []httpmock.Responder{cut, expired}, reply(200, slugJSON("")), rest, nil, 1},
-		"that is refused, too":  {slugID, []httpmock.Responder{expired}, reply(200, slugJSON("")), expired, herokubuild.ErrForbidden, 1},
-		"of a destroyed one":    {slugID, []httpmock.Responder{expired}, reply(200, slugJSON(`,"deleted_at":"2026-01-02T03:04:05Z"`)), expired, herokubuild.ErrArtifactExpired, 1},
-		"that is for uploading": {slugID, []httpmock.Responder{expired}, reply(200, strings.Replace(slugJSON(""), "get", "put", 1)), expired, herokubuild.ErrUnexpectedResponse, 1},
-		"that is not to be had": {slugID, []httpmock.Responder{expired}, reply(401, ""), expired, herokubuild.ErrUnauthorized, 1},
-		"without an id":         {"", []httpmock.Responder{expired}, reply(200, slugJSON("")), body(200, content), herokubuild.ErrForbidden, 0},
-		"is no help for a 400":  {slugID, []httpmock.Responder{reply(400, "")}, reply(200, slugJSON("")), body(200, content), errAny, 0},
+		"at the start":               {slugID, []httpmock.Responder{expired}, reply(200, slugJSON("")), body(200, content), nil, 1},
+		"not found at the start":     {slugID, []httpmock.Responder{reply(404, "")}, reply(200, slugJSON("")), body(200, content), nil, 1},
+		"in the middle":              {slugID, []httpmock.Responder{cut, expired}, reply(200, slugJSON("")), rest, nil, 1},
+		"refused again":              {slugID, []httpmock.Responder{expired}, reply(200, slugJSON("")), expired, herokubuild.ErrForbidden, 1},
+		"destroyed archive":          {slugID, []httpmock.Responder{expired}, reply(200, slugJSON(`,"deleted_at":"2026-01-02T03:04:05Z"`)), expired, herokubuild.ErrArtifactExpired, 1},
+		"upload URL":                 {slugID, []httpmock.Responder{expired}, reply(200, strings.Replace(slugJSON(""), "get", "put", 1)), expired, herokubuild.ErrUnexpectedResponse, 1},
+		"request for the slug fails": {slugID, []httpmock.Responder{expired}, reply(401, ""), expired, herokubuild.ErrUnauthorized, 1},
+		"slug without an ID":         {"", []httpmock.Responder{expired}, reply(200, slugJSON("")), body(200, content), herokubuild.ErrForbidden, 0},
+		"not for a 400":              {slugID, []httpmock.Responder{reply(400, "")}, reply(200, slugJSON("")), body(200, content), errAny, 0},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -375,7 +375,7 @@ func TestDownloadWithAFreshAddress(t *testing.T) {
 					assert.NotContains(t, r.Header, "Authorization")
 				}
 				assert.Equal(t, tt.renews, renews)
-				assert.Equal(t, herokubuild.SecretURL(stale+fakeQuery), slug.Blob.URL, "the caller's slug is not touched")
+				assert.Equal(t, herokubuild.SecretURL(stale+fakeQuery), slug.Blob.URL, "the slug of the caller does not change")
 				switch {
 				case tt.want == nil:
 					require.NoError(t, err)
@@ -393,7 +393,7 @@ func TestDownloadWithAFreshAddress(t *testing.T) {
 
 var errAny = errors.New("any error")
 
-func TestDownloadThatStalls(t *testing.T) {
+func TestDownloadReplacesAStalledConnection(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t)
@@ -411,13 +411,13 @@ func TestDownloadThatStalls(t *testing.T) {
 	})
 }
 
-func TestDownloadThatOnlyStalls(t *testing.T) {
+func TestDownloadGivesUpOnStalledConnections(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t)
 		a.on("GET", slugURL, func(req *http.Request) (*http.Response, error) {
-			answer, _ := live(200)
-			return answer(req)
+			silent, _ := live(200)
+			return silent(req)
 		})
 		_, err := download(t, a.Client, blobAt(slugURL+fakeQuery), nil)
 		var lost *herokubuild.RequestError
@@ -438,7 +438,7 @@ func TestDownloadEndsWithItsContext(t *testing.T) {
 		}, reply(500, ""))
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		body, err := a.Slugs.Download(ctx, appName, blobAt(slugURL+fakeQuery), nil)
+		body, err := a.Slugs.DownloadFrom(ctx, appName, blobAt(slugURL+fakeQuery), nil)
 		require.NoError(t, err)
 		started := time.Now()
 		part := make([]byte, 10)
@@ -458,9 +458,9 @@ func TestDownloadClosedWhileReading(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t)
-		answer, _ := live(200)
-		a.on("GET", slugURL, answer)
-		body, err := a.Slugs.Download(t.Context(), appName, blobAt(slugURL+fakeQuery), nil)
+		silent, _ := live(200)
+		a.on("GET", slugURL, silent)
+		body, err := a.Slugs.DownloadFrom(t.Context(), appName, blobAt(slugURL+fakeQuery), nil)
 		require.NoError(t, err)
 		end := make(chan error)
 		go func() {
@@ -476,21 +476,89 @@ func TestDownloadClosedWhileReading(t *testing.T) {
 	})
 }
 
-func TestDownloadArguments(t *testing.T) {
+func TestDownloadRefusesArguments(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
-	get := func(app string, change func(*herokubuild.Slug), opts *herokubuild.DownloadOptions) error {
-		slug := blobAt(slugURL + fakeQuery)
-		change(slug)
-		_, err := a.Slugs.Download(t.Context(), app, slug, opts)
+	get := func(app, id string, opts *herokubuild.DownloadOptions) error {
+		body, err := a.Slugs.Download(t.Context(), app, id, opts)
+		assert.Nil(t, body)
 		return err
 	}
-	as := func(*herokubuild.Slug) {}
-	requireInvalid(t, get("", as, nil), "app")
-	requireInvalid(t, get(appName, func(s *herokubuild.Slug) { s.Checksum = "MD5:00" }, nil), "slug")
-	requireInvalid(t, get(appName, func(s *herokubuild.Slug) { s.Blob.URL = "" }, nil), "URL")
-	requireInvalid(t, get(appName, as, &herokubuild.DownloadOptions{IdleTimeout: -1}), "DownloadOptions.IdleTimeout")
-	_, err := new(herokubuild.Client).Slugs.Download(t.Context(), appName, blobAt(slugURL), nil)
+	requireInvalid(t, get("", slugID, nil), "app")
+	requireInvalid(t, get(appName, "", nil), "slug")
+	requireInvalid(t, get(appName, "v1", nil), "slug")
+	requireInvalid(t, get(appName, slugID, &herokubuild.DownloadOptions{IdleTimeout: -1}), "DownloadOptions.IdleTimeout")
+	_, err := new(herokubuild.Client).Slugs.Download(t.Context(), appName, slugID, nil)
+	require.ErrorIs(t, err, herokubuild.ErrInvalidArgument)
+	_, err = new(herokubuild.Client).Slugs.DownloadFrom(t.Context(), appName, blobAt(slugURL), nil)
 	require.ErrorIs(t, err, herokubuild.ErrInvalidArgument)
 	assert.Zero(t, a.mock.GetTotalCallCount())
+}
+
+// Download gets the slug first, in one request.
+func TestDownloadGetsTheSlug(t *testing.T) {
+	t.Parallel()
+	content := packed(t, file{"app/data", "some data"})
+	slugJSON := func(fields string) string {
+		return `{"id":"` + slugID + `","blob":{"method":"get","url":"` + slugURL + fakeQuery + `"}` + fields + `}`
+	}
+	const path = apiURL + "/apps/" + appName + "/slugs/" + slugID
+	open := func(t *testing.T, slug httpmock.Responder, opts *herokubuild.DownloadOptions) (*api, []byte, error) {
+		t.Helper()
+		a := newAPI(t, noRetry())
+		a.on("GET", path, slug)
+		a.on("GET", slugURL, reply(200, string(content)))
+		body, err := a.Slugs.Download(t.Context(), appName, slugID, opts)
+		if err != nil {
+			assert.Nil(t, body)
+			return a, nil, err
+		}
+		got, err := io.ReadAll(body)
+		require.NoError(t, body.Close())
+		return a, got, err
+	}
+	t.Run("one request each", func(t *testing.T) {
+		t.Parallel()
+		a, got, err := open(t, reply(200, slugJSON(`,"checksum":"`+sumOf(content)+`"`)), nil)
+		require.NoError(t, err)
+		assert.True(t, bytes.Equal(content, got))
+		seen := a.seen()
+		require.Len(t, seen, 2)
+		assertCall(t, seen[0], "GET", path, "")
+		assert.Equal(t, slugURL+fakeQuery, seen[1].URL)
+	})
+	t.Run("a checksum that does not match", func(t *testing.T) {
+		t.Parallel()
+		_, _, err := open(t, reply(200, slugJSON(`,"checksum":"`+checksum+`"`)), nil)
+		require.ErrorIs(t, err, herokubuild.ErrChecksumMismatch)
+		_, got, err := open(t, reply(200, slugJSON(`,"checksum":"`+checksum+`"`)), &herokubuild.DownloadOptions{SkipChecksum: true})
+		require.NoError(t, err)
+		assert.True(t, bytes.Equal(content, got))
+	})
+	t.Run("a checksum that cannot be verified", func(t *testing.T) {
+		t.Parallel()
+		a, _, err := open(t, reply(200, slugJSON(`,"checksum":"MD5:00"`)), nil)
+		requireInvalid(t, err, "slugID")
+		assert.Len(t, a.seen(), 1)
+		_, got, err := open(t, reply(200, slugJSON(`,"checksum":"MD5:00"`)), &herokubuild.DownloadOptions{SkipChecksum: true})
+		require.NoError(t, err)
+		assert.True(t, bytes.Equal(content, got))
+	})
+	for name, tt := range map[string]struct {
+		slug httpmock.Responder
+		want error
+	}{
+		"a destroyed archive":   {reply(200, slugJSON(`,"deleted_at":"2026-01-02T03:04:05Z"`)), herokubuild.ErrArtifactExpired},
+		"a slug without a URL":  {reply(200, `{"id":"`+slugID+`","blob":{"method":"get","url":""}}`), herokubuild.ErrUnexpectedResponse},
+		"a slug to be uploaded": {reply(200, strings.Replace(slugJSON(""), "get", "put", 1)), herokubuild.ErrUnexpectedResponse},
+		"a missing slug":        {reply(404, golden(t, "error_not_found.json")), herokubuild.ErrNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, _, err := open(t, tt.slug, nil)
+			require.ErrorIs(t, err, tt.want)
+			assertErrorClean(t, err)
+			assert.Len(t, a.seen(), 1)
+		})
+	}
 }

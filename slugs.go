@@ -2,44 +2,46 @@ package herokubuild
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 )
 
-// SlugsService reads and makes slugs.
+// SlugsService reads and creates slugs.
 type SlugsService struct{ client *Client }
 
 // Slug is a compiled app, ready to be released. Source: the schema's slug.
 type Slug struct {
 	ID string `json:"id"`
-	// Blob is where the slug's archive is read from or, on a slug just
-	// created, written to.
+	// Blob is where the slug's archive is downloaded from or, for a slug just
+	// created, uploaded to.
 	Blob Blob `json:"blob"`
-	// BuildpackProvidedDescription is what the buildpack called itself.
+	// BuildpackProvidedDescription is the buildpack's name for the kind of app.
 	BuildpackProvidedDescription string `json:"buildpack_provided_description,omitzero"`
 	// Checksum is "SHA256:" and the hex SHA-256 of the archive; may be empty.
 	Checksum string `json:"checksum,omitzero"`
-	// Commit says which source this is; may be empty.
+	// Commit identifies the source; may be empty.
 	Commit string `json:"commit,omitzero"`
-	// CommitDescription describes it; may be empty.
+	// CommitDescription describes the commit; may be empty.
 	CommitDescription string `json:"commit_description,omitzero"`
 	// ProcessTypes maps a process type to its command: {"web": "bin/web"}.
 	ProcessTypes map[string]string `json:"process_types"`
-	// Size of the archive in bytes; 0 until it is uploaded.
+	// Size is the size of the archive in bytes; 0 until it is uploaded.
 	Size int64 `json:"size,omitzero"`
-	// Stack is what the slug runs on. (A build has a string there.)
+	// Stack is the stack that the slug runs on. (A build has a string there.)
 	Stack     ResourceRef `json:"stack"`
 	CreatedAt time.Time   `json:"created_at"`
 	UpdatedAt time.Time   `json:"updated_at"`
-	// DeletedAt is when the platform destroyed the archive; zero while it
-	// exists.
+	// DeletedAt is when Heroku destroyed the archive; zero while it exists.
 	DeletedAt time.Time `json:"deleted_at,omitzero"`
 }
 
-// Blob is a signed address and the method that it is signed for.
+// Blob is a signed URL and the method that it is signed for.
 type Blob struct {
-	// Method is GET or PUT, in either case of letters.
+	// Method is GET or PUT, in upper or lower case.
 	Method string `json:"method"`
 	// URL is signed and expires.
 	URL SecretURL `json:"url"`
@@ -49,23 +51,23 @@ type Blob struct {
 type SlugCreateOptions struct {
 	// ProcessTypes maps a process type to its command. It may be empty.
 	ProcessTypes map[string]string `json:"process_types"`
-	// Stack is the name or id of the stack that the slug runs on. Default:
-	// the platform's.
+	// Stack is the name or ID of the stack that the slug runs on. Default: Heroku's
+	// default stack.
 	Stack string `json:"stack,omitzero"`
 	// Checksum is "SHA256:" and the hex SHA-256 of the archive; optional.
 	Checksum string `json:"checksum,omitzero"`
-	// Commit says which source this is; optional.
+	// Commit identifies the source; optional.
 	Commit string `json:"commit,omitzero"`
-	// CommitDescription describes it; optional.
+	// CommitDescription describes the commit; optional.
 	CommitDescription string `json:"commit_description,omitzero"`
-	// BuildpackProvidedDescription names what made the slug; optional.
+	// BuildpackProvidedDescription names what built the slug; optional.
 	BuildpackProvidedDescription string `json:"buildpack_provided_description,omitzero"`
 }
 
 func (o SlugCreateOptions) check() error {
 	for name, command := range o.ProcessTypes {
 		if !processTypeRE.MatchString(name) {
-			return &ArgumentError{Name: "ProcessTypes", Reason: quote(name) + " is not a process type (letters, digits, _ and -, at most 128)"}
+			return &ArgumentError{Name: "ProcessTypes", Reason: quote(name) + " is not a process type (1–128 characters: letters, digits, '_' and '-')"}
 		}
 		if command == "" {
 			return &ArgumentError{Name: "ProcessTypes", Reason: name + " has no command"}
@@ -74,7 +76,7 @@ func (o SlugCreateOptions) check() error {
 	return checkChecksum("Checksum", o.Checksum)
 }
 
-// Get returns a slug, with a freshly signed address to download it from.
+// Get returns a slug, with a freshly signed URL to download its archive from.
 //
 // Endpoint: GET /apps/{app}/slugs/{slug} (schema: slug, Info). Errors:
 // [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
@@ -82,18 +84,19 @@ func (s SlugsService) Get(ctx context.Context, app, id string, requestOpts ...Re
 	if err := checkAppAndID(app, "slug", id); err != nil {
 		return nil, err
 	}
-	slug, err := fetch[storedSlug](ctx, s.client, apiCall{method: http.MethodGet, path: apiPath("apps", app, "slugs", id)}, requestOpts...)
+	slug, err := fetch[storedSlug](ctx, s.client, apiCall{method: http.MethodGet, path: slugPath(app, id)}, requestOpts...)
 	if err != nil {
 		return nil, err
 	}
 	return &slug.Slug, nil
 }
 
-// Create registers a slug whose archive is uploaded next, with
-// [SlugsService.Put]. The archive is a gzipped tar with everything under
-// ./app.
+func slugPath(app, id string) string { return apiPath("apps", app, "slugs", id) }
+
+// Create registers a slug whose archive is uploaded next, with [SlugsService.Put]. The
+// archive is a gzipped tar with everything under ./app.
 //
-// The request is sent again only where the platform cannot have seen it.
+// The request is retried only if Heroku cannot have seen it.
 //
 // Endpoint: POST /apps/{app}/slugs (schema: slug, Create). Errors:
 // [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
@@ -105,7 +108,7 @@ func (s SlugsService) Create(ctx context.Context, app string, opts SlugCreateOpt
 		return nil, err
 	}
 	if opts.ProcessTypes == nil {
-		// The schema wants an object, not null.
+		// The schema requires an object, not null.
 		opts.ProcessTypes = map[string]string{}
 	}
 	slug, err := fetch[newSlug](ctx, s.client, apiCall{method: http.MethodPost, path: apiPath("apps", app, "slugs"), body: opts}, requestOpts...)
@@ -115,8 +118,8 @@ func (s SlugsService) Create(ctx context.Context, app string, opts SlugCreateOpt
 	return &slug.Slug, nil
 }
 
-// Put uploads the archive of a slug just created, by the method that its Blob
-// names. See [SourcesService.Put] for what is sent and which errors there are.
+// Put uploads the archive of a slug just created, with the method of its Blob. See
+// [SourcesService.Put] for the request and its errors.
 func (s SlugsService) Put(ctx context.Context, slug *Slug, archive *Archive, opts *UploadOptions) error {
 	if slug == nil {
 		return &ArgumentError{Name: "slug", Reason: "is nil"}
@@ -126,4 +129,125 @@ func (s SlugsService) Put(ctx context.Context, slug *Slug, archive *Archive, opt
 		return &ArgumentError{Name: "slug", Reason: "its blob is for " + quote(slug.Blob.Method) + ", not for uploading: only a slug just created can be uploaded"}
 	}
 	return s.client.putArchive(ctx, method, slug.Blob.URL, archive, opts)
+}
+
+// SlugDirOptions configures [SlugsService.CreateFromDir].
+type SlugDirOptions struct {
+	// ProcessTypes maps a process type to its command and replaces the directory's
+	// Procfile. It may be empty; nil means the Procfile.
+	ProcessTypes map[string]string
+	// Stack is the name or ID of the stack that the slug runs on. Default: that of the
+	// app's next build.
+	Stack string
+	// Commit identifies the source; optional.
+	Commit string
+	// CommitDescription describes the commit; optional.
+	CommitDescription string
+	// BuildpackProvidedDescription names what built the slug. Heroku's pages show it as
+	// the app's language; optional.
+	BuildpackProvidedDescription string
+	// TempDir is the directory for the temporary archive. Default: the system's
+	// directory for temporary files.
+	TempDir string
+	// OnProgress is [UploadOptions].OnProgress.
+	OnProgress func(done, total int64)
+}
+
+// CreateFromDir creates a slug from a directory without a build: it packs everything in
+// the directory, as [PackDir] does, under ./app, with the process types of the
+// directory's Procfile, and uploads it. Files that git ignores are packed, too, since
+// compiled programs usually are; ".git" and what a .slugignore matches are excluded.
+// The files run on the slug's stack as they are, so programs must be compiled. The slug
+// is returned with the URL of the upload; release it with [ReleasesService.Create], to
+// this app or another.
+//
+// Heroku destroys a slug that is not released for long.
+//
+// Endpoints: GET /apps/{app}, for the stack and the generation, and POST
+// /apps/{app}/slugs. Errors: an [*ArgumentError] for a directory without a Procfile if
+// ProcessTypes is nil, and where [ParseProcfile] or [PackDir] returns one; a
+// [*GenerationError] for a Fir app, which runs no slugs; one that matches
+// [ErrArchiveChanged]; and those of [AppsService.Get], [SlugsService.Create] and
+// [SlugsService.Put]. A slug that was created and not uploaded cannot be released and
+// does no harm, so the call can be repeated after any error.
+func (s SlugsService) CreateFromDir(ctx context.Context, app, dir string, opts SlugDirOptions) (*Slug, error) {
+	create, err := opts.createOptions(app, dir)
+	if err != nil {
+		return nil, err
+	}
+	// A wrong key or name is detected before anything is packed.
+	target, err := fetch[App](ctx, s.client, apiCall{method: http.MethodGet, path: apiPath("apps", app)})
+	if err != nil {
+		return nil, err
+	}
+	if target.IsFir() {
+		return nil, &GenerationError{App: app, Generation: target.Generation.Name, Reason: "it runs images, not slugs"}
+	}
+	if create.Stack == "" {
+		create.Stack = target.BuildStack.Name
+	}
+	archive, err := PackDir(ctx, dir, &PackOptions{Prefix: "./app", Include: []string{"*"}, TempDir: opts.TempDir})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = archive.Close() }()
+	create.Checksum = archive.Checksum()
+	slug, err := s.Create(ctx, app, create)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Put(ctx, slug, archive, &UploadOptions{OnProgress: opts.OnProgress}); err != nil {
+		return nil, err
+	}
+	return slug, nil
+}
+
+// createOptions checks the arguments of CreateFromDir.
+func (o SlugDirOptions) createOptions(app, dir string) (SlugCreateOptions, error) {
+	create := SlugCreateOptions{
+		Stack: o.Stack, Commit: o.Commit, CommitDescription: o.CommitDescription,
+		BuildpackProvidedDescription: o.BuildpackProvidedDescription,
+	}
+	if err := checkApp("app", app); err != nil {
+		return create, err
+	}
+	if err := checkDir("dir", dir); err != nil {
+		return create, err
+	}
+	create.ProcessTypes = o.ProcessTypes
+	if o.ProcessTypes == nil {
+		types, err := readProcfile(dir)
+		if err != nil {
+			return create, err
+		}
+		create.ProcessTypes = types
+	}
+	return create, create.check()
+}
+
+// readProcfile reads the Procfile of a directory.
+func readProcfile(dir string) (map[string]string, error) {
+	bad := func(reason string, err error) error {
+		return &ArgumentError{Name: "dir", Reason: "the Procfile of " + quote(dir) + " " + reason, Err: err}
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, bad("cannot be read", err)
+	}
+	defer func() { _ = root.Close() }()
+	// A link may lead to another file in the directory, but not out of it.
+	switch info, err := root.Stat("Procfile"); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, bad("is missing (add one or set ProcessTypes)", err)
+	case err != nil:
+		return nil, bad("cannot be read", err)
+	case !info.Mode().IsRegular():
+		return nil, bad("is not a file", nil)
+	}
+	f, err := root.Open("Procfile")
+	if err != nil {
+		return nil, bad("cannot be read", err)
+	}
+	defer func() { _ = f.Close() }()
+	return ParseProcfile(f)
 }

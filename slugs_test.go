@@ -39,8 +39,8 @@ func TestSlugsCreate(t *testing.T) {
 		opts herokubuild.SlugCreateOptions
 		body string
 	}{
-		"least": {herokubuild.SlugCreateOptions{}, `{"process_types":{}}`},
-		"most": {
+		"required fields": {herokubuild.SlugCreateOptions{}, `{"process_types":{}}`},
+		"all fields": {
 			herokubuild.SlugCreateOptions{
 				ProcessTypes: map[string]string{"web": "bin/web && true", "a_b-2": "x"}, Stack: "heroku-24", Checksum: checksum,
 				Commit: "c", CommitDescription: "d", BuildpackProvidedDescription: "Go",
@@ -88,11 +88,11 @@ func TestSlugsRefuse(t *testing.T) {
 	requireInvalid(t, a.Slugs.Put(t.Context(), nil, archive, nil), "slug")
 	requireInvalid(t, a.Slugs.Put(t.Context(), get, archive, nil), "slug")
 	requireInvalid(t, a.Slugs.Put(t.Context(), put, nil, nil), "archive")
-	_, err = a.Slugs.Download(t.Context(), appName, nil, nil)
+	_, err = a.Slugs.Download(t.Context(), "", slugID, nil)
+	requireInvalid(t, err, "app")
+	_, err = a.Slugs.Download(t.Context(), appName, "", nil)
 	requireInvalid(t, err, "slug")
-	_, err = a.Slugs.Download(t.Context(), appName, put, nil)
-	requireInvalid(t, err, "slug")
-	_, err = a.Slugs.Download(t.Context(), appName, new(herokubuild.Slug), nil)
+	_, err = a.Slugs.Download(t.Context(), appName, "v1", nil)
 	requireInvalid(t, err, "slug")
 	assert.Zero(t, a.mock.GetTotalCallCount())
 }
@@ -125,14 +125,14 @@ func TestSlugsDownload(t *testing.T) {
 	client, server := newServer(t, func(w http.ResponseWriter, r *http.Request) {
 		calls++
 		assert.NotContains(t, r.Header, "Authorization")
-		assert.Equal(t, "identity", r.Header.Get("Accept-Encoding"), "the archive is gzip itself")
+		assert.Equal(t, "identity", r.Header.Get("Accept-Encoding"), "the archive must not be decoded")
 		if calls == 1 {
 			w.WriteHeader(503)
 			return
 		}
 		_, _ = w.Write(content)
 	})
-	body, err := client.Slugs.Download(t.Context(), appName, blobAt(server.URL+"/slug"+fakeQuery), nil)
+	body, err := client.Slugs.DownloadFrom(t.Context(), appName, blobAt(server.URL+"/slug"+fakeQuery), nil)
 	require.NoError(t, err)
 	got, err := io.ReadAll(body)
 	require.NoError(t, err)
@@ -146,7 +146,7 @@ func TestSlugsDownloadFails(t *testing.T) {
 		t.Parallel()
 		a := newAPI(t)
 		a.on("GET", slugURL, reply(403, "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"))
-		body, err := a.Slugs.Download(t.Context(), appName, blobAt(slugURL+fakeQuery), nil)
+		body, err := a.Slugs.DownloadFrom(t.Context(), appName, blobAt(slugURL+fakeQuery), nil)
 		assert.Nil(t, body)
 		require.ErrorIs(t, err, herokubuild.ErrForbidden)
 		assert.Contains(t, err.Error(), "AccessDenied: Request has expired")
@@ -158,7 +158,7 @@ func TestSlugsDownloadFails(t *testing.T) {
 			w.Header().Set("Content-Length", "1000")
 			_, _ = w.Write([]byte("part"))
 		})
-		body, err := client.Slugs.Download(t.Context(), appName, blobAt(server.URL+"/slug"+fakeQuery), nil)
+		body, err := client.Slugs.DownloadFrom(t.Context(), appName, blobAt(server.URL+"/slug"+fakeQuery), nil)
 		require.NoError(t, err)
 		got, err := io.ReadAll(body)
 		assert.Equal(t, "part", string(got))
@@ -176,11 +176,11 @@ func TestSlugsDownloadFails(t *testing.T) {
 			<-r.Context().Done()
 		})
 		ctx, cancel := context.WithCancelCause(t.Context())
-		body, err := client.Slugs.Download(ctx, appName, blobAt(server.URL+"/slug"+fakeQuery), nil)
+		body, err := client.Slugs.DownloadFrom(ctx, appName, blobAt(server.URL+"/slug"+fakeQuery), nil)
 		require.NoError(t, err)
 		_, err = io.ReadFull(body, make([]byte, 4))
 		require.NoError(t, err)
-		cause := errors.New("the operator has had enough")
+		cause := errors.New("stopped by the operator")
 		cancel(cause)
 		_, err = io.ReadAll(body)
 		require.ErrorIs(t, err, context.Canceled)

@@ -42,12 +42,12 @@ func TestSourcesCreate(t *testing.T) {
 	requireInvalid(t, err, "app")
 }
 
-// storage is as strict about an upload as a signed address is.
+// storage checks an upload as strictly as a signed URL does.
 type storage struct {
 	t *testing.T
-	// answers are the statuses in turn; the last is repeated.
-	answers []int
-	refusal string
+	// statuses are those of the responses in order; the last is repeated.
+	statuses []int
+	refusal  string
 
 	mu     sync.Mutex
 	bodies [][]byte
@@ -60,7 +60,7 @@ func (s *storage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	status := s.answers[min(len(s.bodies), len(s.answers)-1)]
+	status := s.statuses[min(len(s.bodies), len(s.statuses)-1)]
 	s.bodies = append(s.bodies, body)
 	assert.Equal(s.t, "PUT", r.Method)
 	assert.Equal(s.t, "fake", r.URL.Query().Get("Signature"))
@@ -76,14 +76,14 @@ func (s *storage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// received are the bodies that arrived whole.
+// received returns the bodies that arrived completely.
 func (s *storage) received() [][]byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.bodies)
 }
 
-// archives are the ways to come by one; each holds the same bytes.
+// archives has the same bytes as an archive of each kind.
 func archives(t *testing.T, content []byte) map[string]*herokubuild.Archive {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "source.tgz")
@@ -93,13 +93,13 @@ func archives(t *testing.T, content []byte) map[string]*herokubuild.Archive {
 	fromBytes, err := herokubuild.NewArchive(content)
 	require.NoError(t, err)
 	own := &herokubuild.Archive{Size: int64(len(content)), Open: func() (io.ReadCloser, error) {
-		// Only Read, so that nothing can guess its length or rewind it.
+		// The wrapper has only Read, so that nothing can find its length or rewind it.
 		return io.NopCloser(struct{ io.Reader }{bytes.NewReader(content)}), nil
 	}}
 	return map[string]*herokubuild.Archive{"file": fromFile, "bytes": fromBytes, "own": own}
 }
 
-// random does not compress, so that an upload takes several writes.
+// random returns text that does not compress, so that an upload takes several writes.
 func random(n int) string {
 	b := make([]byte, n)
 	state := uint64(1)
@@ -114,14 +114,14 @@ func TestUploadToStrictStorage(t *testing.T) {
 	t.Parallel()
 	content := packed(t, file{"data", random(300_000)})
 	for name, archive := range archives(t, content) {
-		for answers, statuses := range map[string][]int{"200": {200}, "204": {204}, "500 then 200": {500, 200}, "429 then 503 then 200": {429, 503, 200}} {
-			t.Run(name+" "+answers, func(t *testing.T) {
+		for responses, statuses := range map[string][]int{"200": {200}, "204": {204}, "500 then 200": {500, 200}, "429 then 503 then 200": {429, 503, 200}} {
+			t.Run(name+" "+responses, func(t *testing.T) {
 				t.Parallel()
-				store := &storage{t: t, answers: statuses, refusal: "<Error><Code>InternalError</Code></Error>"}
+				store := &storage{t: t, statuses: statuses, refusal: "<Error><Code>InternalError</Code></Error>"}
 				client, server := newServer(t, store.ServeHTTP)
 				var last, restarts int64
 				err := client.Sources.Put(t.Context(), decodeSource(t, server.URL+"/blob"+fakeQuery), archive, &herokubuild.UploadOptions{
-					Progress: func(done, total int64) {
+					OnProgress: func(done, total int64) {
 						assert.EqualValues(t, len(content), total)
 						if done < last {
 							restarts++
@@ -144,7 +144,7 @@ func TestUploadToStrictStorage(t *testing.T) {
 func TestUploadSurvivesADroppedConnection(t *testing.T) {
 	t.Parallel()
 	archive, content := testArchive(t)
-	store := &storage{t: t, answers: []int{200}}
+	store := &storage{t: t, statuses: []int{200}}
 	first := true
 	client, server := newServer(t, func(w http.ResponseWriter, r *http.Request) {
 		if first {
@@ -161,7 +161,7 @@ func TestUploadSurvivesADroppedConnection(t *testing.T) {
 func TestUploadRefused(t *testing.T) {
 	t.Parallel()
 	archive, _ := testArchive(t)
-	store := &storage{t: t, answers: []int{403}, refusal: golden(t, "storage_refusal.xml")}
+	store := &storage{t: t, statuses: []int{403}, refusal: golden(t, "storage_refusal.xml")}
 	client, server := newServer(t, store.ServeHTTP)
 	err := client.Sources.Put(t.Context(), decodeSource(t, server.URL+"/blob"+fakeQuery), archive, nil)
 	var refused *herokubuild.StorageError
@@ -172,7 +172,7 @@ func TestUploadRefused(t *testing.T) {
 	assert.Len(t, store.received(), 1)
 }
 
-// An answer that comes before the upload has ended is still the answer.
+// A response that arrives before the end of the upload counts.
 func TestUploadRefusedEarly(t *testing.T) {
 	t.Parallel()
 	content := make([]byte, 8<<20)
@@ -182,7 +182,7 @@ func TestUploadRefusedEarly(t *testing.T) {
 	client, server := newServer(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) })
 	var over bool
 	err := client.Sources.Put(t.Context(), decodeSource(t, server.URL+"/blob"+fakeQuery), archive, &herokubuild.UploadOptions{
-		Progress: func(int64, int64) { assert.False(t, over, "progress was reported after the call had returned") },
+		OnProgress: func(int64, int64) { assert.False(t, over, "progress was reported after the call had returned") },
 	})
 	over = true
 	require.ErrorIs(t, err, herokubuild.ErrForbidden)
@@ -241,7 +241,7 @@ func TestUploadErrors(t *testing.T) {
 	})
 }
 
-// The network library's words for these quote the signed address.
+// The network library's errors for these show the signed URL.
 func TestUploadOfAChangedArchive(t *testing.T) {
 	t.Parallel()
 	content := packed(t, file{"data", random(1000)})
@@ -261,7 +261,7 @@ func TestUploadOfAChangedArchive(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, change(t, path))
 
-			store := &storage{t: t, answers: []int{200}}
+			store := &storage{t: t, statuses: []int{200}}
 			client, server := newServer(t, store.ServeHTTP)
 			err = client.Sources.Put(t.Context(), decodeSource(t, server.URL+"/blob"+fakeQuery), archive, nil)
 			require.ErrorIs(t, err, herokubuild.ErrArchiveChanged)
@@ -274,8 +274,8 @@ func TestUploadOfAChangedArchive(t *testing.T) {
 	}
 }
 
-// A storage host has what it was promised once the announced length has
-// arrived, and may say so before the client looks any further.
+// The upload is complete for the storage host when the announced length has arrived. It
+// may respond before the client reads any further.
 func TestGrownArchiveIsNeverSentWhole(t *testing.T) {
 	t.Parallel()
 	content := packed(t, file{"data", random(1000)})
@@ -293,7 +293,7 @@ func TestGrownArchiveIsNeverSentWhole(t *testing.T) {
 	assertErrorClean(t, err)
 }
 
-func TestUploadOfAnArchiveThatIsGone(t *testing.T) {
+func TestUploadOfARemovedArchive(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "source.tgz")
 	require.NoError(t, os.WriteFile(path, packed(t, file{"a", "b"}), 0o600))
@@ -313,7 +313,7 @@ func TestUploadCanceled(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := errors.New("the operator has had enough")
 	client, server := newServer(t, func(_ http.ResponseWriter, r *http.Request) {
-		// The server notices that the client has gone only once it has the body.
+		// The server detects that the client is gone only after it has read the body.
 		_, _ = io.Copy(io.Discard, r.Body)
 		cancel(cause)
 		<-r.Context().Done()
@@ -324,8 +324,8 @@ func TestUploadCanceled(t *testing.T) {
 	assertErrorClean(t, err)
 }
 
-// A storage host may send us on, but neither with the key nor to anything
-// weaker.
+// Redirects of a storage host are followed, but never with the key, and never from https
+// to http.
 func TestStorageRedirects(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -339,7 +339,7 @@ func TestStorageRedirects(t *testing.T) {
 		"to plain http":     {307, "http://other.example.com/blob" + fakeQuery, false},
 		"to plain loopback": {307, "http://127.0.0.1/blob" + fakeQuery, false},
 		"to another scheme": {307, "ftp://other.example.com/blob" + fakeQuery, false},
-		"round and round":   {307, sourceURL + fakeQuery, false},
+		"in a loop":         {307, sourceURL + fakeQuery, false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -362,22 +362,22 @@ func TestStorageRedirects(t *testing.T) {
 			}
 			require.Error(t, err)
 			assertErrorClean(t, err)
-			assert.LessOrEqual(t, len(a.seen()), 5, "what is refused is not tried again")
+			assert.LessOrEqual(t, len(a.seen()), 5, "a refused redirect is not retried")
 		})
 	}
 }
 
-// slowHost takes a part of the body at a time, and answers after the last.
+// slowHost reads the body in parts and responds after the last one.
 type slowHost struct {
 	part  int
 	every time.Duration
-	// takes bounds how many parts it takes before it neither takes any more nor
-	// answers; 0 is no bound.
+	// takes is the number of parts after which it stops reading without a response; 0
+	// means no limit.
 	takes int
-	// mute is one that takes everything and never answers.
+	// mute is set for a host that reads everything and never responds.
 	mute bool
-	// rewinds is one that takes another body, as the network library does where a
-	// kept connection turns out to be dead.
+	// rewinds is set for a host that starts again with a new body, as the network library
+	// does if a kept connection is dead.
 	rewinds bool
 	tries   int
 }
@@ -409,8 +409,7 @@ func (h *slowHost) RoundTrip(req *http.Request) (*http.Response, error) {
 	return reply(200, "")(req)
 }
 
-// An upload may take as long as it likes, as long as it makes headway, whatever
-// the transport.
+// An upload may take any time as long as it makes progress, with every transport.
 func TestUploadThatStalls(t *testing.T) {
 	t.Parallel()
 	archive, content := testArchive(t)
@@ -421,11 +420,11 @@ func TestUploadThatStalls(t *testing.T) {
 		ok    bool
 		took  time.Duration
 	}{
-		"slow":                {slowHost{part: part, every: 50 * time.Second}, time.Minute, true, 10 * 50 * time.Second},
-		"slow, from another":  {slowHost{part: part, every: 50 * time.Second, rewinds: true}, time.Minute, true, 10 * 50 * time.Second},
-		"stalls in the midst": {slowHost{part: part, every: 50 * time.Second, takes: 3}, time.Minute, false, 2 * (150 + 60) * time.Second},
-		"never answers":       {slowHost{part: part, every: time.Second, mute: true}, time.Minute, false, 2 * (10 + 60) * time.Second},
-		"its own limit":       {slowHost{part: part, every: time.Second, takes: 3}, 5 * time.Second, false, 2 * (3 + 5) * time.Second},
+		"slow":                 {slowHost{part: part, every: 50 * time.Second}, time.Minute, true, 10 * 50 * time.Second},
+		"slow, from another":   {slowHost{part: part, every: 50 * time.Second, rewinds: true}, time.Minute, true, 10 * 50 * time.Second},
+		"stalls in the middle": {slowHost{part: part, every: 50 * time.Second, takes: 3}, time.Minute, false, 2 * (150 + 60) * time.Second},
+		"never responds":       {slowHost{part: part, every: time.Second, mute: true}, time.Minute, false, 2 * (10 + 60) * time.Second},
+		"its own limit":        {slowHost{part: part, every: time.Second, takes: 3}, 5 * time.Second, false, 2 * (3 + 5) * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -450,7 +449,7 @@ func TestUploadThatStalls(t *testing.T) {
 	}
 }
 
-// sleepy takes its time for every read.
+// sleepy sleeps before every read.
 type sleepy struct {
 	io.ReadCloser
 	every time.Duration
@@ -461,7 +460,7 @@ func (s sleepy) Read(p []byte) (int, error) {
 	return s.ReadCloser.Read(p[:min(len(p), 50)])
 }
 
-// That the archive is slow is not the storage host's fault.
+// A slow archive is not treated as a stalled storage host.
 func TestUploadOfASlowArchive(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -478,16 +477,16 @@ func TestUploadOfASlowArchive(t *testing.T) {
 	})
 }
 
-// Transports of tests are not always whole.
-func TestUploadWithAnOddTransport(t *testing.T) {
+// Transports of tests may return incomplete responses.
+func TestUploadWithAnIncompleteResponse(t *testing.T) {
 	t.Parallel()
 	archive, _ := testArchive(t)
-	answers := []*http.Response{{StatusCode: 200}, nil}
-	for i, answer := range answers {
+	responses := []*http.Response{{StatusCode: 200}, nil}
+	for i, resp := range responses {
 		a := newAPI(t, noRetry())
 		a.mock.RegisterResponder("PUT", sourceURL, func(req *http.Request) (*http.Response, error) {
 			_, err := io.Copy(io.Discard, req.Body)
-			return answer, err
+			return resp, err
 		})
 		err := a.Sources.Put(t.Context(), decodeSource(t, sourceURL+fakeQuery), archive, nil)
 		if i == 0 {

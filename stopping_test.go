@@ -225,7 +225,7 @@ func TestUploadsThatPanic(t *testing.T) {
 	bad.Open = func() (io.ReadCloser, error) { return io.NopCloser(panicReader{}), nil }
 	assert.PanicsWithValue(t, "boom", func() { _, _ = client.Sources.Upload(t.Context(), &bad, nil) })
 	assert.PanicsWithValue(t, "boom", func() {
-		_, _ = client.Sources.Upload(t.Context(), good, &herokubuild.UploadOptions{Progress: func(int64, int64) { panic("boom") }})
+		_, _ = client.Sources.Upload(t.Context(), good, &herokubuild.UploadOptions{OnProgress: func(int64, int64) { panic("boom") }})
 	})
 }
 

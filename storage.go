@@ -20,10 +20,10 @@ import (
 
 // UploadOptions sets how an archive is uploaded. nil is the default.
 type UploadOptions struct {
-	// Progress is called while the archive is sent, with the bytes handed to the
+	// OnProgress is called while the archive is sent, with the bytes handed to the
 	// network so far and the total. A repeated attempt starts again at 0. It must not
 	// block.
-	Progress func(done, total int64)
+	OnProgress func(done, total int64)
 }
 
 // storageExchange is an exchange with a storage host.
@@ -87,7 +87,7 @@ func (c *Client) putArchive(ctx context.Context, method string, signed SecretURL
 	}
 	var progress progressGate
 	if opts != nil {
-		progress.report = opts.Progress
+		progress.report = opts.OnProgress
 	}
 	// net/http may still read the archive after an early refusal, which must not be
 	// reported to the caller.

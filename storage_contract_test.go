@@ -41,7 +41,7 @@ func TestUploadWhoseProgressPanics(t *testing.T) {
 	client, server := newServer(t, readsAll)
 	archive, _ := testArchive(t)
 	assert.PanicsWithValue(t, "mine", func() {
-		_ = client.Sources.Put(t.Context(), decodeSource(t, server.URL+"/source"), archive, &herokubuild.UploadOptions{Progress: func(_, _ int64) { panic("mine") }})
+		_ = client.Sources.Put(t.Context(), decodeSource(t, server.URL+"/source"), archive, &herokubuild.UploadOptions{OnProgress: func(_, _ int64) { panic("mine") }})
 	})
 	require.NoError(t, client.Sources.Put(t.Context(), decodeSource(t, server.URL+"/source"), archive, nil))
 }
@@ -59,7 +59,7 @@ func TestDownloadWithoutAResponse(t *testing.T) {
 		require.ErrorAs(t, err, &lost)
 		assert.Equal(t, 5, lost.Attempts)
 
-		_, err = a.Slugs.Download(t.Context(), appName, &herokubuild.Slug{Blob: herokubuild.Blob{Method: "GET", URL: sourceURL}}, &herokubuild.DownloadOptions{IdleTimeout: time.Second})
+		_, err = a.Slugs.DownloadFrom(t.Context(), appName, &herokubuild.Slug{Blob: herokubuild.Blob{Method: "GET", URL: sourceURL}}, &herokubuild.DownloadOptions{IdleTimeout: time.Second})
 		require.ErrorAs(t, err, &lost)
 		assert.Equal(t, 5, lost.Attempts)
 		assert.Less(t, time.Since(start), 10*time.Minute)

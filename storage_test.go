@@ -63,7 +63,7 @@ func TestDownloadClosedEarly(t *testing.T) {
 			})
 			slug := tt.slug
 			slug.ID, slug.Blob = slugID, herokubuild.Blob{Method: "GET", URL: herokubuild.SecretURL(server.URL + "/slug" + fakeQuery)}
-			r, err := client.Slugs.Download(t.Context(), appName, &slug, nil)
+			r, err := client.Slugs.DownloadFrom(t.Context(), appName, &slug, nil)
 			require.NoError(t, err)
 			got, err := io.ReadAll(r)
 			if tt.want != nil {
@@ -94,7 +94,7 @@ func TestDownloadRepeatedInPart(t *testing.T) {
 	})
 	server.Config.ErrorLog = quietLog()
 	slug := &herokubuild.Slug{ID: slugID, Blob: herokubuild.Blob{Method: "GET", URL: herokubuild.SecretURL(server.URL + "/slug")}}
-	r, err := client.Slugs.Download(t.Context(), appName, slug, nil)
+	r, err := client.Slugs.DownloadFrom(t.Context(), appName, slug, nil)
 	require.NoError(t, err)
 	got, err := io.ReadAll(r)
 	assert.Equal(t, content[:700], string(got))
@@ -111,7 +111,7 @@ func TestDownloadStatuses(t *testing.T) {
 			a := newAPI(t, noRetry())
 			a.on("GET", sourceURL, reply(status, string(content)))
 			slug := &herokubuild.Slug{ID: slugID, Size: int64(len(content)), Blob: herokubuild.Blob{Method: "GET", URL: sourceURL + fakeQuery}}
-			r, err := a.Slugs.Download(t.Context(), appName, slug, nil)
+			r, err := a.Slugs.DownloadFrom(t.Context(), appName, slug, nil)
 			if err == nil {
 				_, err = io.ReadAll(r)
 			}

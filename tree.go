@@ -16,7 +16,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/herokubuild/herokubuild/internal/clean"
 	"github.com/herokubuild/herokubuild/internal/git"
 )
 
@@ -559,13 +558,8 @@ func (w *walker) noRepository(dir string, err error) error {
 	return argumentError(w.arg, "the git repository of "+quote(dir)+" cannot be read", err)
 }
 
-// argumentError is an error with its cause in its text.
 func argumentError(name, reason string, err error) error {
-	cause := err
-	if path, ok := err.(*fs.PathError); ok { //nolint:errorlint // Only err itself: its path is in the reason.
-		cause = path.Err
-	}
-	return &ArgumentError{Name: name, Reason: reason + ": " + clean.Line(cause.Error()), Err: err}
+	return &ArgumentError{Name: name, Reason: reason, Err: err}
 }
 
 func whyIgnored(p *git.Pattern) string { return fmt.Sprintf("%s:%d: %s", p.Source, p.Line, p.Text) }

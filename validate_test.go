@@ -12,8 +12,7 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// What is refused before anything is sent is what the schema's own patterns
-// refuse.
+// Names and IDs are refused before anything is sent if the schema's patterns refuse them.
 func TestNamesAndIDs(t *testing.T) {
 	t.Parallel()
 	uuid := `[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}`
@@ -25,7 +24,7 @@ func TestNamesAndIDs(t *testing.T) {
 		buildID, strings.ToUpper(buildID), strings.ReplaceAll(buildID, "-", "_"), buildID + "0", buildID[1:], "g" + buildID[1:],
 		strings.Repeat("-", 36), strings.Repeat("0", 36), buildID[:35] + "\n", "`" + buildID[1:], "@" + buildID[1:], "/" + buildID[1:], ":" + buildID[1:],
 	}
-	// Every byte at every place of a good one.
+	// These replace each byte of a valid value by every other byte.
 	for _, good := range []string{"app-1", buildID} {
 		for i := range len(good) {
 			for c := range 256 {
@@ -51,8 +50,8 @@ func TestNamesAndIDs(t *testing.T) {
 	}
 }
 
-// A long path is shortened in an error, but neither its start nor the name of
-// the file is cut off, and no character is cut in two.
+// A long path is shortened in an error, but keeps its start and the name of the file, and
+// no character is split.
 func TestLongValuesKeepTheirEnd(t *testing.T) {
 	t.Parallel()
 	for shift := range 4 {
@@ -66,7 +65,7 @@ func TestLongValuesKeepTheirEnd(t *testing.T) {
 		assert.Less(t, len(text), 200)
 	}
 
-	// What is short is shown whole.
+	// A short value is shown in full.
 	short := strings.Repeat("x", 80)
 	_, err := herokubuild.OpenArchive(t.Context(), short)
 	assert.Contains(t, requireInvalid(t, err, "archive").Reason, `"`+short+`"`)

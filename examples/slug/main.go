@@ -205,11 +205,7 @@ func follow(ctx context.Context, client *herokubuild.Client, release *herokubuil
 
 // download downloads, verifies and unpacks the slug.
 func (s *settings) download(ctx context.Context, client *herokubuild.Client, id string, stderr io.Writer) error {
-	slug, err := client.Slugs.Get(ctx, s.app, id)
-	if err != nil {
-		return err
-	}
-	archive, err := client.Slugs.Download(ctx, s.app, slug, nil)
+	archive, err := client.Slugs.Download(ctx, s.app, id, nil)
 	if err != nil {
 		return err
 	}

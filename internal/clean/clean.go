@@ -60,3 +60,16 @@ func clean(text string, lines bool) string {
 func Visible(r rune) bool {
 	return unicode.IsGraphic(r) && !unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r)
 }
+
+// Quote returns a text in quotes as a clean line of a readable length.
+func Quote(text string) string { return `"` + Line(clipMiddle(text)) + `"` }
+
+// clipMiddle shortens a long text in its middle. It keeps more of the end than of the
+// start, because a path ends in the name of the file.
+func clipMiddle(text string) string {
+	const start, end = 24, 56
+	if len(text) <= start+end {
+		return text
+	}
+	return strings.ToValidUTF8(text[:start], "") + "…" + strings.ToValidUTF8(text[len(text)-end:], "")
+}

@@ -69,3 +69,18 @@ func FuzzClean(f *testing.F) {
 		assert.Equal(t, line, clean.Line(lines))
 	})
 }
+
+func TestQuoteKeepsBothEndsOfALongText(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"":                            `""`,
+		"app/main.go":                 `"app/main.go"`,
+		"a\nb\x1b":                    "\"a b\uFFFD\"",
+		strings.Repeat("x", 80):       `"` + strings.Repeat("x", 80) + `"`,
+		strings.Repeat("x", 81):       `"` + strings.Repeat("x", 24) + "…" + strings.Repeat("x", 56) + `"`,
+		strings.Repeat("é", 50):       `"` + strings.Repeat("é", 12) + "…" + strings.Repeat("é", 28) + `"`,
+		"e" + strings.Repeat("é", 50): `"e` + strings.Repeat("é", 11) + "…" + strings.Repeat("é", 28) + `"`,
+	} {
+		assert.Equal(t, want, clean.Quote(in))
+	}
+}

@@ -145,7 +145,7 @@ func (r *rig) apps(t *testing.T) {
 }
 
 func (r *rig) sources(t *testing.T) {
-	_, err := r.Sources.CreateForApp(t.Context(), buildApp)
+	_, err := r.Sources.CreateForApp(t.Context(), buildApp) //nolint:staticcheck // The deprecated endpoint is covered, too.
 	require.NoError(t, err)
 	source, err := r.Sources.Create(t.Context())
 	require.NoError(t, err)

@@ -1,14 +1,14 @@
 //go:build !windows
 
-package herokubuild
+package untar
 
 import (
 	"errors"
 	"io/fs"
 )
 
-// linksNotPermitted reports whether making a symbolic link failed because the
-// user, or the file system, may have none.
+// linksNotPermitted reports whether creating a symbolic link failed because the user
+// or the file system does not permit one.
 func linksNotPermitted(err error) bool {
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, errors.ErrUnsupported)
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package herokubuild_test
+package untar
 
 import (
 	"bytes"
@@ -11,19 +11,17 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/herokubuild/herokubuild"
 )
 
-// What was unpacked can be removed with few descriptors, however deep it is.
-func TestUnpackSlugRemovesWithFewDescriptors(t *testing.T) {
+// A deep tree can be removed with few descriptors.
+func TestCleanupNeedsFewDescriptors(t *testing.T) {
 	t.Parallel()
 	const inner = "HEROKUBUILD_TEST_FEW_DESCRIPTORS"
 	if dir := os.Getenv(inner); dir != "" {
 		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 64, Max: 64}))
-		archive := slugOf(t, dirEntry(strings.Repeat("d/", 250)), fileEntry("../evil", "x"))
-		err := herokubuild.UnpackSlug(t.Context(), bytes.NewReader(archive), dir, nil)
-		require.ErrorIs(t, err, herokubuild.ErrUnsafeArchive)
+		archive := archiveOf(t, dirEntry(strings.Repeat("d/", 250)), fileEntry("../evil", "x"))
+		err := unpackInto(t.Context(), t, bytes.NewReader(archive), dir, defaults())
+		requireKind(t, err, Unsafe)
 		requireEmpty(t, dir)
 		return
 	}
