@@ -32,7 +32,7 @@ func TestReplacedBy(t *testing.T) {
 		"the same code again":                {newer: []*Release{release(6, "newer", "Deploy"), release(7, "new", "Promote")}},
 		"rolled back to somebody else's":     {newer: []*Release{release(6, "newer", "Deploy"), release(7, "newest", "Deploy"), release(8, "newer", "Rollback to v6")}, by: 8},
 		"a description that is no rollback":  {newer: []*Release{release(6, "newer", "Rollback to v4 of the API")}, by: 6},
-		"an image instead of the slug there": {newer: []*Release{{Version: 6, Artifacts: []Artifact{{ID: "image", Type: artifactImage}}}}, by: 6},
+		"an image instead of the slug there": {newer: []*Release{{Version: 6, Artifacts: []ReleaseArtifact{{ID: "image", Type: artifactImage}}}}, by: 6},
 	} {
 		by, rolledBack := replacedBy(deployed, tt.newer)
 		assert.Equal(t, tt.by, orZero(by).Version, name)

@@ -206,6 +206,11 @@ func serveWire(b *testing.B, size int, wire []byte) (url string) {
 			if err != nil {
 				return
 			}
+			if strings.HasPrefix(req.URL.Path, "/apps/") {
+				text := buildJSON("succeeded", "http://"+req.Host+"/")
+				_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(text), text)
+				continue
+			}
 			head := "HTTP/1.1 200 OK\r\n"
 			if req.Header.Get("Range") != "" {
 				head = fmt.Sprintf("HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-%d/%d\r\n", size-1, size)
@@ -251,7 +256,7 @@ func streamLoopback(b *testing.B, size int, wire []byte) {
 		b.SetBytes(int64(size))
 		b.ReportAllocs()
 		for b.Loop() {
-			s, err := client.Builds.Output(b.Context(), &herokubuild.Build{OutputStreamURL: herokubuild.SecretURL(url)}, nil)
+			s, err := client.Builds.Output(b.Context(), appName, buildID, nil)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -275,7 +280,7 @@ func BenchmarkFanOut(b *testing.B) {
 		herokubuild.WithHTTPClient(&http.Client{Transport: &distant{delay: delay}}))
 	require.NoError(b, err)
 	for b.Loop() {
-		_, err := client.Releases.ReleaseToApps(b.Context(), herokubuild.ReleaseCreateOptions{Slug: slugID}, apps, &herokubuild.FanOutOptions{Concurrency: concurrency})
+		_, err := client.Releases.ReleaseToApps(b.Context(), herokubuild.ReleaseCreateOptions{SlugID: slugID}, apps, &herokubuild.FanOutOptions{Concurrency: concurrency})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -326,7 +331,11 @@ func TestAllocations(t *testing.T) {
 		}), "a Read of the filter, heartbeats %s", name)
 	}
 
-	s, err := client.Builds.Output(t.Context(), &herokubuild.Build{OutputStreamURL: herokubuild.SecretURL(server.URL + "/log")}, nil)
+	logs := httptest.NewServer(withBuild(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }))
+	defer logs.Close()
+	reading, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(logs.URL), herokubuild.WithHTTPClient(hc))
+	require.NoError(t, err)
+	s, err := reading.Builds.Output(t.Context(), appName, buildID, nil)
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, s.Close()) }()
 	_, err = s.Read(make([]byte, 1))

@@ -45,7 +45,7 @@ func (d *deploy) follow(ctx context.Context, b *Build) *buildOutput {
 	}
 	go func() {
 		defer close(o.done)
-		stream, err := d.client.Builds.follow(ctx, b, opts, get)
+		stream, err := followOutput(ctx, d.client, b, opts, get)
 		if err == nil {
 			_, err = stream.WriteTo(o) //nolint:contextcheck // It has the context that it was opened with.
 			_ = stream.Close()

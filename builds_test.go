@@ -226,10 +226,10 @@ func TestBuildIDs(t *testing.T) {
 		requireInvalid(t, err, "build")
 		_, err = a.Builds.Cancel(t.Context(), appName, bad)
 		requireInvalid(t, err, "build")
+		_, err = a.Builds.Output(t.Context(), appName, bad, nil)
+		requireInvalid(t, err, "build")
 		_, err = a.Slugs.Get(t.Context(), appName, bad)
 		requireInvalid(t, err, "slug")
 	}
-	_, err := a.Builds.Output(t.Context(), nil, nil)
-	requireInvalid(t, err, "build")
 	assert.Zero(t, a.mock.GetTotalCallCount())
 }

@@ -453,8 +453,6 @@ func TestPrintedClientHidesTheKey(t *testing.T) {
 func TestZeroClient(t *testing.T) {
 	t.Parallel()
 	archive, _ := testArchive(t)
-	build := &herokubuild.Build{OutputStreamURL: outputURL}
-	release := &herokubuild.Release{OutputStreamURL: outputURL}
 	slugPut := &herokubuild.Slug{Blob: herokubuild.Blob{Method: "put", URL: slugURL}}
 	slugGet := &herokubuild.Slug{Blob: herokubuild.Blob{Method: "GET", URL: slugURL}}
 	calls := map[string]func(context.Context, *herokubuild.Client) error{
@@ -488,7 +486,7 @@ func TestZeroClient(t *testing.T) {
 			return err
 		},
 		"Builds.Output": func(ctx context.Context, c *herokubuild.Client) error {
-			_, err := c.Builds.Output(ctx, build, nil)
+			_, err := c.Builds.Output(ctx, appName, buildID, nil)
 			return err
 		},
 		"Sources.Create": func(ctx context.Context, c *herokubuild.Client) error { _, err := c.Sources.Create(ctx); return err },
@@ -533,7 +531,7 @@ func TestZeroClient(t *testing.T) {
 			return err
 		},
 		"Releases.Create": func(ctx context.Context, c *herokubuild.Client) error {
-			_, err := c.Releases.Create(ctx, appName, herokubuild.ReleaseCreateOptions{Slug: slugID})
+			_, err := c.Releases.Create(ctx, appName, herokubuild.ReleaseCreateOptions{SlugID: slugID})
 			return err
 		},
 		"Releases.ListPage": func(ctx context.Context, c *herokubuild.Client) error {
@@ -541,7 +539,7 @@ func TestZeroClient(t *testing.T) {
 			return err
 		},
 		"Releases.Output": func(ctx context.Context, c *herokubuild.Client) error {
-			_, err := c.Releases.Output(ctx, release, nil)
+			_, err := c.Releases.Output(ctx, appName, "1", nil)
 			return err
 		},
 	}

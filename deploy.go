@@ -426,16 +426,18 @@ func (d *deploy) build(ctx context.Context, b *Build) error {
 		}
 	}
 	if !d.result.Build.Status.Final() {
-		get := func(ctx context.Context) (*Build, error) { return d.client.Builds.Get(ctx, d.buildApp(), b.ID) }
-		latest, err := waitFinal(ctx, nil, d.client.poll, get, func(b *Build) Status { return b.Status })
-		if latest != nil {
-			d.result.Build = latest
+		get := func(ctx context.Context) (*Build, error) {
+			latest, err := d.client.Builds.Get(ctx, d.buildApp(), b.ID)
+			if err == nil {
+				d.result.Build = latest
+			}
+			return latest, err
 		}
-		if err != nil {
+		if _, err := waitFinal(ctx, nil, d.client.poll, get, statusOf); err != nil {
 			return err
 		}
 	}
-	err := buildOutcome(d.opts.BuildApp, d.result.Build)
+	err := d.result.Build.outcome(d.opts.BuildApp)
 	var failed *BuildError
 	if errors.As(err, &failed) {
 		failed.Tail = d.output.lastLines()
@@ -475,11 +477,11 @@ func (d *deploy) release(ctx context.Context) error {
 		d.result.Releases[0].Err = err
 		return err
 	}
-	what, ok := r.Code()
+	runs := r.Artifact()
 	if d.result.Slug = d.result.Build.Slug.ID; d.result.Slug != "" {
-		what, ok = ReleaseCreateOptions{Slug: d.result.Slug}, true
+		runs = Artifact{SlugID: d.result.Slug}
 	}
-	what.Description = cmp.Or(d.log.saved().Description, d.description())
+	what := ReleaseCreateOptions{SlugID: runs.SlugID, ImageID: runs.ImageID, Description: cmp.Or(d.log.saved().Description, d.description())}
 	d.log.note(func(c *Checkpoint) { c.Description = what.Description })
 	f, err := d.rollout(what)
 	if err != nil {
@@ -492,7 +494,7 @@ func (d *deploy) release(ctx context.Context) error {
 		return own
 	case own != nil && !errors.Is(own, ErrSuperseded), len(d.opts.ReleaseTo) == 0:
 		return own
-	case !ok:
+	case runs.IsZero():
 		return fmt.Errorf("build %s: %w to release to other apps", d.result.Build.ID, ErrNoSlug)
 	}
 	failure := f.run(ctx)
@@ -526,7 +528,7 @@ func (d *deploy) rollout(what ReleaseCreateOptions) (*fanOut, error) {
 func (d *deploy) ownRelease(ctx context.Context) (*Release, error) {
 	b := d.result.Build
 	if b.Release.ID == "" {
-		named, err := waitFinal(ctx, &WaitOptions[Build]{Timeout: ownReleaseTimeout}, d.client.poll,
+		named, err := waitFinal(ctx, &WaitOptions{Timeout: ownReleaseTimeout}, d.client.poll,
 			func(ctx context.Context) (*Build, error) { return d.client.Builds.Get(ctx, d.buildApp(), b.ID) },
 			func(b *Build) Status {
 				if b.Release.ID == "" {
@@ -609,7 +611,7 @@ func (d *deploy) cancelAndWait(ctx context.Context, b *Build) (*Build, error) {
 	}
 	// One that is refused may have ended by itself, or have been canceled by a
 	// request whose response was lost; its status may lag behind.
-	ended, waitErr := waitFinal(ctx, nil, d.client.poll, get, func(b *Build) Status { return b.Status })
+	ended, waitErr := waitFinal(ctx, nil, d.client.poll, get, statusOf)
 	switch {
 	case waitErr == nil:
 		return ended, nil

@@ -28,23 +28,6 @@ func gzipEncoded(h http.Header) (bool, error) {
 	return gzipped, nil
 }
 
-// gunzip decompresses r as it comes. The first read waits for the header.
-type gunzip struct {
-	r  io.Reader
-	zr *gzip.Reader
-}
-
-func (g *gunzip) Read(p []byte) (int, error) {
-	if g.zr == nil {
-		zr, err := gzip.NewReader(g.r)
-		if err != nil {
-			return 0, err
-		}
-		g.zr = zr
-	}
-	return g.zr.Read(p)
-}
-
 // archiveHead is how much of an archive compressedTwice needs.
 const archiveHead = 4 << 10
 

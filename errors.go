@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/herokubuild/herokubuild/internal/clean"
+	"github.com/herokubuild/herokubuild/internal/logstream"
 )
 
 // The sentinels to test for with errors.Is. The error that is returned says
@@ -86,11 +87,11 @@ var (
 
 	// ErrStreamStalled is matched where an output stream delivered neither
 	// output nor heartbeat for longer than its idle timeout.
-	ErrStreamStalled = errors.New("output stream stalled")
+	ErrStreamStalled = logstream.ErrStalled
 	// ErrOutputTruncated is matched where the platform no longer has the
 	// beginning of an output that has been read in part, so that what follows
 	// cannot be found: it keeps the end of a log that grows beyond 300 MB.
-	ErrOutputTruncated = errors.New("the platform no longer has all of the output")
+	ErrOutputTruncated = logstream.ErrTruncated
 	// ErrWaitTimeout is matched where a time limit that the caller set on
 	// waiting (WaitOptions.Timeout, BuildAndReleaseOptions.Timeout) ran out.
 	ErrWaitTimeout = errors.New("timed out waiting")

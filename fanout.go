@@ -218,8 +218,8 @@ func (s ReleasesService) ReleaseToApps(ctx context.Context, what ReleaseCreateOp
 	if err := o.Checkpoint.checkRollbacks(apps); err != nil {
 		return nil, err
 	}
-	if of := o.Checkpoint.Slug; of != "" && of != what.Slug+what.OCIImage {
-		return nil, mismatch("a release of "+quote(of), quote(what.Slug+what.OCIImage))
+	if of := o.Checkpoint.Slug; of != "" && of != what.artifact().String() {
+		return nil, mismatch("a release of "+quote(of), quote(what.artifact().String()))
 	}
 	if err := s.checkFleet(ctx, apps); err != nil {
 		return nil, err
@@ -254,13 +254,13 @@ func rolloutCheckpoint(c Checkpoint, what ReleaseCreateOptions, mayRollBack bool
 	if c.started() {
 		return c
 	}
-	return Checkpoint{MayRollBack: mayRollBack, Slug: what.Slug + what.OCIImage, Started: time.Now().UTC().Round(0), Token: newToken()}
+	return Checkpoint{MayRollBack: mayRollBack, Slug: what.artifact().String(), Started: time.Now().UTC().Round(0), Token: newToken()}
 }
 
 // begin sets what tells the releases of this rollout from others, and the apps.
 func (f *fanOut) begin(c Checkpoint, apps []string) {
 	if f.what.Description == "" {
-		f.what.Description = "Release of " + clip(f.what.Slug+f.what.OCIImage, 14)
+		f.what.Description = "Release of " + clip(f.what.artifact().String(), 14)
 	}
 	f.what.Description = withToken(f.what.Description, "rollout", c.Token)
 	f.ours = func(r *Release) bool {

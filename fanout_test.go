@@ -49,9 +49,9 @@ func newFleet(t *testing.T, n int, procfile string, opts platform.Options, clien
 		return result.Slug
 	}
 	before := slug("web: old\n")
-	_, err := f.client.Releases.ReleaseToApps(t.Context(), herokubuild.ReleaseCreateOptions{Slug: before}, f.apps, nil)
+	_, err := f.client.Releases.ReleaseToApps(t.Context(), herokubuild.ReleaseCreateOptions{SlugID: before}, f.apps, nil)
 	require.NoError(t, err)
-	f.what = herokubuild.ReleaseCreateOptions{Slug: slug(procfile), Description: "summer sale"}
+	f.what = herokubuild.ReleaseCreateOptions{SlugID: slug(procfile), Description: "summer sale"}
 	return f
 }
 
@@ -221,7 +221,7 @@ func TestRollbackLeavesNewerReleasesAlone(t *testing.T) {
 	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.FanOutOptions{
 		Rollback: herokubuild.RollbackAll,
 		Verify: func(ctx context.Context, app string, r *herokubuild.Release) error {
-			_, err := f.client.Releases.Create(ctx, app, herokubuild.ReleaseCreateOptions{Slug: f.what.Slug, Description: "somebody else's"})
+			_, err := f.client.Releases.Create(ctx, app, herokubuild.ReleaseCreateOptions{SlugID: f.what.SlugID, Description: "somebody else's"})
 			return errors.Join(err, errors.New("unwell"))
 		},
 	})
@@ -270,7 +270,7 @@ func TestRollbackOfWhatIsNotKnown(t *testing.T) {
 		a.on("GET", releasesURL, reply(200, "[]"))
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, cancel)
-		outcomes, err := a.Releases.ReleaseToApps(ctx, herokubuild.ReleaseCreateOptions{Slug: slugID}, []string{appName}, &herokubuild.FanOutOptions{Rollback: herokubuild.RollbackAll})
+		outcomes, err := a.Releases.ReleaseToApps(ctx, herokubuild.ReleaseCreateOptions{SlugID: slugID}, []string{appName}, &herokubuild.FanOutOptions{Rollback: herokubuild.RollbackAll})
 		require.ErrorIs(t, err, context.Canceled)
 		require.ErrorIs(t, outcomes[0].Err, herokubuild.ErrRollbackFailed)
 		require.ErrorIs(t, outcomes[0].RollbackErr, herokubuild.ErrMaybeApplied)
@@ -472,14 +472,14 @@ func (m *mortal) RoundTrip(req *http.Request) (*http.Response, error) {
 func TestReleaseToAppsRefuses(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
-	slug := herokubuild.ReleaseCreateOptions{Slug: slugID}
+	slug := herokubuild.ReleaseCreateOptions{SlugID: slugID}
 	for name, tt := range map[string]struct {
 		what herokubuild.ReleaseCreateOptions
 		apps []string
 		opts herokubuild.FanOutOptions
 	}{
 		"ReleaseCreateOptions":          {},
-		"Slug":                          {what: herokubuild.ReleaseCreateOptions{Slug: "v12"}},
+		"SlugID":                        {what: herokubuild.ReleaseCreateOptions{SlugID: "v12"}},
 		"apps":                          {slug, []string{"a-b", "a-b"}, herokubuild.FanOutOptions{}},
 		"FanOutOptions.Concurrency":     {slug, nil, herokubuild.FanOutOptions{Concurrency: -1}},
 		"FanOutOptions.Canaries":        {slug, []string{"a-b"}, herokubuild.FanOutOptions{Canaries: -1}},
@@ -509,7 +509,7 @@ func TestFanOutKeepsTheRateLimit(t *testing.T) {
 			apps = append(apps, "app-"+strconv.Itoa(i))
 		}
 		started := time.Now()
-		_, err := a.Releases.ReleaseToApps(t.Context(), herokubuild.ReleaseCreateOptions{Slug: slugID}, apps, &herokubuild.FanOutOptions{Concurrency: 4})
+		_, err := a.Releases.ReleaseToApps(t.Context(), herokubuild.ReleaseCreateOptions{SlugID: slugID}, apps, &herokubuild.FanOutOptions{Concurrency: 4})
 		require.NoError(t, err)
 		assert.Zero(t, account.refused)
 		assert.Equal(t, 120, account.charged)
@@ -612,10 +612,10 @@ func TestBuildAndReleaseOfFirApps(t *testing.T) {
 	result, err := client.BuildAndRelease(t.Context(), opts)
 	require.NoError(t, err)
 	assert.Empty(t, result.Slug)
-	image := result.Releases[0].Release.Image()
+	image := result.Releases[0].Release.Artifact().ImageID
 	require.NotEmpty(t, image)
 	for _, r := range result.Releases {
-		assert.Equal(t, image, r.Release.Image())
+		assert.Equal(t, image, r.Release.Artifact().ImageID)
 		assert.Equal(t, 1, releasesOf(p, r.App))
 	}
 

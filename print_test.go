@@ -26,7 +26,7 @@ func exported() []any {
 	return []any{
 		herokubuild.APIError{}, herokubuild.AnswerError{}, herokubuild.App{}, herokubuild.AppRelease{}, herokubuild.AppsService{},
 		herokubuild.Archive{}, herokubuild.ArchiveEntry{}, herokubuild.ArchiveOmission{}, herokubuild.ArchiveOptions{}, herokubuild.ArchivePlan{},
-		herokubuild.ArchiveWarning{}, herokubuild.SlugDirOptions{}, herokubuild.ArgumentError{}, herokubuild.Artifact{},
+		herokubuild.ArchiveWarning{}, herokubuild.SlugDirOptions{}, herokubuild.ArgumentError{}, herokubuild.Artifact{}, herokubuild.ReleaseArtifact{},
 		herokubuild.Blob{}, herokubuild.Build{}, herokubuild.BuildAndReleaseOptions{}, herokubuild.BuildCreateOptions{}, herokubuild.BuildError{},
 		herokubuild.Buildpack{}, herokubuild.BuildsService{}, herokubuild.Checkpoint{}, herokubuild.CheckpointFailure{}, herokubuild.ChecksumError{}, herokubuild.Client{},
 		herokubuild.DeployError{}, herokubuild.DownloadOptions{}, herokubuild.Event{}, herokubuild.FanOutError{}, herokubuild.FanOutOptions{},
@@ -35,7 +35,7 @@ func exported() []any {
 		herokubuild.RequestError{}, herokubuild.Result{}, herokubuild.RetryOptions{}, herokubuild.RollbackError{}, herokubuild.Slug{},
 		herokubuild.SlugCreateOptions{}, herokubuild.SlugsService{}, herokubuild.Source{}, herokubuild.SourceBlob{}, herokubuild.SourcesService{},
 		herokubuild.StreamError{}, herokubuild.StreamOptions{}, herokubuild.UnpackError{}, herokubuild.UnpackOptions{}, herokubuild.UploadError{},
-		herokubuild.UploadOptions{}, herokubuild.User{}, herokubuild.WaitOptions[herokubuild.Build]{},
+		herokubuild.UploadOptions{}, herokubuild.User{}, herokubuild.WaitOptions{},
 	}
 }
 

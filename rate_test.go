@@ -58,7 +58,7 @@ func TestPoolThatNeverRefills(t *testing.T) {
 				_, err := a.RateLimitRemaining(t.Context())
 				require.NoError(t, err)
 				start := time.Now()
-				outcomes, err := a.Releases.ReleaseToApps(t.Context(), herokubuild.ReleaseCreateOptions{Slug: slugID}, apps, nil)
+				outcomes, err := a.Releases.ReleaseToApps(t.Context(), herokubuild.ReleaseCreateOptions{SlugID: slugID}, apps, nil)
 				require.NoError(t, err)
 				assert.Len(t, outcomes, 3)
 				assert.GreaterOrEqual(t, time.Since(start), time.Hour, "for the first of them")

@@ -33,6 +33,10 @@ type logHost struct {
 	status string
 	conns  []logConn
 
+	// opened reports that the stream has its first status, which is pending unless
+	// the build is over.
+	opened, over bool
+
 	asked   int
 	dialled int
 	ranges  []string
@@ -103,8 +107,14 @@ func (h *logHost) build() *herokubuild.Build {
 }
 
 func (h *logHost) answerStatus(req *http.Request) (*http.Response, error) {
-	h.asked++
+	if h.opened {
+		h.asked++
+	}
 	b := h.build()
+	if !h.opened && !h.over {
+		b.Status = herokubuild.StatusPending
+	}
+	h.opened = true
 	body, err := json.Marshal(map[string]any{
 		"id": b.ID, "app": b.App, "status": b.Status, "output_stream_url": b.OutputStreamURL.Reveal(),
 	})
@@ -227,9 +237,7 @@ func (b *logBody) Close() error { return nil }
 func (h *logHost) open(ctx context.Context, t *testing.T, opts *herokubuild.StreamOptions) *herokubuild.OutputStream {
 	t.Helper()
 	a := newAPI(t, herokubuild.WithHTTPClient(&http.Client{Transport: h}))
-	build := h.build()
-	build.Status = herokubuild.StatusPending
-	s, err := a.Builds.Output(ctx, build, opts)
+	s, err := a.Builds.Output(ctx, appName, buildID, opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
 	return s
@@ -254,9 +262,9 @@ func TestStreamOfAFinishedBuild(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				h := &logHost{text: tt.text, conns: tt.conns}
+				h := &logHost{text: tt.text, conns: tt.conns, over: true}
 				a := newAPI(t, herokubuild.WithHTTPClient(&http.Client{Transport: h}))
-				s, err := a.Builds.Output(t.Context(), h.build(), nil)
+				s, err := a.Builds.Output(t.Context(), appName, buildID, nil)
 				require.NoError(t, err)
 				got, err := io.ReadAll(s)
 				require.NoError(t, err)
@@ -527,12 +535,12 @@ func TestStreamWithoutAStatus(t *testing.T) {
 					h.conns = append(h.conns, logConn{end: reset})
 				}
 				a := newAPI(t, herokubuild.WithHTTPClient(&http.Client{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
-					if req.URL.Host == "api.heroku.com" {
+					if req.URL.Host == "api.heroku.com" && h.opened {
 						return reply(tt.answer, `{"id":"x","message":"No."}`)(req)
 					}
 					return h.RoundTrip(req)
 				})}))
-				s, err := a.Builds.Output(t.Context(), h.build(), nil)
+				s, err := a.Builds.Output(t.Context(), appName, buildID, nil)
 				require.NoError(t, err)
 				got, err := io.ReadAll(s)
 				assert.Equal(t, "te", string(got))

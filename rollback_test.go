@@ -29,8 +29,8 @@ func TestRollback(t *testing.T) {
 		"by version":         {"v12", "12", target, nil, ""},
 		"does not say":       {"12", "12", silent, nil, ""},
 		"says null":          {"12", "12", null, nil, ""},
-		"expired":            {"12", "12", expired, []error{herokubuild.ErrNotEligible, herokubuild.ErrExpired}, "example-app cannot be rolled back to release v12: its slug or image is no longer kept by the platform (status expired)"},
-		"expired, by silent": {"12", "12", strings.Replace(silent, `"succeeded"`, `"expired"`, 1), []error{herokubuild.ErrExpired}, "no longer kept"},
+		"expired":            {"12", "12", expired, []error{herokubuild.ErrNotEligible, herokubuild.ErrExpired}, "example-app cannot be rolled back to release v12: the platform no longer has its slug or image (status expired)"},
+		"expired, by silent": {"12", "12", strings.Replace(silent, `"succeeded"`, `"expired"`, 1), []error{herokubuild.ErrExpired}, "no longer has"},
 		"not eligible":       {releaseID, releaseID, ineligible, []error{herokubuild.ErrNotEligible}, "it is not eligible"},
 		"failed":             {"12", "12", strings.Replace(ineligible, `"succeeded"`, `"failed"`, 1), []error{herokubuild.ErrNotEligible}, "(status failed)"},
 		"without code":       {"12", "12", `{"id":"` + releaseID + `","version":12,"eligible_for_rollback":false}`, []error{herokubuild.ErrNotEligible}, "neither slug nor image"},
@@ -106,7 +106,7 @@ func TestRollbackOnThePlatform(t *testing.T) {
 	for _, content := range []string{"one", "two", "three"} {
 		slug, err := client.Slugs.CreateFromDir(ctx, "example-app", sourceDir(t, map[string]string{"Procfile": "web: " + content}), herokubuild.SlugDirOptions{})
 		require.NoError(t, err)
-		_, err = client.Releases.Create(ctx, "example-app", herokubuild.ReleaseCreateOptions{Slug: slug.ID})
+		_, err = client.Releases.Create(ctx, "example-app", herokubuild.ReleaseCreateOptions{SlugID: slug.ID})
 		require.NoError(t, err)
 		slugs = append(slugs, slug.ID)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -229,7 +230,7 @@ func (f *fanOut) standing(ctx context.Context, t *target) (*standing, error) {
 			return s, err
 		}
 		get := func(ctx context.Context) (*Release, error) { return f.client.Releases.Get(ctx, t.app, s.awaited.ID) }
-		if _, err := waitFinal(ctx, nil, f.backoff, get, func(r *Release) Status { return r.Status }); err != nil {
+		if _, err := waitFinal(ctx, nil, f.backoff, get, statusOf); err != nil {
 			return nil, err
 		}
 	}
@@ -298,7 +299,7 @@ func (f *fanOut) observe(ctx context.Context, t *target) {
 	case s.release.Status == StatusPending:
 		t.out.Err = f.awaitCurrent(ctx, t)
 	default:
-		t.out.Err = releaseOutcome(t.out.App, s.release)
+		t.out.Err = s.release.outcome(t.out.App)
 	}
 }
 
@@ -335,4 +336,95 @@ func (f *fanOut) reachOwn(ctx context.Context, t *target) error {
 	f.adopt(t, r)
 	f.log.emit(ctx, Event{Kind: EventReleaseCreated, App: t.out.App, Release: r})
 	return f.awaitCurrent(ctx, t)
+}
+
+// follower follows releases to their final status.
+type follower struct {
+	client *Client
+	log    *eventLog
+	stream StreamOptions
+	// pace holds back status requests.
+	pace *pacer
+	// since is when the rollout began, following counts the releases being awaited.
+	since     time.Time
+	following atomic.Int64
+}
+
+// await follows a release phase, if there is one, and waits for the release's
+// final status.
+func (f *follower) await(ctx context.Context, t *target) error {
+	out := t.out
+	if out.Release.Status == StatusSucceeded && out.Release.OutputStreamURL == "" {
+		f.log.emit(ctx, Event{Kind: EventReleaseDone, App: out.App, Release: out.Release})
+		return nil
+	}
+	f.following.Add(1)
+	defer f.following.Add(-1)
+	get := func(ctx context.Context) (*Release, error) {
+		if err := f.pace.wait(ctx); err != nil {
+			return nil, err
+		}
+		r, err := f.client.Releases.Get(ctx, t.app, out.Release.ID)
+		if err == nil {
+			out.Release = r
+		}
+		return r, err
+	}
+	var tail logTail
+	if out.Release.OutputStreamURL != "" {
+		if out.OutputErr = f.output(ctx, out, get, &tail); out.OutputErr != nil && ctx.Err() == nil {
+			f.client.log.LogAttrs(ctx, slog.LevelWarn, "herokubuild: release output is incomplete",
+				slog.String("app", out.App), slog.String("error", out.OutputErr.Error()))
+			f.log.emit(ctx, Event{Kind: EventOutputLost, App: out.App, Release: out.Release, Err: out.OutputErr})
+		}
+	}
+	err := f.outcome(ctx, out, get)
+	var failed *ReleaseError
+	if errors.As(err, &failed) {
+		failed.Tail = tail.String()
+	}
+	if out.Release.Status.Final() {
+		f.log.emit(ctx, Event{Kind: EventReleaseDone, App: out.App, Release: out.Release, Err: err})
+	}
+	return err
+}
+
+func (f *follower) output(ctx context.Context, out *AppRelease, get func(context.Context) (*Release, error), tail *logTail) error {
+	opts := f.stream
+	opts.backoff = f.backoff
+	opts.OnHeartbeat = func(quiet time.Duration) {
+		f.log.emit(ctx, Event{Kind: EventHeartbeat, App: out.App, Release: out.Release, Quiet: quiet})
+	}
+	stream, err := followOutput(ctx, f.client, out.Release, &opts, get)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = stream.Close() }()
+	for line, err := range stream.Lines() { //nolint:contextcheck // It has the context that it was opened with.
+		if err != nil {
+			return err
+		}
+		tail.add([]byte(line + "\n"))
+		f.log.emit(ctx, Event{Kind: EventReleaseOutput, App: out.App, Release: out.Release, Line: line})
+	}
+	return nil
+}
+
+// outcome waits for the final status, unless the stream has received it.
+func (f *follower) outcome(ctx context.Context, out *AppRelease, get func(context.Context) (*Release, error)) error {
+	if !out.Release.Status.Final() {
+		if _, err := waitFinal(ctx, nil, f.backoff, get, statusOf); err != nil {
+			return err
+		}
+	}
+	return out.Release.outcome(out.App)
+}
+
+// backoff is the client's, made slower by the number of releases that are
+// followed and by the time that has passed: the polling rate does not grow with
+// the number of apps.
+func (f *follower) backoff(polls int) time.Duration {
+	const alone, each = 8, 100 * time.Millisecond
+	crowd := time.Duration(max(f.following.Load()-alone, 0)) * each
+	return max(f.client.poll(polls), crowd+time.Duration(float64(crowd)*time.Since(f.since).Minutes()))
 }

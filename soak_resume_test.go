@@ -160,7 +160,7 @@ func (s *resumeSoak) prepare() bool {
 	if s.oldSlug = release("web: old\n"); s.oldSlug == "" {
 		return false
 	}
-	_, err := client.Releases.ReleaseToApps(s.t.Context(), herokubuild.ReleaseCreateOptions{Slug: s.oldSlug}, s.apps, nil)
+	_, err := client.Releases.ReleaseToApps(s.t.Context(), herokubuild.ReleaseCreateOptions{SlugID: s.oldSlug}, s.apps, nil)
 	if !s.must(err) {
 		return false
 	}
@@ -376,7 +376,7 @@ func (s *resumeSoak) call(ctx context.Context, client *herokubuild.Client, check
 	if s.slug != "" {
 		opts := s.opts
 		opts.Checkpoint, opts.OnEvent = checkpoint, onEvent
-		return client.Releases.ReleaseToApps(ctx, herokubuild.ReleaseCreateOptions{Slug: s.slug, Description: "ours"}, s.apps, &opts)
+		return client.Releases.ReleaseToApps(ctx, herokubuild.ReleaseCreateOptions{SlugID: s.slug, Description: "ours"}, s.apps, &opts)
 	}
 	result, err := client.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{
 		BuildApp: "build-app", ReleaseTo: s.apps, Archive: s.archive, ReleaseDescription: "ours",
@@ -401,7 +401,7 @@ func (s *resumeSoak) somebodyElse(checkpoint herokubuild.Checkpoint) {
 	switch s.intN(5) {
 	case 0:
 		s.did("somebody releases to %s", app)
-		_, err := s.others.Releases.Create(ctx, id, herokubuild.ReleaseCreateOptions{Slug: s.oldSlug, Description: "theirs"})
+		_, err := s.others.Releases.Create(ctx, id, herokubuild.ReleaseCreateOptions{SlugID: s.oldSlug, Description: "theirs"})
 		s.must(err)
 	case 1:
 		// A release that is under way had its reason before this one.

@@ -3,7 +3,6 @@ package herokubuild_test
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"io"
 	"net/http"
 	"strconv"
@@ -51,11 +50,8 @@ func (h *pacedHost) build() *herokubuild.Build {
 func (h *pacedHost) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Host == "api.heroku.com" {
 		h.requests = append(h.requests, time.Since(h.started))
-		body, err := json.Marshal(h.build())
-		if err != nil {
-			return nil, err
-		}
-		return reply(200, string(body))(req)
+		b := h.build()
+		return reply(200, buildJSON(string(b.Status), b.OutputStreamURL.Reveal()))(req)
 	}
 	h.streams++
 	at, header, status := 0, http.Header{}, 200
@@ -93,8 +89,9 @@ func (h *pacedHost) open(ctx context.Context, t *testing.T, opts *herokubuild.St
 	t.Helper()
 	h.started = time.Now()
 	a := newAPI(t, herokubuild.WithHTTPClient(&http.Client{Transport: h}))
-	s, err := a.Builds.Output(ctx, h.build(), opts)
+	s, err := a.Builds.Output(ctx, appName, buildID, opts)
 	require.NoError(t, err)
+	h.requests = nil
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
 	return s
 }
@@ -194,13 +191,13 @@ func TestStreamWatchesTheStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &pacedHost{pause: time.Second, piece: "a\n", most: 60, pending: time.Minute}
 		a := newAPI(t, herokubuild.WithHTTPClient(&http.Client{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
-			if req.URL.Host == "api.heroku.com" && time.Since(h.started) < time.Minute {
+			if req.URL.Host == "api.heroku.com" && h.streams > 0 && time.Since(h.started) < time.Minute {
 				return hang(req)
 			}
 			return h.RoundTrip(req)
 		})}))
 		h.started = time.Now()
-		s, err := a.Builds.Output(t.Context(), h.build(), nil)
+		s, err := a.Builds.Output(t.Context(), appName, buildID, nil)
 		require.NoError(t, err)
 		var longest time.Duration
 		last := time.Now()
@@ -226,7 +223,8 @@ func TestStreamHostThatRefusesParts(t *testing.T) {
 			}
 			return reply(200, "done\n")(req)
 		})
-		s, err := a.Builds.Output(t.Context(), &herokubuild.Build{Status: "succeeded", OutputStreamURL: outputURL}, nil)
+		a.serveBuild(outputURL)
+		s, err := a.Builds.Output(t.Context(), appName, buildID, nil)
 		require.NoError(t, err)
 		got, err := io.ReadAll(s)
 		require.NoError(t, err)

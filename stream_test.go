@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -23,14 +24,91 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// output opens the stream of a build whose host answers so.
+// output opens the stream of a build whose host responds like this. The build is
+// pending until a connection has ended. If the last connection ends properly, the host
+// sends the same again, as for a stream that verifies the end.
 func (a *api) output(ctx context.Context, t *testing.T, opts *herokubuild.StreamOptions, answers ...httpmock.Responder) *herokubuild.OutputStream {
 	t.Helper()
+	host := &recordingHost{status: "pending"}
+	a.mock.RegisterResponder("GET", buildURL, func(req *http.Request) (*http.Response, error) {
+		return reply(200, buildJSON(host.status, outputURL+outputSign))(req)
+	})
+	for i, answer := range answers {
+		answers[i] = host.record(answer, i == len(answers)-1)
+	}
 	a.on("GET", outputURL, answers...)
-	s, err := a.Builds.Output(ctx, &herokubuild.Build{OutputStreamURL: outputURL + outputSign}, opts)
+	s, err := a.Builds.Output(ctx, appName, buildID, opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
 	return s
+}
+
+// recordingHost is a stream host that can repeat its last response.
+type recordingHost struct {
+	status string
+	last   *http.Response
+	sent   bytes.Buffer
+}
+
+func (h *recordingHost) record(answer httpmock.Responder, last bool) httpmock.Responder {
+	return func(req *http.Request) (*http.Response, error) {
+		if h.last != nil {
+			repeated := *h.last
+			repeated.Body, repeated.Request = io.NopCloser(bytes.NewReader(h.sent.Bytes())), req
+			return &repeated, nil
+		}
+		resp, err := answer(req)
+		if err != nil || resp.StatusCode != 200 {
+			h.status = "succeeded"
+			return resp, err
+		}
+		h.sent.Reset()
+		body := resp.Body
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{readerFunc(func(p []byte) (int, error) {
+			n, err := body.Read(p)
+			h.sent.Write(p[:n])
+			if errors.Is(err, io.EOF) && last {
+				h.last = resp
+			}
+			return n, err
+		}), closer(func() error {
+			h.status = "succeeded"
+			return body.Close()
+		})}
+		return resp, nil
+	}
+}
+
+type closer func() error
+
+func (c closer) Close() error { return c() }
+
+// buildJSON is a build with output at a URL.
+func buildJSON(status, url string) string {
+	return fmt.Sprintf(`{"id":%q,"status":%q,"output_stream_url":%q}`, buildID, status, url)
+}
+
+// serveBuild adds a build that has succeeded, with output at a URL.
+func (a *api) serveBuild(url string) {
+	a.mock.RegisterResponder("GET", buildURL, reply(200, buildJSON("succeeded", url)))
+}
+
+// withBuild adds a build that has succeeded to a server, with output at /log.
+func withBuild(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/apps/"+appName+"/builds/"+buildID {
+			next(w, r)
+			return
+		}
+		scheme := "http"
+		if r.TLS != nil {
+			scheme = "https"
+		}
+		_, _ = io.WriteString(w, buildJSON("succeeded", scheme+"://"+r.Host+"/log"+outputSign))
+	}
 }
 
 func requireStreamError(t *testing.T, err error) *herokubuild.StreamError {
@@ -51,8 +129,8 @@ func TestStreamRequest(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "done\n", string(got))
 	seen := a.seen()
-	require.Len(t, seen, 1)
-	assert.Equal(t, outputURL+outputSign, seen[0].URL, "the address is used as it is")
+	require.Len(t, seen, 2, "the end is verified")
+	assert.Equal(t, outputURL+outputSign, seen[0].URL, "the URL is used as it is")
 	assert.NotContains(t, seen[0].Header, "Authorization")
 	assert.Equal(t, "identity", seen[0].Header.Get("Accept-Encoding"))
 	assert.Equal(t, "text/plain", seen[0].Header.Get("Accept"))
@@ -301,8 +379,8 @@ func TestStreamThatDoesNotExistYet(t *testing.T) {
 			got, err := io.ReadAll(s)
 			require.NoError(t, err)
 			assert.Equal(t, "text", string(got))
-			assert.Len(t, a.seen(), 4)
-			for _, gap := range a.gaps() {
+			assert.Len(t, a.seen(), 5, "the end is verified")
+			for _, gap := range a.gaps()[:3] {
 				assert.GreaterOrEqual(t, gap, 50*time.Millisecond)
 				assert.LessOrEqual(t, gap, 2*time.Second)
 			}
@@ -371,10 +449,16 @@ func TestStreamCloseFromAnotherGoroutine(t *testing.T) {
 // Not every transport looks at the context of a request before it answers.
 func TestStreamClosedBeforeRead(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, herokubuild.WithHTTPClient(&http.Client{Transport: roundTripper(reply(200, "text"))}))
-	s := a.output(t.Context(), t, nil, reply(200, ""))
+	a := newAPI(t, herokubuild.WithHTTPClient(&http.Client{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+		if req.URL.Host == "api.heroku.com" {
+			return reply(200, buildJSON("pending", outputURL))(req)
+		}
+		return reply(200, "text")(req)
+	})}))
+	s, err := a.Builds.Output(t.Context(), appName, buildID, nil)
+	require.NoError(t, err)
 	require.NoError(t, s.Close())
-	_, err := s.Read(make([]byte, 1))
+	_, err = s.Read(make([]byte, 1))
 	require.ErrorContains(t, err, "closed")
 }
 
@@ -402,17 +486,20 @@ func TestStreamContext(t *testing.T) {
 func TestStreamRefuses(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
-	of := func(url string) *herokubuild.Build {
-		return &herokubuild.Build{OutputStreamURL: herokubuild.SecretURL(url)}
+	for url, refuses := range map[string]func(error){
+		"": func(err error) { require.ErrorIs(t, err, herokubuild.ErrNoOutput) },
+		"http://build-output.heroku.com/" + outputSign: func(err error) { require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer) },
+	} {
+		a.serveBuild(url)
+		_, err := a.Builds.Output(t.Context(), appName, buildID, nil)
+		refuses(err)
 	}
-	_, err := a.Builds.Output(t.Context(), of(""), nil)
-	require.ErrorIs(t, err, herokubuild.ErrNoOutput)
-	_, err = a.Builds.Output(t.Context(), of("http://build-output.heroku.com/"+outputSign), nil)
-	requireInvalid(t, err, "OutputStreamURL")
-	_, err = a.Builds.Output(t.Context(), of(outputURL), &herokubuild.StreamOptions{IdleTimeout: -1})
+	calls := a.mock.GetTotalCallCount()
+	_, err := a.Builds.Output(t.Context(), appName, buildID, &herokubuild.StreamOptions{IdleTimeout: -1})
 	requireInvalid(t, err, "StreamOptions.IdleTimeout")
-	_, err = a.Builds.Output(t.Context(), of(outputURL), &herokubuild.StreamOptions{Offset: -1})
+	_, err = a.Builds.Output(t.Context(), appName, buildID, &herokubuild.StreamOptions{Offset: -1})
 	requireInvalid(t, err, "StreamOptions.Offset")
+	assert.Equal(t, calls, a.mock.GetTotalCallCount(), "nothing is sent")
 }
 
 // The wire's own: a flushed byte arrives before the next is written, a redirect
@@ -445,11 +532,11 @@ func TestStreamOverTheWire(t *testing.T) {
 		panic(http.ErrAbortHandler)
 	}))
 	t.Cleanup(other.Close)
-	client, server := newServer(t, func(w http.ResponseWriter, r *http.Request) {
+	client, _ := newServer(t, withBuild(func(w http.ResponseWriter, r *http.Request) {
 		assert.NotContains(t, r.Header, "Authorization")
 		http.Redirect(w, r, other.URL+"/log"+outputSign, http.StatusFound)
-	})
-	s, err := client.Builds.Output(t.Context(), &herokubuild.Build{OutputStreamURL: herokubuild.SecretURL(server.URL + "/log" + outputSign)}, nil)
+	}))
+	s, err := client.Builds.Output(t.Context(), appName, buildID, nil)
 	require.NoError(t, err)
 	buf := make([]byte, 100)
 	for range 3 {
