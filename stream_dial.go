@@ -59,7 +59,7 @@ func followOutput[T process](ctx context.Context, c *Client, now T, opts *Stream
 	if o.backoff != nil {
 		backoff = o.backoff
 	}
-	s.reader = logstream.New(s.ctx, logstream.Config{
+	s.reader = logstream.New(s.ctx, logstream.Config{ //nolint:contextcheck // It is made from ctx.
 		Dial: host.dial, Status: host.status, Final: outputEnds(status),
 		Offset: o.Offset, IdleTimeout: o.IdleTimeout, FinalTimeout: o.FinalTimeout,
 		Backoff: backoff, OnHeartbeat: o.OnHeartbeat, OnReconnect: s.logInterruption,
@@ -131,7 +131,7 @@ func (h *streamHost) status(ctx context.Context) (bool, error) {
 func (h *streamHost) dial(ctx context.Context, from int64) (*logstream.Response, error) {
 	h.connections++
 	attempt := attemptLog{method: http.MethodGet, url: h.url.String(), attempt: h.connections, started: time.Now()}
-	resp, err := h.request(ctx, from)
+	resp, err := h.request(ctx, from) //nolint:bodyclose // The reader of the output closes it.
 	h.hide = newRedactor(secretsOf(h.url.Reveal())...).after(resp)
 	attempt.hide = h.hide
 	attempt.write(ctx, h.client.log, resp, err)
