@@ -177,7 +177,7 @@
 // out of the directory or beyond the limits, and a refusal names its entry.
 //
 // Apps of the Fir generation ([App.IsFir]) run OCI images and no slugs:
-// [Release.Code] is what a release runs, whichever it is.
+// [Release.Artifact] is what a release runs, whichever it is.
 //
 // # Observing
 //

@@ -31,7 +31,7 @@ func exported() []any {
 		herokubuild.Buildpack{}, herokubuild.BuildsService{}, herokubuild.Checkpoint{}, herokubuild.CheckpointFailure{}, herokubuild.ChecksumError{}, herokubuild.Client{},
 		herokubuild.DeployError{}, herokubuild.DownloadOptions{}, herokubuild.Event{}, herokubuild.FanOutError{}, herokubuild.FanOutOptions{},
 		herokubuild.FetchArchiveOptions{}, herokubuild.GenerationError{}, herokubuild.ListOptions{}, herokubuild.Page[herokubuild.Build]{},
-		herokubuild.Ref{}, herokubuild.Release{}, herokubuild.ReleaseCreateOptions{}, herokubuild.ReleaseError{}, herokubuild.ReleasesService{},
+		herokubuild.PromoteOptions{}, herokubuild.Ref{}, herokubuild.Release{}, herokubuild.ReleaseCreateOptions{}, herokubuild.ReleaseError{}, herokubuild.ReleasesService{},
 		herokubuild.RequestError{}, herokubuild.Result{}, herokubuild.RetryOptions{}, herokubuild.RollbackError{}, herokubuild.Slug{},
 		herokubuild.SlugCreateOptions{}, herokubuild.SlugsService{}, herokubuild.Source{}, herokubuild.SourceBlob{}, herokubuild.SourcesService{},
 		herokubuild.StreamError{}, herokubuild.StreamOptions{}, herokubuild.UnpackError{}, herokubuild.UnpackOptions{}, herokubuild.UploadError{},

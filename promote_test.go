@@ -22,12 +22,12 @@ func TestPromote(t *testing.T) {
 	tests := map[string]struct {
 		releases, target httpmock.Responder
 		description      string
-		// body is what is posted; empty where nothing may be.
+		// body is the body of the POST, empty if there must be none.
 		body string
 		want error
 	}{
 		"slug":              {reply(200, "["+golden(t, "release.json")+"]"), reply(200, other), "", `{"slug":"` + slugID + `","description":"Promote example-app v12"}`, nil},
-		"says why":          {reply(200, "["+golden(t, "release.json")+"]"), reply(200, other), "why", `{"slug":"` + slugID + `","description":"why"}`, nil},
+		"description":       {reply(200, "["+golden(t, "release.json")+"]"), reply(200, other), "why", `{"slug":"` + slugID + `","description":"why"}`, nil},
 		"image":             {reply(200, "["+imageRelease+"]"), reply(200, fir), "", `{"oci_image":"` + slugID + `","description":"Promote example-app v7"}`, nil},
 		"slug by artifact":  {reply(200, strings.ReplaceAll("["+golden(t, "release.json")+"]", `"slug": {"id"`, `"was": {"id"`)), reply(200, other), "", `{"slug":"` + slugID + `","description":"Promote example-app v12"}`, nil},
 		"slug to fir":       {reply(200, "["+golden(t, "release.json")+"]"), reply(200, fir), "", "", herokubuild.ErrGeneration},
@@ -74,7 +74,7 @@ func TestPromote(t *testing.T) {
 	assert.Zero(t, a.mock.GetTotalCallCount())
 }
 
-// The newest release that succeeded is promoted, not one that failed after it.
+// Promote uses the newest release that succeeded, not a later one that failed.
 func TestPromoteOnThePlatform(t *testing.T) {
 	t.Parallel()
 	p, client := startPlatform(t, platform.Options{})

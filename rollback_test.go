@@ -21,9 +21,9 @@ func TestRollback(t *testing.T) {
 	null := strings.Replace(target, `"eligible_for_rollback": true`, `"eligible_for_rollback": null`, 1)
 	require.Len(t, map[string]bool{target: true, expired: true, ineligible: true, silent: true, null: true}, 5)
 	for name, tt := range map[string]struct {
-		given, asked, release string
-		want                  []error
-		text                  string
+		given, requested, release string
+		want                      []error
+		text                      string
 	}{
 		"by id":              {releaseID, releaseID, target, nil, ""},
 		"by version":         {"v12", "12", target, nil, ""},
@@ -38,11 +38,11 @@ func TestRollback(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := newAPI(t)
-			a.on("GET", releasesURL+"/"+tt.asked, reply(200, tt.release))
+			a.on("GET", releasesURL+"/"+tt.requested, reply(200, tt.release))
 			a.on("POST", releasesURL, reply(201, `{"id":"`+buildID+`","version":13,"status":"succeeded"}`))
 			r, err := a.Releases.Rollback(t.Context(), appName, tt.given)
 			seen := a.seen()
-			assertCall(t, seen[0], "GET", releasesURL+"/"+tt.asked, "")
+			assertCall(t, seen[0], "GET", releasesURL+"/"+tt.requested, "")
 			if tt.want == nil {
 				require.NoError(t, err)
 				assert.Equal(t, 13, r.Version)

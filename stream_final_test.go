@@ -17,8 +17,8 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// pacedHost plays the API and a stream host that sends a piece after each pause,
-// most times and forever if that is 0. The build is pending for a time.
+// pacedHost emulates the API and a stream host that sends a piece after each pause,
+// most times, or forever if that is 0. The build is pending for a time.
 type pacedHost struct {
 	pending time.Duration
 	pause   time.Duration
@@ -96,9 +96,9 @@ func (h *pacedHost) open(ctx context.Context, t *testing.T, opts *herokubuild.St
 	return s
 }
 
-// Output that does not end after the build has ends the stream with an error, at
-// whatever pace it comes.
-func TestStreamThatGoesOnAfterTheEnd(t *testing.T) {
+// Output that continues after the build has ended ends the stream with an error, at
+// any pace.
+func TestStreamOutputAfterTheFinalStatus(t *testing.T) {
 	t.Parallel()
 	const line = "again\n"
 	for name, tt := range map[string]struct {
@@ -129,7 +129,7 @@ func TestStreamThatGoesOnAfterTheEnd(t *testing.T) {
 	}
 }
 
-// What is stored is delivered, however large it is and slow the reader.
+// A stored log is delivered, however large it is and however slow the reader.
 func TestStreamOfALargeLogAfterTheEnd(t *testing.T) {
 	t.Parallel()
 	big := strings.Repeat("0123456789abcde\n", 4<<10)
@@ -161,8 +161,8 @@ func TestStreamOfALargeLogAfterTheEnd(t *testing.T) {
 	})
 }
 
-// Passing over what was read before is no silence, however long it takes.
-func TestStreamPassesOverALot(t *testing.T) {
+// Skipping what was read before does not count as silence, however long it takes.
+func TestStreamSkipsALargeOffset(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := pacedHost{pause: time.Second / 10, piece: strings.Repeat("x", 32<<10), most: 400}
@@ -211,8 +211,8 @@ func TestStreamWatchesTheStatus(t *testing.T) {
 	})
 }
 
-// A host that has output and gives none to who asks for a part of it is asked for
-// all.
+// All of the output is requested from a host that has some and sends none for a
+// request with a range.
 func TestStreamHostThatRefusesParts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

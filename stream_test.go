@@ -27,16 +27,16 @@ import (
 // output opens the stream of a build whose host responds like this. The build is
 // pending until a connection has ended. If the last connection ends properly, the host
 // sends the same again, as for a stream that verifies the end.
-func (a *api) output(ctx context.Context, t *testing.T, opts *herokubuild.StreamOptions, answers ...httpmock.Responder) *herokubuild.OutputStream {
+func (a *api) output(ctx context.Context, t *testing.T, opts *herokubuild.StreamOptions, responses ...httpmock.Responder) *herokubuild.OutputStream {
 	t.Helper()
 	host := &recordingHost{status: "pending"}
 	a.mock.RegisterResponder("GET", buildURL, func(req *http.Request) (*http.Response, error) {
 		return reply(200, buildJSON(host.status, outputURL+outputSign))(req)
 	})
-	for i, answer := range answers {
-		answers[i] = host.record(answer, i == len(answers)-1)
+	for i, response := range responses {
+		responses[i] = host.record(response, i == len(responses)-1)
 	}
-	a.on("GET", outputURL, answers...)
+	a.on("GET", outputURL, responses...)
 	s, err := a.Builds.Output(ctx, appName, buildID, opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
@@ -50,14 +50,14 @@ type recordingHost struct {
 	sent   bytes.Buffer
 }
 
-func (h *recordingHost) record(answer httpmock.Responder, last bool) httpmock.Responder {
+func (h *recordingHost) record(response httpmock.Responder, last bool) httpmock.Responder {
 	return func(req *http.Request) (*http.Response, error) {
 		if h.last != nil {
 			repeated := *h.last
 			repeated.Body, repeated.Request = io.NopCloser(bytes.NewReader(h.sent.Bytes())), req
 			return &repeated, nil
 		}
-		resp, err := answer(req)
+		resp, err := response(req)
 		if err != nil || resp.StatusCode != 200 {
 			h.status = "succeeded"
 			return resp, err
@@ -145,7 +145,7 @@ func TestStreamRead(t *testing.T) {
 		"nothing":            {"", ""},
 		"heartbeats only":    {strings.Repeat("\x00", 100), ""},
 		"heartbeats between": {"\x00a\x00\x00b\n\x00", "ab\n"},
-		"colours and UTF-8":  {"\x1b[1mé\x1b[0m\r\n", "\x1b[1mé\x1b[0m\r\n"},
+		"colors and UTF-8":   {"\x1b[1mé\x1b[0m\r\n", "\x1b[1mé\x1b[0m\r\n"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -267,7 +267,7 @@ func equal(a, b []string) bool {
 	return len(a) == len(b) && strings.Join(a, "\x01") == strings.Join(b, "\x01")
 }
 
-// broken is a connection that is lost after some text.
+// broken responds with a connection that is lost after some text.
 func broken(text string) httpmock.Responder {
 	return func(req *http.Request) (*http.Response, error) {
 		body := io.MultiReader(strings.NewReader(text), iotest.ErrReader(errDropped))
@@ -275,11 +275,11 @@ func broken(text string) httpmock.Responder {
 	}
 }
 
-func TestStreamBytesAreHandedOnAtOnce(t *testing.T) {
+func TestStreamDeliversBytesAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		answer, w := live(200)
-		s := newAPI(t).output(t.Context(), t, nil, answer)
+		response, w := live(200)
+		s := newAPI(t).output(t.Context(), t, nil, response)
 		r := bufio.NewReaderSize(s, 64)
 		go func() {
 			for _, part := range []string{"-", "----> Building", "\x00", "\n", "\x00\x00x"} {
@@ -309,15 +309,14 @@ func TestStreamBytesAreHandedOnAtOnce(t *testing.T) {
 	})
 }
 
-// Heartbeats are what they are sent for: a sign of life.
-func TestStreamTellsOfHeartbeats(t *testing.T) {
+func TestStreamReportsHeartbeats(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		answer, w := live(200)
+		response, w := live(200)
 		var quiet []time.Duration
 		s := newAPI(t).output(t.Context(), t, &herokubuild.StreamOptions{
 			OnHeartbeat: func(d time.Duration) { quiet = append(quiet, d) },
-		}, answer)
+		}, response)
 		go func() {
 			for _, part := range []string{"\x00", "\x00", "text", "\x00\x00", "\x00more", "more", "\x00"} {
 				time.Sleep(10 * time.Second)
@@ -335,8 +334,8 @@ func TestStreamTellsOfHeartbeats(t *testing.T) {
 func TestHeartbeatsKeepTheStreamAlive(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		answer, w := live(200)
-		s := newAPI(t).output(t.Context(), t, nil, answer)
+		response, w := live(200)
+		s := newAPI(t).output(t.Context(), t, nil, response)
 		go func() {
 			for range 90 {
 				time.Sleep(10 * time.Second)
@@ -353,7 +352,7 @@ func TestHeartbeatsKeepTheStreamAlive(t *testing.T) {
 	})
 }
 
-// A reader that takes its time is no silence of the stream.
+// The time that the reader takes does not count as silence of the stream.
 func TestSlowReaderIsNotAStall(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -389,7 +388,7 @@ func TestStreamThatDoesNotExistYet(t *testing.T) {
 	t.Run("canceled meanwhile", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			cause := errors.New("the operator has had enough")
+			cause := errors.New("stopped by the operator")
 			ctx, cancel := context.WithCancelCause(t.Context())
 			time.AfterFunc(3*time.Second, func() { cancel(cause) })
 			s := newAPI(t).output(ctx, t, nil, missing)
@@ -403,7 +402,7 @@ func TestStreamThatDoesNotExistYet(t *testing.T) {
 	})
 }
 
-func TestStreamAnswers(t *testing.T) {
+func TestStreamResponses(t *testing.T) {
 	t.Parallel()
 	t.Run("204 is a finished stream with nothing in it", func(t *testing.T) {
 		t.Parallel()
@@ -420,18 +419,18 @@ func TestStreamAnswers(t *testing.T) {
 
 func TestStreamCloseFromAnotherGoroutine(t *testing.T) {
 	t.Parallel()
-	for name, status := range map[string]int{"while reading": 200, "while waiting for it": 404, "before the answer": 0} {
+	for name, status := range map[string]int{"while reading": 200, "while waiting for it": 404, "before the response": 0} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				answer := reply(status, "")
+				response := reply(status, "")
 				switch status {
 				case 0:
-					answer = hang
+					response = hang
 				case 200:
-					answer, _ = live(200)
+					response, _ = live(200)
 				}
-				s := newAPI(t).output(t.Context(), t, nil, answer)
+				s := newAPI(t).output(t.Context(), t, nil, response)
 				time.AfterFunc(2*time.Second, func() { assert.NoError(t, s.Close()) })
 				started := time.Now()
 				_, err := s.Read(make([]byte, 10))
@@ -446,7 +445,7 @@ func TestStreamCloseFromAnotherGoroutine(t *testing.T) {
 	}
 }
 
-// Not every transport looks at the context of a request before it answers.
+// Not every transport checks the context of a request before it responds.
 func TestStreamClosedBeforeRead(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, herokubuild.WithHTTPClient(&http.Client{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
@@ -469,11 +468,11 @@ func (r roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { ret
 func TestStreamContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		answer, _ := live(200)
-		cause := errors.New("the operator has had enough")
+		response, _ := live(200)
+		cause := errors.New("stopped by the operator")
 		ctx, cancel := context.WithTimeoutCause(t.Context(), 7*time.Second, cause)
 		defer cancel()
-		s := newAPI(t).output(ctx, t, nil, answer)
+		s := newAPI(t).output(ctx, t, nil, response)
 		started := time.Now()
 		_, err := io.ReadAll(s)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
@@ -502,17 +501,17 @@ func TestStreamRefuses(t *testing.T) {
 	assert.Equal(t, calls, a.mock.GetTotalCallCount(), "nothing is sent")
 }
 
-// The wire's own: a flushed byte arrives before the next is written, a redirect
+// Over a real connection, a flushed byte arrives before the next is written, a redirect
 // is followed without key and referer, and a cut chunk is not the end.
 func TestStreamOverTheWire(t *testing.T) {
 	t.Parallel()
 	const text = "abcd"
 	got := make(chan byte)
-	var dialled atomic.Int32
+	var dialed atomic.Int32
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		assert.NotContains(t, r.Header, "Authorization")
 		assert.NotContains(t, r.Header, "Referer")
-		if dialled.Add(1) > 1 {
+		if dialed.Add(1) > 1 {
 			assert.Equal(t, "bytes=0-", r.Header.Get("Range"))
 			w.Header().Set("Content-Range", "bytes 0-3/4")
 			w.WriteHeader(http.StatusPartialContent)
@@ -582,8 +581,7 @@ func TestDropHeartbeatsNeverReturnsNothing(t *testing.T) {
 	require.ErrorIs(t, err, errDropped)
 }
 
-// Runs of text, NULs at every second byte in either phase, and any mixture of
-// them: each is found in a way of its own.
+// The input is runs of text, NULs at every second byte in either phase, and mixtures.
 func TestDropHeartbeatsOfEveryDensity(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
@@ -614,7 +612,7 @@ func TestDropHeartbeatsOfEveryDensity(t *testing.T) {
 	}
 }
 
-// FuzzDropHeartbeats splits the text into reads as cuts says.
+// FuzzDropHeartbeats splits the text into reads of the sizes in cuts.
 func FuzzDropHeartbeats(f *testing.F) {
 	f.Add([]byte("a\x00b"), []byte{1, 2}, 3)
 	f.Add([]byte("\x00\x00\x00"), []byte{1}, 1)
@@ -664,12 +662,11 @@ func (p *pieces) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// Heartbeats may come as fast as the network carries them, and are reported once
-// a second.
+// However fast heartbeats come, they are reported once a second.
 func TestStreamReportsAFloodOfHeartbeatsOnceASecond(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		answer, w := live(200)
+		response, w := live(200)
 		var at []time.Duration
 		started := time.Now()
 		s := newAPI(t).output(t.Context(), t, &herokubuild.StreamOptions{
@@ -677,7 +674,7 @@ func TestStreamReportsAFloodOfHeartbeatsOnceASecond(t *testing.T) {
 				assert.Equal(t, time.Since(started), quiet)
 				at = append(at, quiet)
 			},
-		}, answer)
+		}, response)
 		go func() {
 			for range 50 {
 				time.Sleep(100 * time.Millisecond)

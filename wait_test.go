@@ -111,7 +111,7 @@ func TestWaitErrorsCarryTheResource(t *testing.T) {
 	assert.Equal(t, herokubuild.StatusExpired, gone.Release.Status)
 }
 
-func TestWaitAsksFewerAndFewerTimes(t *testing.T) {
+func TestWaitPollsLessAndLessOften(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t)
@@ -145,20 +145,20 @@ func within(t *testing.T, least, most int, d time.Duration) {
 
 func TestDefaultPollBackoffIsBounded(t *testing.T) {
 	t.Parallel()
-	for _, looks := range []int{-1, 0, 1, 2, 13, 1 << 40} {
-		d := herokubuild.DefaultPollBackoff(looks)
-		assert.Positive(t, d, looks)
-		assert.LessOrEqual(t, d, 5*time.Second, looks)
+	for _, polls := range []int{-1, 0, 1, 2, 13, 1 << 40} {
+		d := herokubuild.DefaultPollBackoff(polls)
+		assert.Positive(t, d, polls)
+		assert.LessOrEqual(t, d, 5*time.Second, polls)
 	}
 }
 
 func TestWaitBackoff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var looks []int
+		var polls []int
 		record := func(d time.Duration) herokubuild.Backoff {
 			return func(n int) time.Duration {
-				looks = append(looks, n)
+				polls = append(polls, n)
 				return d
 			}
 		}
@@ -166,7 +166,7 @@ func TestWaitBackoff(t *testing.T) {
 		a.on("GET", buildURL, reply(200, build("pending")), reply(200, build("pending")), reply(200, build("succeeded")))
 		_, err := a.Builds.Wait(t.Context(), appName, buildID, nil)
 		require.NoError(t, err)
-		assert.Equal(t, []int{1, 2}, looks)
+		assert.Equal(t, []int{1, 2}, polls)
 		assert.Equal(t, []time.Duration{7 * time.Second, 7 * time.Second}, a.gaps())
 
 		a = newAPI(t, herokubuild.WithPollBackoff(record(time.Hour)))
@@ -196,7 +196,7 @@ func TestWaitCanceled(t *testing.T) {
 	})
 }
 
-// The timeout is the wait's: it ends a request that is under way, too.
+// The timeout also ends a request that is under way.
 func TestWaitTimeoutDuringARequest(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
