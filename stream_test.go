@@ -29,9 +29,13 @@ import (
 // sends the same again, as for a stream that verifies the end.
 func (a *api) output(ctx context.Context, t *testing.T, opts *herokubuild.StreamOptions, responses ...httpmock.Responder) *herokubuild.OutputStream {
 	t.Helper()
-	host := &recordingHost{status: "pending"}
+	host := new(recordingHost)
 	a.mock.RegisterResponder("GET", buildURL, func(req *http.Request) (*http.Response, error) {
-		return reply(200, buildJSON(host.status, outputURL+outputSign))(req)
+		status := "pending"
+		if host.ended.Load() {
+			status = "succeeded"
+		}
+		return reply(200, buildJSON(status, outputURL+outputSign))(req)
 	})
 	for i, response := range responses {
 		responses[i] = host.record(response, i == len(responses)-1)
@@ -45,9 +49,10 @@ func (a *api) output(ctx context.Context, t *testing.T, opts *herokubuild.Stream
 
 // recordingHost is a stream host that can repeat its last response.
 type recordingHost struct {
-	status string
-	last   *http.Response
-	sent   bytes.Buffer
+	// ended reports that a connection has ended. Another goroutine may close it.
+	ended atomic.Bool
+	last  *http.Response
+	sent  bytes.Buffer
 }
 
 func (h *recordingHost) record(response httpmock.Responder, last bool) httpmock.Responder {
@@ -59,7 +64,7 @@ func (h *recordingHost) record(response httpmock.Responder, last bool) httpmock.
 		}
 		resp, err := response(req)
 		if err != nil || resp.StatusCode != 200 {
-			h.status = "succeeded"
+			h.ended.Store(true)
 			return resp, err
 		}
 		h.sent.Reset()
@@ -75,7 +80,7 @@ func (h *recordingHost) record(response httpmock.Responder, last bool) httpmock.
 			}
 			return n, err
 		}), closer(func() error {
-			h.status = "succeeded"
+			h.ended.Store(true)
 			return body.Close()
 		})}
 		return resp, nil
