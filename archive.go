@@ -18,8 +18,8 @@ import (
 )
 
 // Archive is a gzipped tar archive that can be read as often as needed: an
-// upload that has to be repeated opens it again. [ArchiveDir], [ArchiveFile]
-// and [ArchiveBytes] make one; a program may also fill in the fields itself.
+// upload that has to be repeated opens it again. [PackDir], [OpenArchive]
+// and [NewArchive] make one; a program may also fill in the fields itself.
 type Archive struct {
 	// Size is the archive's length in bytes.
 	Size int64
@@ -60,8 +60,8 @@ func (a *Archive) check() error {
 	return nil
 }
 
-// ArchiveOptions sets how [ArchiveDir] and [ArchiveFS] pack. nil is the default.
-type ArchiveOptions struct {
+// PackOptions sets how [PackDir] and [PackFS] pack. nil is the default.
+type PackOptions struct {
 	// Include are patterns of paths to pack although git ignores them, such as
 	// "dist/"; Exclude are patterns of paths to leave out whatever git says.
 	// They are lines as in a .gitignore file in the root, the case of letters
@@ -70,7 +70,7 @@ type ArchiveOptions struct {
 	Include, Exclude []string
 	// FollowSymlinks packs what a symbolic link leads to in the place of a link
 	// that leads out of the directory, which is an error otherwise. Links that
-	// stay inside are kept as links. For [ArchiveDir] only.
+	// stay inside are kept as links. For [PackDir] only.
 	FollowSymlinks bool
 	// Prefix is a directory to put everything into, such as "./app", which is
 	// where a slug has it. Default: none.
@@ -80,7 +80,7 @@ type ArchiveOptions struct {
 	TempDir string
 }
 
-// ArchiveDir packs a directory as a gzipped tar archive, the form in which the
+// PackDir packs a directory as a gzipped tar archive, the form in which the
 // platform takes source code. The archive is spooled to a temporary file;
 // [Archive.Close] removes it (on Unix nothing is left behind even if the program is
 // killed).
@@ -121,7 +121,7 @@ type ArchiveOptions struct {
 // out of the directory, a socket, device or pipe, an invalid pattern, and ignore
 // files or a repository that cannot be read; one that matches [ErrArchiveChanged]
 // for a file that changes its size while it is packed; the context's.
-func ArchiveDir(ctx context.Context, dir string, opts *ArchiveOptions) (*Archive, error) {
+func PackDir(ctx context.Context, dir string, opts *PackOptions) (*Archive, error) {
 	w, err := newDirWalker(ctx, dir, opts)
 	if err != nil {
 		return nil, err
@@ -129,13 +129,13 @@ func ArchiveDir(ctx context.Context, dir string, opts *ArchiveOptions) (*Archive
 	return w.archive(dir)
 }
 
-// ArchiveFS packs a file system as [ArchiveDir] does a directory. A git repository
+// PackFS packs a file system as [PackDir] does a directory. A git repository
 // in it does not count, only its .gitignore files: what they ignore is excluded even
 // if it is tracked. Executable bits are those of the file system, on every system;
 // an [embed.FS] has none. Links are kept if it is an [fs.ReadLinkFS].
 //
-// Errors: those of ArchiveDir.
-func ArchiveFS(ctx context.Context, fsys fs.FS, opts *ArchiveOptions) (*Archive, error) {
+// Errors: those of PackDir.
+func PackFS(ctx context.Context, fsys fs.FS, opts *PackOptions) (*Archive, error) {
 	w, err := newFSWalker(ctx, fsys, opts)
 	if err != nil {
 		return nil, err
@@ -159,13 +159,13 @@ func checkDir(field, dir string) error {
 	return nil
 }
 
-// ArchiveFile takes a gzipped tar archive that exists already. The file is read
+// OpenArchive takes a gzipped tar archive that exists already. The file is read
 // once, for its checksum, and to its end, so that one that was cut short is found
 // out; and again for each upload. It must not change in between.
 //
 // Errors: an [*ArgumentError] for a file that does not exist, is empty, damaged
 // or not a gzipped tar archive with at least one entry; the context's.
-func ArchiveFile(ctx context.Context, path string) (*Archive, error) {
+func OpenArchive(ctx context.Context, path string) (*Archive, error) {
 	f, _, err := git.OpenFile(path)
 	if errors.Is(err, git.ErrNotRegular) {
 		return nil, &ArgumentError{Name: "archive", Reason: quote(path) + " is not a regular file", Err: err}
@@ -191,10 +191,10 @@ func ArchiveFile(ctx context.Context, path string) (*Archive, error) {
 	return a, nil
 }
 
-// ArchiveBytes takes a gzipped tar archive from memory. The bytes are not
+// NewArchive takes a gzipped tar archive from memory. The bytes are not
 // copied and must not change. Errors: an [*ArgumentError] for bytes that are
 // not a gzipped tar archive with at least one entry.
-func ArchiveBytes(b []byte) (*Archive, error) {
+func NewArchive(b []byte) (*Archive, error) {
 	a, err := readArchive(bytes.NewReader(b))
 	if err != nil {
 		return nil, argumentError("archive", "the bytes are not a gzipped tar archive", err)

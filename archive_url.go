@@ -52,8 +52,8 @@ const (
 // but not from https to http; the API key is not sent. A download that breaks
 // off, or brings nothing for a minute, is not repeated.
 //
-// Errors: [*ArgumentError], [*UploadError] where the host refuses,
-// [*RequestError]; an [*AnswerError] for what is too large, compressed once more
+// Errors: [*ArgumentError], [*StorageError] where the host refuses,
+// [*RequestError]; an [*ResponseError] for what is too large, compressed once more
 // or in another way, or not a gzipped tar archive with at least one entry.
 func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchArchiveOptions) (a *Archive, err error) {
 	o := FetchArchiveOptions{}
@@ -98,7 +98,7 @@ func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchAr
 		}
 	}()
 	unusable := func(err error) error {
-		return &AnswerError{Method: http.MethodGet, Path: from.String(), StatusCode: resp.StatusCode, Err: err}
+		return &ResponseError{Method: http.MethodGet, Path: from.String(), StatusCode: resp.StatusCode, Err: err}
 	}
 	fetched, err := spool.fill(func(w io.Writer) error {
 		body := &blobReader{conn: conn}

@@ -112,7 +112,7 @@ func (w *walker) archive(what string) (a *Archive, err error) {
 	if err != nil {
 		return nil, packError(what, err)
 	}
-	if plan.plan.Files == 0 {
+	if plan.plan.FileCount == 0 {
 		return nil, w.nothing(what)
 	}
 	a.Plan = plan.finish()

@@ -15,15 +15,15 @@ import (
 type ArchivePlan struct {
 	// Files is how many files and symbolic links there are, Bytes their content
 	// before it is compressed.
-	Files int
-	Bytes int64
+	FileCount int
+	TotalSize int64
 	// Largest are the largest files, at most ten, the largest first.
 	Largest []ArchiveEntry
 	// Entries are all files and links, in the order of the archive.
 	Entries []ArchiveEntry
 	// Out are the paths that are not packed, and why. Of a directory that is
 	// left out as a whole the content is not listed.
-	Out []ArchiveOmission
+	Excluded []ExcludedPath
 	// Warnings are what looks like a mistake.
 	Warnings []ArchiveWarning
 	// Truncated says that Entries, Out or Warnings do not have all there is,
@@ -64,8 +64,8 @@ type ArchiveEntry struct {
 	Link string
 }
 
-// ArchiveOmission is a path that is not packed.
-type ArchiveOmission struct {
+// ExcludedPath is a path that is not packed.
+type ExcludedPath struct {
 	// Path is relative to the directory, with slashes; a directory's has one at
 	// its end.
 	Path string
@@ -112,12 +112,12 @@ func (w ArchiveWarning) String() string {
 	return path + " " + w.Text
 }
 
-// PlanArchive says what [ArchiveDir] would pack, without packing it. It lists every
+// PlanArchive says what [PackDir] would pack, without packing it. It lists every
 // path, so that its memory grows with the tree. Files are not read, except those of
 // which git may have converted the line ends.
 //
-// Errors: those of ArchiveDir.
-func PlanArchive(ctx context.Context, dir string, opts *ArchiveOptions) (*ArchivePlan, error) {
+// Errors: those of PackDir.
+func PlanArchive(ctx context.Context, dir string, opts *PackOptions) (*ArchivePlan, error) {
 	w, err := newDirWalker(ctx, dir, opts)
 	if err != nil {
 		return nil, err
@@ -137,7 +137,7 @@ func PlanArchive(ctx context.Context, dir string, opts *ArchiveOptions) (*Archiv
 	if err != nil {
 		return nil, packError(dir, err)
 	}
-	if p.plan.Files == 0 {
+	if p.plan.FileCount == 0 {
 		return nil, w.nothing(dir)
 	}
 	return p.finish(), nil
@@ -171,8 +171,8 @@ type planner struct {
 func (p *planner) add(e *packEntry) error {
 	p.listed.all = p.w.listed.all
 	plan, entry := &p.plan, ArchiveEntry{Path: e.name, Size: e.size, Link: e.link}
-	plan.Files++
-	plan.Bytes += e.size
+	plan.FileCount++
+	plan.TotalSize += e.size
 	plan.Largest = addLargest(plan.Largest, entry)
 	p.procfile = p.procfile || e.name == "Procfile"
 	if p.listed.room(&p.listed.entries, len(e.name)+len(e.link)) {
@@ -190,7 +190,7 @@ func (p *planner) finish() *ArchivePlan {
 	if !p.procfile {
 		p.plan.Warnings = append(p.plan.Warnings, ArchiveWarning{Kind: WarnNoProcfile, Path: "Procfile", Text: "is not there: the app has only the processes that its buildpack knows of"})
 	}
-	p.plan.Out = p.w.out
+	p.plan.Excluded = p.w.out
 	p.plan.Truncated = p.w.listed.truncated || p.listed.truncated
 	return &p.plan
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // RollbackError reports a release that cannot be rolled back to. It matches
-// [ErrNotEligible], and [ErrExpired] if the reason is that the platform has destroyed
+// [ErrNotEligible], and [ErrArtifactExpired] if the reason is that the platform has destroyed
 // the release's slug or image. Nothing was changed.
 type RollbackError struct {
 	// App is the app, as the caller named it.
@@ -33,9 +33,9 @@ func (e *RollbackError) Error() string {
 	return clean.Line(fmt.Sprintf("herokubuild: %s cannot be rolled back to release v%d: %s", e.App, r.Version, reason))
 }
 
-// Is matches ErrNotEligible, and ErrExpired for an expired release.
+// Is matches ErrNotEligible, and ErrArtifactExpired for an expired release.
 func (e *RollbackError) Is(target error) bool {
-	return target == ErrNotEligible || target == ErrExpired && orZero(e.Release).Status == StatusExpired
+	return target == ErrNotEligible || target == ErrArtifactExpired && orZero(e.Release).Status == StatusExpired
 }
 
 // rollbackTarget is a release of which Eligible is nil in older responses: such a
@@ -129,7 +129,7 @@ type PromoteOptions struct {
 //
 // Endpoints: GET /apps/{app}/releases of from, GET /apps/{app} of to and
 // POST /apps/{app}/releases of to. Errors: an [*ArgumentError] if both are the same
-// app; one that matches [ErrNotFound] if from has no current release, or [ErrNoCode]
+// app; one that matches [ErrNotFound] if from has no current release, or [ErrNoArtifact]
 // if that has neither slug nor image; a [*GenerationError] if to is of the other
 // generation; and those of [ReleasesService.Current], [AppsService.Get] and
 // [ReleasesService.Create].
@@ -149,7 +149,7 @@ func (s ReleasesService) Promote(ctx context.Context, from, to string, opts *Pro
 	}
 	runs := current.Artifact()
 	if runs.IsZero() {
-		return nil, fmt.Errorf("herokubuild: promoting v%d of %s: %w", current.Version, from, ErrNoCode)
+		return nil, fmt.Errorf("herokubuild: promoting v%d of %s: %w", current.Version, from, ErrNoArtifact)
 	}
 	target, err := getApp(ctx, s.client, to)
 	if err != nil {

@@ -492,7 +492,7 @@ func TestStreamRefuses(t *testing.T) {
 	a := newAPI(t)
 	for url, refuses := range map[string]func(error){
 		"": func(err error) { require.ErrorIs(t, err, herokubuild.ErrNoOutput) },
-		"http://build-output.heroku.com/" + outputSign: func(err error) { require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer) },
+		"http://build-output.heroku.com/" + outputSign: func(err error) { require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse) },
 	} {
 		a.serveBuild(url)
 		_, err := a.Builds.Output(t.Context(), appName, buildID, nil)

@@ -254,7 +254,7 @@ type walker struct {
 	// root is the tree's directory, empty if it has none, and spelled the same
 	// as the caller has it.
 	root, spelled string
-	opts          ArchiveOptions
+	opts          PackOptions
 	// look is whether every file is looked at before it is opened: that takes
 	// time, and packing does not need it.
 	look bool
@@ -266,7 +266,7 @@ type walker struct {
 	entries  []packEntry
 	links    map[string]string
 	longest  int
-	out      []ArchiveOmission
+	out      []ExcludedPath
 	warnings []ArchiveWarning
 	listed   listing
 	// reason is why the last path was left out, and by which pattern.
@@ -302,7 +302,7 @@ type scope struct {
 	included bool
 }
 
-func newWalker(ctx context.Context, arg string, opts *ArchiveOptions) (*walker, error) {
+func newWalker(ctx context.Context, arg string, opts *PackOptions) (*walker, error) {
 	w := &walker{ctx: ctx, arg: arg, links: map[string]string{}, follows: new(int)}
 	if opts != nil {
 		w.opts = *opts
@@ -334,7 +334,7 @@ func parsePatterns(field string, texts []string) ([]git.Pattern, error) {
 }
 
 // newDirWalker walks a directory, and newFSWalker a file system.
-func newDirWalker(ctx context.Context, dir string, opts *ArchiveOptions) (*walker, error) {
+func newDirWalker(ctx context.Context, dir string, opts *PackOptions) (*walker, error) {
 	if err := checkDir("dir", dir); err != nil {
 		return nil, err
 	}
@@ -351,7 +351,7 @@ func newDirWalker(ctx context.Context, dir string, opts *ArchiveOptions) (*walke
 	return w, nil
 }
 
-func newFSWalker(ctx context.Context, fsys fs.FS, opts *ArchiveOptions) (*walker, error) {
+func newFSWalker(ctx context.Context, fsys fs.FS, opts *PackOptions) (*walker, error) {
 	if fsys == nil {
 		return nil, &ArgumentError{Name: "fsys", Reason: "is nil"}
 	}
@@ -578,7 +578,7 @@ func (w *walker) warn(kind ArchiveWarningKind, path, text string) {
 
 func (w *walker) leaveOut(path, reason string) {
 	if w.listed.room(&w.listed.out, len(path)) {
-		w.out = append(w.out, ArchiveOmission{Path: path, Reason: reason})
+		w.out = append(w.out, ExcludedPath{Path: path, Reason: reason})
 	}
 }
 
