@@ -355,8 +355,7 @@ func replacedBy(release *Release, newer []*Release) (by *Release, rolledBack boo
 
 // codeOf identifies what a release runs.
 func codeOf(r *Release) string {
-	what, _ := r.Code()
-	return what.Slug + what.OCIImage
+	return r.Artifact().String()
 }
 
 // rollbackTo returns the version that a release is a rollback to.

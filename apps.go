@@ -6,28 +6,29 @@ import (
 	"net/http"
 	"regexp"
 	"time"
+
+	"github.com/herokubuild/herokubuild/internal/clean"
 )
 
-// AppsService looks up apps.
+// AppsService gets and lists apps.
 type AppsService struct{ client *Client }
 
 // ResourceRef names another resource by its id and, where the API gives it, its name.
 // The zero Ref stands for null: a pending build has no slug yet, and its Slug
-// is the zero Ref whether the platform said null or {"id": null}.
+// is the zero Ref whether the API has null or {"id": null}.
 type ResourceRef struct {
 	ID   string `json:"id"`
 	Name string `json:"name,omitzero"`
 }
 
-// User is the account that did something.
+// User is an account.
 type User struct {
 	ID    string `json:"id"`
 	Email string `json:"email"`
 }
 
-// App is what this package needs to know of an app. Source: the schema's app;
-// the fields that have to do neither with builds nor with releases are left
-// out.
+// App is an app, with the fields that concern builds and releases. Source: the
+// schema's app.
 type App struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
@@ -39,8 +40,8 @@ type App struct {
 	Region     ResourceRef `json:"region,omitzero"`
 	Space      ResourceRef `json:"space,omitzero"`
 	Team       ResourceRef `json:"team,omitzero"`
-	// BuildpackProvidedDescription is what the last build's buildpack called
-	// itself, such as "Go".
+	// BuildpackProvidedDescription is the description that the last build's
+	// buildpack has given, such as "Go".
 	BuildpackProvidedDescription string `json:"buildpack_provided_description,omitzero"`
 	Maintenance                  bool   `json:"maintenance"`
 	// SlugSize is the current slug's size in bytes, 0 if there is none.
@@ -58,10 +59,15 @@ type App struct {
 // [*APIError] (matching [ErrNotFound] for an app that does not exist or that
 // the credential may not see), [*RequestError], [*ResponseError].
 func (s AppsService) Get(ctx context.Context, app string, requestOpts ...RequestOption) (*App, error) {
+	return getApp(ctx, s.client, app, requestOpts...)
+}
+
+// getApp is Get for the other services.
+func getApp(ctx context.Context, c *Client, app string, requestOpts ...RequestOption) (*App, error) {
 	if err := checkApp("app", app); err != nil {
 		return nil, err
 	}
-	return fetch[App](ctx, s.client, apiCall{method: http.MethodGet, path: apiPath("apps", app)}, requestOpts...)
+	return fetch[App](ctx, c, apiCall{method: http.MethodGet, path: apiPath("apps", app)}, requestOpts...)
 }
 
 // List iterates over the apps that the credential may see, page by page as needed. An
@@ -92,3 +98,29 @@ func (s AppsService) ListForTeam(ctx context.Context, team string, opts *ListOpt
 }
 
 var teamRE = regexp.MustCompile(`^\w[-.\w]{0,127}$`)
+
+const generationFir = "fir"
+
+// IsFir reports whether the app is of the Fir generation. Builds of Fir apps produce
+// OCI images and not slugs, and do not accept buildpacks.
+func (a *App) IsFir() bool { return a.Generation.Name == generationFir }
+
+// GenerationError reports a request that an app's generation does not support: a slug
+// or buildpacks for a Fir app, an image for a Cedar app. It matches [ErrUnsupportedGeneration].
+// Nothing was changed.
+type GenerationError struct {
+	// App is the app, as the caller named it.
+	App string
+	// Generation is the app's.
+	Generation string
+	// Reason is what the app does not support.
+	Reason string
+}
+
+// Error implements error.
+func (e *GenerationError) Error() string {
+	return clean.Line("herokubuild: " + e.App + " is a " + clip(e.Generation, maxHeaderText) + " app: " + e.Reason)
+}
+
+// Is matches ErrUnsupportedGeneration.
+func (e *GenerationError) Is(target error) bool { return target == ErrUnsupportedGeneration }

@@ -198,6 +198,8 @@ func serveWire(b *testing.B, size int, wire []byte) (url string) {
 		stop()
 		wg.Wait()
 	})
+	// A stored log has no heartbeats, and its length does not include any.
+	total := size - bytes.Count(wire, []byte{0})
 	serve := func(conn net.Conn) {
 		// A kept connection is nobody's to close on the other side.
 		context.AfterFunc(ctx, func() { _ = conn.Close() })
@@ -206,9 +208,14 @@ func serveWire(b *testing.B, size int, wire []byte) (url string) {
 			if err != nil {
 				return
 			}
+			if strings.HasPrefix(req.URL.Path, "/apps/") {
+				text := buildJSON("succeeded", "http://"+req.Host+"/")
+				_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(text), text)
+				continue
+			}
 			head := "HTTP/1.1 200 OK\r\n"
 			if req.Header.Get("Range") != "" {
-				head = fmt.Sprintf("HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-%d/%d\r\n", size-1, size)
+				head = fmt.Sprintf("HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-%d/%d\r\n", total-1, total)
 			}
 			_, _ = io.WriteString(conn, head+"Transfer-Encoding: chunked\r\n\r\n")
 			_, _ = conn.Write(wire)
@@ -251,7 +258,7 @@ func streamLoopback(b *testing.B, size int, wire []byte) {
 		b.SetBytes(int64(size))
 		b.ReportAllocs()
 		for b.Loop() {
-			s, err := client.Builds.Output(b.Context(), &herokubuild.Build{OutputStreamURL: herokubuild.SecretURL(url)}, nil)
+			s, err := client.Builds.Output(b.Context(), appName, buildID, nil)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -275,7 +282,7 @@ func BenchmarkFanOut(b *testing.B) {
 		herokubuild.WithTransport(&distant{delay: delay}))
 	require.NoError(b, err)
 	for b.Loop() {
-		_, err := client.Rollout(b.Context(), herokubuild.ReleaseCreateOptions{Slug: slugID}, apps, &herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: concurrency}})
+		_, err := client.Rollout(b.Context(), herokubuild.ReleaseCreateOptions{SlugID: slugID}, apps, &herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: concurrency}})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -326,7 +333,11 @@ func TestAllocations(t *testing.T) {
 		}), "a Read of the filter, heartbeats %s", name)
 	}
 
-	s, err := client.Builds.Output(t.Context(), &herokubuild.Build{OutputStreamURL: herokubuild.SecretURL(server.URL + "/log")}, nil)
+	logs := httptest.NewServer(withBuild(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }))
+	defer logs.Close()
+	reading, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(logs.URL), herokubuild.WithTransport(hc.Transport))
+	require.NoError(t, err)
+	s, err := reading.Builds.Output(t.Context(), appName, buildID, nil)
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, s.Close()) }()
 	_, err = s.Read(make([]byte, 1))

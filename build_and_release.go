@@ -326,7 +326,7 @@ func (d *deploy) build(ctx context.Context, b *Build) error {
 	if err := d.awaitBuild(ctx); err != nil {
 		return err
 	}
-	err := buildOutcome(d.opts.BuildApp, d.result.Build)
+	err := d.result.Build.outcome(d.opts.BuildApp)
 	var failed *BuildError
 	if errors.As(err, &failed) {
 		failed.Tail = d.output.lastLines()
@@ -348,12 +348,13 @@ func (d *deploy) awaitBuild(ctx context.Context) error {
 		return nil
 	}
 	get := func(ctx context.Context) (*Build, error) {
-		return d.client.Builds.Get(ctx, d.buildApp(), d.result.Build.ID)
+		latest, err := d.client.Builds.Get(ctx, d.buildApp(), d.result.Build.ID)
+		if err == nil {
+			d.result.Build = latest
+		}
+		return latest, err
 	}
-	latest, err := waitFinal(ctx, nil, d.client.poll, get, func(b *Build) Status { return b.Status })
-	if latest != nil {
-		d.result.Build = latest
-	}
+	_, err := waitFinal(ctx, nil, d.client.poll, get, statusOf)
 	return err
 }
 
@@ -387,14 +388,16 @@ func (d *deploy) release(ctx context.Context) error {
 		d.result.Apps[0].Err = err
 		return err
 	}
-	what, ok := r.Code()
+	d.result.Artifact = r.Artifact()
 	if slug := d.result.Build.Slug.ID; slug != "" {
-		what, ok = ReleaseCreateOptions{Slug: slug}, true
+		d.result.Artifact = Artifact{SlugID: slug}
 	}
-	d.result.Artifact = Artifact{SlugID: what.Slug, ImageID: what.OCIImage}
-	what.Description = cmp.Or(d.log.saved().Description, d.description())
-	d.log.note(func(c *Checkpoint) { c.Description = what.Description })
-	ro, err := d.rollout(what)
+	release := ReleaseCreateOptions{
+		SlugID: d.result.Artifact.SlugID, ImageID: d.result.Artifact.ImageID,
+		Description: cmp.Or(d.log.saved().Description, d.description()),
+	}
+	d.log.note(func(c *Checkpoint) { c.Description = release.Description })
+	ro, err := d.rollout(release)
 	if err != nil {
 		return err
 	}
@@ -405,7 +408,7 @@ func (d *deploy) release(ctx context.Context) error {
 		return own
 	case own != nil && !errors.Is(own, ErrSuperseded), len(d.opts.ReleaseTo) == 0:
 		return own
-	case !ok:
+	case d.result.Artifact.IsZero():
 		return fmt.Errorf("build %s: %w to release to other apps", d.result.Build.ID, ErrNoArtifact)
 	}
 	failure := ro.run(ctx)
@@ -438,7 +441,7 @@ func (d *deploy) rollout(release ReleaseCreateOptions) (*rollout, error) {
 func (d *deploy) ownRelease(ctx context.Context) (*Release, error) {
 	b := d.result.Build
 	if b.Release.ID == "" {
-		named, err := waitFinal(ctx, &WaitOptions[Build]{Timeout: ownReleaseTimeout}, d.client.poll,
+		named, err := waitFinal(ctx, &WaitOptions{Timeout: ownReleaseTimeout}, d.client.poll,
 			func(ctx context.Context) (*Build, error) { return d.client.Builds.Get(ctx, d.buildApp(), b.ID) },
 			func(b *Build) Status {
 				if b.Release.ID == "" {
@@ -523,7 +526,7 @@ func (d *deploy) cancelAndWait(ctx context.Context, b *Build) (*Build, error) {
 	}
 	// If the cancel is refused, the build may have ended by itself, or have been
 	// canceled by a request whose response was lost. Its status may lag behind.
-	ended, waitErr := waitFinal(ctx, nil, d.client.poll, get, func(b *Build) Status { return b.Status })
+	ended, waitErr := waitFinal(ctx, nil, d.client.poll, get, statusOf)
 	switch {
 	case waitErr == nil:
 		return ended, nil

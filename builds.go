@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// BuildsService starts builds, follows and cancels them.
+// BuildsService starts, follows and cancels builds.
 type BuildsService struct{ client *Client }
 
 // Build is one run of source code through the platform's slug compiler.
@@ -18,21 +18,21 @@ type Build struct {
 	// Status is pending until the build has ended. Success means that there
 	// is a slug; whether it runs is the release's status.
 	Status Status `json:"status"`
-	// Stack is the name of the stack that the build is for. (A slug has an
-	// object there.)
+	// Stack is the name of the stack that the build is for. (In a slug it is an
+	// object.)
 	Stack string `json:"stack,omitzero"`
-	// Generation is "cedar" or "fir"; empty on older answers.
+	// Generation is "cedar" or "fir"; empty in older responses.
 	Generation string `json:"generation,omitzero"`
 	// Buildpacks are those that ran, in order; nil while not known. They are
 	// for Cedar apps only.
 	Buildpacks []Buildpack `json:"buildpacks,omitempty"`
 	// SourceBlob is the source that is built.
 	SourceBlob SourceBlob `json:"source_blob"`
-	// OutputStreamURL is where the output is; see [BuildsService.Output]. It
-	// is signed anew, for 24 hours, whenever the build is asked for.
+	// OutputStreamURL is the URL of the output; see [BuildsService.Output]. Every
+	// response has a newly signed one, which is valid for 24 hours.
 	OutputStreamURL SecretURL `json:"output_stream_url,omitzero"`
-	// Release is what the platform made of the successful build on the app
-	// that built it; the zero Ref until then.
+	// Release is the release of the successful build on the app that built it; the
+	// zero Ref until then.
 	Release ResourceRef `json:"release,omitzero"`
 	// Slug is the build's result; the zero Ref until there is one. Builds of
 	// Fir apps have none.
@@ -49,15 +49,15 @@ type Buildpack struct {
 	Name string `json:"name,omitzero"`
 }
 
-// SourceBlob is where the source of a build is and what it is.
+// SourceBlob is the source of a build.
 type SourceBlob struct {
-	// URL is an https address of a gzipped tar archive: the URL of an
-	// uploaded [Source], or any other that the platform can reach.
+	// URL is the https URL of a gzipped tar archive: that of an uploaded [Source],
+	// or any other that the platform can reach.
 	URL SecretURL `json:"url"`
 	// Checksum is "SHA256:" and the lower-case hex SHA-256 of the archive;
 	// optional. The platform fails a build whose source differs.
 	Checksum string `json:"checksum,omitzero"`
-	// Version says which source this is, a commit for example; optional.
+	// Version identifies the source, a commit for example; optional.
 	Version string `json:"version,omitzero"`
 	// VersionDescription describes the version for people; optional.
 	VersionDescription string `json:"version_description,omitzero"`
@@ -65,7 +65,7 @@ type SourceBlob struct {
 
 // BuildCreateOptions is the body of [BuildsService.Create].
 type BuildCreateOptions struct {
-	// SourceBlob is what to build. Its URL is needed.
+	// SourceBlob is what to build. Its URL is required.
 	SourceBlob SourceBlob `json:"source_blob"`
 	// Buildpacks to use instead of the app's own, in order. Cedar only.
 	Buildpacks []Buildpack `json:"buildpacks,omitempty"`
@@ -84,7 +84,7 @@ func (o BuildCreateOptions) check() error {
 func checkBuildpacks(buildpacks []Buildpack) error {
 	for _, b := range buildpacks {
 		if (b.Name == "") == (b.URL == "") {
-			return &ArgumentError{Name: "Buildpacks", Reason: "each needs either a name or a URL"}
+			return &ArgumentError{Name: "Buildpacks", Reason: "each must have either a name or a URL"}
 		}
 	}
 	return nil
@@ -100,16 +100,15 @@ func checkAppAndID(app, field, id string) error {
 	return checkUUID(field, id)
 }
 
-// Create starts a build of an app. It returns as soon as the platform has
-// taken the build on; see [BuildsService.Output] and [BuildsService.Wait] for
-// what becomes of it. A successful build is released on the app by the
-// platform.
+// Create starts a build of an app. It returns once the platform has accepted the
+// build; use [BuildsService.Output] to follow it and [BuildsService.Wait] for the
+// result. The platform releases a successful build on the app.
 //
-// The request is sent again only where the platform cannot have seen it. An
-// error that matches [ErrMaybeApplied] leaves open whether a build was started.
+// The request is sent again only if the platform cannot have seen it. An error that
+// matches [ErrMaybeApplied] means that a build may have been started.
 //
-// Buildpacks are for Cedar apps only. Where opts has some, the app is looked up
-// first (GET /apps/{app}), and a Fir app is refused with a [*GenerationError].
+// Buildpacks are for Cedar apps only. If opts has some, Create gets the app first
+// (GET /apps/{app}) and refuses a Fir app with a [*GenerationError].
 //
 // Endpoint: POST /apps/{app}/builds (schema: build, Create). Errors:
 // [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
@@ -121,7 +120,7 @@ func (s BuildsService) Create(ctx context.Context, app string, opts BuildCreateO
 		return nil, err
 	}
 	if len(opts.Buildpacks) > 0 {
-		if err := s.checkTakesBuildpacks(ctx, app, requestOpts...); err != nil {
+		if err := s.checkBuildpackSupport(ctx, app, requestOpts...); err != nil {
 			return nil, err
 		}
 	}
@@ -130,7 +129,7 @@ func (s BuildsService) Create(ctx context.Context, app string, opts BuildCreateO
 	}, requestOpts...)
 }
 
-// wire is the body as it is sent, with the whole URL.
+// wire returns the body as it is sent, with the whole URL.
 func (o BuildCreateOptions) wire() any {
 	type sourceBlob struct {
 		URL                string `json:"url"`
@@ -145,15 +144,15 @@ func (o BuildCreateOptions) wire() any {
 	}{sourceBlob{b.URL.Reveal(), b.Checksum, b.Version, b.VersionDescription}, o.Buildpacks}
 }
 
-func (s BuildsService) checkTakesBuildpacks(ctx context.Context, app string, requestOpts ...RequestOption) error {
-	of, err := AppsService(s).Get(ctx, app, requestOpts...)
+func (s BuildsService) checkBuildpackSupport(ctx context.Context, app string, requestOpts ...RequestOption) error {
+	of, err := getApp(ctx, s.client, app, requestOpts...)
 	if err == nil && of.IsFir() {
-		err = &GenerationError{App: app, Generation: of.Generation.Name, Reason: "its builds take no buildpacks; its project.toml names them"}
+		err = &GenerationError{App: app, Generation: of.Generation.Name, Reason: "its builds take buildpacks from its project.toml only"}
 	}
 	return err
 }
 
-// Get returns a build as it is now, with a freshly signed OutputStreamURL.
+// Get returns a build in its current state, with a newly signed OutputStreamURL.
 //
 // Endpoint: GET /apps/{app}/builds/{build} (schema: build, Info). Errors:
 // [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
@@ -188,14 +187,14 @@ func (s BuildsService) ListPage(ctx context.Context, app string, opts *ListOptio
 	return listPage[Build](ctx, s.client, buildsPath(app), opts, requestOpts...)
 }
 
-// failed is an iteration that is over before it starts.
+// failed returns an iteration that ends with err at once.
 func failed[T any](err error) iter.Seq2[*T, error] {
 	return func(yield func(*T, error) bool) { yield(nil, err) }
 }
 
-// Cancel stops a pending build and returns it. A cancelled build's status is
-// failed: the platform has no other word for it. Cancelling one that has ended
-// is an [*APIError] of the platform.
+// Cancel stops a pending build and returns it. Canceled builds are reported as
+// StatusFailed; the API has no separate status. The platform refuses to cancel a
+// build that has ended with an [*APIError].
 //
 // Endpoint: DELETE /apps/{app}/builds/{build} with the Accept header's variant
 // "cancel-build", as Heroku's builds plugin sends it (schema: build, Cancel).
@@ -208,17 +207,17 @@ func (s BuildsService) Cancel(ctx context.Context, app, id string, requestOpts .
 		method: http.MethodDelete, path: buildPath(app, id), variant: ".cancel-build", mayBeEmpty: true,
 	}, requestOpts...)
 	if err == nil && b.ID == "" {
-		// The platform has been seen to answer with an empty body.
+		// Some responses of the platform have an empty body.
 		return s.Get(ctx, app, id, requestOpts...)
 	}
 	return b, err
 }
 
 // DeleteCache deletes what the app's earlier builds have cached, so that the
-// next one starts from nothing.
+// next one starts without a cache.
 //
 // Endpoint: DELETE /apps/{app}/build-cache (schema: build, Delete cache); the
-// answer is empty. Errors: [*ArgumentError], [*APIError], [*RequestError].
+// response is empty. Errors: [*ArgumentError], [*APIError], [*RequestError].
 func (s BuildsService) DeleteCache(ctx context.Context, app string, requestOpts ...RequestOption) error {
 	if err := checkApp("app", app); err != nil {
 		return err
@@ -227,69 +226,36 @@ func (s BuildsService) DeleteCache(ctx context.Context, app string, requestOpts 
 	return err
 }
 
-// Wait looks at a build until its status is final and returns it if that is
-// success. It does not wait for the release that the platform makes of it; see
+// Wait polls a build until its status is final and returns it if that is success.
+// It does not wait for the release that the platform makes of it; see
 // [ReleasesService.Wait].
 //
 // Errors: a [*BuildError] if the build failed; an error that matches
 // [ErrUnknownStatus] for a status that this package does not know,
 // [ErrWaitTimeout] after opts.Timeout, or the context's error; and those of
 // [BuildsService.Get].
-func (s BuildsService) Wait(ctx context.Context, app, id string, opts *WaitOptions[Build]) (*Build, error) {
-	if s.client == nil {
-		return nil, &ArgumentError{Name: "Client", Reason: errNoClient.Error()}
-	}
-	b, err := waitFinal(ctx, opts, s.client.poll,
-		func(ctx context.Context) (*Build, error) { return s.Get(ctx, app, id) },
-		func(b *Build) Status { return b.Status })
-	if err == nil {
-		err = buildOutcome(app, b)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return b, nil
+func (s BuildsService) Wait(ctx context.Context, app, id string, opts *WaitOptions) (*Build, error) {
+	return waitFor(ctx, s.client, app, opts, func(ctx context.Context) (*Build, error) { return s.Get(ctx, app, id) })
 }
 
-// buildOutcome is the error of a final status that is not success.
-func buildOutcome(app string, b *Build) error {
+// Output returns the output of a build from its start, live while the build runs. It
+// gets the build first; the output is requested by the first read. The context
+// governs the whole of the stream; close it when done.
+//
+// The URL of the output is the build's OutputStreamURL, which is renewed as needed.
+// The API key is not sent there.
+//
+// Errors: an error that matches [ErrNoOutput] for a build without an output stream;
+// and those of [BuildsService.Get].
+func (s BuildsService) Output(ctx context.Context, app, id string, opts *StreamOptions) (*OutputStream, error) {
+	return openOutput(ctx, s.client, opts, func(ctx context.Context) (*Build, error) { return s.Get(ctx, app, id) })
+}
+
+func (b *Build) state() (Status, SecretURL) { return b.Status, b.OutputStreamURL }
+
+func (b *Build) outcome(app string) error {
 	if b.Status == StatusSucceeded {
 		return nil
 	}
 	return &BuildError{App: app, Build: b}
-}
-
-// Output returns the output of a build from its start, live while the build
-// runs. The context governs the whole of the stream; close it when done.
-// Nothing is sent before the first read.
-//
-// The address is the build's OutputStreamURL, which is valid for 24 hours
-// after the call that returned the build. The API key is not sent there.
-// Errors: [*ArgumentError]; an error that matches [ErrNoOutput] for a build
-// without an output stream.
-func (s BuildsService) Output(ctx context.Context, build *Build, opts *StreamOptions) (*OutputStream, error) {
-	if build == nil {
-		return nil, &ArgumentError{Name: "build", Reason: "is nil"}
-	}
-	var get func(context.Context) (*Build, error)
-	if app, id := build.App.ID, build.ID; checkAppAndID(app, "build", id) == nil {
-		get = func(ctx context.Context) (*Build, error) { return s.Get(ctx, app, id) }
-	}
-	return s.follow(ctx, build, opts, get)
-}
-
-// follow is Output for callers that want to see what the stream is told when it
-// asks for the build: by get, which is nil where there is nobody to ask.
-func (s BuildsService) follow(ctx context.Context, build *Build, opts *StreamOptions, get func(context.Context) (*Build, error)) (*OutputStream, error) {
-	var status func(context.Context) (streamStatus, error)
-	if get != nil {
-		status = func(ctx context.Context) (streamStatus, error) {
-			b, err := get(ctx)
-			if err != nil {
-				return streamStatus{}, err
-			}
-			return streamStatus{url: b.OutputStreamURL, final: b.Status != StatusPending}, nil
-		}
-	}
-	return openStream(ctx, s.client, streamStatus{url: build.OutputStreamURL, final: build.Status.Final()}, opts, status)
 }

@@ -134,12 +134,12 @@ func TestBuildsCreateRefuses(t *testing.T) {
 func TestBuildpacksOfAFirApp(t *testing.T) {
 	t.Parallel()
 	opts := herokubuild.BuildCreateOptions{SourceBlob: herokubuild.SourceBlob{URL: sourceURL}, Buildpacks: []herokubuild.Buildpack{{Name: "heroku/go"}}}
-	for want, answer := range map[error]httpmock.Responder{
+	for want, response := range map[error]httpmock.Responder{
 		herokubuild.ErrUnsupportedGeneration: reply(200, strings.Replace(golden(t, "app.json"), `"cedar"`, `"fir"`, 1)),
 		herokubuild.ErrNotFound:              reply(404, golden(t, "error_not_found.json")),
 	} {
 		a := newAPI(t)
-		a.on("GET", appURL, answer)
+		a.on("GET", appURL, response)
 		b, err := a.Builds.Create(t.Context(), appName, opts)
 		assert.Nil(t, b)
 		require.ErrorIs(t, err, want)
@@ -163,7 +163,7 @@ func TestBuildsCreateIsNotRepeated(t *testing.T) {
 
 func TestBuildsCancel(t *testing.T) {
 	t.Parallel()
-	t.Run("answered with the build", func(t *testing.T) {
+	t.Run("responds with the build", func(t *testing.T) {
 		t.Parallel()
 		a := newAPI(t)
 		a.on("DELETE", buildURL, replyFile(t, 200, "build_pending.json"))
@@ -226,10 +226,10 @@ func TestBuildIDs(t *testing.T) {
 		requireInvalid(t, err, "build")
 		_, err = a.Builds.Cancel(t.Context(), appName, bad)
 		requireInvalid(t, err, "build")
+		_, err = a.Builds.Output(t.Context(), appName, bad, nil)
+		requireInvalid(t, err, "build")
 		_, err = a.Slugs.Get(t.Context(), appName, bad)
 		requireInvalid(t, err, "slug")
 	}
-	_, err := a.Builds.Output(t.Context(), nil, nil)
-	requireInvalid(t, err, "build")
 	assert.Zero(t, a.mock.GetTotalCallCount())
 }

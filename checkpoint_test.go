@@ -128,7 +128,7 @@ func TestResumeLeavesNewerReleasesAlone(t *testing.T) {
 	require.NoError(t, err)
 	old, err := f.client.Releases.Get(t.Context(), "app-1", "v3")
 	require.NoError(t, err)
-	_, err = f.client.Releases.Create(t.Context(), "app-1", herokubuild.ReleaseCreateOptions{Slug: old.Slug.ID, Description: "hotfix"})
+	_, err = f.client.Releases.Create(t.Context(), "app-1", herokubuild.ReleaseCreateOptions{SlugID: old.Slug.ID, Description: "hotfix"})
 	require.NoError(t, err)
 
 	opts.Checkpoint = roundTrip(t, saved)

@@ -444,8 +444,6 @@ func TestPrintedClientHidesTheKey(t *testing.T) {
 func TestZeroClient(t *testing.T) {
 	t.Parallel()
 	archive, _ := testArchive(t)
-	build := &herokubuild.Build{OutputStreamURL: outputURL}
-	release := &herokubuild.Release{OutputStreamURL: outputURL}
 	slugPut := &herokubuild.Slug{Blob: herokubuild.Blob{Method: "put", URL: slugURL}}
 	calls := map[string]func(context.Context, *herokubuild.Client) error{
 		"Do":       func(ctx context.Context, c *herokubuild.Client) error { return do(ctx, c, "GET", "/x", nil) },
@@ -478,7 +476,7 @@ func TestZeroClient(t *testing.T) {
 			return err
 		},
 		"Builds.Output": func(ctx context.Context, c *herokubuild.Client) error {
-			_, err := c.Builds.Output(ctx, build, nil)
+			_, err := c.Builds.Output(ctx, appName, buildID, nil)
 			return err
 		},
 		"Sources.Create": func(ctx context.Context, c *herokubuild.Client) error { _, err := c.Sources.Create(ctx); return err },
@@ -523,7 +521,7 @@ func TestZeroClient(t *testing.T) {
 			return err
 		},
 		"Releases.Create": func(ctx context.Context, c *herokubuild.Client) error {
-			_, err := c.Releases.Create(ctx, appName, herokubuild.ReleaseCreateOptions{Slug: slugID})
+			_, err := c.Releases.Create(ctx, appName, herokubuild.ReleaseCreateOptions{SlugID: slugID})
 			return err
 		},
 		"Releases.ListPage": func(ctx context.Context, c *herokubuild.Client) error {
@@ -531,7 +529,7 @@ func TestZeroClient(t *testing.T) {
 			return err
 		},
 		"Releases.Output": func(ctx context.Context, c *herokubuild.Client) error {
-			_, err := c.Releases.Output(ctx, release, nil)
+			_, err := c.Releases.Output(ctx, appName, "1", nil)
 			return err
 		},
 	}

@@ -60,7 +60,7 @@ func TestResponsesWithoutRequiredFields(t *testing.T) {
 			return err
 		}},
 		"release": {"POST", releasesURL, join(noID, badOutput, refs, versions, []string{with(`"artifacts":[{"type":"oci-image","id":"x"}]`)}), func(ctx context.Context, a *api) error {
-			_, err := a.Releases.Create(ctx, appName, herokubuild.ReleaseCreateOptions{Slug: slugID})
+			_, err := a.Releases.Create(ctx, appName, herokubuild.ReleaseCreateOptions{SlugID: slugID})
 			return err
 		}},
 		"release again": {"GET", releasesURL + "/3", join(noID, badOutput, refs, versions), func(ctx context.Context, a *api) error {
@@ -154,7 +154,7 @@ func TestResponseURLs(t *testing.T) {
 		b, err := a.Builds.Get(t.Context(), appName, buildID)
 		require.NoError(t, err, u)
 		assert.Equal(t, u, b.OutputStreamURL.Reveal())
-		s, err := a.Builds.Output(t.Context(), b, nil)
+		s, err := a.Builds.Output(t.Context(), appName, buildID, nil)
 		require.NoError(t, err, u)
 		require.NoError(t, s.Close())
 	}

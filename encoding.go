@@ -1,7 +1,6 @@
 package herokubuild
 
 import (
-	"io"
 	"net/http"
 
 	"github.com/herokubuild/herokubuild/internal/transport"
@@ -14,19 +13,6 @@ var errRedirect = transport.ErrRedirect
 func gzipEncoded(h http.Header) (bool, error) { return transport.Gzipped(h) }
 
 func readErrorBody(resp *http.Response) []byte { return transport.ReadErrorBody(resp) }
-
-// gunzip decompresses r as its content arrives.
-type gunzip struct {
-	r   io.Reader
-	out io.Reader
-}
-
-func (g *gunzip) Read(p []byte) (int, error) {
-	if g.out == nil {
-		g.out = transport.Gunzip(g.r)
-	}
-	return g.out.Read(p)
-}
 
 // progress detects a body that returns nothing again and again.
 type progress struct{ transport.Progress }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/herokubuild/herokubuild/internal/clean"
+	"github.com/herokubuild/herokubuild/internal/logstream"
 )
 
 // The sentinels to test for with [errors.Is]. Most errors that a call returns are
@@ -94,11 +95,11 @@ var (
 
 	// ErrStreamStalled reports that an output stream delivered neither output nor
 	// a heartbeat for longer than its idle timeout.
-	ErrStreamStalled = errors.New("output stream stalled")
+	ErrStreamStalled = logstream.ErrStalled
 	// ErrOutputTruncated reports that the platform no longer has the beginning of
 	// an output that has been read in part, so that the rest cannot be found. The
 	// platform keeps the end of a log that grows beyond 300 MB.
-	ErrOutputTruncated = errors.New("the platform no longer has all of the output")
+	ErrOutputTruncated = logstream.ErrTruncated
 	// ErrWaitTimeout reports that a time limit set by the caller ran out
 	// ([WaitOptions].Timeout, [BuildAndReleaseOptions].Timeout).
 	ErrWaitTimeout = errors.New("timed out waiting")

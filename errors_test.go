@@ -220,8 +220,16 @@ func TestNetworkErrorsHaveNoSecrets(t *testing.T) {
 	signed := unreachable(t)
 	real := newRealClient(t, noRetry(), herokubuild.WithPollBackoff(func(int) time.Duration { return 0 }))
 
-	_, outputErr := a.Builds.Output(t.Context(), &herokubuild.Build{OutputStreamURL: "ftp://h/" + outputSign}, nil)
-	stream, err := real.Builds.Output(t.Context(), &herokubuild.Build{OutputStreamURL: herokubuild.SecretURL(signed)}, nil)
+	a.serveBuild("ftp://h/" + outputSign)
+	_, outputErr := a.Builds.Output(t.Context(), appName, buildID, nil)
+	transport := &http.Transport{}
+	streaming := newAPI(t, herokubuild.WithTransport(roundTripper(func(req *http.Request) (*http.Response, error) {
+		if req.URL.Host == "api.heroku.com" {
+			return reply(200, buildJSON("succeeded", signed))(req)
+		}
+		return transport.RoundTrip(req)
+	})), herokubuild.WithPollBackoff(func(int) time.Duration { return 0 }))
+	stream, err := streaming.Builds.Output(t.Context(), appName, buildID, nil)
 	require.NoError(t, err)
 	_, readErr := io.ReadAll(stream)
 	_, slugErr := real.Slugs.DownloadFrom(t.Context(), appName, &herokubuild.Slug{Blob: herokubuild.Blob{Method: "GET", URL: herokubuild.SecretURL(signed)}}, nil)

@@ -41,7 +41,7 @@ func ExampleBuildsService_Create() {
 	}
 	fmt.Println("the build is", build.Status)
 
-	output, err := client.Builds.Output(ctx, build, nil)
+	output, err := client.Builds.Output(ctx, "example-app", build.ID, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func ExampleBuildsService_Output() {
 	ctx := context.Background()
 	build := exampleBuild(ctx, client, "main.go")
 
-	output, err := client.Builds.Output(ctx, build, &herokubuild.StreamOptions{
+	output, err := client.Builds.Output(ctx, "example-app", build.ID, &herokubuild.StreamOptions{
 		OnHeartbeat: func(quiet time.Duration) { fmt.Println("alive, quiet for", quiet) },
 	})
 	if err != nil {
@@ -99,7 +99,7 @@ func ExampleBuildsService_Wait() {
 	ctx := context.Background()
 	build := exampleBuild(ctx, client, "broken.go")
 
-	_, err := client.Builds.Wait(ctx, "example-app", build.ID, &herokubuild.WaitOptions[herokubuild.Build]{Timeout: time.Hour})
+	_, err := client.Builds.Wait(ctx, "example-app", build.ID, &herokubuild.WaitOptions{Timeout: time.Hour})
 	var failed *herokubuild.BuildError
 	switch {
 	case errors.As(err, &failed):

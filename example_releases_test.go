@@ -17,12 +17,12 @@ func ExampleClient_Rollout() {
 	defer stop()
 	ctx := context.Background()
 	apps := []string{"shop-eu", "shop-us", "shop-jp"}
-	v6 := herokubuild.ReleaseCreateOptions{Slug: exampleSlug(ctx, client), Description: "Deploy v6"}
+	v6 := herokubuild.ReleaseCreateOptions{SlugID: exampleSlug(ctx, client), Description: "Deploy v6"}
 	if _, err := client.Rollout(ctx, v6, apps, nil); err != nil {
 		log.Fatal(err)
 	}
 
-	v7 := herokubuild.ReleaseCreateOptions{Slug: exampleSlug(ctx, client), Description: "Deploy v7"}
+	v7 := herokubuild.ReleaseCreateOptions{SlugID: exampleSlug(ctx, client), Description: "Deploy v7"}
 	_, err := client.Rollout(ctx, v7, apps, &herokubuild.RolloutOptions{
 		Policy: herokubuild.RolloutPolicy{
 			Canaries: 1,
@@ -57,7 +57,7 @@ func ExampleReleasesService_Promote() {
 	client, stop := exampleClient()
 	defer stop()
 	ctx := context.Background()
-	staged, err := client.Releases.Create(ctx, "example-app", herokubuild.ReleaseCreateOptions{Slug: exampleSlug(ctx, client)})
+	staged, err := client.Releases.Create(ctx, "example-app", herokubuild.ReleaseCreateOptions{SlugID: exampleSlug(ctx, client)})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func ExampleReleasesService_Promote() {
 		log.Fatal(err)
 	}
 
-	release, err := client.Releases.Promote(ctx, "example-app", "other-app", "")
+	release, err := client.Releases.Promote(ctx, "example-app", "other-app", nil)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -79,12 +79,12 @@ func ExampleReleasesService_Wait() {
 	client, stop := exampleClient()
 	defer stop()
 	ctx := context.Background()
-	release, err := client.Releases.Create(ctx, "example-app", herokubuild.ReleaseCreateOptions{Slug: exampleSlug(ctx, client)})
+	release, err := client.Releases.Create(ctx, "example-app", herokubuild.ReleaseCreateOptions{SlugID: exampleSlug(ctx, client)})
 	if err != nil {
 		log.Fatal(err)
 	}
 
-	output, err := client.Releases.Output(ctx, release, nil)
+	output, err := client.Releases.Output(ctx, "example-app", release.ID, nil)
 	switch {
 	case errors.Is(err, herokubuild.ErrNoOutput):
 		fmt.Println("there is no release phase")
@@ -115,7 +115,7 @@ func ExampleReleasesService_Current() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if _, hasCode := release.Code(); !hasCode {
+	if release.Artifact().IsZero() {
 		fmt.Printf("v%d has no code to promote\n", release.Version)
 	}
 	// Output: v2 has no code to promote

@@ -31,7 +31,7 @@ func ExampleSlugsService_CreateFromDir() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	release, err := client.Releases.Create(ctx, "example-app", herokubuild.ReleaseCreateOptions{Slug: slug.ID})
+	release, err := client.Releases.Create(ctx, "example-app", herokubuild.ReleaseCreateOptions{SlugID: slug.ID})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func ExampleSlugsService_Create() {
 	if err := client.Slugs.Put(ctx, slug, archive, nil); err != nil {
 		log.Fatal(err)
 	}
-	release, err := client.Releases.Create(ctx, "example-app", herokubuild.ReleaseCreateOptions{Slug: slug.ID})
+	release, err := client.Releases.Create(ctx, "example-app", herokubuild.ReleaseCreateOptions{SlugID: slug.ID})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func ExampleReleasesService_Previous() {
 	defer stop()
 	ctx := context.Background()
 	for range 2 {
-		release, err := client.Releases.Create(ctx, "example-app", herokubuild.ReleaseCreateOptions{Slug: exampleSlug(ctx, client)})
+		release, err := client.Releases.Create(ctx, "example-app", herokubuild.ReleaseCreateOptions{SlugID: exampleSlug(ctx, client)})
 		if err != nil {
 			log.Fatal(err)
 		}

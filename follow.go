@@ -72,7 +72,7 @@ func (f *follower) output(ctx context.Context, out *AppResult, get func(context.
 	opts.OnHeartbeat = func(quiet time.Duration) {
 		f.log.emit(ctx, DeployEvent{Kind: EventHeartbeat, App: out.App, Release: out.Release, Quiet: quiet})
 	}
-	stream, err := f.client.Releases.follow(ctx, out.Release, &opts, get)
+	stream, err := followOutput(ctx, f.client, out.Release, &opts, get)
 	if err != nil {
 		return err
 	}
@@ -90,11 +90,11 @@ func (f *follower) output(ctx context.Context, out *AppResult, get func(context.
 // outcome waits for the final status, unless the stream has seen it.
 func (f *follower) outcome(ctx context.Context, out *AppResult, get func(context.Context) (*Release, error)) error {
 	if !out.Release.Status.Final() {
-		if _, err := waitFinal(ctx, nil, f.backoff, get, func(r *Release) Status { return r.Status }); err != nil {
+		if _, err := waitFinal(ctx, nil, f.backoff, get, statusOf); err != nil {
 			return err
 		}
 	}
-	return releaseOutcome(out.App, out.Release)
+	return out.Release.outcome(out.App)
 }
 
 // backoff is the client's, made slower by the number of releases that are

@@ -140,7 +140,7 @@ func TestHostileRedirects(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			host := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			host := httptest.NewTLSServer(withBuild(func(w http.ResponseWriter, r *http.Request) {
 				assert.NotContains(t, r.Header, "Authorization")
 				next := to
 				if next == "" {
@@ -150,12 +150,12 @@ func TestHostileRedirects(t *testing.T) {
 				w.WriteHeader(http.StatusTemporaryRedirect)
 			}))
 			t.Cleanup(host.Close)
-			client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithTransport(host.Client().Transport), quickRetry(),
+			client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(host.URL), herokubuild.WithTransport(host.Client().Transport), quickRetry(),
 				herokubuild.WithPollBackoff(func(int) time.Duration { return time.Millisecond }))
 			require.NoError(t, err)
 			signed := herokubuild.SecretURL(host.URL + "/log" + fakeQuery)
 
-			s, err := client.Builds.Output(t.Context(), &herokubuild.Build{OutputStreamURL: signed}, nil)
+			s, err := client.Builds.Output(t.Context(), appName, buildID, nil)
 			require.NoError(t, err)
 			_, err = io.ReadAll(s)
 			requireStreamError(t, err)
@@ -196,8 +196,8 @@ func TestHostileStreams(t *testing.T) {
 	t.Parallel()
 	open := func(t *testing.T, ctx context.Context, handler http.HandlerFunc) *herokubuild.OutputStream {
 		t.Helper()
-		client, server := newServer(t, handler)
-		s, err := client.Builds.Output(ctx, &herokubuild.Build{OutputStreamURL: herokubuild.SecretURL(server.URL + "/log")}, nil)
+		client, _ := newServer(t, withBuild(handler))
+		s, err := client.Builds.Output(ctx, appName, buildID, nil)
 		require.NoError(t, err)
 		t.Cleanup(func() { assert.NoError(t, s.Close()) })
 		return s

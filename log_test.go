@@ -114,14 +114,14 @@ func TestLogOfStreams(t *testing.T) {
 		require.NoError(t, err)
 
 		got := lines(t)
-		require.Len(t, got, 3)
+		require.Len(t, got, 6)
 		assert.Equal(t, map[string]any{
-			"level": "INFO", "msg": "herokubuild: output stream broke off and is connected again",
+			"level": "INFO", "msg": "herokubuild: output stream interrupted, reconnecting",
 			"stream": outputURL + "?REDACTED", "offset": 4., "error": errDropped.Error(),
-		}, got[1])
+		}, got[2])
 		assert.Equal(t, map[string]any{
 			"level": "DEBUG", "msg": "herokubuild: request", "method": "GET", "host": "build-output.heroku.com",
 			"path": strings.TrimPrefix(outputURL, "https://build-output.heroku.com"), "attempt": 2., "duration": 0., "status": 206.,
-		}, got[2])
+		}, got[3])
 	})
 }

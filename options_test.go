@@ -197,7 +197,7 @@ func TestMethodsAcceptRequestOptions(t *testing.T) {
 			return errorOf(c.Slugs.Create(ctx, appName, herokubuild.SlugCreateOptions{}, opts...))
 		},
 		"Releases.Create": func(ctx context.Context, c *herokubuild.Client, opts ...herokubuild.RequestOption) error {
-			return errorOf(c.Releases.Create(ctx, appName, herokubuild.ReleaseCreateOptions{Slug: slugID}, opts...))
+			return errorOf(c.Releases.Create(ctx, appName, herokubuild.ReleaseCreateOptions{SlugID: slugID}, opts...))
 		},
 		"Releases.Get": func(ctx context.Context, c *herokubuild.Client, opts ...herokubuild.RequestOption) error {
 			return errorOf(c.Releases.Get(ctx, appName, releaseID, opts...))

@@ -22,12 +22,12 @@ func TestPromote(t *testing.T) {
 	tests := map[string]struct {
 		releases, target httpmock.Responder
 		description      string
-		// body is what is posted; empty where nothing may be.
+		// body is the body of the POST, empty if there must be none.
 		body string
 		want error
 	}{
 		"slug":              {reply(200, "["+golden(t, "release.json")+"]"), reply(200, other), "", `{"slug":"` + slugID + `","description":"Promote example-app v12"}`, nil},
-		"says why":          {reply(200, "["+golden(t, "release.json")+"]"), reply(200, other), "why", `{"slug":"` + slugID + `","description":"why"}`, nil},
+		"description":       {reply(200, "["+golden(t, "release.json")+"]"), reply(200, other), "why", `{"slug":"` + slugID + `","description":"why"}`, nil},
 		"image":             {reply(200, "["+imageRelease+"]"), reply(200, fir), "", `{"oci_image":"` + slugID + `","description":"Promote example-app v7"}`, nil},
 		"slug by artifact":  {reply(200, strings.ReplaceAll("["+golden(t, "release.json")+"]", `"slug": {"id"`, `"was": {"id"`)), reply(200, other), "", `{"slug":"` + slugID + `","description":"Promote example-app v12"}`, nil},
 		"slug to fir":       {reply(200, "["+golden(t, "release.json")+"]"), reply(200, fir), "", "", herokubuild.ErrUnsupportedGeneration},
@@ -46,7 +46,7 @@ func TestPromote(t *testing.T) {
 			a.on("GET", releasesURL, tt.releases)
 			a.on("GET", otherURL, tt.target)
 			a.on("POST", otherURL+"/releases", replyFile(t, 201, "release.json"))
-			r, err := a.Releases.Promote(t.Context(), appName, "other-app", tt.description)
+			r, err := a.Releases.Promote(t.Context(), appName, "other-app", &herokubuild.PromoteOptions{Description: tt.description})
 			seen := a.seen()
 			if tt.want == nil {
 				require.NoError(t, err)
@@ -63,18 +63,18 @@ func TestPromote(t *testing.T) {
 		})
 	}
 	a := newAPI(t)
-	_, err := a.Releases.Promote(t.Context(), "", "other-app", "")
+	_, err := a.Releases.Promote(t.Context(), "", "other-app", nil)
 	requireInvalid(t, err, "from")
-	_, err = a.Releases.Promote(t.Context(), appName, "", "")
+	_, err = a.Releases.Promote(t.Context(), appName, "", nil)
 	requireInvalid(t, err, "to")
-	_, err = a.Releases.Promote(t.Context(), appName, appName, "")
+	_, err = a.Releases.Promote(t.Context(), appName, appName, nil)
 	requireInvalid(t, err, "to")
-	_, err = new(herokubuild.Client).Releases.Promote(t.Context(), appName, "other-app", "")
+	_, err = new(herokubuild.Client).Releases.Promote(t.Context(), appName, "other-app", nil)
 	require.ErrorIs(t, err, herokubuild.ErrInvalidArgument)
 	assert.Zero(t, a.mock.GetTotalCallCount())
 }
 
-// The newest release that succeeded is promoted, not one that failed after it.
+// Promote uses the newest release that succeeded, not a later one that failed.
 func TestPromoteOnThePlatform(t *testing.T) {
 	t.Parallel()
 	p, client := startPlatform(t, platform.Options{})
@@ -83,15 +83,15 @@ func TestPromoteOnThePlatform(t *testing.T) {
 	require.NoError(t, err)
 	bad, err := client.Slugs.CreateFromDir(ctx, "example-app", sourceDir(t, map[string]string{"Procfile": "web: x\nrelease: exit 1"}), herokubuild.SlugDirOptions{})
 	require.NoError(t, err)
-	_, err = client.Releases.Promote(ctx, "example-app", "other-app", "")
+	_, err = client.Releases.Promote(ctx, "example-app", "other-app", nil)
 	require.ErrorIs(t, err, herokubuild.ErrNoArtifact)
 	for _, slug := range []*herokubuild.Slug{good, bad} {
-		r, err := client.Releases.Create(ctx, "example-app", herokubuild.ReleaseCreateOptions{Slug: slug.ID})
+		r, err := client.Releases.Create(ctx, "example-app", herokubuild.ReleaseCreateOptions{SlugID: slug.ID})
 		require.NoError(t, err)
 		_, err = client.Releases.Wait(ctx, "example-app", r.ID, nil)
 		assert.Equal(t, slug == good, err == nil)
 	}
-	r, err := client.Releases.Promote(ctx, "example-app", "other-app", "")
+	r, err := client.Releases.Promote(ctx, "example-app", "other-app", nil)
 	require.NoError(t, err)
 	assert.Equal(t, good.ID, r.Slug.ID)
 	assert.Equal(t, "Promote example-app v3", r.Description)
@@ -126,34 +126,33 @@ func TestFirAppOnThePlatform(t *testing.T) {
 	release, err := client.Releases.Wait(ctx, "fir-one", build.Release.ID, nil)
 	require.NoError(t, err)
 	assert.Zero(t, release.Slug)
-	image := release.Image()
+	image := release.Artifact().ImageID
 	require.NotEmpty(t, image)
-	code, ok := release.Code()
-	require.True(t, ok)
-	assert.Equal(t, herokubuild.ReleaseCreateOptions{OCIImage: image}, code)
+	assert.Equal(t, herokubuild.Artifact{ImageID: image}, release.Artifact())
 
-	direct, err := client.Releases.Create(ctx, "fir-two", code)
+	direct, err := client.Releases.Create(ctx, "fir-two", herokubuild.ReleaseCreateOptions{ImageID: image})
 	require.NoError(t, err)
-	assert.Equal(t, image, direct.Image())
-	promoted, err := client.Releases.Promote(ctx, "fir-one", "fir-two", "")
+	assert.Equal(t, image, direct.Artifact().ImageID)
+	promoted, err := client.Releases.Promote(ctx, "fir-one", "fir-two", nil)
 	require.NoError(t, err)
-	assert.Equal(t, image, promoted.Image())
-	_, err = client.Releases.Promote(ctx, "fir-one", "example-app", "")
+	assert.Equal(t, image, promoted.Artifact().ImageID)
+	_, err = client.Releases.Promote(ctx, "fir-one", "example-app", nil)
 	require.ErrorIs(t, err, herokubuild.ErrUnsupportedGeneration)
 	back, err := client.Releases.Rollback(ctx, "fir-two", "3")
 	require.NoError(t, err)
-	assert.Equal(t, image, back.Image())
+	assert.Equal(t, image, back.Artifact().ImageID)
 }
 
-func TestReleaseCode(t *testing.T) {
+func TestReleaseArtifact(t *testing.T) {
 	t.Parallel()
-	_, ok := new(herokubuild.Release).Code()
-	assert.False(t, ok)
+	assert.True(t, new(herokubuild.Release).Artifact().IsZero())
+	assert.Empty(t, new(herokubuild.Release).Artifact().String())
 	unknown := &herokubuild.Release{Artifacts: []herokubuild.ReleaseArtifact{{ID: slugID, Type: "wasm"}}}
-	_, ok = unknown.Code()
-	assert.False(t, ok)
-	assert.Empty(t, unknown.Image())
-	code, ok := goldenRelease(t).Code()
-	assert.True(t, ok)
-	assert.Equal(t, herokubuild.ReleaseCreateOptions{Slug: slugID}, code)
+	assert.True(t, unknown.Artifact().IsZero())
+	slug := goldenRelease(t).Artifact()
+	assert.Equal(t, herokubuild.Artifact{SlugID: slugID}, slug)
+	assert.Equal(t, slugID, slug.String())
+	image := &herokubuild.Release{Artifacts: []herokubuild.ReleaseArtifact{{ID: slugID, Type: "oci-image"}}}
+	assert.Equal(t, herokubuild.Artifact{ImageID: slugID}, image.Artifact())
+	assert.Equal(t, slugID, image.Artifact().String())
 }

@@ -58,7 +58,7 @@ func TestPoolThatNeverRefills(t *testing.T) {
 				_, err := a.RateLimitRemaining(t.Context())
 				require.NoError(t, err)
 				start := time.Now()
-				result, err := a.Rollout(t.Context(), herokubuild.ReleaseCreateOptions{Slug: slugID}, apps, nil)
+				result, err := a.Rollout(t.Context(), herokubuild.ReleaseCreateOptions{SlugID: slugID}, apps, nil)
 				require.NoError(t, err)
 				assert.Len(t, result.Apps, 3)
 				assert.GreaterOrEqual(t, time.Since(start), time.Hour, "for the first of them")

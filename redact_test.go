@@ -45,7 +45,8 @@ func everyError(t *testing.T, query string, respond func(req *http.Request) (*ht
 	_, errs["body"] = a.Builds.Create(t.Context(), appName, herokubuild.BuildCreateOptions{SourceBlob: herokubuild.SourceBlob{URL: signed}})
 	_, errs["download"] = a.Slugs.DownloadFrom(t.Context(), appName, &herokubuild.Slug{Blob: herokubuild.Blob{Method: "GET", URL: signed}}, nil)
 	_, errs["fetch"] = a.FetchArchive(t.Context(), signed, &herokubuild.FetchArchiveOptions{Header: http.Header{"Private-Token": {"glpat-0123"}}})
-	stream, err := a.Builds.Output(t.Context(), &herokubuild.Build{Status: "succeeded", OutputStreamURL: signed}, nil)
+	a.serveBuild(signed.Reveal())
+	stream, err := a.Builds.Output(t.Context(), appName, buildID, nil)
 	require.NoError(t, err)
 	_, errs["output"] = io.ReadAll(stream)
 	for name, err := range errs {
@@ -332,7 +333,8 @@ func TestTextFromOutsideIsClean(t *testing.T) {
 				errs := []error{apiErr}
 				if status != 200 {
 					errs = append(errs, a.Sources.Put(t.Context(), decodeSource(t, sourceURL+fakeQuery), archive, nil))
-					s, err := a.Builds.Output(t.Context(), &herokubuild.Build{Status: "succeeded", OutputStreamURL: outputURL + outputSign}, nil)
+					a.serveBuild(outputURL + outputSign)
+					s, err := a.Builds.Output(t.Context(), appName, buildID, nil)
 					require.NoError(t, err)
 					_, err = io.ReadAll(s)
 					errs = append(errs, err)

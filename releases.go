@@ -1,6 +1,7 @@
 package herokubuild
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -11,8 +12,7 @@ import (
 	"time"
 )
 
-// ReleasesService releases slugs and images, and reads and rolls back
-// releases.
+// ReleasesService creates, reads, follows, promotes and rolls back releases.
 type ReleasesService struct{ client *Client }
 
 // Release is one state of an app: its code, config vars and add-ons. Source:
@@ -24,7 +24,7 @@ type Release struct {
 	// Status is pending while the release phase runs. It may be empty on the
 	// oldest releases.
 	Status Status `json:"status"`
-	// Current says that this is the release that the app runs.
+	// Current reports whether this is the release that the app runs.
 	Current     bool        `json:"current"`
 	Description string      `json:"description"`
 	App         ResourceRef `json:"app"`
@@ -34,50 +34,84 @@ type Release struct {
 	// Artifacts are what was released, slugs and images alike.
 	Artifacts      []ReleaseArtifact `json:"artifacts,omitempty"`
 	AddonPlanNames []string          `json:"addon_plan_names,omitempty"`
-	// OutputStreamURL is where the release phase's output is; see
-	// [ReleasesService.Output]. It is empty where there is no release phase.
+	// OutputStreamURL is the URL of the release phase's output; see
+	// [ReleasesService.Output]. It is empty if there is no release phase.
 	OutputStreamURL SecretURL `json:"output_stream_url,omitzero"`
-	// EligibleForRollback says whether Rollback will take it.
+	// EligibleForRollback reports whether Rollback accepts the release.
 	EligibleForRollback bool      `json:"eligible_for_rollback"`
 	User                User      `json:"user"`
 	CreatedAt           time.Time `json:"created_at"`
 	UpdatedAt           time.Time `json:"updated_at"`
 }
 
-// Artifact is what can be released: a slug or an image. The zero value is neither.
-type Artifact struct {
-	// SlugID is the id of a slug: Cedar apps.
-	SlugID string
-	// ImageID is the id or digest of an OCI image: Fir apps.
-	ImageID string
-}
-
-// ReleaseArtifact is a build's result within a release.
+// ReleaseArtifact is one of the artifacts that a release lists.
 type ReleaseArtifact struct {
 	ID string `json:"id"`
-	// Type is "slug" for a slug; an image's has another name.
+	// Type is "slug" for a slug and "oci-image" for an image.
 	Type string `json:"type"`
 }
 
+// The types of artifacts: Cedar apps run slugs, Fir apps images.
+const (
+	artifactSlug  = "slug"
+	artifactImage = "oci-image"
+)
+
+// Artifact is what a release runs: a slug on Cedar, an image on Fir. At most one of
+// the fields is set.
+type Artifact struct {
+	SlugID  string
+	ImageID string
+}
+
+// IsZero reports whether there is neither a slug nor an image.
+func (a Artifact) IsZero() bool { return a == Artifact{} }
+
+// String returns the id of the slug or image.
+func (a Artifact) String() string { return a.SlugID + a.ImageID }
+
+// Artifact returns what the release runs. It is zero for a release without code, such
+// as the first of every app.
+func (r *Release) Artifact() Artifact {
+	if slug := cmp.Or(r.Slug.ID, r.artifact(artifactSlug)); slug != "" {
+		return Artifact{SlugID: slug}
+	}
+	return Artifact{ImageID: r.artifact(artifactImage)}
+}
+
+func (r *Release) artifact(kind string) string {
+	for _, a := range r.Artifacts {
+		if a.Type == kind {
+			return a.ID
+		}
+	}
+	return ""
+}
+
 // ReleaseCreateOptions is the body of [ReleasesService.Create]: exactly one of
-// Slug and OCIImage is needed.
+// SlugID and ImageID is required. Those of a [Release.Artifact] release what another
+// release runs.
 type ReleaseCreateOptions struct {
-	// Slug is the id of a slug, of this app or another: Cedar apps.
-	Slug string `json:"slug,omitzero"`
-	// OCIImage is the id or digest of an image: Fir apps.
-	OCIImage string `json:"oci_image,omitzero"`
+	// SlugID is the id of a slug, of this app or another: Cedar apps.
+	SlugID string `json:"slug,omitzero"`
+	// ImageID is the id or digest of an image: Fir apps.
+	ImageID string `json:"oci_image,omitzero"`
 	// Description is shown in the app's history. Default: the platform's.
 	Description string `json:"description,omitzero"`
+}
+
+func (o ReleaseCreateOptions) artifact() Artifact {
+	return Artifact{SlugID: o.SlugID, ImageID: o.ImageID}
 }
 
 // madeFrom reports whether a release is of this slug or image. Releases do not name
 // their image by its digest: see [ReleasesService.ImageID].
 func (o ReleaseCreateOptions) madeFrom(r *Release) bool {
-	if o.Slug != "" {
-		return strings.EqualFold(r.Slug.ID, o.Slug)
+	if o.SlugID != "" {
+		return strings.EqualFold(r.Slug.ID, o.SlugID)
 	}
 	return slices.ContainsFunc(r.Artifacts, func(a ReleaseArtifact) bool {
-		return a.Type == artifactImage && strings.EqualFold(a.ID, o.OCIImage)
+		return a.Type == artifactImage && strings.EqualFold(a.ID, o.ImageID)
 	})
 }
 
@@ -94,18 +128,18 @@ func checkImage(field, image string) error {
 
 func (o ReleaseCreateOptions) check() error {
 	switch {
-	case (o.Slug == "") == (o.OCIImage == ""):
-		return &ArgumentError{Name: "ReleaseCreateOptions", Reason: "exactly one of Slug and OCIImage is needed"}
-	case o.Slug != "":
-		return checkUUID("Slug", o.Slug)
+	case (o.SlugID == "") == (o.ImageID == ""):
+		return &ArgumentError{Name: "ReleaseCreateOptions", Reason: "exactly one of SlugID and ImageID is required"}
+	case o.SlugID != "":
+		return checkUUID("SlugID", o.SlugID)
 	}
-	return checkImage("OCIImage", o.OCIImage)
+	return checkImage("ImageID", o.ImageID)
 }
 
 var versionRE = regexp.MustCompile(`^[vV]?([1-9][0-9]{0,9})$`)
 
-// checkRelease returns the identity that the API knows: a UUID or a bare
-// version number.
+// checkRelease returns the identity that the API accepts: a UUID or a bare version
+// number.
 func checkRelease(idOrVersion string) (string, error) {
 	if m := versionRE.FindStringSubmatch(idOrVersion); m != nil {
 		return m[1], nil
@@ -118,11 +152,11 @@ func checkRelease(idOrVersion string) (string, error) {
 
 func releasesPath(app string) string { return apiPath("apps", app, "releases") }
 
-// Create releases a slug or image to an app. It returns as soon as the platform
-// has taken the release on; see [ReleasesService.Wait] for what becomes of it.
+// Create releases a slug or image to an app. It returns once the platform has accepted
+// the release; use [ReleasesService.Wait] for the result.
 //
-// The request is sent again only where the platform cannot have seen it. An
-// error that matches [ErrMaybeApplied] leaves open whether there is a release.
+// The request is sent again only if the platform cannot have seen it. An error that
+// matches [ErrMaybeApplied] means that there may be a release.
 //
 // Endpoint: POST /apps/{app}/releases (schema: release, Create). Errors:
 // [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
@@ -174,9 +208,9 @@ func (s ReleasesService) ListPage(ctx context.Context, app string, opts *ListOpt
 	return listPage[Release](ctx, s.client, releasesPath(app), opts, requestOpts...)
 }
 
-// Current returns the release that an app runs. That is not always the newest:
-// one whose release phase failed or still runs is newer. It lists the releases
-// from the newest back until it meets the current one.
+// Current returns the release that an app runs. It is not always the newest one: a
+// release whose phase failed or still runs is newer. Current lists the releases from
+// the newest back to the current one.
 //
 // Errors: those of [ReleasesService.List]; one that matches [ErrNotFound] if
 // no release of the app is current.
@@ -193,67 +227,71 @@ func (s ReleasesService) Current(ctx context.Context, app string, requestOpts ..
 	return nil, fmt.Errorf("herokubuild: current release of %s: %w", app, ErrNotFound)
 }
 
-// Wait looks at a release, named by id or version, until its status is final
-// and returns it if that is success: the release phase, if there is one, has
-// passed and the app runs the release.
+// Wait polls a release, named by id or version, until its status is final and returns
+// it if that is success: the release phase, if there is one, has passed and the app
+// runs the release.
 //
 // Errors: a [*ReleaseError] if the release failed or has expired; an error that
 // matches [ErrUnknownStatus] for a status that this package does not know,
 // [ErrWaitTimeout] after opts.Timeout, or the context's error; and those of
 // [ReleasesService.Get].
-func (s ReleasesService) Wait(ctx context.Context, app, idOrVersion string, opts *WaitOptions[Release]) (*Release, error) {
-	if s.client == nil {
-		return nil, &ArgumentError{Name: "Client", Reason: errNoClient.Error()}
-	}
-	r, err := waitFinal(ctx, opts, s.client.poll,
-		func(ctx context.Context) (*Release, error) { return s.Get(ctx, app, idOrVersion) },
-		func(r *Release) Status { return r.Status })
-	if err == nil {
-		err = releaseOutcome(app, r)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return r, nil
+func (s ReleasesService) Wait(ctx context.Context, app, idOrVersion string, opts *WaitOptions) (*Release, error) {
+	return waitFor(ctx, s.client, app, opts, func(ctx context.Context) (*Release, error) { return s.Get(ctx, app, idOrVersion) })
 }
 
-// releaseOutcome is the error of a final status that is not success.
-func releaseOutcome(app string, r *Release) error {
+// Output returns the output of a release phase from its start, live while it runs; see
+// [BuildsService.Output]. The release is named by id or version. The stream of a new
+// release does not exist for the first seconds; the first read waits for it.
+//
+// Errors: an error that matches [ErrNoOutput] for a release without a release phase;
+// and those of [ReleasesService.Get].
+func (s ReleasesService) Output(ctx context.Context, app, idOrVersion string, opts *StreamOptions) (*OutputStream, error) {
+	return openOutput(ctx, s.client, opts, func(ctx context.Context) (*Release, error) { return s.Get(ctx, app, idOrVersion) })
+}
+
+func (r *Release) state() (Status, SecretURL) { return r.Status, r.OutputStreamURL }
+
+func (r *Release) outcome(app string) error {
 	if r.Status == StatusSucceeded {
 		return nil
 	}
 	return &ReleaseError{App: app, Release: r}
 }
 
-// Output returns the output of a release phase from its start, live while it
-// runs; see [BuildsService.Output]. The stream of a new release does not exist
-// for the first seconds; the first read waits for it.
-//
-// Errors: [*ArgumentError]; one that matches [ErrNoOutput] for a release
-// without a release phase.
-func (s ReleasesService) Output(ctx context.Context, release *Release, opts *StreamOptions) (*OutputStream, error) {
-	if release == nil {
-		return nil, &ArgumentError{Name: "release", Reason: "is nil"}
-	}
-	var get func(context.Context) (*Release, error)
-	if app, id := release.App.ID, release.ID; checkAppAndID(app, "release", id) == nil {
-		get = func(ctx context.Context) (*Release, error) { return s.Get(ctx, app, id) }
-	}
-	return s.follow(ctx, release, opts, get)
+// ociImage is an OCI image, with the fields that identify it. Source: the schema's
+// oci-image.
+type ociImage struct {
+	ID     string `json:"id"`
+	Digest string `json:"digest"`
 }
 
-// follow is Output for callers that want to see what the stream is told when it
-// asks for the release: by get, which is nil where there is nobody to ask.
-func (s ReleasesService) follow(ctx context.Context, release *Release, opts *StreamOptions, get func(context.Context) (*Release, error)) (*OutputStream, error) {
-	var status func(context.Context) (streamStatus, error)
-	if get != nil {
-		status = func(ctx context.Context) (streamStatus, error) {
-			r, err := get(ctx)
-			if err != nil {
-				return streamStatus{}, err
-			}
-			return streamStatus{url: r.OutputStreamURL, final: r.Status != StatusPending}, nil
+func (i *ociImage) validate() error { return requireID("id", i.ID) }
+
+// ImageID returns the id of an OCI image that is named by its digest ("sha256:…") or
+// id. Releases name their image by id only (see [Artifact]); the app is any Fir app
+// that can use the image.
+//
+// Endpoint: GET /apps/{app}/oci-images/{image} (schema: oci-image, Info; stability
+// prototype). Errors: [*ArgumentError], [*APIError] (matching [ErrNotFound] if there
+// is no such image), [*RequestError], [*ResponseError].
+func (s ReleasesService) ImageID(ctx context.Context, app, idOrDigest string) (string, error) {
+	if err := checkApp("app", app); err != nil {
+		return "", err
+	}
+	if err := checkImage("image", idOrDigest); err != nil {
+		return "", err
+	}
+	a := apiCall{method: http.MethodGet, path: apiPath("apps", app, "oci-images", idOrDigest)}
+	// The endpoint returns a list, although it is of one image.
+	var images items[ociImage]
+	resp, err := s.client.call(ctx, a, &images)
+	if err != nil {
+		return "", err
+	}
+	for _, image := range images {
+		if strings.EqualFold(image.Digest, idOrDigest) || strings.EqualFold(image.ID, idOrDigest) {
+			return image.ID, nil
 		}
 	}
-	return openStream(ctx, s.client, streamStatus{url: release.OutputStreamURL, final: release.Status.Final()}, opts, status)
+	return "", resp.unexpected(fmt.Errorf("none of its %d images is the requested one", len(images)))
 }

@@ -49,9 +49,9 @@ func TestReleaseWithNulls(t *testing.T) {
 	assert.Zero(t, r.Slug)
 	assert.Empty(t, r.OutputStreamURL)
 	assert.Equal(t, herokubuild.StatusExpired, r.Status)
-	_, err = a.Releases.Output(t.Context(), r, nil)
+	_, err = a.Releases.Output(t.Context(), appName, "1", nil)
 	require.ErrorIs(t, err, herokubuild.ErrNoOutput)
-	_, err = a.Releases.Output(t.Context(), nil, nil)
+	_, err = a.Releases.Output(t.Context(), appName, "latest", nil)
 	requireInvalid(t, err, "release")
 }
 
@@ -78,10 +78,10 @@ func TestReleasesCreate(t *testing.T) {
 		opts herokubuild.ReleaseCreateOptions
 		body string
 	}{
-		"slug":   {herokubuild.ReleaseCreateOptions{Slug: slugID}, `{"slug":"` + slugID + `"}`},
-		"why":    {herokubuild.ReleaseCreateOptions{Slug: slugID, Description: "a & b"}, `{"slug":"` + slugID + `","description":"a & b"}`},
-		"image":  {herokubuild.ReleaseCreateOptions{OCIImage: slugID}, `{"oci_image":"` + slugID + `"}`},
-		"digest": {herokubuild.ReleaseCreateOptions{OCIImage: digest}, `{"oci_image":"` + digest + `"}`},
+		"slug":   {herokubuild.ReleaseCreateOptions{SlugID: slugID}, `{"slug":"` + slugID + `"}`},
+		"why":    {herokubuild.ReleaseCreateOptions{SlugID: slugID, Description: "a & b"}, `{"slug":"` + slugID + `","description":"a & b"}`},
+		"image":  {herokubuild.ReleaseCreateOptions{ImageID: slugID}, `{"oci_image":"` + slugID + `"}`},
+		"digest": {herokubuild.ReleaseCreateOptions{ImageID: digest}, `{"oci_image":"` + digest + `"}`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -100,16 +100,16 @@ func TestReleasesCreateRefuses(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
 	for want, opts := range map[string][]herokubuild.ReleaseCreateOptions{
-		"ReleaseCreateOptions": {{}, {Slug: slugID, OCIImage: slugID}, {Description: "only"}},
-		"Slug":                 {{Slug: "v2"}},
-		"OCIImage":             {{OCIImage: "sha256:beef"}, {OCIImage: "registry.example.com/image"}},
+		"ReleaseCreateOptions": {{}, {SlugID: slugID, ImageID: slugID}, {Description: "only"}},
+		"SlugID":               {{SlugID: "v2"}},
+		"ImageID":              {{ImageID: "sha256:beef"}, {ImageID: "registry.example.com/image"}},
 	} {
 		for _, o := range opts {
 			_, err := a.Releases.Create(t.Context(), appName, o)
 			requireInvalid(t, err, want)
 		}
 	}
-	_, err := a.Releases.Create(t.Context(), "No", herokubuild.ReleaseCreateOptions{Slug: slugID})
+	_, err := a.Releases.Create(t.Context(), "No", herokubuild.ReleaseCreateOptions{SlugID: slugID})
 	requireInvalid(t, err, "app")
 	assert.Zero(t, a.mock.GetTotalCallCount())
 }
@@ -119,7 +119,7 @@ func TestReleasesCreateIsNotRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t)
 		a.on("POST", releasesURL, fail(errDropped))
-		r, err := a.Releases.Create(t.Context(), appName, herokubuild.ReleaseCreateOptions{Slug: slugID})
+		r, err := a.Releases.Create(t.Context(), appName, herokubuild.ReleaseCreateOptions{SlugID: slugID})
 		assert.Nil(t, r)
 		require.ErrorIs(t, err, herokubuild.ErrMaybeApplied)
 		assert.Len(t, a.seen(), 1)

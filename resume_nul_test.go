@@ -14,8 +14,8 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// The host's offsets count the NULs that the output itself has. Where the text
-// repeats, what comes twice does not show that the host is elsewhere.
+// The host's offsets count the NULs that the output itself has. In text that repeats
+// itself, the overlap does not show that the host starts elsewhere.
 func TestStreamResumesOutputWithNULs(t *testing.T) {
 	t.Parallel()
 	dots := strings.Repeat(".", 600)
@@ -45,9 +45,8 @@ func TestStreamResumesOutputWithNULs(t *testing.T) {
 	}
 }
 
-// Heartbeats do not keep a stream from being resumed by a part: the overlap
-// proves where that begins, as long as the text does not repeat itself after so
-// few bytes.
+// A stream with heartbeats can resume with a part: the overlap proves where that
+// begins, unless the text repeats itself after as many bytes as there were NULs.
 func TestStreamResumesByAPartAfterHeartbeats(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -60,7 +59,7 @@ func TestStreamResumesByAPartAfterHeartbeats(t *testing.T) {
 	})
 }
 
-// Nobody knows what a host counts in the output that another process has read.
+// How many NULs the host counts before the offset of another process is unknown.
 func TestStreamOffsetWithNULs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -91,7 +90,7 @@ func FuzzStreamNULs(f *testing.F) {
 		}
 		h := &logHost{text: string(text), pending: r.IntN(4)}
 		for range r.IntN(10) {
-			// Without proper early ends, which nobody can tell from the last one.
+			// Proper early ends are excluded: they cannot be distinguished from the last.
 			end := []int{reset, stalls, unheard, reset}[r.IntN(4)]
 			h.conns = append(h.conns, logConn{way: r.IntN(shifted), end: end, after: r.IntN(size), slow: r.IntN(4) == 0})
 		}

@@ -22,29 +22,33 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// logHost plays the API and the stream host of one build. Each connection to
-// the stream takes the next of conns; when they are used up, all goes well.
+// logHost emulates the API and the stream host of one build. Each connection to the
+// stream uses the next of conns; after the last of them, everything succeeds.
 type logHost struct {
 	// text is the build's output, NULs of its own included.
 	text string
-	// pending is how many times the status is pending when asked for.
+	// pending is how many polls return a pending status.
 	pending int
 	// status is the final one; default succeeded.
 	status string
 	conns  []logConn
 
-	asked   int
-	dialled int
+	// opened reports that the stream has its first status, which is pending unless
+	// the build is over.
+	opened, over bool
+
+	polls   int
+	dialed  int
 	ranges  []string
 	queries []string
 }
 
-// How a connection treats a request for a part.
+// How a connection responds to a request for a part.
 const (
 	honours    = iota // 206 with a Content-Range
 	ignores           // 200 with everything
 	silent            // 200 with the part
-	shifted           // 206 with another part than asked for
+	shifted           // 206 with another part than the requested one
 	neverParts        // 400
 	endOfParts        // 206 without a Content-Range
 	howManyWays
@@ -52,27 +56,27 @@ const (
 
 // How a connection ends after the bytes that it has.
 const (
-	whole   = iota // in its time
+	whole   = iota // at the end of the log
 	reset          // broken off
 	clean          // properly, too early
 	stalls         // never, without a heartbeat
 	beats          // never, with heartbeats
-	refused        // it never was: the status of the answer is refusal
-	unheard        // it never was: no answer
+	refused        // before any output: the status of the response is refusal
+	unheard        // before any output: no response
 	howManyEnds
 )
 
 type logConn struct {
 	way, end int
-	// after is how many bytes are sent before the end, of those asked for.
+	// after is how many of the requested bytes are sent before the end.
 	after int
-	// refusal is the status of the answer for a refused one.
+	// refusal is the status of the response if end is refused.
 	refusal int
 	// head is how much of the log's head has been lost by now.
 	head int
-	// spoilt, if positive, is where a byte of the log is another by now.
-	spoilt int
-	// slow sends a byte a read, with a heartbeat after each.
+	// changed, if positive, is where a byte of the log has changed by now.
+	changed int
+	// slow sends one byte per read, with a heartbeat after each.
 	slow bool
 }
 
@@ -81,17 +85,17 @@ func (h *logHost) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if req.URL.Host == "api.heroku.com" {
-		return h.answerStatus(req)
+		return h.respondStatus(req)
 	}
-	return h.answerOutput(req)
+	return h.respondOutput(req)
 }
 
-func (h *logHost) final() bool { return h.asked >= h.pending }
+func (h *logHost) final() bool { return h.polls >= h.pending }
 
 func (h *logHost) build() *herokubuild.Build {
 	b := new(herokubuild.Build)
 	b.ID, b.App.ID = buildID, "a526a8b7-0c5a-4a43-8e3b-5d0a5a8e4f11"
-	b.OutputStreamURL = herokubuild.SecretURL(fmt.Sprintf("%s?X-Amz-Signature=fake%d", outputURL, h.asked))
+	b.OutputStreamURL = herokubuild.SecretURL(fmt.Sprintf("%s?X-Amz-Signature=fake%d", outputURL, h.polls))
 	b.Status = "pending"
 	if h.final() {
 		b.Status = herokubuild.Status(h.status)
@@ -102,9 +106,15 @@ func (h *logHost) build() *herokubuild.Build {
 	return b
 }
 
-func (h *logHost) answerStatus(req *http.Request) (*http.Response, error) {
-	h.asked++
+func (h *logHost) respondStatus(req *http.Request) (*http.Response, error) {
+	if h.opened {
+		h.polls++
+	}
 	b := h.build()
+	if !h.opened && !h.over {
+		b.Status = herokubuild.StatusPending
+	}
+	h.opened = true
 	body, err := json.Marshal(map[string]any{
 		"id": b.ID, "app": b.App, "status": b.Status, "output_stream_url": b.OutputStreamURL.Reveal(),
 	})
@@ -114,17 +124,17 @@ func (h *logHost) answerStatus(req *http.Request) (*http.Response, error) {
 	return reply(200, string(body))(req)
 }
 
-func (h *logHost) answerOutput(req *http.Request) (*http.Response, error) {
+func (h *logHost) respondOutput(req *http.Request) (*http.Response, error) {
 	h.ranges = append(h.ranges, req.Header.Get("Range"))
 	h.queries = append(h.queries, req.URL.RawQuery)
 	var c logConn
-	if h.dialled < len(h.conns) {
-		c = h.conns[h.dialled]
+	if h.dialed < len(h.conns) {
+		c = h.conns[h.dialed]
 	} else if !h.final() {
-		// Nothing more comes before the status is final.
+		// Nothing more is sent before the status is final.
 		c = logConn{end: beats, after: len(h.text)}
 	}
-	h.dialled++
+	h.dialed++
 	switch c.end {
 	case refused:
 		return reply(c.refusal, "no\n")(req)
@@ -132,8 +142,8 @@ func (h *logHost) answerOutput(req *http.Request) (*http.Response, error) {
 		return nil, errDropped
 	}
 	text := h.text[min(c.head, len(h.text)):]
-	if c.spoilt > 0 {
-		text = text[:c.spoilt] + "?" + text[c.spoilt+1:]
+	if c.changed > 0 {
+		text = text[:c.changed] + "?" + text[c.changed+1:]
 	}
 	from, ranged := 0, false
 	if text, ok := strings.CutPrefix(req.Header.Get("Range"), "bytes="); ok {
@@ -176,7 +186,7 @@ func (h *logHost) answerOutput(req *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: status, Header: header, Body: b, Request: req}, nil
 }
 
-// logBody is what comes over one connection.
+// logBody is the body of one response.
 type logBody struct {
 	ctx  context.Context
 	rest string
@@ -227,16 +237,13 @@ func (b *logBody) Close() error { return nil }
 func (h *logHost) open(ctx context.Context, t *testing.T, opts *herokubuild.StreamOptions) *herokubuild.OutputStream {
 	t.Helper()
 	a := newAPI(t, herokubuild.WithTransport(h))
-	build := h.build()
-	build.Status = herokubuild.StatusPending
-	s, err := a.Builds.Output(ctx, build, opts)
+	s, err := a.Builds.Output(ctx, appName, buildID, opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
 	return s
 }
 
-// The log of a build that has ended costs one request, as long as nothing
-// happens to it.
+// Reading the log of a finished build takes one request, unless the connection breaks.
 func TestStreamOfAFinishedBuild(t *testing.T) {
 	t.Parallel()
 	text := buildLog(4, 3000)
@@ -254,9 +261,9 @@ func TestStreamOfAFinishedBuild(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				h := &logHost{text: tt.text, conns: tt.conns}
+				h := &logHost{text: tt.text, conns: tt.conns, over: true}
 				a := newAPI(t, herokubuild.WithTransport(h))
-				s, err := a.Builds.Output(t.Context(), h.build(), nil)
+				s, err := a.Builds.Output(t.Context(), appName, buildID, nil)
 				require.NoError(t, err)
 				got, err := io.ReadAll(s)
 				require.NoError(t, err)
@@ -267,7 +274,7 @@ func TestStreamOfAFinishedBuild(t *testing.T) {
 	}
 }
 
-// buildLog is text without a period, lines of all lengths.
+// buildLog returns text without a period, in lines of all lengths.
 func buildLog(seed uint64, size int) string {
 	r := rand.New(rand.NewPCG(seed, 1))
 	var b strings.Builder
@@ -277,7 +284,7 @@ func buildLog(seed uint64, size int) string {
 	return b.String()[:size]
 }
 
-func TestStreamGoesOn(t *testing.T) {
+func TestStreamResumes(t *testing.T) {
 	t.Parallel()
 	text := buildLog(1, 3000)
 	zeros := strings.Repeat("0123456789\n", 200)
@@ -285,7 +292,7 @@ func TestStreamGoesOn(t *testing.T) {
 		text    string
 		pending int
 		conns   []logConn
-		// ranges are those that the host is asked for, where they matter.
+		// ranges are the requested ones, where they matter.
 		ranges []string
 	}{
 		"nothing happens":    {text: text, ranges: []string{"", "bytes=2744-"}},
@@ -293,20 +300,20 @@ func TestStreamGoesOn(t *testing.T) {
 		"reset":              {text: text, conns: []logConn{{end: reset, after: 1000}}, ranges: []string{"", "bytes=744-", "bytes=2744-"}},
 		"reset at byte 0":    {text: text, conns: []logConn{{end: reset}}, ranges: []string{"", "bytes=0-", "bytes=2744-"}},
 		"resets everywhere":  {text: text[:300], conns: resets(300)},
-		"never answered":     {text: text, conns: []logConn{{end: unheard}, {end: unheard}, {end: unheard}}},
+		"no response":        {text: text, conns: []logConn{{end: unheard}, {end: unheard}, {end: unheard}}},
 		"5xx and 429":        {text: text, conns: []logConn{{end: refused, refusal: 500}, {end: refused, refusal: 503}, {end: refused, refusal: 429}}},
 		"not there yet":      {text: text, pending: 3, conns: []logConn{{end: refused, refusal: 404}, {end: refused, refusal: 404}, {end: refused, refusal: 404}}},
 		"expired meanwhile":  {text: text, pending: 1, conns: []logConn{{end: reset, after: 1000}, {end: refused, refusal: 404}, {}}},
 		"forbidden":          {text: text, pending: 1, conns: []logConn{{end: clean, after: 1000}, {end: refused, refusal: 403}, {}}},
 		"stall":              {text: text, pending: 1, conns: []logConn{{end: stalls, after: 1000}, {end: stalls, after: 1000}}},
 		"stall at the end":   {text: text, conns: []logConn{{end: stalls, after: 3000}, {}}},
-		"beats for ever":     {text: text, pending: 3, conns: []logConn{{end: beats, after: 3000}, {}}},
+		"heartbeats forever": {text: text, pending: 3, conns: []logConn{{end: beats, after: 3000}, {}}},
 		"ends early":         {text: text, pending: 2, conns: []logConn{{end: clean, after: 1}, {end: clean, after: 500}, {end: clean}, {}}},
 		"ends early, final":  {text: text, conns: []logConn{{end: clean, after: 1000}, {end: clean, after: 256}, {end: clean, after: 700}}},
 		"range ignored":      {text: text, conns: []logConn{{end: reset, after: 1000}, {way: ignores}}, ranges: []string{"", "bytes=744-", "bytes=2744-"}},
 		"ignored, in pieces": {text: text, conns: []logConn{{end: reset, after: 1000}, {way: ignores, end: reset, after: 500}, {way: ignores, end: reset, after: 1500, slow: true}}},
-		"silently honoured":  {text: text, conns: []logConn{{end: reset, after: 1000}, {way: silent, slow: true}}, ranges: []string{"", "bytes=744-", "bytes=0-"}},
-		"neither can be told": {
+		"silently honored":   {text: text, conns: []logConn{{end: reset, after: 1000}, {way: silent, slow: true}}, ranges: []string{"", "bytes=744-", "bytes=0-"}},
+		"cannot be distinguished": {
 			text: zeros + zeros, conns: []logConn{{end: reset, after: 1026}, {way: ignores}, {way: ignores}},
 			ranges: []string{"", "bytes=770-", "bytes=0-", "bytes=0-"},
 		},
@@ -332,7 +339,7 @@ func TestStreamGoesOn(t *testing.T) {
 				want := strings.ReplaceAll(tt.text, "\x00", "")
 				assert.Equal(t, want, string(got))
 				assert.EqualValues(t, len(want), s.Offset())
-				assert.GreaterOrEqual(t, h.asked, max(tt.pending, 1), "the end is not believed before the status is final")
+				assert.GreaterOrEqual(t, h.polls, max(tt.pending, 1), "the end is not trusted before the status is final")
 				if tt.ranges != nil {
 					assert.Equal(t, tt.ranges, h.ranges)
 				}
@@ -344,15 +351,15 @@ func TestStreamGoesOn(t *testing.T) {
 func resets(n int) []logConn {
 	conns := make([]logConn, n)
 	for i := range conns {
-		// What is asked for twice, and then one byte.
+		// The overlap, and then one byte.
 		conns[i] = logConn{end: reset, after: min(i, 256) + 1}
 	}
 	return conns
 }
 
-// A platform that loses bytes, or a stream that cannot be had any more, ends
-// the stream in bounded time with an error that says so.
-func TestStreamThatCannotGoOn(t *testing.T) {
+// If the platform loses bytes, or the stream is gone, the stream ends in bounded time
+// with an error.
+func TestStreamThatCannotResume(t *testing.T) {
 	t.Parallel()
 	text := buildLog(2, 3000)
 	dead := func(c logConn) []logConn {
@@ -374,18 +381,18 @@ func TestStreamThatCannotGoOn(t *testing.T) {
 		"head is gone, silently":   {text: text, conns: dead(logConn{head: 400, way: silent}), want: herokubuild.ErrOutputTruncated},
 		"head is gone, replayed":   {text: text, conns: dead(logConn{head: 400, way: ignores}), want: herokubuild.ErrOutputTruncated},
 		"another log":              {text: text[:1000] + strings.Repeat("?", 500), conns: dead(logConn{head: 1, way: ignores}), want: herokubuild.ErrOutputTruncated},
-		"another log, further on":  {text: text, conns: append([]logConn{{end: reset, after: 2000}}, dead(logConn{spoilt: 1500, way: ignores})[1:]...), want: herokubuild.ErrOutputTruncated},
+		"another log, later":       {text: text, conns: append([]logConn{{end: reset, after: 2000}}, dead(logConn{changed: 1500, way: ignores})[1:]...), want: herokubuild.ErrOutputTruncated},
 		"gone":                     {text: text, conns: dead(logConn{end: refused, refusal: 404}), status: 404, within: 5 * time.Second},
 		"never there":              {text: text, conns: dead(logConn{end: refused, refusal: 404})[1:], status: 404, within: 30 * time.Second},
 		"resets":                   {text: text, conns: dead(logConn{end: reset}), want: errDropped, within: 30 * time.Second},
-		"no answers":               {text: text, conns: dead(logConn{end: unheard}), want: errDropped, within: 30 * time.Second},
+		"no responses":             {text: text, conns: dead(logConn{end: unheard}), want: errDropped, within: 30 * time.Second},
 		"5xx":                      {text: text, conns: dead(logConn{end: refused, refusal: 503}), status: 503, within: 30 * time.Second},
 		"stalls":                   {text: text, conns: dead(logConn{end: stalls, after: 256}), want: herokubuild.ErrStreamStalled, within: 2 * time.Minute},
 		"stalls from the start":    {text: text, conns: dead(logConn{end: stalls})[1:], want: herokubuild.ErrStreamStalled, within: 2 * time.Minute},
 		"heartbeats":               {text: text, conns: dead(logConn{end: beats, after: 256}), within: 2 * time.Minute},
 		"short of its own length":  {text: text, conns: dead(logConn{end: clean, after: 256}), want: io.ErrUnexpectedEOF, within: 30 * time.Second},
 		"nothing of what it had":   {text: text, conns: dead(logConn{end: refused, refusal: 204}), within: 30 * time.Second},
-		"other answers":            {text: text, conns: dead(logConn{end: refused, refusal: 400}), status: 400},
+		"other responses":          {text: text, conns: dead(logConn{end: refused, refusal: 400}), status: 400},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -401,7 +408,7 @@ func TestStreamThatCannotGoOn(t *testing.T) {
 				}
 				assert.Equal(t, tt.status, failed.StatusCode)
 				assert.EqualValues(t, len(got), failed.Offset)
-				assert.True(t, strings.HasPrefix(text, string(got)), "what was read is right all the same")
+				assert.True(t, strings.HasPrefix(text, string(got)), "what was read is correct")
 				assert.LessOrEqual(t, time.Since(started), tt.within)
 				_, again := s.Read(make([]byte, 1))
 				assert.Equal(t, err, again)
@@ -410,8 +417,8 @@ func TestStreamThatCannotGoOn(t *testing.T) {
 	}
 }
 
-// While the build runs, the stream is not given up, however long that is, and
-// the status is not asked for all the time.
+// While the build runs, the stream does not give up, however long that takes, and
+// polls the status rarely.
 func TestStreamOfALongBuild(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]int{"without heartbeats": stalls, "with heartbeats": beats} {
@@ -427,36 +434,36 @@ func TestStreamOfALongBuild(t *testing.T) {
 				got, err := io.ReadAll(h.open(ctx, t, nil))
 				require.ErrorIs(t, err, context.DeadlineExceeded)
 				assert.Equal(t, "te", string(got))
-				assert.LessOrEqual(t, h.asked, 10)
-				assert.LessOrEqual(t, h.dialled, 11)
+				assert.LessOrEqual(t, h.polls, 10)
+				assert.LessOrEqual(t, h.dialed, 11)
 			})
 		})
 	}
 }
 
-// Every renewed connection uses the address that came with the last status.
-func TestStreamAddressIsRenewed(t *testing.T) {
+// Every new connection uses the URL that came with the last status.
+func TestStreamURLIsRenewed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := &logHost{text: "text", pending: 2, conns: []logConn{{end: refused, refusal: 404}, {end: refused, refusal: 403}, {}}}
 		_, err := io.ReadAll(h.open(t.Context(), t, nil))
 		require.NoError(t, err)
-		// What is not there yet will be there; an address that is refused will not.
+		// A missing stream may appear; a refused URL needs renewal.
 		assert.Equal(t, []string{"X-Amz-Signature=fake0", "X-Amz-Signature=fake0", "X-Amz-Signature=fake1"}, h.queries[:3])
 	})
 }
 
-// A stream that does not exist for some seconds costs little of the rate limit,
-// although it is looked for often: it may be there any moment.
-func TestStreamThatDoesNotExistYetAsksRarely(t *testing.T) {
+// A stream that does not exist for some seconds uses little of the rate limit,
+// although it is requested often: it may appear any moment.
+func TestStreamThatDoesNotExistYetPollsRarely(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		after                time.Duration
-		connections          int // at least
-		questions, exactness float64
+		after            time.Duration
+		connections      int // at least
+		polls, exactness float64
 	}{
 		{8 * time.Second, 14, 4, 2},
-		// And yet it is not waited for long without a question: it may be over.
+		// The status is polled nevertheless: the build may be over.
 		{10 * time.Minute, 100, 55, 12},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -466,20 +473,20 @@ func TestStreamThatDoesNotExistYetAsksRarely(t *testing.T) {
 			_, err := io.ReadAll(h.open(ctx, t, nil))
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			assert.GreaterOrEqual(t, len(h.queries), tt.connections)
-			assert.InDelta(t, tt.questions, h.asked, tt.exactness)
+			assert.InDelta(t, tt.polls, h.polls, tt.exactness)
 		})
 	}
 }
 
-// A stream is read on by another process from the offset that the first one
-// reached, whatever the host thinks of offsets.
+// Another process continues a stream from the offset that the first one reached,
+// whether or not the host honors offsets.
 func TestStreamOffset(t *testing.T) {
 	t.Parallel()
 	text := buildLog(3, 3000)
 	for name, conns := range map[string][]logConn{
-		"honoured":              nil,
+		"honored":               nil,
 		"ignored":               {{way: ignores}, {way: ignores}, {way: ignores}},
-		"silently honoured":     {{way: silent}, {way: silent}, {way: silent}},
+		"silently honored":      {{way: silent}, {way: silent}, {way: silent}},
 		"with a reset":          {{end: reset, after: 700}},
 		"ignored, with a reset": {{way: ignores, end: reset, after: 1500}, {way: ignores, end: reset, after: 1600}, {way: ignores}, {way: ignores}},
 	} {
@@ -509,12 +516,11 @@ func TestStreamOffset(t *testing.T) {
 	})
 }
 
-// The platform's refusal to say how the build is ends the stream where it will
-// not change, or where it goes on for long.
+// A failed status request ends the stream if the failure is permanent or lasts.
 func TestStreamWithoutAStatus(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		answer int
+		status int
 		want   error
 	}{
 		"key revoked": {401, herokubuild.ErrUnauthorized}, "build gone": {404, herokubuild.ErrNotFound}, "platform down": {503, nil},
@@ -527,12 +533,12 @@ func TestStreamWithoutAStatus(t *testing.T) {
 					h.conns = append(h.conns, logConn{end: reset})
 				}
 				a := newAPI(t, herokubuild.WithTransport(roundTripper(func(req *http.Request) (*http.Response, error) {
-					if req.URL.Host == "api.heroku.com" {
-						return reply(tt.answer, `{"id":"x","message":"No."}`)(req)
+					if req.URL.Host == "api.heroku.com" && h.opened {
+						return reply(tt.status, `{"id":"x","message":"No."}`)(req)
 					}
 					return h.RoundTrip(req)
 				})))
-				s, err := a.Builds.Output(t.Context(), h.build(), nil)
+				s, err := a.Builds.Output(t.Context(), appName, buildID, nil)
 				require.NoError(t, err)
 				got, err := io.ReadAll(s)
 				assert.Equal(t, "te", string(got))
@@ -583,13 +589,13 @@ func FuzzStreamResume(f *testing.F) {
 			var failed *herokubuild.StreamError
 			switch {
 			case errors.As(err, &failed):
-				// A few bad connections are no reason to give up.
+				// A stream does not give up after a few bad connections.
 				require.True(t, len(h.conns) > 3 || kind%4 != 0, "%v", err)
 				require.True(t, strings.HasPrefix(want, got.String()), "%d bytes: %v", got.Len(), err)
 			case err != nil:
 				t.Fatal(err)
 			case h.lied():
-				// An early end that looks like the real one.
+				// An early end cannot be distinguished from the real one.
 				require.True(t, strings.HasPrefix(want, got.String()))
 			default:
 				require.Equal(t, want, got.String())
@@ -599,10 +605,10 @@ func FuzzStreamResume(f *testing.F) {
 	})
 }
 
-// lied tells whether a connection ended properly without the end of a log that
-// was complete, and without having said how long that is: nobody can see that.
+// lied reports whether a connection ended properly before the end of the log, without
+// an announced length: that cannot be detected.
 func (h *logHost) lied() bool {
-	for _, c := range h.conns[:min(h.dialled, len(h.conns))] {
+	for _, c := range h.conns[:min(h.dialed, len(h.conns))] {
 		if c.end == clean && c.way != honours {
 			return true
 		}

@@ -112,7 +112,7 @@ func TestTheReasonOfAnInterruptedRollback(t *testing.T) {
 	hotfix := func(t *testing.T, f *fleet) {
 		v3, err := f.client.Releases.Get(t.Context(), "app-1", "v3")
 		require.NoError(t, err)
-		_, err = f.client.Releases.Create(t.Context(), "app-1", herokubuild.ReleaseCreateOptions{Slug: v3.Slug.ID, Description: "hotfix"})
+		_, err = f.client.Releases.Create(t.Context(), "app-1", herokubuild.ReleaseCreateOptions{SlugID: v3.Slug.ID, Description: "hotfix"})
 		require.NoError(t, err)
 	}
 	configure := func(t *testing.T, f *fleet) {
@@ -285,7 +285,7 @@ func TestAReleaseThatIsReplacedWhileItIsPending(t *testing.T) {
 				require.NoError(t, err)
 			}, herokubuild.ErrRolledBack},
 			"superseded": {func(t *testing.T, f *fleet, v3 *herokubuild.Release) {
-				_, err := f.client.Releases.Create(t.Context(), "app-1", herokubuild.ReleaseCreateOptions{Slug: v3.Slug.ID, Description: "hotfix"})
+				_, err := f.client.Releases.Create(t.Context(), "app-1", herokubuild.ReleaseCreateOptions{SlugID: v3.Slug.ID, Description: "hotfix"})
 				require.NoError(t, err)
 			}, herokubuild.ErrSuperseded},
 		} {
@@ -340,7 +340,7 @@ func TestResumeWhileARollbackIsPending(t *testing.T) {
 	before, err := f.client.Rollout(t.Context(), f.what, f.apps, nil)
 	require.NoError(t, err)
 	require.NoError(t, os.Remove(gate))
-	what := herokubuild.ReleaseCreateOptions{Slug: v3.Slug.ID, Description: "autumn sale"}
+	what := herokubuild.ReleaseCreateOptions{SlugID: v3.Slug.ID, Description: "autumn sale"}
 	opts := herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Verify: unhealthy("app-1")}}
 	_, err = f.client.Rollout(t.Context(), what, f.apps, &opts)
 	require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
@@ -484,7 +484,7 @@ func TestNotAttemptedIsCertain(t *testing.T) {
 	require.ErrorIs(t, err, herokubuild.ErrMaybeApplied)
 	old, err2 := f.client.Releases.Get(t.Context(), "app-1", "v3")
 	require.NoError(t, err2)
-	_, err2 = f.client.Releases.Create(t.Context(), "app-1", herokubuild.ReleaseCreateOptions{Slug: old.Slug.ID})
+	_, err2 = f.client.Releases.Create(t.Context(), "app-1", herokubuild.ReleaseCreateOptions{SlugID: old.Slug.ID})
 	require.NoError(t, err2)
 
 	opts.Checkpoint = checkpointOf(t, err)

@@ -21,16 +21,16 @@ func TestRollback(t *testing.T) {
 	null := strings.Replace(target, `"eligible_for_rollback": true`, `"eligible_for_rollback": null`, 1)
 	require.Len(t, map[string]bool{target: true, expired: true, ineligible: true, silent: true, null: true}, 5)
 	for name, tt := range map[string]struct {
-		given, asked, release string
-		want                  []error
-		text                  string
+		given, requested, release string
+		want                      []error
+		text                      string
 	}{
 		"by id":              {releaseID, releaseID, target, nil, ""},
 		"by version":         {"v12", "12", target, nil, ""},
 		"does not say":       {"12", "12", silent, nil, ""},
 		"says null":          {"12", "12", null, nil, ""},
-		"expired":            {"12", "12", expired, []error{herokubuild.ErrNotEligible, herokubuild.ErrArtifactExpired}, "example-app cannot be rolled back to release v12: its slug or image is no longer kept by the platform (status expired)"},
-		"expired, by silent": {"12", "12", strings.Replace(silent, `"succeeded"`, `"expired"`, 1), []error{herokubuild.ErrArtifactExpired}, "no longer kept"},
+		"expired":            {"12", "12", expired, []error{herokubuild.ErrNotEligible, herokubuild.ErrArtifactExpired}, "example-app cannot be rolled back to release v12: the platform no longer has its slug or image (status expired)"},
+		"expired, by silent": {"12", "12", strings.Replace(silent, `"succeeded"`, `"expired"`, 1), []error{herokubuild.ErrArtifactExpired}, "no longer has"},
 		"not eligible":       {releaseID, releaseID, ineligible, []error{herokubuild.ErrNotEligible}, "it is not eligible"},
 		"failed":             {"12", "12", strings.Replace(ineligible, `"succeeded"`, `"failed"`, 1), []error{herokubuild.ErrNotEligible}, "(status failed)"},
 		"without code":       {"12", "12", `{"id":"` + releaseID + `","version":12,"eligible_for_rollback":false}`, []error{herokubuild.ErrNotEligible}, "neither slug nor image"},
@@ -38,11 +38,11 @@ func TestRollback(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := newAPI(t)
-			a.on("GET", releasesURL+"/"+tt.asked, reply(200, tt.release))
+			a.on("GET", releasesURL+"/"+tt.requested, reply(200, tt.release))
 			a.on("POST", releasesURL, reply(201, `{"id":"`+buildID+`","version":13,"status":"succeeded"}`))
 			r, err := a.Releases.Rollback(t.Context(), appName, tt.given)
 			seen := a.seen()
-			assertCall(t, seen[0], "GET", releasesURL+"/"+tt.asked, "")
+			assertCall(t, seen[0], "GET", releasesURL+"/"+tt.requested, "")
 			if tt.want == nil {
 				require.NoError(t, err)
 				assert.Equal(t, 13, r.Version)
@@ -106,7 +106,7 @@ func TestRollbackOnThePlatform(t *testing.T) {
 	for _, content := range []string{"one", "two", "three"} {
 		slug, err := client.Slugs.CreateFromDir(ctx, "example-app", sourceDir(t, map[string]string{"Procfile": "web: " + content}), herokubuild.SlugDirOptions{})
 		require.NoError(t, err)
-		_, err = client.Releases.Create(ctx, "example-app", herokubuild.ReleaseCreateOptions{Slug: slug.ID})
+		_, err = client.Releases.Create(ctx, "example-app", herokubuild.ReleaseCreateOptions{SlugID: slug.ID})
 		require.NoError(t, err)
 		slugs = append(slugs, slug.ID)
 	}

@@ -79,13 +79,13 @@ func rolloutCheckpoint(c Checkpoint, release ReleaseCreateOptions, mayRollBack b
 	if c.started() {
 		return c
 	}
-	return Checkpoint{MayRollBack: mayRollBack, ArtifactID: release.Slug + release.OCIImage, Started: time.Now().UTC().Round(0), Token: newToken()}
+	return Checkpoint{MayRollBack: mayRollBack, ArtifactID: release.artifact().String(), Started: time.Now().UTC().Round(0), Token: newToken()}
 }
 
 // begin sets how the releases of this rollout are identified, and its apps.
 func (ro *rollout) begin(c Checkpoint, apps []string) {
 	if ro.release.Description == "" {
-		ro.release.Description = "Release of " + clip(ro.release.Slug+ro.release.OCIImage, 14)
+		ro.release.Description = "Release of " + clip(ro.release.artifact().String(), 14)
 	}
 	ro.release.Description = withToken(ro.release.Description, "rollout", c.Token)
 	ro.isOurs = func(candidate *Release) bool {
@@ -322,7 +322,7 @@ func (ro *rollout) standing(ctx context.Context, t *target) (*standing, error) {
 			return s, err
 		}
 		get := func(ctx context.Context) (*Release, error) { return ro.client.Releases.Get(ctx, t.app, s.awaited.ID) }
-		if _, err := waitFinal(ctx, nil, ro.backoff, get, func(r *Release) Status { return r.Status }); err != nil {
+		if _, err := waitFinal(ctx, nil, ro.backoff, get, statusOf); err != nil {
 			return nil, err
 		}
 	}
@@ -390,7 +390,7 @@ func (ro *rollout) observe(ctx context.Context, t *target) {
 	case s.release.Status == StatusPending:
 		t.out.Err = ro.awaitCurrent(ctx, t)
 	default:
-		t.out.Err = releaseOutcome(t.out.App, s.release)
+		t.out.Err = s.release.outcome(t.out.App)
 	}
 }
 

@@ -124,8 +124,8 @@ func (o *RolloutOptions) check(release ReleaseCreateOptions, apps []string) (Rol
 	if err := checked.Checkpoint.checkRollbacks(apps); err != nil {
 		return checked, err
 	}
-	if of := checked.Checkpoint.ArtifactID; of != "" && of != release.Slug+release.OCIImage {
-		return checked, mismatch("a release of "+quote(of), quote(release.Slug+release.OCIImage))
+	if of := checked.Checkpoint.ArtifactID; of != "" && of != release.artifact().String() {
+		return checked, mismatch("a release of "+quote(of), quote(release.artifact().String()))
 	}
 	return checked, nil
 }

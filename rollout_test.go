@@ -49,9 +49,9 @@ func newFleet(t *testing.T, n int, procfile string, opts platform.Options, clien
 		return result.Artifact.SlugID
 	}
 	before := slug("web: old\n")
-	_, err := f.client.Rollout(t.Context(), herokubuild.ReleaseCreateOptions{Slug: before}, f.apps, nil)
+	_, err := f.client.Rollout(t.Context(), herokubuild.ReleaseCreateOptions{SlugID: before}, f.apps, nil)
 	require.NoError(t, err)
-	f.what = herokubuild.ReleaseCreateOptions{Slug: slug(procfile), Description: "summer sale"}
+	f.what = herokubuild.ReleaseCreateOptions{SlugID: slug(procfile), Description: "summer sale"}
 	return f
 }
 
@@ -246,7 +246,7 @@ func TestRollbackLeavesNewerReleasesAlone(t *testing.T) {
 		Policy: herokubuild.RolloutPolicy{
 			Rollback: herokubuild.RollbackAll,
 			Verify: func(ctx context.Context, app string, r *herokubuild.Release) error {
-				_, err := f.client.Releases.Create(ctx, app, herokubuild.ReleaseCreateOptions{Slug: f.what.Slug, Description: "somebody else's"})
+				_, err := f.client.Releases.Create(ctx, app, herokubuild.ReleaseCreateOptions{SlugID: f.what.SlugID, Description: "somebody else's"})
 				return errors.Join(err, errors.New("unwell"))
 			},
 		},
@@ -298,7 +298,7 @@ func TestRollbackOfWhatIsNotKnown(t *testing.T) {
 		a.on("GET", releasesURL, reply(200, "[]"))
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, cancel)
-		result, err := a.Rollout(ctx, herokubuild.ReleaseCreateOptions{Slug: slugID}, []string{appName}, &herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackAll}})
+		result, err := a.Rollout(ctx, herokubuild.ReleaseCreateOptions{SlugID: slugID}, []string{appName}, &herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackAll}})
 		require.ErrorIs(t, err, context.Canceled)
 		require.ErrorIs(t, result.Apps[0].Err, herokubuild.ErrRollbackFailed)
 		require.ErrorIs(t, result.Apps[0].RollbackErr, herokubuild.ErrMaybeApplied)
@@ -504,14 +504,14 @@ func (m *mortal) RoundTrip(req *http.Request) (*http.Response, error) {
 func TestRolloutRefuses(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
-	slug := herokubuild.ReleaseCreateOptions{Slug: slugID}
+	slug := herokubuild.ReleaseCreateOptions{SlugID: slugID}
 	for name, tt := range map[string]struct {
 		what herokubuild.ReleaseCreateOptions
 		apps []string
 		opts herokubuild.RolloutOptions
 	}{
 		"ReleaseCreateOptions":          {},
-		"Slug":                          {what: herokubuild.ReleaseCreateOptions{Slug: "v12"}},
+		"SlugID":                        {what: herokubuild.ReleaseCreateOptions{SlugID: "v12"}},
 		"apps":                          {what: slug, apps: []string{"a-b", "a-b"}},
 		"RolloutPolicy.Concurrency":     {what: slug, opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: -1}}},
 		"RolloutPolicy.Canaries":        {what: slug, apps: []string{"a-b"}, opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Canaries: -1}}},
@@ -542,7 +542,7 @@ func TestFanOutKeepsTheRateLimit(t *testing.T) {
 			apps = append(apps, "app-"+strconv.Itoa(i))
 		}
 		started := time.Now()
-		_, err := a.Rollout(t.Context(), herokubuild.ReleaseCreateOptions{Slug: slugID}, apps, &herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: 4}})
+		_, err := a.Rollout(t.Context(), herokubuild.ReleaseCreateOptions{SlugID: slugID}, apps, &herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: 4}})
 		require.NoError(t, err)
 		assert.Zero(t, account.refused)
 		assert.Equal(t, 120, account.charged)
@@ -645,10 +645,10 @@ func TestBuildAndReleaseOfFirApps(t *testing.T) {
 	result, err := client.BuildAndRelease(t.Context(), opts)
 	require.NoError(t, err)
 	assert.Empty(t, result.Artifact.SlugID)
-	image := result.Apps[0].Release.Image()
+	image := result.Apps[0].Release.Artifact().ImageID
 	require.NotEmpty(t, image)
 	for _, r := range result.Apps {
-		assert.Equal(t, image, r.Release.Image())
+		assert.Equal(t, image, r.Release.Artifact().ImageID)
 		assert.Equal(t, 1, releasesOf(p, r.App))
 	}
 

@@ -59,7 +59,9 @@ func holders(t *testing.T) map[string]any {
 	result := &herokubuild.DeployResult{Build: build, Artifact: herokubuild.Artifact{SlugID: slugID}, Apps: []herokubuild.AppResult{outcome}, Checkpoint: checkpoint}
 	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(apiURL))
 	require.NoError(t, err)
-	stream, err := client.Builds.Output(t.Context(), build, nil)
+	a := newAPI(t)
+	a.serveBuild(u.Reveal())
+	stream, err := a.Builds.Output(t.Context(), appName, buildID, nil)
 	require.NoError(t, err)
 	event := herokubuild.DeployEvent{Kind: herokubuild.EventReleaseDone, App: appName, Build: build, Release: release, Err: cause, Checkpoint: checkpoint}
 	options := herokubuild.BuildAndReleaseOptions{BuildApp: appName, SourceURL: u, Checkpoint: checkpoint}

@@ -52,11 +52,11 @@ func TestSlugFromADirectory(t *testing.T) {
 	assert.Equal(t, slug.Checksum, again.Checksum, "the same tree packs to the same bytes")
 	assert.Equal(t, "heroku-24", again.Stack.Name)
 
-	release, err := client.Releases.Create(ctx, "other-app", herokubuild.ReleaseCreateOptions{Slug: slug.ID})
+	release, err := client.Releases.Create(ctx, "other-app", herokubuild.ReleaseCreateOptions{SlugID: slug.ID})
 	require.NoError(t, err)
 	_, err = client.Releases.Wait(ctx, "other-app", release.ID, nil)
 	require.NoError(t, err)
-	output, err := client.Releases.Output(ctx, release, nil)
+	output, err := client.Releases.Output(ctx, "other-app", release.ID, nil)
 	require.NoError(t, err)
 	text, err := io.ReadAll(output)
 	require.NoError(t, err)

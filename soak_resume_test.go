@@ -160,7 +160,7 @@ func (s *resumeSoak) prepare() bool {
 	if s.oldSlug = release("web: old\n"); s.oldSlug == "" {
 		return false
 	}
-	_, err := client.Rollout(s.t.Context(), herokubuild.ReleaseCreateOptions{Slug: s.oldSlug}, s.apps, nil)
+	_, err := client.Rollout(s.t.Context(), herokubuild.ReleaseCreateOptions{SlugID: s.oldSlug}, s.apps, nil)
 	if !s.must(err) {
 		return false
 	}
@@ -374,7 +374,7 @@ func (s *resumeSoak) checkpoint(err error) herokubuild.Checkpoint {
 func (s *resumeSoak) call(ctx context.Context, client *herokubuild.Client, checkpoint herokubuild.Checkpoint, onEvent func(context.Context, herokubuild.DeployEvent) error) ([]herokubuild.AppResult, error) {
 	s.all.calls.Add(1)
 	if s.slug != "" {
-		result, err := client.Rollout(ctx, herokubuild.ReleaseCreateOptions{Slug: s.slug, Description: "ours"}, s.apps,
+		result, err := client.Rollout(ctx, herokubuild.ReleaseCreateOptions{SlugID: s.slug, Description: "ours"}, s.apps,
 			&herokubuild.RolloutOptions{Policy: s.policy, Checkpoint: checkpoint, OnEvent: onEvent})
 		if result == nil {
 			return nil, err
@@ -400,7 +400,7 @@ func (s *resumeSoak) somebodyElse(checkpoint herokubuild.Checkpoint) {
 	switch s.intN(5) {
 	case 0:
 		s.did("somebody releases to %s", app)
-		_, err := s.others.Releases.Create(ctx, id, herokubuild.ReleaseCreateOptions{Slug: s.oldSlug, Description: "theirs"})
+		_, err := s.others.Releases.Create(ctx, id, herokubuild.ReleaseCreateOptions{SlugID: s.oldSlug, Description: "theirs"})
 		s.must(err)
 	case 1:
 		// A release that is under way had its reason before this one.

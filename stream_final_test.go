@@ -3,7 +3,6 @@ package herokubuild_test
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"io"
 	"net/http"
 	"strconv"
@@ -18,8 +17,8 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// pacedHost plays the API and a stream host that sends a piece after each pause,
-// most times and forever if that is 0. The build is pending for a time.
+// pacedHost emulates the API and a stream host that sends a piece after each pause,
+// most times, or forever if that is 0. The build is pending for a time.
 type pacedHost struct {
 	pending time.Duration
 	pause   time.Duration
@@ -51,11 +50,8 @@ func (h *pacedHost) build() *herokubuild.Build {
 func (h *pacedHost) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Host == "api.heroku.com" {
 		h.requests = append(h.requests, time.Since(h.started))
-		body, err := json.Marshal(h.build())
-		if err != nil {
-			return nil, err
-		}
-		return reply(200, string(body))(req)
+		b := h.build()
+		return reply(200, buildJSON(string(b.Status), b.OutputStreamURL.Reveal()))(req)
 	}
 	h.streams++
 	at, header, status := 0, http.Header{}, 200
@@ -93,15 +89,16 @@ func (h *pacedHost) open(ctx context.Context, t *testing.T, opts *herokubuild.St
 	t.Helper()
 	h.started = time.Now()
 	a := newAPI(t, herokubuild.WithTransport(h))
-	s, err := a.Builds.Output(ctx, h.build(), opts)
+	s, err := a.Builds.Output(ctx, appName, buildID, opts)
 	require.NoError(t, err)
+	h.requests = nil
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
 	return s
 }
 
-// Output that does not end after the build has ends the stream with an error, at
-// whatever pace it comes.
-func TestStreamThatGoesOnAfterTheEnd(t *testing.T) {
+// Output that continues after the build has ended ends the stream with an error, at
+// any pace.
+func TestStreamOutputAfterTheFinalStatus(t *testing.T) {
 	t.Parallel()
 	const line = "again\n"
 	for name, tt := range map[string]struct {
@@ -132,7 +129,7 @@ func TestStreamThatGoesOnAfterTheEnd(t *testing.T) {
 	}
 }
 
-// What is stored is delivered, however large it is and slow the reader.
+// A stored log is delivered, however large it is and however slow the reader.
 func TestStreamOfALargeLogAfterTheEnd(t *testing.T) {
 	t.Parallel()
 	big := strings.Repeat("0123456789abcde\n", 4<<10)
@@ -164,8 +161,8 @@ func TestStreamOfALargeLogAfterTheEnd(t *testing.T) {
 	})
 }
 
-// Passing over what was read before is no silence, however long it takes.
-func TestStreamPassesOverALot(t *testing.T) {
+// Skipping what was read before does not count as silence, however long it takes.
+func TestStreamSkipsALargeOffset(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := pacedHost{pause: time.Second / 10, piece: strings.Repeat("x", 32<<10), most: 400}
@@ -194,13 +191,13 @@ func TestStreamWatchesTheStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &pacedHost{pause: time.Second, piece: "a\n", most: 60, pending: time.Minute}
 		a := newAPI(t, herokubuild.WithTransport(roundTripper(func(req *http.Request) (*http.Response, error) {
-			if req.URL.Host == "api.heroku.com" && time.Since(h.started) < time.Minute {
+			if req.URL.Host == "api.heroku.com" && h.streams > 0 && time.Since(h.started) < time.Minute {
 				return hang(req)
 			}
 			return h.RoundTrip(req)
 		})))
 		h.started = time.Now()
-		s, err := a.Builds.Output(t.Context(), h.build(), nil)
+		s, err := a.Builds.Output(t.Context(), appName, buildID, nil)
 		require.NoError(t, err)
 		var longest time.Duration
 		last := time.Now()
@@ -214,8 +211,8 @@ func TestStreamWatchesTheStatus(t *testing.T) {
 	})
 }
 
-// A host that has output and gives none to who asks for a part of it is asked for
-// all.
+// All of the output is requested from a host that has some and sends none for a
+// request with a range.
 func TestStreamHostThatRefusesParts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -226,7 +223,8 @@ func TestStreamHostThatRefusesParts(t *testing.T) {
 			}
 			return reply(200, "done\n")(req)
 		})
-		s, err := a.Builds.Output(t.Context(), &herokubuild.Build{Status: "succeeded", OutputStreamURL: outputURL}, nil)
+		a.serveBuild(outputURL)
+		s, err := a.Builds.Output(t.Context(), appName, buildID, nil)
 		require.NoError(t, err)
 		got, err := io.ReadAll(s)
 		require.NoError(t, err)

@@ -15,8 +15,8 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// However a reader leaves off, whatever comes next continues there, and Offset is
-// what has been handed out.
+// Wherever a reader stops, the next one continues, and Offset is what has been
+// delivered.
 func TestStreamLinesContinue(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 70_000)
@@ -102,7 +102,7 @@ func TestStreamLinesContinue(t *testing.T) {
 	})
 }
 
-// Lines in pieces of any size, left after any of them.
+// FuzzStreamLines reads lines in pieces of any size and breaks after any of them.
 func FuzzStreamLines(f *testing.F) {
 	f.Add("a\nb\r\n\nc", uint16(3), uint16(2))
 	f.Add(strings.Repeat("x", 66_000)+"\n"+strings.Repeat("y\n", 40_000), uint16(1000), uint16(7))

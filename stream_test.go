@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -23,14 +24,96 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// output opens the stream of a build whose host answers so.
-func (a *api) output(ctx context.Context, t *testing.T, opts *herokubuild.StreamOptions, answers ...httpmock.Responder) *herokubuild.OutputStream {
+// output opens the stream of a build whose host responds like this. The build is
+// pending until a connection has ended. If the last connection ends properly, the host
+// sends the same again, as for a stream that verifies the end.
+func (a *api) output(ctx context.Context, t *testing.T, opts *herokubuild.StreamOptions, responses ...httpmock.Responder) *herokubuild.OutputStream {
 	t.Helper()
-	a.on("GET", outputURL, answers...)
-	s, err := a.Builds.Output(ctx, &herokubuild.Build{OutputStreamURL: outputURL + outputSign}, opts)
+	host := new(recordingHost)
+	a.mock.RegisterResponder("GET", buildURL, func(req *http.Request) (*http.Response, error) {
+		status := "pending"
+		if host.ended.Load() {
+			status = "succeeded"
+		}
+		return reply(200, buildJSON(status, outputURL+outputSign))(req)
+	})
+	for i, response := range responses {
+		responses[i] = host.record(response, i == len(responses)-1)
+	}
+	a.on("GET", outputURL, responses...)
+	s, err := a.Builds.Output(ctx, appName, buildID, opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
 	return s
+}
+
+// recordingHost is a stream host that can repeat its last response.
+type recordingHost struct {
+	// ended reports that a connection has ended. Another goroutine may close it.
+	ended atomic.Bool
+	last  *http.Response
+	sent  bytes.Buffer
+}
+
+func (h *recordingHost) record(response httpmock.Responder, last bool) httpmock.Responder {
+	return func(req *http.Request) (*http.Response, error) {
+		if h.last != nil {
+			repeated := *h.last
+			repeated.Body, repeated.Request = io.NopCloser(bytes.NewReader(h.sent.Bytes())), req
+			return &repeated, nil
+		}
+		resp, err := response(req)
+		if err != nil || resp.StatusCode != 200 {
+			h.ended.Store(true)
+			return resp, err
+		}
+		h.sent.Reset()
+		body := resp.Body
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{readerFunc(func(p []byte) (int, error) {
+			n, err := body.Read(p)
+			h.sent.Write(p[:n])
+			if errors.Is(err, io.EOF) && last {
+				h.last = resp
+			}
+			return n, err
+		}), closer(func() error {
+			h.ended.Store(true)
+			return body.Close()
+		})}
+		return resp, nil
+	}
+}
+
+type closer func() error
+
+func (c closer) Close() error { return c() }
+
+// buildJSON is a build with output at a URL.
+func buildJSON(status, url string) string {
+	return fmt.Sprintf(`{"id":%q,"status":%q,"output_stream_url":%q}`, buildID, status, url)
+}
+
+// serveBuild adds a build that has succeeded, with output at a URL.
+func (a *api) serveBuild(url string) {
+	a.mock.RegisterResponder("GET", buildURL, reply(200, buildJSON("succeeded", url)))
+}
+
+// withBuild adds a build that has succeeded to a server, with output at /log.
+func withBuild(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/apps/"+appName+"/builds/"+buildID {
+			next(w, r)
+			return
+		}
+		scheme := "http"
+		if r.TLS != nil {
+			scheme = "https"
+		}
+		_, _ = io.WriteString(w, buildJSON("succeeded", scheme+"://"+r.Host+"/log"+outputSign))
+	}
 }
 
 func requireStreamError(t *testing.T, err error) *herokubuild.StreamError {
@@ -51,8 +134,8 @@ func TestStreamRequest(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "done\n", string(got))
 	seen := a.seen()
-	require.Len(t, seen, 1)
-	assert.Equal(t, outputURL+outputSign, seen[0].URL, "the address is used as it is")
+	require.Len(t, seen, 2, "the end is verified")
+	assert.Equal(t, outputURL+outputSign, seen[0].URL, "the URL is used as it is")
 	assert.NotContains(t, seen[0].Header, "Authorization")
 	assert.Equal(t, "identity", seen[0].Header.Get("Accept-Encoding"))
 	assert.Equal(t, "text/plain", seen[0].Header.Get("Accept"))
@@ -67,7 +150,7 @@ func TestStreamRead(t *testing.T) {
 		"nothing":            {"", ""},
 		"heartbeats only":    {strings.Repeat("\x00", 100), ""},
 		"heartbeats between": {"\x00a\x00\x00b\n\x00", "ab\n"},
-		"colours and UTF-8":  {"\x1b[1mé\x1b[0m\r\n", "\x1b[1mé\x1b[0m\r\n"},
+		"colors and UTF-8":   {"\x1b[1mé\x1b[0m\r\n", "\x1b[1mé\x1b[0m\r\n"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -189,7 +272,7 @@ func equal(a, b []string) bool {
 	return len(a) == len(b) && strings.Join(a, "\x01") == strings.Join(b, "\x01")
 }
 
-// broken is a connection that is lost after some text.
+// broken responds with a connection that is lost after some text.
 func broken(text string) httpmock.Responder {
 	return func(req *http.Request) (*http.Response, error) {
 		body := io.MultiReader(strings.NewReader(text), iotest.ErrReader(errDropped))
@@ -197,11 +280,11 @@ func broken(text string) httpmock.Responder {
 	}
 }
 
-func TestStreamBytesAreHandedOnAtOnce(t *testing.T) {
+func TestStreamDeliversBytesAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		answer, w := live(200)
-		s := newAPI(t).output(t.Context(), t, nil, answer)
+		response, w := live(200)
+		s := newAPI(t).output(t.Context(), t, nil, response)
 		r := bufio.NewReaderSize(s, 64)
 		go func() {
 			for _, part := range []string{"-", "----> Building", "\x00", "\n", "\x00\x00x"} {
@@ -231,15 +314,14 @@ func TestStreamBytesAreHandedOnAtOnce(t *testing.T) {
 	})
 }
 
-// Heartbeats are what they are sent for: a sign of life.
-func TestStreamTellsOfHeartbeats(t *testing.T) {
+func TestStreamReportsHeartbeats(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		answer, w := live(200)
+		response, w := live(200)
 		var quiet []time.Duration
 		s := newAPI(t).output(t.Context(), t, &herokubuild.StreamOptions{
 			OnHeartbeat: func(d time.Duration) { quiet = append(quiet, d) },
-		}, answer)
+		}, response)
 		go func() {
 			for _, part := range []string{"\x00", "\x00", "text", "\x00\x00", "\x00more", "more", "\x00"} {
 				time.Sleep(10 * time.Second)
@@ -257,8 +339,8 @@ func TestStreamTellsOfHeartbeats(t *testing.T) {
 func TestHeartbeatsKeepTheStreamAlive(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		answer, w := live(200)
-		s := newAPI(t).output(t.Context(), t, nil, answer)
+		response, w := live(200)
+		s := newAPI(t).output(t.Context(), t, nil, response)
 		go func() {
 			for range 90 {
 				time.Sleep(10 * time.Second)
@@ -275,7 +357,7 @@ func TestHeartbeatsKeepTheStreamAlive(t *testing.T) {
 	})
 }
 
-// A reader that takes its time is no silence of the stream.
+// The time that the reader takes does not count as silence of the stream.
 func TestSlowReaderIsNotAStall(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -301,8 +383,8 @@ func TestStreamThatDoesNotExistYet(t *testing.T) {
 			got, err := io.ReadAll(s)
 			require.NoError(t, err)
 			assert.Equal(t, "text", string(got))
-			assert.Len(t, a.seen(), 4)
-			for _, gap := range a.gaps() {
+			assert.Len(t, a.seen(), 5, "the end is verified")
+			for _, gap := range a.gaps()[:3] {
 				assert.GreaterOrEqual(t, gap, 50*time.Millisecond)
 				assert.LessOrEqual(t, gap, 2*time.Second)
 			}
@@ -311,7 +393,7 @@ func TestStreamThatDoesNotExistYet(t *testing.T) {
 	t.Run("canceled meanwhile", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			cause := errors.New("the operator has had enough")
+			cause := errors.New("stopped by the operator")
 			ctx, cancel := context.WithCancelCause(t.Context())
 			time.AfterFunc(3*time.Second, func() { cancel(cause) })
 			s := newAPI(t).output(ctx, t, nil, missing)
@@ -325,7 +407,7 @@ func TestStreamThatDoesNotExistYet(t *testing.T) {
 	})
 }
 
-func TestStreamAnswers(t *testing.T) {
+func TestStreamResponses(t *testing.T) {
 	t.Parallel()
 	t.Run("204 is a finished stream with nothing in it", func(t *testing.T) {
 		t.Parallel()
@@ -342,18 +424,18 @@ func TestStreamAnswers(t *testing.T) {
 
 func TestStreamCloseFromAnotherGoroutine(t *testing.T) {
 	t.Parallel()
-	for name, status := range map[string]int{"while reading": 200, "while waiting for it": 404, "before the answer": 0} {
+	for name, status := range map[string]int{"while reading": 200, "while waiting for it": 404, "before the response": 0} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				answer := reply(status, "")
+				response := reply(status, "")
 				switch status {
 				case 0:
-					answer = hang
+					response = hang
 				case 200:
-					answer, _ = live(200)
+					response, _ = live(200)
 				}
-				s := newAPI(t).output(t.Context(), t, nil, answer)
+				s := newAPI(t).output(t.Context(), t, nil, response)
 				time.AfterFunc(2*time.Second, func() { assert.NoError(t, s.Close()) })
 				started := time.Now()
 				_, err := s.Read(make([]byte, 10))
@@ -368,13 +450,19 @@ func TestStreamCloseFromAnotherGoroutine(t *testing.T) {
 	}
 }
 
-// Not every transport looks at the context of a request before it answers.
+// Not every transport checks the context of a request before it responds.
 func TestStreamClosedBeforeRead(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, herokubuild.WithTransport(roundTripper(reply(200, "text"))))
-	s := a.output(t.Context(), t, nil, reply(200, ""))
+	a := newAPI(t, herokubuild.WithTransport(roundTripper(func(req *http.Request) (*http.Response, error) {
+		if req.URL.Host == "api.heroku.com" {
+			return reply(200, buildJSON("pending", outputURL))(req)
+		}
+		return reply(200, "text")(req)
+	})))
+	s, err := a.Builds.Output(t.Context(), appName, buildID, nil)
+	require.NoError(t, err)
 	require.NoError(t, s.Close())
-	_, err := s.Read(make([]byte, 1))
+	_, err = s.Read(make([]byte, 1))
 	require.ErrorContains(t, err, "closed")
 }
 
@@ -385,11 +473,11 @@ func (r roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { ret
 func TestStreamContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		answer, _ := live(200)
-		cause := errors.New("the operator has had enough")
+		response, _ := live(200)
+		cause := errors.New("stopped by the operator")
 		ctx, cancel := context.WithTimeoutCause(t.Context(), 7*time.Second, cause)
 		defer cancel()
-		s := newAPI(t).output(ctx, t, nil, answer)
+		s := newAPI(t).output(ctx, t, nil, response)
 		started := time.Now()
 		_, err := io.ReadAll(s)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
@@ -402,30 +490,33 @@ func TestStreamContext(t *testing.T) {
 func TestStreamRefuses(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
-	of := func(url string) *herokubuild.Build {
-		return &herokubuild.Build{OutputStreamURL: herokubuild.SecretURL(url)}
+	for url, refuses := range map[string]func(error){
+		"": func(err error) { require.ErrorIs(t, err, herokubuild.ErrNoOutput) },
+		"http://build-output.heroku.com/" + outputSign: func(err error) { require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse) },
+	} {
+		a.serveBuild(url)
+		_, err := a.Builds.Output(t.Context(), appName, buildID, nil)
+		refuses(err)
 	}
-	_, err := a.Builds.Output(t.Context(), of(""), nil)
-	require.ErrorIs(t, err, herokubuild.ErrNoOutput)
-	_, err = a.Builds.Output(t.Context(), of("http://build-output.heroku.com/"+outputSign), nil)
-	requireInvalid(t, err, "OutputStreamURL")
-	_, err = a.Builds.Output(t.Context(), of(outputURL), &herokubuild.StreamOptions{IdleTimeout: -1})
+	calls := a.mock.GetTotalCallCount()
+	_, err := a.Builds.Output(t.Context(), appName, buildID, &herokubuild.StreamOptions{IdleTimeout: -1})
 	requireInvalid(t, err, "StreamOptions.IdleTimeout")
-	_, err = a.Builds.Output(t.Context(), of(outputURL), &herokubuild.StreamOptions{Offset: -1})
+	_, err = a.Builds.Output(t.Context(), appName, buildID, &herokubuild.StreamOptions{Offset: -1})
 	requireInvalid(t, err, "StreamOptions.Offset")
+	assert.Equal(t, calls, a.mock.GetTotalCallCount(), "nothing is sent")
 }
 
-// The wire's own: a flushed byte arrives before the next is written, a redirect
+// Over a real connection, a flushed byte arrives before the next is written, a redirect
 // is followed without key and referer, and a cut chunk is not the end.
 func TestStreamOverTheWire(t *testing.T) {
 	t.Parallel()
 	const text = "abcd"
 	got := make(chan byte)
-	var dialled atomic.Int32
+	var dialed atomic.Int32
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		assert.NotContains(t, r.Header, "Authorization")
 		assert.NotContains(t, r.Header, "Referer")
-		if dialled.Add(1) > 1 {
+		if dialed.Add(1) > 1 {
 			assert.Equal(t, "bytes=0-", r.Header.Get("Range"))
 			w.Header().Set("Content-Range", "bytes 0-3/4")
 			w.WriteHeader(http.StatusPartialContent)
@@ -445,11 +536,11 @@ func TestStreamOverTheWire(t *testing.T) {
 		panic(http.ErrAbortHandler)
 	}))
 	t.Cleanup(other.Close)
-	client, server := newServer(t, func(w http.ResponseWriter, r *http.Request) {
+	client, _ := newServer(t, withBuild(func(w http.ResponseWriter, r *http.Request) {
 		assert.NotContains(t, r.Header, "Authorization")
 		http.Redirect(w, r, other.URL+"/log"+outputSign, http.StatusFound)
-	})
-	s, err := client.Builds.Output(t.Context(), &herokubuild.Build{OutputStreamURL: herokubuild.SecretURL(server.URL + "/log" + outputSign)}, nil)
+	}))
+	s, err := client.Builds.Output(t.Context(), appName, buildID, nil)
 	require.NoError(t, err)
 	buf := make([]byte, 100)
 	for range 3 {
@@ -495,8 +586,7 @@ func TestDropHeartbeatsNeverReturnsNothing(t *testing.T) {
 	require.ErrorIs(t, err, errDropped)
 }
 
-// Runs of text, NULs at every second byte in either phase, and any mixture of
-// them: each is found in a way of its own.
+// The input is runs of text, NULs at every second byte in either phase, and mixtures.
 func TestDropHeartbeatsOfEveryDensity(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
@@ -527,7 +617,7 @@ func TestDropHeartbeatsOfEveryDensity(t *testing.T) {
 	}
 }
 
-// FuzzDropHeartbeats splits the text into reads as cuts says.
+// FuzzDropHeartbeats splits the text into reads of the sizes in cuts.
 func FuzzDropHeartbeats(f *testing.F) {
 	f.Add([]byte("a\x00b"), []byte{1, 2}, 3)
 	f.Add([]byte("\x00\x00\x00"), []byte{1}, 1)
@@ -577,12 +667,11 @@ func (p *pieces) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// Heartbeats may come as fast as the network carries them, and are reported once
-// a second.
+// However fast heartbeats come, they are reported once a second.
 func TestStreamReportsAFloodOfHeartbeatsOnceASecond(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		answer, w := live(200)
+		response, w := live(200)
 		var at []time.Duration
 		started := time.Now()
 		s := newAPI(t).output(t.Context(), t, &herokubuild.StreamOptions{
@@ -590,7 +679,7 @@ func TestStreamReportsAFloodOfHeartbeatsOnceASecond(t *testing.T) {
 				assert.Equal(t, time.Since(started), quiet)
 				at = append(at, quiet)
 			},
-		}, answer)
+		}, response)
 		go func() {
 			for range 50 {
 				time.Sleep(100 * time.Millisecond)

@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// Status is how far a build or release has come. The platform may add others
-// than these; they are kept as they are and are neither success nor failure.
+// Status is the state of a build or release. The platform may add others to these;
+// they are kept as they are and are neither success nor failure.
 type Status string
 
-// The statuses that the schema has. Expired is a release's only: its slug or
-// image has been destroyed.
+// The statuses of the schema. Only releases expire: the slug or image of one that
+// has was destroyed.
 const (
 	StatusPending   Status = "pending"
 	StatusSucceeded Status = "succeeded"
@@ -22,8 +22,8 @@ const (
 	StatusExpired   Status = "expired"
 )
 
-// UnmarshalJSON takes "successful" for [StatusSucceeded]: Heroku's article on
-// builds calls it that, its schema and its answers the other.
+// UnmarshalJSON treats "successful" as [StatusSucceeded]: Heroku's article on builds
+// has the former, its schema and its responses the latter.
 func (s *Status) UnmarshalJSON(b []byte) error {
 	var text *string
 	if err := json.Unmarshal(b, &text); err != nil {
@@ -40,22 +40,21 @@ func (s *Status) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Final reports whether the status is one that does not change any more, for
-// the better or the worse.
+// Final reports whether the status is one of those that do not change anymore.
 func (s Status) Final() bool {
 	return s == StatusSucceeded || s == StatusFailed || s == StatusExpired
 }
 
-// Backoff says how long to wait before the next look at something pending.
-// looks counts the looks so far and is 1 at the first call. A wait of 0 or less
-// is taken for a millisecond.
-type Backoff func(looks int) time.Duration
+// Backoff returns the delay before the next poll of something pending. polls is the
+// number of polls so far, and 1 in the first call. A delay of 0 or less is treated
+// as a millisecond.
+type Backoff func(polls int) time.Duration
 
-// DefaultPollBackoff waits 0.1 s, doubling to 0.5 s for some seconds, and then
-// half as long again each time up to 5 s, each wait made up to a quarter
-// shorter at random. A build's status follows the end of its output within a
-// fraction of a second as a rule, and up to a minute at times.
-func DefaultPollBackoff(looks int) time.Duration {
+// DefaultPollBackoff starts with 0.1 s, doubles to 0.5 s, which it keeps for some
+// seconds, and then grows by half each time up to 5 s. Each delay is up to a quarter
+// shorter at random. A build's status usually follows the end of its output within
+// a fraction of a second, and sometimes within a minute.
+func DefaultPollBackoff(polls int) time.Duration {
 	const (
 		first  = 100 * time.Millisecond
 		steady = 500 * time.Millisecond
@@ -63,37 +62,37 @@ func DefaultPollBackoff(looks int) time.Duration {
 		most   = 5 * time.Second
 	)
 	d := steady
-	if looks < 4 {
-		d = min(d, first<<max(looks-1, 0))
+	if polls < 4 {
+		d = min(d, first<<max(polls-1, 0))
 	}
-	for n := quick; n < looks && d < most; n++ {
+	for n := quick; n < polls && d < most; n++ {
 		d = min(d+d/2, most)
 	}
 	return d - rand.N(d/4)
 }
 
-// WaitOptions sets how a Wait call waits. nil and the zero value wait as long
-// as the context allows, with the client's back-off.
-type WaitOptions[T any] struct {
+// WaitOptions configures a Wait call. nil and the zero value wait as long as the
+// context allows, with the client's backoff.
+type WaitOptions struct {
 	// Timeout bounds the wait; the error then matches [ErrWaitTimeout].
-	// 0 is no bound but the context's.
+	// 0 means that only the context bounds it.
 	Timeout time.Duration
 	// Backoff overrides the client's (see [WithPollBackoff]).
 	Backoff Backoff
-	// OnUpdate is called after every look, the last included, with what the
-	// platform said. It runs in the caller's goroutine.
-	OnUpdate func(*T)
+	// OnPoll, if not nil, is called after every poll, including the last, with the
+	// status that the platform reported. It runs in the caller's goroutine.
+	OnPoll func(Status)
 }
 
-// waitFinal looks until the status is final. The last state is returned with
-// every error that is not get's own.
-func waitFinal[T any](ctx context.Context, opts *WaitOptions[T], backoff Backoff, get func(context.Context) (*T, error), status func(*T) Status) (*T, error) {
-	var o WaitOptions[T]
+// waitFinal polls until the status is final.
+func waitFinal[T any](ctx context.Context, opts *WaitOptions, backoff Backoff, get func(context.Context) (T, error), status func(T) Status) (T, error) {
+	var none T
+	var o WaitOptions
 	if opts != nil {
 		o = *opts
 	}
 	if o.Timeout < 0 {
-		return nil, &ArgumentError{Name: "WaitOptions.Timeout", Reason: "is negative"}
+		return none, &ArgumentError{Name: "WaitOptions.Timeout", Reason: "is negative"}
 	}
 	if o.Backoff != nil {
 		backoff = o.Backoff
@@ -103,24 +102,56 @@ func waitFinal[T any](ctx context.Context, opts *WaitOptions[T], backoff Backoff
 		ctx, cancel = context.WithTimeoutCause(ctx, o.Timeout, fmt.Errorf("%w (%v)", ErrWaitTimeout, o.Timeout))
 		defer cancel()
 	}
-	for looks := 1; ; looks++ {
+	for polls := 1; ; polls++ {
 		v, err := get(ctx)
 		if err != nil {
-			return nil, err
+			return none, err
 		}
-		if o.OnUpdate != nil {
-			o.OnUpdate(v)
+		now := status(v)
+		if o.OnPoll != nil {
+			o.OnPoll(now)
 		}
-		switch s := status(v); {
-		case s.Final():
+		switch {
+		case now.Final():
 			return v, nil
-		case s != StatusPending:
-			return v, fmt.Errorf("herokubuild: %w %s", ErrUnknownStatus, quote(string(s)))
+		case now != StatusPending:
+			return none, fmt.Errorf("herokubuild: %w %s", ErrUnknownStatus, quote(string(now)))
 		}
-		if err := sleep(ctx, max(backoff(looks), time.Millisecond)); err != nil {
-			return v, fmt.Errorf("herokubuild: still pending: %w", err)
+		if err := sleep(ctx, max(backoff(polls), time.Millisecond)); err != nil {
+			return none, fmt.Errorf("herokubuild: still pending: %w", err)
 		}
 	}
+}
+
+// process is a build or a release: it has a status, and perhaps output until that is
+// final.
+type process interface {
+	// state returns the status and the URL of the output, which may be empty.
+	state() (Status, SecretURL)
+	// outcome returns the error of a final status that is not success.
+	outcome(app string) error
+}
+
+// waitFor polls a process of an app until its status is final, and returns it if
+// that is success.
+func waitFor[T process](ctx context.Context, c *Client, app string, opts *WaitOptions, get func(context.Context) (T, error)) (T, error) {
+	var none T
+	if c == nil {
+		return none, &ArgumentError{Name: "Client", Reason: errNoClient.Error()}
+	}
+	v, err := waitFinal(ctx, opts, c.poll, get, statusOf[T])
+	if err == nil {
+		err = v.outcome(app)
+	}
+	if err != nil {
+		return none, err
+	}
+	return v, nil
+}
+
+func statusOf[T process](v T) Status {
+	status, _ := v.state()
+	return status
 }
 
 // sleep waits for d or the context, whichever ends first.
@@ -135,5 +166,5 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// errNoClient is for methods that need the client before they call it.
+// errNoClient is the error of methods of a zero Client.
 var errNoClient = errors.New("the client was not made by NewClient")

@@ -48,8 +48,8 @@ func TestWaitForBuild(t *testing.T) {
 		a := newAPI(t)
 		a.on("GET", buildURL, reply(200, build("pending")), reply(200, build("pending")), replyFile(t, 200, "build_succeeded.json"))
 		var updates []herokubuild.Status
-		b, err := a.Builds.Wait(t.Context(), appName, buildID, &herokubuild.WaitOptions[herokubuild.Build]{
-			OnUpdate: func(b *herokubuild.Build) { updates = append(updates, b.Status) },
+		b, err := a.Builds.Wait(t.Context(), appName, buildID, &herokubuild.WaitOptions{
+			OnPoll: func(s herokubuild.Status) { updates = append(updates, s) },
 		})
 		require.NoError(t, err)
 		assert.Equal(t, slugID, b.Slug.ID)
@@ -111,13 +111,13 @@ func TestWaitErrorsCarryTheResource(t *testing.T) {
 	assert.Equal(t, herokubuild.StatusExpired, gone.Release.Status)
 }
 
-func TestWaitAsksFewerAndFewerTimes(t *testing.T) {
+func TestWaitPollsLessAndLessOften(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t)
 		a.on("GET", buildURL, reply(200, build("pending")))
 		started := time.Now()
-		_, err := a.Builds.Wait(t.Context(), appName, buildID, &herokubuild.WaitOptions[herokubuild.Build]{Timeout: 20 * time.Minute})
+		_, err := a.Builds.Wait(t.Context(), appName, buildID, &herokubuild.WaitOptions{Timeout: 20 * time.Minute})
 		require.ErrorIs(t, err, herokubuild.ErrWaitTimeout)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		assert.Contains(t, err.Error(), "20m0s")
@@ -145,20 +145,20 @@ func within(t *testing.T, least, most int, d time.Duration) {
 
 func TestDefaultPollBackoffIsBounded(t *testing.T) {
 	t.Parallel()
-	for _, looks := range []int{-1, 0, 1, 2, 13, 1 << 40} {
-		d := herokubuild.DefaultPollBackoff(looks)
-		assert.Positive(t, d, looks)
-		assert.LessOrEqual(t, d, 5*time.Second, looks)
+	for _, polls := range []int{-1, 0, 1, 2, 13, 1 << 40} {
+		d := herokubuild.DefaultPollBackoff(polls)
+		assert.Positive(t, d, polls)
+		assert.LessOrEqual(t, d, 5*time.Second, polls)
 	}
 }
 
 func TestWaitBackoff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var looks []int
+		var polls []int
 		record := func(d time.Duration) herokubuild.Backoff {
 			return func(n int) time.Duration {
-				looks = append(looks, n)
+				polls = append(polls, n)
 				return d
 			}
 		}
@@ -166,12 +166,12 @@ func TestWaitBackoff(t *testing.T) {
 		a.on("GET", buildURL, reply(200, build("pending")), reply(200, build("pending")), reply(200, build("succeeded")))
 		_, err := a.Builds.Wait(t.Context(), appName, buildID, nil)
 		require.NoError(t, err)
-		assert.Equal(t, []int{1, 2}, looks)
+		assert.Equal(t, []int{1, 2}, polls)
 		assert.Equal(t, []time.Duration{7 * time.Second, 7 * time.Second}, a.gaps())
 
 		a = newAPI(t, herokubuild.WithPollBackoff(record(time.Hour)))
 		a.on("GET", releasesURL+"/3", reply(200, build("pending")), reply(200, build("succeeded")))
-		_, err = a.Releases.Wait(t.Context(), appName, "3", &herokubuild.WaitOptions[herokubuild.Release]{Backoff: record(-5)})
+		_, err = a.Releases.Wait(t.Context(), appName, "3", &herokubuild.WaitOptions{Backoff: record(-5)})
 		require.NoError(t, err)
 		assert.Equal(t, []time.Duration{time.Millisecond}, a.gaps(), "no wait at all would be a tight loop")
 	})
@@ -196,14 +196,14 @@ func TestWaitCanceled(t *testing.T) {
 	})
 }
 
-// The timeout is the wait's: it ends a request that is under way, too.
+// The timeout also ends a request that is under way.
 func TestWaitTimeoutDuringARequest(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t)
 		a.on("GET", buildURL, hang)
 		started := time.Now()
-		_, err := a.Builds.Wait(t.Context(), appName, buildID, &herokubuild.WaitOptions[herokubuild.Build]{Timeout: 10 * time.Second})
+		_, err := a.Builds.Wait(t.Context(), appName, buildID, &herokubuild.WaitOptions{Timeout: 10 * time.Second})
 		require.ErrorIs(t, err, herokubuild.ErrWaitTimeout)
 		assert.Equal(t, 10*time.Second, time.Since(started))
 	})
@@ -212,7 +212,7 @@ func TestWaitTimeoutDuringARequest(t *testing.T) {
 func TestWaitRefuses(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
-	_, err := a.Builds.Wait(t.Context(), appName, buildID, &herokubuild.WaitOptions[herokubuild.Build]{Timeout: -1})
+	_, err := a.Builds.Wait(t.Context(), appName, buildID, &herokubuild.WaitOptions{Timeout: -1})
 	requireInvalid(t, err, "WaitOptions.Timeout")
 	_, err = a.Builds.Wait(t.Context(), "", buildID, nil)
 	requireInvalid(t, err, "app")

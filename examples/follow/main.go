@@ -143,16 +143,12 @@ func (s *settings) follow(ctx context.Context, stdout, stderr io.Writer) error {
 }
 
 func (s *settings) followBuild(ctx context.Context, client *herokubuild.Client, stdout, stderr io.Writer) error {
-	build, err := client.Builds.Get(ctx, s.app, s.build)
-	if err != nil {
-		return err
-	}
-	stream, err := client.Builds.Output(ctx, build, &herokubuild.StreamOptions{Offset: s.offset})
+	stream, err := client.Builds.Output(ctx, s.app, s.build, &herokubuild.StreamOptions{Offset: s.offset})
 	if err := write(ctx, stream, err, stdout, stderr); err != nil {
 		return err
 	}
 	// The output has ended, but the status may still be pending.
-	build, err = client.Builds.Wait(ctx, s.app, s.build, nil)
+	build, err := client.Builds.Wait(ctx, s.app, s.build, nil)
 	if err == nil {
 		fmt.Fprintf(stderr, "Build %s of %s %s.\n", build.ID, s.app, build.Status)
 	}
@@ -160,15 +156,11 @@ func (s *settings) followBuild(ctx context.Context, client *herokubuild.Client, 
 }
 
 func (s *settings) followRelease(ctx context.Context, client *herokubuild.Client, stdout, stderr io.Writer) error {
-	release, err := client.Releases.Get(ctx, s.app, s.release)
-	if err != nil {
-		return err
-	}
-	stream, err := client.Releases.Output(ctx, release, &herokubuild.StreamOptions{Offset: s.offset})
+	stream, err := client.Releases.Output(ctx, s.app, s.release, &herokubuild.StreamOptions{Offset: s.offset})
 	if err := write(ctx, stream, err, stdout, stderr); err != nil {
 		return err
 	}
-	release, err = client.Releases.Wait(ctx, s.app, release.ID, nil)
+	release, err := client.Releases.Wait(ctx, s.app, s.release, nil)
 	if err == nil {
 		fmt.Fprintf(stderr, "Release v%d of %s %s.\n", release.Version, s.app, release.Status)
 	}

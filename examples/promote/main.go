@@ -191,11 +191,12 @@ func (s *settings) promote(ctx context.Context, stdout, stderr io.Writer) error 
 	if err != nil {
 		return err
 	}
-	code, ok := current.Code()
-	if !ok {
+	runs := current.Artifact()
+	if runs.IsZero() {
 		return fmt.Errorf("v%d of %s: %w", current.Version, s.from, herokubuild.ErrNoArtifact)
 	}
-	if code.Description = s.description; s.description == "" {
+	code := herokubuild.ReleaseCreateOptions{SlugID: runs.SlugID, ImageID: runs.ImageID, Description: s.description}
+	if code.Description == "" {
 		code.Description = fmt.Sprintf("Promote %s v%d", s.from, current.Version)
 	}
 	fmt.Fprintf(stderr, "Promoting v%d of %s to %s.\n", current.Version, s.from, count(len(s.to), "app"))

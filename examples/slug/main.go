@@ -170,12 +170,12 @@ func (s *settings) release(ctx context.Context, stdout, stderr io.Writer) (err e
 	for _, name := range slices.Sorted(maps.Keys(slug.ProcessTypes)) {
 		fmt.Fprintf(stderr, "    %s: %s\n", name, slug.ProcessTypes[name])
 	}
-	release, err := client.Releases.Create(ctx, s.app, herokubuild.ReleaseCreateOptions{Slug: slug.ID})
+	release, err := client.Releases.Create(ctx, s.app, herokubuild.ReleaseCreateOptions{SlugID: slug.ID})
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(stderr, "==> Release v%d of %s\n", release.Version, s.app)
-	if err := follow(ctx, client, release, stdout); err != nil {
+	if err := follow(ctx, client, s.app, release, stdout); err != nil {
 		// The release may succeed all the same.
 		fmt.Fprintln(stderr, "    lost the output of the release phase:", err)
 	}
@@ -191,8 +191,8 @@ func (s *settings) release(ctx context.Context, stdout, stderr io.Writer) (err e
 }
 
 // follow copies the output of a release phase, if there is one.
-func follow(ctx context.Context, client *herokubuild.Client, release *herokubuild.Release, stdout io.Writer) error {
-	output, err := client.Releases.Output(ctx, release, nil)
+func follow(ctx context.Context, client *herokubuild.Client, app string, release *herokubuild.Release, stdout io.Writer) error {
+	output, err := client.Releases.Output(ctx, app, release.ID, nil)
 	if errors.Is(err, herokubuild.ErrNoOutput) {
 		return nil
 	}

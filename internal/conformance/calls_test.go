@@ -216,11 +216,11 @@ func (r *rig) slugs(t *testing.T) {
 func (r *rig) releases(t *testing.T) {
 	ctx := t.Context()
 	build := r.build(t)
-	first, err := r.Releases.Create(ctx, otherApp, herokubuild.ReleaseCreateOptions{Slug: build.Slug.ID})
+	first, err := r.Releases.Create(ctx, otherApp, herokubuild.ReleaseCreateOptions{SlugID: build.Slug.ID})
 	require.NoError(t, err)
 	_, err = r.Releases.Wait(ctx, otherApp, first.ID, nil)
 	require.NoError(t, err)
-	second, err := r.Releases.Create(ctx, otherApp, herokubuild.ReleaseCreateOptions{Slug: build.Slug.ID, Description: "again"})
+	second, err := r.Releases.Create(ctx, otherApp, herokubuild.ReleaseCreateOptions{SlugID: build.Slug.ID, Description: "again"})
 	require.NoError(t, err)
 	_, err = r.Releases.Wait(ctx, otherApp, fmt.Sprintf("v%d", second.Version), nil)
 	require.NoError(t, err)
@@ -304,7 +304,7 @@ func TestEmulatorResponsesConformToSchema(t *testing.T) {
 	do("GET", "/apps/"+buildApp+"/releases/1/config-vars", nil)
 	fir, err := r.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{BuildApp: firApp, Archive: r.archive})
 	require.NoError(t, err)
-	image := fir.Apps[0].Release.Image()
+	image := fir.Apps[0].Release.Artifact().ImageID
 	id, err := r.Releases.ImageID(ctx, firApp, image)
 	require.NoError(t, err)
 	assert.Equal(t, image, id)

@@ -1,0 +1,86 @@
+package logstream
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+const (
+	// missingInterval is how long a log that does not exist yet is requested before
+	// the status is polled: requests for the log cost nothing of the rate limit.
+	// missingMax bounds the time between two polls, since the log may be over.
+	missingInterval = time.Second
+	missingMax      = 10 * time.Second
+	// maxPollFailures is how many polls in a row may fail.
+	maxPollFailures = 3
+	// watchInterval is the least time between two polls while output comes, and
+	// watchTimeout how long one may hold up the output.
+	watchInterval = 5 * time.Second
+	watchTimeout  = 5 * time.Second
+)
+
+// status is what is known of the status of the log.
+type status struct {
+	get func(ctx context.Context) (final bool, err error)
+	// final is the status when it was last polled for a new connection, so that a
+	// connection that was opened since delivers all of the log. over reports
+	// that it has been found to be final at any time.
+	final, over bool
+	// started is when the stream was created, polled when the status was last
+	// requested.
+	started, polled time.Time
+	// failures counts the polls in a row that failed.
+	failures int
+}
+
+func newStatus(get func(context.Context) (bool, error), final bool) status {
+	now := time.Now()
+	return status{get: get, final: final, over: final, started: now, polled: now}
+}
+
+// due reports whether the status of a log that does not exist yet is to be polled.
+func (s *status) due() bool {
+	return s.final || time.Since(s.polled) >= min(max(missingInterval, time.Since(s.started)/2), missingMax)
+}
+
+// poll requests the status for a new connection. An error ends the stream.
+func (s *status) poll(ctx context.Context) error {
+	final, err := s.get(ctx)
+	s.polled = time.Now()
+	if err == nil {
+		s.failures = 0
+		s.final, s.over = final, s.over || final
+		return nil
+	}
+	s.failures++
+	var e *Error
+	if s.failures >= maxPollFailures || ctx.Err() != nil || errors.As(err, &e) && e.Kind == Permanent {
+		return err
+	}
+	return nil
+}
+
+// watch requests the status now and then while output comes, less and less often: a
+// host may send output forever. A failed request does not disturb the output.
+func (s *status) watch(ctx context.Context, now time.Time) {
+	if s.over || now.Sub(s.polled) < max(watchInterval, now.Sub(s.started)/2) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
+	defer cancel()
+	final, err := s.get(ctx)
+	s.polled = time.Now()
+	s.over = final && err == nil
+}
+
+// finalDuring reports whether the status has become final during a silence. The
+// longer that is, the longer it is likely to last, and the rarer are the requests.
+func (s *status) finalDuring(ctx context.Context, silence time.Duration) bool {
+	if time.Since(s.polled) < max(quietLimit, silence/2) {
+		return false
+	}
+	s.polled = time.Now()
+	final, err := s.get(ctx)
+	return final && err == nil
+}

@@ -1,0 +1,185 @@
+package herokubuild
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/herokubuild/herokubuild/internal/clean"
+)
+
+// RollbackError reports a release that cannot be rolled back to. It matches
+// [ErrNotEligible], and [ErrArtifactExpired] if the reason is that the platform has destroyed
+// the release's slug or image. Nothing was changed.
+type RollbackError struct {
+	// App is the app, as the caller named it.
+	App string
+	// Release is the release as the platform last described it.
+	Release *Release
+}
+
+// Error implements error.
+func (e *RollbackError) Error() string {
+	reason := "it is not eligible"
+	r := orZero(e.Release)
+	switch {
+	case r.Status == StatusExpired:
+		reason = "the platform no longer has its slug or image (status expired)"
+	case r.Status != StatusSucceeded && r.Status != "":
+		reason += " (status " + clip(string(r.Status), maxHeaderText) + ")"
+	case r.Artifact().IsZero():
+		reason += " (it has neither slug nor image)"
+	}
+	return clean.Line(fmt.Sprintf("herokubuild: %s cannot be rolled back to release v%d: %s", e.App, r.Version, reason))
+}
+
+// Is matches ErrNotEligible, and ErrArtifactExpired for an expired release.
+func (e *RollbackError) Is(target error) bool {
+	return target == ErrNotEligible || target == ErrArtifactExpired && orZero(e.Release).Status == StatusExpired
+}
+
+// rollbackTarget is a release of which Eligible is nil in older responses: such a
+// release may be eligible.
+type rollbackTarget struct {
+	Release
+	Eligible *bool `json:"eligible_for_rollback"`
+}
+
+func (t *rollbackTarget) release() *Release {
+	t.EligibleForRollback = t.Eligible != nil && *t.Eligible
+	return &t.Release
+}
+
+// refused reports whether the release is known not to be eligible.
+func (t *rollbackTarget) refused() bool {
+	return t.Status == StatusExpired || t.Eligible != nil && !*t.Eligible
+}
+
+// Rollback creates a release with the code and config vars of an earlier one, but not
+// its add-ons. The earlier release is named by its id or version ("v12" or "12"); see
+// [ReleasesService.Previous] for the one before the current. Rollback gets it first,
+// and refuses a release that has expired or is not eligible before anything is
+// changed. As after [ReleasesService.Create], the new release may be pending; see
+// [ReleasesService.Wait].
+//
+// Endpoint: POST /apps/{app}/releases with the release in the body (schema:
+// release, Rollback), after GET /apps/{app}/releases/{release}. Errors: a
+// [*RollbackError], which matches [ErrNotEligible]; and as
+// [ReleasesService.Create].
+func (s ReleasesService) Rollback(ctx context.Context, app, idOrVersion string) (*Release, error) {
+	identity, err := checkRelease(idOrVersion)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkApp("app", app); err != nil {
+		return nil, err
+	}
+	target, err := fetch[rollbackTarget](ctx, s.client, apiCall{method: http.MethodGet, path: apiPath("apps", app, "releases", identity)})
+	if err != nil {
+		return nil, err
+	}
+	if target.refused() {
+		return nil, &RollbackError{App: app, Release: target.release()}
+	}
+	return s.rollBackTo(ctx, app, target.ID)
+}
+
+// rollBackTo is Rollback without the check. The API accepts ids only.
+func (s ReleasesService) rollBackTo(ctx context.Context, app, id string) (*Release, error) {
+	body := struct {
+		Release string `json:"release"`
+	}{id}
+	return fetch[Release](ctx, s.client, apiCall{method: http.MethodPost, path: releasesPath(app), body: body})
+}
+
+// Previous returns the release that "heroku rollback" returns to: the newest eligible
+// one before the current release. It may run the same code with other config vars.
+// Previous lists the releases from the newest back to that one.
+//
+// Errors: those of [ReleasesService.List]; one that matches [ErrNotFound] if
+// there is no such release.
+func (s ReleasesService) Previous(ctx context.Context, app string) (*Release, error) {
+	seen := false
+	newest := &ListOptions{SortBy: "version", Order: Descending, PageSize: 20}
+	for r, err := range s.List(ctx, app, newest) {
+		switch {
+		case err != nil:
+			return nil, err
+		case r.Current:
+			seen = true
+		case seen && r.EligibleForRollback && r.Status != StatusExpired:
+			return r, nil
+		}
+	}
+	return nil, fmt.Errorf("herokubuild: a release of %s to roll back to: %w", app, ErrNotFound)
+}
+
+// PromoteOptions configures [ReleasesService.Promote]. nil is the default.
+type PromoteOptions struct {
+	// Description is shown in the history of the target app. Default: "Promote", the
+	// source app and the version of its release.
+	Description string
+}
+
+// Promote releases to the app to what the app from runs: the slug or, for Fir apps,
+// the image of its current release, which is the newest that succeeded. The platform
+// shares slugs between apps; nothing is copied, and the config vars of to stay. As
+// after [ReleasesService.Create], the new release may be pending; see
+// [ReleasesService.Wait].
+//
+// Endpoints: GET /apps/{app}/releases of from, GET /apps/{app} of to and
+// POST /apps/{app}/releases of to. Errors: an [*ArgumentError] if both are the same
+// app; one that matches [ErrNotFound] if from has no current release, or [ErrNoArtifact]
+// if that has neither slug nor image; a [*GenerationError] if to is of the other
+// generation; and those of [ReleasesService.Current], [AppsService.Get] and
+// [ReleasesService.Create].
+func (s ReleasesService) Promote(ctx context.Context, from, to string, opts *PromoteOptions) (*Release, error) {
+	if err := checkApp("from", from); err != nil {
+		return nil, err
+	}
+	if err := checkApp("to", to); err != nil {
+		return nil, err
+	}
+	if from == to {
+		return nil, sameApp(from, to)
+	}
+	current, err := s.Current(ctx, from)
+	if err != nil {
+		return nil, err
+	}
+	runs := current.Artifact()
+	if runs.IsZero() {
+		return nil, fmt.Errorf("herokubuild: promoting v%d of %s: %w", current.Version, from, ErrNoArtifact)
+	}
+	target, err := getApp(ctx, s.client, to)
+	if err != nil {
+		return nil, err
+	}
+	if target.ID != "" && target.ID == current.App.ID {
+		return nil, sameApp(from, to)
+	}
+	if err := checkRuns(target, runs, from, to); err != nil {
+		return nil, err
+	}
+	what := ReleaseCreateOptions{SlugID: runs.SlugID, ImageID: runs.ImageID, Description: fmt.Sprintf("Promote %s v%d", from, current.Version)}
+	if opts != nil && opts.Description != "" {
+		what.Description = opts.Description
+	}
+	return s.Create(ctx, to, what)
+}
+
+// checkRuns refuses an artifact of the other generation. An app may have none.
+func checkRuns(target *App, what Artifact, from, to string) error {
+	generation := target.Generation.Name
+	switch {
+	case target.IsFir() && what.SlugID != "":
+		return &GenerationError{App: to, Generation: generation, Reason: "it does not run the slug of " + from}
+	case !target.IsFir() && generation != "" && what.ImageID != "":
+		return &GenerationError{App: to, Generation: generation, Reason: "it does not run the image of " + from}
+	}
+	return nil
+}
+
+func sameApp(from, to string) error {
+	return &ArgumentError{Name: "to", Reason: quote(to) + " is the same app as from, " + quote(from)}
+}
