@@ -1,10 +1,7 @@
 package herokubuild
 
 import (
-	"archive/tar"
-	"bufio"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,25 +9,28 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 
+	"github.com/herokubuild/herokubuild/internal/clean"
 	"github.com/herokubuild/herokubuild/internal/git"
+	"github.com/herokubuild/herokubuild/internal/sourcetree"
+	"github.com/herokubuild/herokubuild/internal/targz"
 )
 
-// Archive is a gzipped tar archive that can be read as often as needed: an
-// upload that has to be repeated opens it again. [ArchiveDir], [ArchiveFile]
-// and [ArchiveBytes] make one; a program may also fill in the fields itself.
+// Archive is a gzipped tar archive that can be read as often as needed, because an
+// upload that is retried reads it again. [ArchiveDir], [ArchiveFS], [ArchiveFile],
+// [ArchiveBytes] and [Client.FetchArchive] return one; a program may also fill in
+// the fields itself.
 type Archive struct {
-	// Size is the archive's length in bytes.
+	// Size is the length of the archive in bytes.
 	Size int64
-	// SHA256 is its SHA-256.
+	// SHA256 is the SHA-256 of the archive.
 	SHA256 [sha256.Size]byte
 	// Open returns a reader of the whole archive from its start. It may be
 	// called several times, and the readers used at the same time.
 	Open func() (io.ReadCloser, error)
-	// Plan says what is in it, and what is not and why. Its lists are limited;
-	// see [ArchivePlan].Truncated. It is nil unless a directory or file system
-	// was packed.
+	// Plan lists what is in the archive, what is not, and why. Its lists are
+	// limited; see [ArchivePlan].Truncated. It is nil unless a directory or file
+	// system was packed.
 	Plan *ArchivePlan
 
 	close func() error
@@ -39,8 +39,8 @@ type Archive struct {
 // Checksum returns the SHA-256 as the API writes it: "SHA256:" and hex digits.
 func (a *Archive) Checksum() string { return "SHA256:" + hex.EncodeToString(a.SHA256[:]) }
 
-// Close removes what the archive keeps on disk. Archives of files and bytes
-// keep nothing; closing them does nothing.
+// Close removes the temporary file of the archive. Archives of files and bytes have
+// none; closing them does nothing.
 func (a *Archive) Close() error {
 	if a == nil || a.close == nil {
 		return nil
@@ -63,21 +63,36 @@ func (a *Archive) check() error {
 // ArchiveOptions sets how [ArchiveDir] and [ArchiveFS] pack. nil is the default.
 type ArchiveOptions struct {
 	// Include are patterns of paths to pack although git ignores them, such as
-	// "dist/"; Exclude are patterns of paths to leave out whatever git says.
-	// They are lines as in a .gitignore file in the root, the case of letters
-	// counts, and the last one that matches decides. Exclude and .slugignore
-	// count more than Include. ".git" is never packed.
+	// "dist/"; Exclude are patterns of paths to exclude whatever git says. They
+	// are lines as in a .gitignore file in the root, the case of letters counts,
+	// and the last one that matches decides. Exclude and .slugignore take
+	// precedence over Include. ".git" is never packed.
 	Include, Exclude []string
-	// FollowSymlinks packs what a symbolic link leads to in the place of a link
-	// that leads out of the directory, which is an error otherwise. Links that
-	// stay inside are kept as links. For [ArchiveDir] only.
+	// FollowSymlinks packs the target of a symbolic link that leads out of the
+	// directory in place of the link. Such a link is an error otherwise. Links
+	// that stay inside are kept as links. For [ArchiveDir] only.
 	FollowSymlinks bool
-	// Prefix is a directory to put everything into, such as "./app", which is
-	// where a slug has it. Default: none.
+	// Prefix is a directory that precedes every path, such as "./app", which is
+	// where a slug has its files. Default: none.
 	Prefix string
-	// TempDir is where the archive is spooled. Default: the system's
-	// directory for temporary files.
+	// TempDir is the directory of the temporary file that holds the archive.
+	// Default: the system's directory for temporary files.
 	TempDir string
+}
+
+// tree returns the options of the source tree.
+func (o *ArchiveOptions) tree() sourcetree.Options {
+	if o == nil {
+		return sourcetree.Options{}
+	}
+	return sourcetree.Options{Include: o.Include, Exclude: o.Exclude, FollowSymlinks: o.FollowSymlinks, Prefix: o.Prefix}
+}
+
+func (o *ArchiveOptions) tempDir() string {
+	if o == nil {
+		return ""
+	}
+	return o.TempDir
 }
 
 // ArchiveDir packs a directory as a gzipped tar archive, the form in which the
@@ -122,11 +137,11 @@ type ArchiveOptions struct {
 // files or a repository that cannot be read; one that matches [ErrArchiveChanged]
 // for a file that changes its size while it is packed; the context's.
 func ArchiveDir(ctx context.Context, dir string, opts *ArchiveOptions) (*Archive, error) {
-	w, err := newDirWalker(ctx, dir, opts)
+	tree, err := sourcetree.OpenDir(dir, opts.tree())
 	if err != nil {
-		return nil, err
+		return nil, treeError(ctx, "pack "+dir, err)
 	}
-	return w.archive(dir)
+	return packTree(ctx, tree, opts.tempDir(), dir)
 }
 
 // ArchiveFS packs a file system as [ArchiveDir] does a directory. A git repository
@@ -136,100 +151,156 @@ func ArchiveDir(ctx context.Context, dir string, opts *ArchiveOptions) (*Archive
 //
 // Errors: those of ArchiveDir.
 func ArchiveFS(ctx context.Context, fsys fs.FS, opts *ArchiveOptions) (*Archive, error) {
-	w, err := newFSWalker(ctx, fsys, opts)
+	tree, err := sourcetree.OpenFS(fsys, opts.tree())
+	if err != nil {
+		return nil, treeError(ctx, "pack the file system", err)
+	}
+	return packTree(ctx, tree, opts.tempDir(), "the file system")
+}
+
+// packTree packs a tree, of which name is the name in errors.
+func packTree(ctx context.Context, tree *sourcetree.Tree, tempDir, name string) (*Archive, error) {
+	var plan *sourcetree.Plan
+	a, err := spoolArchive(tempDir, func(spool *targz.Spool) error {
+		// The spool may be in the tree.
+		self, err := spool.Named()
+		if err != nil {
+			return spoolError(err)
+		}
+		tree.Skip(self)
+		if plan, err = writeTar(ctx, tree, spool); err != nil {
+			return treeError(ctx, "pack "+name, err)
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	return w.archive("the file system")
+	a.Plan = newArchivePlan(plan)
+	return a, nil
 }
 
-func checkDir(field, dir string) error {
-	if dir == "" {
-		return &ArgumentError{Name: field, Reason: "a directory is needed"}
+// writeTar writes a tree to w as a gzipped tar archive.
+func writeTar(ctx context.Context, tree *sourcetree.Tree, w io.Writer) (plan *sourcetree.Plan, err error) {
+	zip, err := targz.NewWriter(w)
+	if err != nil {
+		return nil, err
 	}
-	info, err := os.Stat(dir)
+	defer func() {
+		if closeErr := zip.Close(); closeErr != nil {
+			err = closeErr
+		}
+	}()
+	return tree.WriteTar(ctx, zip)
+}
+
+// spoolArchive returns the archive that write writes to a temporary file.
+func spoolArchive(tempDir string, write func(spool *targz.Spool) error) (a *Archive, err error) {
+	spool, err := targz.NewSpool(tempDir)
+	if err != nil {
+		return nil, spoolError(err)
+	}
+	defer func() {
+		if a == nil {
+			_ = spool.Close()
+		}
+	}()
+	if err := write(spool); err != nil {
+		return nil, err
+	}
+	return &Archive{Size: spool.Size(), SHA256: spool.SHA256(), Open: spool.Open, close: spool.Close}, nil
+}
+
+func spoolError(err error) error {
+	return withClean(fmt.Errorf("herokubuild: create a temporary file for the archive: %w", err))
+}
+
+// treeError converts an error of package sourcetree. what is the operation that
+// failed.
+func treeError(ctx context.Context, what string, err error) error {
+	var bad *sourcetree.InputError
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return &ArgumentError{Name: field, Reason: "the directory " + quote(dir) + " does not exist", Err: err}
-	case err != nil:
-		return argumentError(field, "the directory "+quote(dir)+" cannot be read", err)
-	case !info.IsDir():
-		return &ArgumentError{Name: field, Reason: quote(dir) + " is not a directory"}
+	case errors.As(err, &bad):
+		return invalidTree(bad)
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		err = contextError(ctx)
+	}
+	return withClean(fmt.Errorf("herokubuild: %s: %w", what, err))
+}
+
+func invalidTree(bad *sourcetree.InputError) error {
+	return &ArgumentError{Name: bad.Field, Reason: bad.Detail(), Err: bad.Err}
+}
+
+// checkDir returns an [*ArgumentError] of the given field for a path that is not a
+// directory.
+func checkDir(field, dir string) error {
+	if bad := sourcetree.CheckDir(field, dir); bad != nil {
+		return invalidTree(bad)
 	}
 	return nil
 }
 
-// ArchiveFile takes a gzipped tar archive that exists already. The file is read
-// once, for its checksum, and to its end, so that one that was cut short is found
-// out; and again for each upload. It must not change in between.
+// ArchiveFile returns an archive that exists as a file. The file is read to its end
+// once, for its checksum and to detect one that was cut off, and again for each
+// upload. It must not change in between.
 //
 // Errors: an [*ArgumentError] for a file that does not exist, is empty, damaged
 // or not a gzipped tar archive with at least one entry; the context's.
 func ArchiveFile(ctx context.Context, path string) (*Archive, error) {
 	f, _, err := git.OpenFile(path)
-	if errors.Is(err, git.ErrNotRegular) {
-		return nil, &ArgumentError{Name: "archive", Reason: quote(path) + " is not a regular file", Err: err}
-	}
 	if err != nil {
-		return nil, argumentError("archive", quote(path)+" cannot be opened", err)
+		return nil, badArchive("cannot open "+quote(path), err)
 	}
 	defer func() { _ = f.Close() }()
-	a, err := readArchive(&contextReader{ctx: ctx, r: f})
+	size, sum, err := targz.Check(&contextReader{ctx: ctx, r: f})
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, withClean(fmt.Errorf("herokubuild: reading %s: %w", path, contextError(ctx)))
+			return nil, withClean(fmt.Errorf("herokubuild: read %s: %w", path, contextError(ctx)))
 		}
-		return nil, argumentError("archive", quote(path)+" is not a gzipped tar archive", err)
+		return nil, badArchive(quote(path)+" is not a gzipped tar archive", err)
 	}
-	a.Open = func() (io.ReadCloser, error) {
+	open := func() (io.ReadCloser, error) {
 		f, _, err := git.OpenFile(path)
 		if err != nil {
 			return nil, err
 		}
 		return f, nil
 	}
-	return a, nil
+	return &Archive{Size: size, SHA256: sum, Open: open}, nil
 }
 
-// ArchiveBytes takes a gzipped tar archive from memory. The bytes are not
-// copied and must not change. Errors: an [*ArgumentError] for bytes that are
-// not a gzipped tar archive with at least one entry.
+// ArchiveBytes returns an archive that is in memory. The bytes are not copied and
+// must not change. Errors: an [*ArgumentError] for bytes that are not a gzipped tar
+// archive with at least one entry.
 func ArchiveBytes(b []byte) (*Archive, error) {
-	a, err := readArchive(bytes.NewReader(b))
+	size, sum, err := targz.Check(bytes.NewReader(b))
 	if err != nil {
-		return nil, argumentError("archive", "the bytes are not a gzipped tar archive", err)
+		return nil, badArchive("not a gzipped tar archive", err)
 	}
-	a.Open = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
-	return a, nil
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
+	return &Archive{Size: size, SHA256: sum, Open: open}, nil
 }
 
-// readArchive measures and hashes an archive, and reads it to its end: one that
-// was cut short shows nowhere else.
-func readArchive(r io.Reader) (*Archive, error) {
-	hash := sha256.New()
-	size := &countingWriter{w: hash}
-	tee := io.TeeReader(r, size)
-	zr, err := gzip.NewReader(bufio.NewReaderSize(tee, 64<<10))
-	if err != nil {
-		return nil, err
+// badArchive returns the error of an archive that the caller passed. Its text has
+// the cause; that of a file does not repeat its path.
+func badArchive(reason string, err error) error {
+	cause := err
+	if path, ok := err.(*fs.PathError); ok { //nolint:errorlint // Only the error itself: the reason has its path.
+		cause = path.Err
 	}
-	tr := tar.NewReader(zr)
-	entries := 0
-	for ; ; entries++ {
-		if _, err := tr.Next(); isEOF(err) {
-			break
-		} else if err != nil {
-			return nil, err
-		}
+	return &ArgumentError{Name: "archive", Reason: reason + ": " + clean.Line(cause.Error()), Err: err}
+}
+
+// contextReader is a reader that fails once its context has ended.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c *contextReader) Read(p []byte) (int, error) {
+	if c.ctx.Err() != nil {
+		return 0, contextError(c.ctx)
 	}
-	if entries == 0 {
-		return nil, errors.New("it has no entries")
-	}
-	// What follows is padding, and at its end a checksum.
-	if _, err := io.Copy(io.Discard, zr); err != nil { //nolint:gosec // nothing of it is kept
-		return nil, err
-	}
-	a := &Archive{Size: size.n}
-	hash.Sum(a.SHA256[:0])
-	return a, nil
+	return c.r.Read(p)
 }

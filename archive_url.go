@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/herokubuild/herokubuild/internal/targz"
 )
 
 // FetchArchiveOptions sets how [Client.FetchArchive] downloads. nil is the
@@ -55,7 +57,7 @@ const (
 // Errors: [*ArgumentError], [*UploadError] where the host refuses,
 // [*RequestError]; an [*AnswerError] for what is too large, compressed once more
 // or in another way, or not a gzipped tar archive with at least one entry.
-func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchArchiveOptions) (a *Archive, err error) {
+func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchArchiveOptions) (*Archive, error) {
 	o := FetchArchiveOptions{}
 	if opts != nil {
 		o = *opts
@@ -76,56 +78,64 @@ func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchAr
 		return nil, err
 	}
 	conn.hold(resp.Body)
-	hide := newRedactor(secretsOf(from.Reveal())...).and(secretsOfHeader(o.Header)...).after(resp)
 	if err := conn.checkEncoding(resp, from); err != nil {
 		return nil, err
 	}
-	broken := func(err error) error {
-		err = cleanURLError(hide.err(err))
-		if ctx.Err() != nil {
-			err = contextError(ctx)
-		}
-		return &RequestError{Method: http.MethodGet, URL: from.String(), Attempts: 1, Err: withoutEOF(err)}
+	f := &archiveFetch{
+		ctx: ctx, conn: conn, url: from.String(), status: resp.StatusCode, maxBytes: o.MaxBytes,
+		hide: newRedactor(secretsOf(from.Reveal())...).and(secretsOfHeader(o.Header)...).after(resp),
 	}
+	return spoolArchive(o.TempDir, f.writeTo)
+}
 
-	spool, err := newSpool(o.TempDir)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if a == nil {
-			_ = spool.close()
-		}
-	}()
-	unusable := func(err error) error {
-		return &AnswerError{Method: http.MethodGet, Path: from.String(), StatusCode: resp.StatusCode, Err: err}
-	}
-	fetched, err := spool.fill(func(w io.Writer) error {
-		body := &blobReader{conn: conn}
-		n, err := io.Copy(w, io.LimitReader(body, min(o.MaxBytes, math.MaxInt64-1)+1))
-		switch {
-		case body.err != nil:
-			return broken(body.err)
-		case n > o.MaxBytes:
-			return unusable(fmt.Errorf("it is larger than %d bytes", o.MaxBytes))
-		}
+// archiveFetch is the download of an archive whose response has begun.
+type archiveFetch struct {
+	ctx      context.Context
+	conn     *blobConn
+	url      string
+	status   int
+	maxBytes int64
+	hide     redactor
+}
+
+// writeTo downloads the archive to a spool and checks it.
+func (f *archiveFetch) writeTo(spool *targz.Spool) error {
+	body := &blobReader{conn: f.conn}
+	n, err := io.Copy(spool, io.LimitReader(body, min(f.maxBytes, math.MaxInt64-1)+1))
+	switch {
+	case body.err != nil:
+		return f.interrupted(body.err)
+	case n > f.maxBytes:
+		return f.unusable(fmt.Errorf("larger than %d bytes", f.maxBytes))
+	case err != nil:
 		return err
-	})
-	if err != nil {
-		return nil, err
 	}
-	content, err := fetched.Open()
+	content, err := spool.Open()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = content.Close() }()
-	if _, err := readArchive(&contextReader{ctx: ctx, r: content}); err != nil {
-		if ctx.Err() != nil {
-			return nil, broken(err)
+	if _, _, err := targz.Check(&contextReader{ctx: f.ctx, r: content}); err != nil {
+		if f.ctx.Err() != nil {
+			return f.interrupted(err)
 		}
-		return nil, unusable(fmt.Errorf("not a gzipped tar archive: %w", withoutEOF(err)))
+		return f.unusable(fmt.Errorf("not a gzipped tar archive: %w", withoutEOF(err)))
 	}
-	return fetched, nil
+	return nil
+}
+
+// interrupted returns the error of a download that failed midway.
+func (f *archiveFetch) interrupted(err error) error {
+	err = cleanURLError(f.hide.err(err))
+	if f.ctx.Err() != nil {
+		err = contextError(f.ctx)
+	}
+	return &RequestError{Method: http.MethodGet, URL: f.url, Attempts: 1, Err: withoutEOF(err)}
+}
+
+// unusable returns the error of a response that is not an archive.
+func (f *archiveFetch) unusable(err error) error {
+	return &AnswerError{Method: http.MethodGet, Path: f.url, StatusCode: f.status, Err: err}
 }
 
 func (c *Client) openArchive(ctx context.Context, from SecretURL, header http.Header) (*http.Response, error) {

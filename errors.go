@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/herokubuild/herokubuild/internal/clean"
+	"github.com/herokubuild/herokubuild/internal/sourcetree"
 )
 
 // The sentinels to test for with errors.Is. The error that is returned says
@@ -96,7 +97,7 @@ var (
 	ErrWaitTimeout = errors.New("timed out waiting")
 	// ErrArchiveChanged is matched where a file changed its size while it was
 	// packed or uploaded, or an archive its content while it was downloaded.
-	ErrArchiveChanged = errors.New("changed while it was read")
+	ErrArchiveChanged = sourcetree.ErrChanged
 
 	// ErrChecksum is matched by a [*ChecksumError]: what was downloaded is not
 	// what was uploaded.

@@ -121,16 +121,4 @@ func checkChecksum(field, sum string) error {
 }
 
 // quote shows a caller's own value in an error, clipped to a readable length.
-func quote(s string) string {
-	return `"` + clean.Line(clipMiddle(s)) + `"`
-}
-
-// clipMiddle shortens a long text in its middle. More of the end is kept than of
-// the start, because a path ends in the name of the file.
-func clipMiddle(s string) string {
-	const start, end = 24, 56
-	if len(s) <= start+end {
-		return s
-	}
-	return strings.ToValidUTF8(s[:start], "") + "…" + strings.ToValidUTF8(s[len(s)-end:], "")
-}
+func quote(s string) string { return clean.Quote(s) }

@@ -112,7 +112,7 @@ func TestDryRun(t *testing.T) {
 	if code != exitOK || stderr != "" {
 		t.Errorf("exit %d, stderr %q", code, stderr)
 	}
-	wantContains(t, stdout, "files", "main.go", "noisy.log  (.gitignore:1: *.log)", "warning: .env looks as if it held secrets", `"two\nlines"`)
+	wantContains(t, stdout, "files", "main.go", "noisy.log  (.gitignore:1: *.log)", "warning: .env probably contains secrets", `"two\nlines"`)
 	if strings.Contains(stdout, "not-to-be-shown") {
 		t.Error("a secret is shown")
 	}

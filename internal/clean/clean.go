@@ -60,3 +60,17 @@ func clean(text string, lines bool) string {
 func Visible(r rune) bool {
 	return unicode.IsGraphic(r) && !unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r)
 }
+
+// Quote shows a value in an error: quoted, on one line, and clipped to a readable
+// length.
+func Quote(s string) string { return `"` + Line(clipMiddle(s)) + `"` }
+
+// clipMiddle shortens a long text in its middle. It keeps more of the end than of
+// the start, because a path ends in the name of the file.
+func clipMiddle(s string) string {
+	const start, end = 24, 56
+	if len(s) <= start+end {
+		return s
+	}
+	return strings.ToValidUTF8(s[:start], "") + "…" + strings.ToValidUTF8(s[len(s)-end:], "")
+}
