@@ -69,3 +69,20 @@ func FuzzClean(f *testing.F) {
 		assert.Equal(t, line, clean.Line(lines))
 	})
 }
+
+func TestQuote(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"":               `""`,
+		"a b":            `"a b"`,
+		"a\nb\x1b":       "\"a b\uFFFD\"",
+		"short \u202e x": "\"short \uFFFD x\"",
+	} {
+		assert.Equal(t, want, clean.Quote(in), "%q", in)
+	}
+	long := clean.Quote("/start" + strings.Repeat("/é", 100) + "/end.txt")
+	assert.True(t, strings.HasPrefix(long, `"/start/`), long)
+	assert.True(t, strings.HasSuffix(long, `/end.txt"`), long)
+	assert.Less(t, len(long), 90)
+	assert.True(t, utf8.ValidString(long))
+}

@@ -94,38 +94,48 @@ func (t *tarWriter) add(e *Entry) error {
 // addContent writes the header and the content of a file. The header is complete
 // only once the first bytes have been read.
 func (t *tarWriter) addContent(f io.Reader, e *Entry, header *tar.Header) error {
-	// A short read of a file on disk is its last; other readers have to return
-	// io.EOF.
-	_, onDisk := f.(*os.File)
-	first := true
-	for done := int64(0); ; {
-		if err := t.walk.ctx.Err(); err != nil {
+	chunk, last, err := t.read(f, e, 0)
+	if err != nil {
+		return err
+	}
+	if e.exec == execByContent && isProgram(chunk) {
+		header.Mode = 0o755
+	}
+	if err := t.tar.WriteHeader(header); err != nil {
+		return err
+	}
+	done := int64(0)
+	for {
+		if _, err := t.tar.Write(chunk); err != nil || last {
 			return err
 		}
-		// One byte more than expected shows that the file has grown.
-		buf := t.buf[:min(int64(len(t.buf)), e.Size-done+1)]
-		n, err := f.Read(buf)
-		ended := isEOF(err) || err == nil && onDisk && n < len(buf)
-		if err != nil && !ended {
-			return fmt.Errorf("%s: %w", e.Path, err)
-		}
-		switch done += int64(n); {
-		case done > e.Size:
-			return fmt.Errorf("%s grew: %w", e.Path, ErrChanged)
-		case ended && done < e.Size:
-			return fmt.Errorf("%s shrank: %w", e.Path, ErrChanged)
-		}
-		if first {
-			first = false
-			if e.exec == execByContent && isProgram(buf[:n]) {
-				header.Mode = 0o755
-			}
-			if err := t.tar.WriteHeader(header); err != nil {
-				return err
-			}
-		}
-		if _, err := t.tar.Write(buf[:n]); err != nil || ended {
+		done += int64(len(chunk))
+		if chunk, last, err = t.read(f, e, done); err != nil {
 			return err
 		}
 	}
+}
+
+// read reads the next bytes of a file of which done have been read. The error
+// matches [ErrChanged] once the file is longer or shorter than its entry.
+func (t *tarWriter) read(f io.Reader, e *Entry, done int64) (chunk []byte, last bool, err error) {
+	if err := t.walk.ctx.Err(); err != nil {
+		return nil, false, err
+	}
+	// One byte more than expected shows that the file has grown.
+	buf := t.buf[:min(int64(len(t.buf)), e.Size-done+1)]
+	n, err := f.Read(buf)
+	// A short read of a file on disk is its last; other readers return io.EOF.
+	_, onDisk := f.(*os.File)
+	last = isEOF(err) || err == nil && onDisk && n < len(buf)
+	if err != nil && !last {
+		return nil, false, fmt.Errorf("%s: %w", e.Path, err)
+	}
+	switch done += int64(n); {
+	case done > e.Size:
+		return nil, false, fmt.Errorf("%s grew: %w", e.Path, ErrChanged)
+	case last && done < e.Size:
+		return nil, false, fmt.Errorf("%s shrank: %w", e.Path, ErrChanged)
+	}
+	return buf[:n], last, nil
 }

@@ -76,6 +76,8 @@ const (
 	enterSubmodule
 )
 
+func (a action) yields() bool { return a == packEntry || a == enterSubmodule }
+
 // openDir is a directory that the walk is in.
 type openDir struct {
 	// path is empty or ends with a slash.
@@ -92,38 +94,45 @@ func (w *walk) files(root scope) iter.Seq2[found, error] {
 	return func(yield func(found, error) bool) {
 		dirs, err := w.enter(nil, "", root)
 		for err == nil && len(dirs) > 0 {
-			if err = w.ctx.Err(); err != nil {
-				break
-			}
 			dir := &dirs[len(dirs)-1]
 			if dir.next == len(dir.list) {
 				dirs = dirs[:len(dirs)-1]
 				continue
 			}
-			dir.next++
 			var f found
 			var do action
-			if f, do, err = w.decide(dir, dir.list[dir.next-1]); err != nil {
+			if f, do, err = w.decide(dir, dir.list[dir.next]); err != nil {
 				break
 			}
-			if (do == packEntry || do == enterSubmodule) && !yield(f, nil) {
+			dir.next++
+			if do.yields() && !yield(f, nil) {
 				return
 			}
-			inner := f.scope
-			if do == enterSubmodule {
-				inner, err = w.submoduleScope(&f)
-			}
-			if err == nil && (do == enterDir || do == enterSubmodule) {
-				dirs, err = w.enter(dirs, f.path+"/", inner)
-			}
+			dirs, err = w.descend(dirs, &f, do)
 		}
 		if err == nil {
-			// A match that the context interrupted is not to be trusted.
+			// The context may have interrupted the last match.
 			err = w.ctx.Err()
 		}
 		if err != nil {
 			yield(found{}, err)
 		}
+	}
+}
+
+// descend enters what decide has decided to enter.
+func (w *walk) descend(dirs []openDir, f *found, do action) ([]openDir, error) {
+	switch do {
+	case enterDir:
+		return w.enter(dirs, f.path+"/", f.scope)
+	case enterSubmodule:
+		s, err := w.submoduleScope(f)
+		if err != nil {
+			return nil, err
+		}
+		return w.enter(dirs, f.path+"/", s)
+	default:
+		return dirs, nil
 	}
 }
 
@@ -141,6 +150,9 @@ func (w *walk) enter(dirs []openDir, path string, s scope) ([]openDir, error) {
 
 // decide applies the rules to an entry of a directory.
 func (w *walk) decide(in *openDir, e dirEntry) (found, action, error) {
+	if w.ctx.Err() != nil {
+		return found{}, skipEntry, w.ctx.Err()
+	}
 	if strings.EqualFold(e.name, ".git") {
 		return found{}, skipEntry, nil
 	}
