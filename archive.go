@@ -95,47 +95,47 @@ func (o *ArchiveOptions) tempDir() string {
 	return o.TempDir
 }
 
-// ArchiveDir packs a directory as a gzipped tar archive, the form in which the
-// platform takes source code. The archive is spooled to a temporary file;
-// [Archive.Close] removes it (on Unix nothing is left behind even if the program is
-// killed).
+// ArchiveDir packs a directory as a gzipped tar archive, the format in which the
+// platform accepts source code. The archive is in a temporary file, which
+// [Archive.Close] removes. On Unix, not even a killed program leaves it behind.
 //
-// It packs the files that git would list: those that it tracks, as they are now,
+// It packs the files that git would list: tracked files with their current content,
 // and those that no .gitignore, .git/info/exclude or core.excludesFile ignores,
-// except what a .slugignore in the root names, which Heroku would remove before the
-// build. git need not be installed. Its configuration is read with its includes and
-// their conditions (gitdir, onbranch, hasconfig), and as by git a condition that is
-// not known does not hold; what git refuses, and a condition that cannot be
-// evaluated without git, is an error. Sparse checkouts follow the ignore files that
-// are not checked out. A directory that is no repository, or is itself ignored by
-// the one around it, is treated as a new one. ".git" is excluded at every level;
-// submodules are packed as far as they are checked out, and other repositories
-// inside are excluded. [PlanArchive] says what is packed and why a path is not;
-// [Archive.Plan] keeps it.
+// minus anything matched by a .slugignore in the root, which Heroku would remove
+// before the build. git need not be installed. Its configuration is read with its
+// includes and their conditions (gitdir, onbranch, hasconfig); as in git, an unknown
+// condition is false. Configuration that git refuses, and a condition that cannot be
+// evaluated without git, is an error. In a sparse checkout, ignore files that are
+// not checked out apply, too. A directory that is not in a repository, or that its
+// repository ignores, is treated as a new repository. ".git" is excluded at every
+// level. Submodules are packed if they are checked out; other nested repositories
+// are excluded. [PlanArchive] returns what is packed and why a path is not, and so
+// does [Archive.Plan].
 //
 // Executable bits and symbolic links are kept. Where the file system has no
-// executable bits (Windows, core.fileMode=false), a tracked file has git's, and any
-// other is executable if it begins with "#!" or as an ELF program does. Where git
-// converts line ends (core.autocrlf, .gitattributes), a file that differs from the
-// index in nothing else is packed with the line ends that are committed, unless
-// eol=crlf asks for others everywhere; any other file is packed as it is. A
-// .slugignore may be a link within the directory. On Windows a junction is packed as
-// the directory that it leads to, and a file that is kept online as that file.
+// executable bits (Windows, core.fileMode=false), those of tracked files come from
+// git, and any other file is executable if it begins with "#!" or an ELF header.
+// Where git converts line ends (core.autocrlf, .gitattributes), a file that differs
+// from the index only in line ends is packed with the committed line ends, unless it
+// has eol=crlf; any other file is packed as it is. A .slugignore may be a link
+// within the directory. On Windows a junction is packed as the directory that it
+// leads to, and a file that is kept online as that file.
 //
-// Entries are sorted, and their times, owners and other modes fixed, so that the
-// same tree, or commit, gives the same bytes on every machine that has the same
-// version of this package and of its compressor. The format is GNU tar's.
+// Archives are reproducible: entries are sorted, and their times, owners and other
+// modes fixed, so that the same tree or commit gives the same bytes on every machine
+// with the same version of this package and of its compressor. The format is that of
+// GNU tar.
 //
 // Memory stays below 64 MiB whatever the number and size of files, plus some 400
 // bytes for each file that git tracks and each symbolic link, and another 200 for
-// each file where core.ignoreCase or FollowSymlinks is set. The ignore rules that
-// hold in one directory are limited to 100,000 and 4 MiB.
+// each file if core.ignoreCase or FollowSymlinks is set. The ignore rules that apply
+// in one directory are limited to 100,000 and 4 MiB.
 //
-// Errors: an [*ArgumentError] that names it for a directory that does not exist, is
-// not in the work tree of its repository or has nothing to pack, a link that leads
-// out of the directory, a socket, device or pipe, an invalid pattern, and ignore
-// files or a repository that cannot be read; one that matches [ErrArchiveChanged]
-// for a file that changes its size while it is packed; the context's.
+// Errors: an [*ArgumentError] for a directory that does not exist, is not in the
+// work tree of its repository or has no files to pack, for a link that leads out of
+// the directory, a socket, device or pipe, an invalid pattern, and ignore files or a
+// repository that cannot be read; one that matches [ErrArchiveChanged] for a file
+// that changes while it is packed; the context's.
 func ArchiveDir(ctx context.Context, dir string, opts *ArchiveOptions) (*Archive, error) {
 	tree, err := sourcetree.OpenDir(dir, opts.tree())
 	if err != nil {
@@ -229,7 +229,7 @@ func treeError(ctx context.Context, what string, err error) error {
 }
 
 func invalidTree(bad *sourcetree.InputError) error {
-	return &ArgumentError{Name: bad.Field, Reason: bad.Detail(), Err: bad.Err}
+	return &ArgumentError{Name: bad.Field, Reason: bad.Reason, Err: bad.Err}
 }
 
 // checkDir returns an [*ArgumentError] of the given field for a path that is not a

@@ -18,15 +18,16 @@ import (
 // FetchArchiveOptions sets how [Client.FetchArchive] downloads. nil is the
 // default.
 type FetchArchiveOptions struct {
-	// Header is sent along, such as the Authorization that a private
-	// repository's archive needs. It goes to the URL's own scheme, host and
-	// port only: not to where a redirect leads. Its values are neither printed
-	// nor logged nor in JSON; fmt's verbs %p and %w ask no method, and print them.
+	// Header is sent with the request, such as the Authorization that the archive
+	// of a private repository requires. It is sent only to the scheme, host and
+	// port of the URL, never to the target of a redirect. Its values are not
+	// printed, logged or written as JSON, except by fmt's verbs %p and %w, which
+	// call no method.
 	Header http.Header
-	// MaxBytes is the most that is downloaded. Default: 2 GiB.
+	// MaxBytes is the maximum size of the archive. Default: 2 GiB.
 	MaxBytes int64
-	// TempDir is where the archive is spooled. Default: the system's
-	// directory for temporary files.
+	// TempDir is the directory of the temporary file that holds the archive.
+	// Default: the system's directory for temporary files.
 	TempDir string
 }
 
@@ -36,27 +37,26 @@ func (o FetchArchiveOptions) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "{Header:%q MaxBytes:%d TempDir:%q}", names, o.MaxBytes, o.TempDir)
 }
 
-// LogValue implements slog.LogValuer; the header's values are left out.
+// LogValue implements slog.LogValuer. It omits the values of the header.
 func (o FetchArchiveOptions) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(o)) }
 
 const (
 	defaultMaxFetch = 2 << 30
-	// fetchIdle is how long a download may bring nothing.
+	// fetchIdle is how long a download may make no progress.
 	fetchIdle = time.Minute
 )
 
-// FetchArchive downloads a gzipped tar archive, so that it can be uploaded to
-// the platform: one of a private repository, for example, that the platform
-// itself has no access to. It is spooled to a temporary file, which
-// [Archive.Close] removes.
+// FetchArchive downloads a gzipped tar archive to a temporary file, which
+// [Archive.Close] removes, so that it can be uploaded to the platform: for example
+// that of a private repository to which the platform has no access.
 //
-// The request is repeated as a GET of the API is, and redirects are followed,
-// but not from https to http; the API key is not sent. A download that breaks
-// off, or brings nothing for a minute, is not repeated.
+// The request is retried like a GET of the API. Redirects are followed, but not from
+// https to http. The API key is not sent. A download that is interrupted, or makes
+// no progress for a minute, is not retried.
 //
-// Errors: [*ArgumentError], [*UploadError] where the host refuses,
-// [*RequestError]; an [*AnswerError] for what is too large, compressed once more
-// or in another way, or not a gzipped tar archive with at least one entry.
+// Errors: [*ArgumentError]; [*UploadError] if the host refuses; [*RequestError]; an
+// [*AnswerError] for a response that is too large, has a Content-Encoding, or is not
+// a gzipped tar archive with at least one entry.
 func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchArchiveOptions) (*Archive, error) {
 	o := FetchArchiveOptions{}
 	if opts != nil {
@@ -143,7 +143,7 @@ func (c *Client) openArchive(ctx context.Context, from SecretURL, header http.He
 	if err != nil {
 		return nil, err
 	}
-	// The archive is wanted as it is, not as the transport unpacks it.
+	// The transport must not decompress the archive.
 	req.Header.Set("Accept-Encoding", "identity")
 	hc := *c.storage
 	prompt := &promptTransport{next: hc.Transport, limit: fetchIdle}
@@ -153,8 +153,8 @@ func (c *Client) openArchive(ctx context.Context, from SecretURL, header http.He
 	return call.do(ctx, &hc, req)
 }
 
-// blobReader keeps what the network failed with: what the disk failed with is
-// another matter.
+// blobReader keeps the error of the network, to distinguish it from that of the
+// disk.
 type blobReader struct {
 	conn *blobConn
 	err  error
@@ -168,9 +168,9 @@ func (b *blobReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// originHeader adds a header to requests to one origin. The client knows nothing
-// of it, and so does not take it along a redirect: of its own it would keep any
-// that is not called Authorization, and that one too for a subdomain.
+// originHeader adds a header to the requests to one origin. http.Client would
+// forward it on redirects: any header except Authorization, and that one to
+// subdomains, too.
 type originHeader struct {
 	next         http.RoundTripper
 	scheme, host string
@@ -187,21 +187,22 @@ func (o *originHeader) RoundTrip(req *http.Request) (*http.Response, error) {
 	return o.next.RoundTrip(req)
 }
 
-// checkHeader refuses what cannot be sent. It never quotes a value.
+// checkHeader rejects a header that cannot be sent. Its errors never contain a
+// value.
 func checkHeader(h http.Header) error {
 	for name, values := range h {
 		if name == "" || strings.ContainsFunc(name, func(r rune) bool {
 			return r <= ' ' || r > '~' || strings.ContainsRune(`()<>@,;:\"/[]?={}`, r)
 		}) {
-			return &ArgumentError{Name: "Header", Reason: quote(name) + " is not a header's name"}
+			return &ArgumentError{Name: "Header", Reason: quote(name) + " is not a valid header name"}
 		}
 		switch http.CanonicalHeaderKey(name) {
 		case "Host", "Content-Length", "Transfer-Encoding", "Connection":
-			return &ArgumentError{Name: "Header", Reason: quote(name) + " is not the caller's to set"}
+			return &ArgumentError{Name: "Header", Reason: quote(name) + " cannot be overridden"}
 		}
 		for _, value := range values {
 			if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
-				return &ArgumentError{Name: "Header", Reason: "the value of " + quote(name) + " has a line break or another character that no header has"}
+				return &ArgumentError{Name: "Header", Reason: "value of " + quote(name) + " has a line break or another invalid character"}
 			}
 		}
 	}

@@ -159,8 +159,8 @@ func TestReadRules(t *testing.T) {
 func TestInputErrorNamesItsCauseWithoutThePath(t *testing.T) {
 	t.Parallel()
 	cause := &fs.PathError{Op: "open", Path: "/some/dir", Err: fs.ErrPermission}
-	err := &InputError{Field: "dir", Reason: `cannot read "dir"`, Err: cause}
-	assert.Equal(t, `cannot read "dir": permission denied`, err.Detail())
+	err := inputError("dir", `cannot read "dir"`, cause)
+	assert.Equal(t, `cannot read "dir": permission denied`, err.Reason)
 	assert.Equal(t, `dir: cannot read "dir": permission denied`, err.Error())
 	require.ErrorIs(t, err, fs.ErrPermission)
 	assert.Equal(t, "dir: is nil", (&InputError{Field: "dir", Reason: "is nil"}).Error())

@@ -186,7 +186,7 @@ func (w *walk) follow(root string, link Entry) ([]Entry, error) {
 	real, err := git.RealPath(path)
 	if err != nil {
 		reason := clean.Quote(w.nesting.prefix+link.Path) + " is a dangling symbolic link to " + clean.Quote(link.Link)
-		return nil, &InputError{Field: w.tree.field, Reason: reason, Err: err}
+		return nil, inputError(w.tree.field, reason, err)
 	}
 	info, err := os.Stat(real)
 	if err != nil {

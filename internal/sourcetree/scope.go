@@ -143,7 +143,7 @@ func (w *walk) scopeWithin(s scope, dir string) (scope, error) {
 func (w *walk) userScope() (scope, error) {
 	ignores, err := git.UserIgnores()
 	if err != nil {
-		return scope{}, &InputError{Field: w.tree.field, Reason: "cannot read the settings of git", Err: err}
+		return scope{}, inputError(w.tree.field, "cannot read the settings of git", err)
 	}
 	return scope{ignores: ignores}, nil
 }
@@ -152,7 +152,7 @@ func (w *walk) userScope() (scope, error) {
 func (w *walk) checkoutScope(repo *git.Repo) (scope, error) {
 	index, err := repo.Index()
 	if err != nil {
-		return scope{}, &InputError{Field: w.tree.field, Reason: "cannot read the git index of " + clean.Quote(repo.Root), Err: err}
+		return scope{}, inputError(w.tree.field, "cannot read the git index of "+clean.Quote(repo.Root), err)
 	}
 	ignores, err := repo.Ignores()
 	if err != nil {
@@ -166,7 +166,7 @@ func (w *walk) checkoutScope(repo *git.Repo) (scope, error) {
 }
 
 func (w *walk) badRepository(dir string, err error) error {
-	return &InputError{Field: w.tree.field, Reason: "cannot read the git repository of " + clean.Quote(dir), Err: err}
+	return inputError(w.tree.field, "cannot read the git repository of "+clean.Quote(dir), err)
 }
 
 // describePattern returns the place and text of a pattern, for people.

@@ -9,6 +9,7 @@ package sourcetree
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"iter"
 	"os"
@@ -119,6 +120,8 @@ func CheckDir(field, dir string) *InputError {
 	}
 	info, err := os.Stat(dir)
 	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &InputError{Field: field, Reason: "directory " + clean.Quote(dir) + " does not exist", Err: err}
 	case err != nil:
 		return unreadableDir(field, dir, err)
 	case !info.IsDir():
@@ -128,7 +131,7 @@ func CheckDir(field, dir string) *InputError {
 }
 
 func unreadableDir(field, dir string, err error) *InputError {
-	return &InputError{Field: field, Reason: "cannot read directory " + clean.Quote(dir), Err: err}
+	return inputError(field, "cannot read directory "+clean.Quote(dir), err)
 }
 
 // Skip excludes one file from the tree, such as the archive that is being written.

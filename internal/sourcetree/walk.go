@@ -359,5 +359,5 @@ func (w *walk) refuse(path, reason string) error {
 
 // unreadable returns the error of a file that is needed and cannot be read.
 func (w *walk) unreadable(path string, err error) error {
-	return &InputError{Field: w.tree.field, Reason: "cannot read " + clean.Quote(w.nesting.prefix+path), Err: err}
+	return inputError(w.tree.field, "cannot read "+clean.Quote(w.nesting.prefix+path), err)
 }
