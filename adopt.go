@@ -37,7 +37,7 @@ func once[T any](ctx context.Context, c *Client, send func() (*T, error), find f
 		case found != nil:
 			c.log.InfoContext(ctx, "herokubuild: recovered the result of a request whose response was lost")
 			return found, nil
-		case attempt >= c.retry.MaxAttempts || errors.Is(err, ErrUnexpectedAnswer):
+		case attempt >= c.retry.MaxAttempts || errors.Is(err, ErrUnexpectedResponse):
 			// A 2xx response that cannot be read still reports a success.
 			return nil, err
 		}

@@ -11,7 +11,7 @@ import (
 func TestReplacedBy(t *testing.T) {
 	t.Parallel()
 	release := func(version int, slug, description string) *Release {
-		return &Release{Version: version, Status: StatusSucceeded, Slug: Ref{ID: slug}, Description: description}
+		return &Release{Version: version, Status: StatusSucceeded, Slug: ResourceRef{ID: slug}, Description: description}
 	}
 	deployed := release(5, "new", "Deploy")
 	for name, tt := range map[string]struct {
@@ -123,13 +123,13 @@ func TestReserve(t *testing.T) {
 // The error names the causes, and counts what follows from them apart.
 func TestRolloutErrorNamesCausesFirst(t *testing.T) {
 	t.Parallel()
-	e := new(FanOutError)
+	e := new(RolloutError)
 	for i := range 11 {
 		app := fmt.Sprintf("app-%d", i+1)
-		e.Apps = append(e.Apps, AppRelease{App: app, Err: fmt.Errorf("%s: %w", app, ErrRolledBack)})
+		e.Apps = append(e.Apps, AppResult{App: app, Err: fmt.Errorf("%s: %w", app, ErrRolledBack)})
 	}
 	e.Apps = append(e.Apps,
-		AppRelease{App: "app-12", Err: fmt.Errorf("app-12: %w: %w", ErrVerifyFailed, errors.New("THE REASON"))},
-		AppRelease{App: "app-13", Err: ErrSkipped}, AppRelease{App: "app-14"})
+		AppResult{App: "app-12", Err: fmt.Errorf("app-12: %w: %w", ErrVerifyFailed, errors.New("THE REASON"))},
+		AppResult{App: "app-13", Err: ErrNotAttempted}, AppResult{App: "app-14"})
 	assert.Equal(t, "herokubuild: released to 1 of 14 apps, 1 failed: app-12: verification failed: THE REASON (11 rolled back, 1 not attempted)", e.Error())
 }

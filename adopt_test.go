@@ -37,7 +37,7 @@ func archiveOf(t *testing.T, files ...file) *herokubuild.Archive {
 	if len(files) == 0 {
 		files = []file{{"index.html", "hi"}}
 	}
-	archive, err := herokubuild.ArchiveBytes(packed(t, files...))
+	archive, err := herokubuild.NewArchive(packed(t, files...))
 	require.NoError(t, err)
 	return archive
 }
@@ -72,7 +72,7 @@ func TestLostAnswersStartNothingTwice(t *testing.T) {
 				assert.Equal(t, p.Builds("example-app")[0].ID, result.Build.ID)
 				assert.Equal(t, 1, releasesOf(p, "example-app"))
 				assert.Equal(t, 1, releasesOf(p, "other-app"))
-				assert.Equal(t, p.Releases("other-app")[2].ID, result.Releases[1].Release.ID)
+				assert.Equal(t, p.Releases("other-app")[2].ID, result.Apps[1].Release.ID)
 				assert.Contains(t, out.String(), "compiled\n")
 			})
 		}
@@ -144,7 +144,7 @@ func TestCheckpointOfAnotherSource(t *testing.T) {
 
 	// What a checkpoint does not say is no contradiction.
 	onlyBuild := first
-	onlyBuild.Checkpoint = herokubuild.Checkpoint{Build: result.Build.ID}
+	onlyBuild.Checkpoint = herokubuild.Checkpoint{BuildID: result.Build.ID}
 	_, err = client.BuildAndRelease(t.Context(), onlyBuild)
 	require.NoError(t, err)
 
@@ -152,8 +152,8 @@ func TestCheckpointOfAnotherSource(t *testing.T) {
 	again, err := client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Checkpoint: result.Checkpoint})
 	require.NoError(t, err)
 	assert.Equal(t, result.Build.ID, again.Build.ID)
-	require.Len(t, again.Releases, 2)
-	assert.Equal(t, "other-app", again.Releases[1].App)
+	require.Len(t, again.Apps, 2)
+	assert.Equal(t, "other-app", again.Apps[1].App)
 	assert.Equal(t, 1, releasesOf(p, "other-app"))
 }
 
@@ -201,7 +201,7 @@ func TestAppsOfACheckpointAreNotForEver(t *testing.T) {
 	opts.Checkpoint, opts.ReleaseTo = failed.Checkpoint, nil
 	result, err := client.BuildAndRelease(t.Context(), opts)
 	require.NoError(t, err)
-	assert.Len(t, result.Releases, 1)
+	assert.Len(t, result.Apps, 1)
 	assert.Zero(t, releasesOf(p, "other-app"))
 }
 
@@ -227,7 +227,7 @@ func TestABuildThatMayBeRunningIsMentioned(t *testing.T) {
 // Where nobody can find out, that is the error; and a later process can.
 func TestWhatCannotBeFoundOutIsSaid(t *testing.T) {
 	t.Parallel()
-	for calls, phase := range map[string]herokubuild.Phase{"/builds": herokubuild.PhaseBuild, "/releases": herokubuild.PhaseRelease} {
+	for calls, phase := range map[string]herokubuild.DeployPhase{"/builds": herokubuild.PhaseBuild, "/releases": herokubuild.PhaseRelease} {
 		t.Run(calls, func(t *testing.T) {
 			t.Parallel()
 			p, client := startPlatform(t, platform.Options{
@@ -335,7 +335,7 @@ func TestCancelWhileTheBuildIsBeingStarted(t *testing.T) {
 		assert.Equal(t, build.ID, failed.Result.Build.ID)
 		if keep {
 			assert.Equal(t, "pending", build.Status)
-			assert.Equal(t, build.ID, failed.Checkpoint.Build)
+			assert.Equal(t, build.ID, failed.Checkpoint.BuildID)
 			continue
 		}
 		assert.Equal(t, "failed", build.Status)
@@ -365,7 +365,7 @@ func TestCancelIsBounded(t *testing.T) {
 		assert.False(t, failed.Canceled)
 		require.Error(t, failed.CancelErr)
 		assert.Contains(t, err.Error(), "may still be running")
-		assert.NotEmpty(t, failed.Checkpoint.Build)
+		assert.NotEmpty(t, failed.Checkpoint.BuildID)
 		assert.Equal(t, 15*time.Second, time.Since(started))
 	})
 }
@@ -405,7 +405,7 @@ func TestAnotherProcessGoesOnFromEveryEvent(t *testing.T) {
 			crash := errors.New("crash")
 			opts := opts
 			opts.KeepBuildOnCancel = true
-			opts.OnEvent = func(_ context.Context, e herokubuild.Event) error {
+			opts.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
 				if seen++; seen <= i {
 					return nil
 				}
@@ -462,7 +462,7 @@ func TestOutputGoesOnFromACheckpoint(t *testing.T) {
 	require.ErrorIs(t, err, full)
 	var failed *herokubuild.DeployError
 	require.ErrorAs(t, err, &failed)
-	assert.EqualValues(t, 10_000, failed.Checkpoint.Output)
+	assert.EqualValues(t, 10_000, failed.Checkpoint.OutputOffset)
 
 	opts.Checkpoint, opts.Output = roundTrip(t, failed.Checkpoint), &second
 	result, err := client.BuildAndRelease(t.Context(), opts)
@@ -470,7 +470,7 @@ func TestOutputGoesOnFromACheckpoint(t *testing.T) {
 	want, err := p.Output(result.Build.ID)
 	require.NoError(t, err)
 	assert.Equal(t, string(want), first.String()+second.String())
-	assert.EqualValues(t, len(want), result.Checkpoint.Output)
+	assert.EqualValues(t, len(want), result.Checkpoint.OutputOffset)
 }
 
 // What failed for good is not gone on with; an app whose release failed gets
@@ -526,11 +526,11 @@ func TestCheckpointIsChecked(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
 	for name, c := range map[string]herokubuild.Checkpoint{
-		"of another app": {BuildApp: "shop", Build: buildID},
-		"build id":       {Build: "../../account"},
+		"of another app": {BuildApp: "shop", BuildID: buildID},
+		"build id":       {BuildID: "../../account"},
 		"after":          {Before: []string{"x"}},
-		"output":         {Output: -1},
-		"release id":     {Releases: map[string]string{"other-app": "v5"}},
+		"output":         {OutputOffset: -1},
+		"release id":     {ReleaseIDs: map[string]string{"other-app": "v5"}},
 	} {
 		_, err := a.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Archive: archiveOf(t), Checkpoint: c})
 		var bad *herokubuild.ArgumentError

@@ -14,7 +14,7 @@ type AppsService struct{ client *Client }
 // Ref names another resource by its id and, where the API gives it, its name.
 // The zero Ref stands for null: a pending build has no slug yet, and its Slug
 // is the zero Ref whether the platform said null or {"id": null}.
-type Ref struct {
+type ResourceRef struct {
 	ID   string `json:"id"`
 	Name string `json:"name,omitzero"`
 }
@@ -32,13 +32,13 @@ type App struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
 	// Stack is what the app runs on, BuildStack what new builds are for.
-	Stack      Ref `json:"stack"`
-	BuildStack Ref `json:"build_stack"`
+	Stack      ResourceRef `json:"stack"`
+	BuildStack ResourceRef `json:"build_stack"`
 	// Generation is "cedar" (slugs) or "fir" (OCI images).
-	Generation Ref `json:"generation,omitzero"`
-	Region     Ref `json:"region,omitzero"`
-	Space      Ref `json:"space,omitzero"`
-	Team       Ref `json:"team,omitzero"`
+	Generation ResourceRef `json:"generation,omitzero"`
+	Region     ResourceRef `json:"region,omitzero"`
+	Space      ResourceRef `json:"space,omitzero"`
+	Team       ResourceRef `json:"team,omitzero"`
 	// BuildpackProvidedDescription is what the last build's buildpack called
 	// itself, such as "Go".
 	BuildpackProvidedDescription string `json:"buildpack_provided_description,omitzero"`
@@ -56,7 +56,7 @@ type App struct {
 //
 // Endpoint: GET /apps/{app} (schema: app, Info). Errors: [*ArgumentError],
 // [*APIError] (matching [ErrNotFound] for an app that does not exist or that
-// the credential may not see), [*RequestError], [*AnswerError].
+// the credential may not see), [*RequestError], [*ResponseError].
 func (s AppsService) Get(ctx context.Context, app string) (*App, error) {
 	if err := checkApp("app", app); err != nil {
 		return nil, err
@@ -68,7 +68,7 @@ func (s AppsService) Get(ctx context.Context, app string) (*App, error) {
 // error ends the iteration; it comes with a nil app.
 //
 // Endpoint: GET /apps (schema: app, List; sortable by id, name and updated_at).
-// Errors: [*ArgumentError], [*APIError], [*RequestError], [*AnswerError].
+// Errors: [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
 func (s AppsService) List(ctx context.Context, opts *ListOptions) iter.Seq2[*App, error] {
 	return list[App](ctx, s.client, apiPath("apps"), opts)
 }

@@ -21,11 +21,11 @@ func TestAppsGet(t *testing.T) {
 	assert.Equal(t, accept, r.Header.Get("Accept"))
 	assert.Equal(t, &herokubuild.App{
 		ID: "01234567-89ab-cdef-0123-456789abcde0", Name: "example-app",
-		Stack:      herokubuild.Ref{ID: "6a2c9d3e-2a52-4c06-8f21-5b1fbf5b3a12", Name: "heroku-22"},
-		BuildStack: herokubuild.Ref{ID: "5b2b9d3e-2a52-4c06-8f21-5b1fbf5b3a11", Name: "heroku-24"},
-		Generation: herokubuild.Ref{ID: "6c9f4a1e-8f0e-4c64-9d2b-0d2f7f2b3c44", Name: "cedar"},
-		Region:     herokubuild.Ref{ID: "59accabd-516d-4f0e-83e6-6e3757701145", Name: "us"},
-		Space:      herokubuild.Ref{ID: "01234567-89ab-cdef-0123-456789abcde2", Name: "private-space"},
+		Stack:      herokubuild.ResourceRef{ID: "6a2c9d3e-2a52-4c06-8f21-5b1fbf5b3a12", Name: "heroku-22"},
+		BuildStack: herokubuild.ResourceRef{ID: "5b2b9d3e-2a52-4c06-8f21-5b1fbf5b3a11", Name: "heroku-24"},
+		Generation: herokubuild.ResourceRef{ID: "6c9f4a1e-8f0e-4c64-9d2b-0d2f7f2b3c44", Name: "cedar"},
+		Region:     herokubuild.ResourceRef{ID: "59accabd-516d-4f0e-83e6-6e3757701145", Name: "us"},
+		Space:      herokubuild.ResourceRef{ID: "01234567-89ab-cdef-0123-456789abcde2", Name: "private-space"},
 
 		BuildpackProvidedDescription: "Go", Maintenance: true, SlugSize: 7654321,
 		WebURL:    "https://example-app-0123456789ab.herokuapp.com/",

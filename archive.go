@@ -17,8 +17,8 @@ import (
 )
 
 // Archive is a gzipped tar archive that can be read as often as needed, because an
-// upload that is retried reads it again. [ArchiveDir], [ArchiveFS], [ArchiveFile],
-// [ArchiveBytes] and [Client.FetchArchive] return one; a program may also fill in
+// upload that is retried reads it again. [PackDir], [PackFS], [OpenArchive],
+// [NewArchive] and [Client.FetchArchive] return one; a program may also fill in
 // the fields itself.
 type Archive struct {
 	// Size is the length of the archive in bytes.
@@ -60,8 +60,8 @@ func (a *Archive) check() error {
 	return nil
 }
 
-// ArchiveOptions sets how [ArchiveDir] and [ArchiveFS] pack. nil is the default.
-type ArchiveOptions struct {
+// PackOptions sets how [PackDir] and [PackFS] pack. nil is the default.
+type PackOptions struct {
 	// Include are patterns of paths to pack although git ignores them, such as
 	// "dist/"; Exclude are patterns of paths to exclude whatever git says. They
 	// are lines as in a .gitignore file in the root, the case of letters counts,
@@ -70,7 +70,7 @@ type ArchiveOptions struct {
 	Include, Exclude []string
 	// FollowSymlinks packs the target of a symbolic link that leads out of the
 	// directory in place of the link. Such a link is an error otherwise. Links
-	// that stay inside are kept as links. For [ArchiveDir] only.
+	// that stay inside are kept as links. For [PackDir] only.
 	FollowSymlinks bool
 	// Prefix is a directory that precedes every path, such as "./app", which is
 	// where a slug has its files. Default: none.
@@ -81,21 +81,21 @@ type ArchiveOptions struct {
 }
 
 // tree returns the options of the source tree.
-func (o *ArchiveOptions) tree() sourcetree.Options {
+func (o *PackOptions) tree() sourcetree.Options {
 	if o == nil {
 		return sourcetree.Options{}
 	}
 	return sourcetree.Options{Include: o.Include, Exclude: o.Exclude, FollowSymlinks: o.FollowSymlinks, Prefix: o.Prefix}
 }
 
-func (o *ArchiveOptions) tempDir() string {
+func (o *PackOptions) tempDir() string {
 	if o == nil {
 		return ""
 	}
 	return o.TempDir
 }
 
-// ArchiveDir packs a directory as a gzipped tar archive, the format in which the
+// PackDir packs a directory as a gzipped tar archive, the format in which the
 // platform accepts source code. The archive is in a temporary file, which
 // [Archive.Close] removes. On Unix, not even a killed program leaves it behind.
 //
@@ -136,7 +136,7 @@ func (o *ArchiveOptions) tempDir() string {
 // the directory, a socket, device or pipe, an invalid pattern, and ignore files or a
 // repository that cannot be read; one that matches [ErrArchiveChanged] for a file
 // that changes while it is packed; the context's.
-func ArchiveDir(ctx context.Context, dir string, opts *ArchiveOptions) (*Archive, error) {
+func PackDir(ctx context.Context, dir string, opts *PackOptions) (*Archive, error) {
 	tree, err := sourcetree.OpenDir(dir, opts.tree())
 	if err != nil {
 		return nil, treeError(ctx, "pack "+dir, err)
@@ -144,13 +144,13 @@ func ArchiveDir(ctx context.Context, dir string, opts *ArchiveOptions) (*Archive
 	return packTree(ctx, tree, opts.tempDir(), dir)
 }
 
-// ArchiveFS packs a file system as [ArchiveDir] does a directory. A git repository
+// PackFS packs a file system as [PackDir] does a directory. A git repository
 // in it does not count, only its .gitignore files: what they ignore is excluded even
 // if it is tracked. Executable bits are those of the file system, on every system;
 // an [embed.FS] has none. Links are kept if it is an [fs.ReadLinkFS].
 //
-// Errors: those of ArchiveDir.
-func ArchiveFS(ctx context.Context, fsys fs.FS, opts *ArchiveOptions) (*Archive, error) {
+// Errors: those of PackDir.
+func PackFS(ctx context.Context, fsys fs.FS, opts *PackOptions) (*Archive, error) {
 	tree, err := sourcetree.OpenFS(fsys, opts.tree())
 	if err != nil {
 		return nil, treeError(ctx, "pack the file system", err)
@@ -241,13 +241,13 @@ func checkDir(field, dir string) error {
 	return nil
 }
 
-// ArchiveFile returns an archive that exists as a file. The file is read to its end
+// OpenArchive returns an archive that exists as a file. The file is read to its end
 // once, for its checksum and to detect one that was cut off, and again for each
 // upload. It must not change in between.
 //
 // Errors: an [*ArgumentError] for a file that does not exist, is empty, damaged
 // or not a gzipped tar archive with at least one entry; the context's.
-func ArchiveFile(ctx context.Context, path string) (*Archive, error) {
+func OpenArchive(ctx context.Context, path string) (*Archive, error) {
 	f, _, err := git.OpenFile(path)
 	if err != nil {
 		return nil, badArchive("cannot open "+quote(path), err)
@@ -270,10 +270,10 @@ func ArchiveFile(ctx context.Context, path string) (*Archive, error) {
 	return &Archive{Size: size, SHA256: sum, Open: open}, nil
 }
 
-// ArchiveBytes returns an archive that is in memory. The bytes are not copied and
+// NewArchive returns an archive that is in memory. The bytes are not copied and
 // must not change. Errors: an [*ArgumentError] for bytes that are not a gzipped tar
 // archive with at least one entry.
-func ArchiveBytes(b []byte) (*Archive, error) {
+func NewArchive(b []byte) (*Archive, error) {
 	size, sum, err := targz.Check(bytes.NewReader(b))
 	if err != nil {
 		return nil, badArchive("not a gzipped tar archive", err)

@@ -29,14 +29,14 @@ func BenchmarkArchiveDir(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.SetBytes(plan.Bytes)
+	b.SetBytes(plan.TotalSize)
 	b.ReportAllocs()
 	for b.Loop() {
-		a, err := herokubuild.ArchiveDir(b.Context(), dir, nil)
+		a, err := herokubuild.PackDir(b.Context(), dir, nil)
 		if err != nil {
 			b.Fatal(err)
 		}
-		b.ReportMetric(float64(a.Size)/float64(plan.Bytes), "ratio")
+		b.ReportMetric(float64(a.Size)/float64(plan.TotalSize), "ratio")
 		_ = a.Close()
 	}
 }

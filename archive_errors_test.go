@@ -22,11 +22,11 @@ func TestArchiveErrorsHaveTheirCause(t *testing.T) {
 	_, err = herokubuild.TreeVersion(t.Context(), dir)
 	requireInvalid(t, err, "dir")
 
-	_, err = herokubuild.ArchiveBytes([]byte("no archive"))
+	_, err = herokubuild.NewArchive([]byte("no archive"))
 	bad := requireInvalid(t, err, "archive")
 	assert.Contains(t, bad.Error(), bad.Err.Error())
 	path := filepath.Join(t.TempDir(), "none.tgz")
-	_, err = herokubuild.ArchiveFile(t.Context(), path)
+	_, err = herokubuild.OpenArchive(t.Context(), path)
 	requireInvalid(t, err, "archive")
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	var cause *fs.PathError

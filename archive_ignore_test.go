@@ -272,7 +272,7 @@ func comparePacked(t *testing.T, seed uint64) {
 	dir := r.repository(t)
 	want := gitList(t, dir)
 	if len(want) == 0 {
-		archive, err := herokubuild.ArchiveDir(t.Context(), dir, nil)
+		archive, err := herokubuild.PackDir(t.Context(), dir, nil)
 		if err != nil {
 			requireInvalid(t, err, "dir")
 			return
@@ -285,7 +285,7 @@ func comparePacked(t *testing.T, seed uint64) {
 		require.NoError(t, gitCommand(t, top, "check-ignore", "-q", "--", "./"+rel).Run(), "seed %d: %s is not ignored, and git lists nothing", seed, rel)
 		return
 	}
-	archive, err := herokubuild.ArchiveDir(t.Context(), dir, nil)
+	archive, err := herokubuild.PackDir(t.Context(), dir, nil)
 	require.NoError(t, err, "seed %d", seed)
 	defer archive.Close()
 	names, _ := entries(t, archive)

@@ -54,7 +54,7 @@ func TestArchiveLinksThroughLinks(t *testing.T) {
 	}
 	plan, err := herokubuild.PlanArchive(t.Context(), dir, nil)
 	require.NoError(t, err, "no system follows as many, so they are dangling")
-	assert.Equal(t, n+1, plan.Files)
+	assert.Equal(t, n+1, plan.FileCount)
 
 	// The context is checked while links are followed.
 	few := tree(t, file{"Procfile", "web: x"})
@@ -101,12 +101,12 @@ func TestArchiveOfVeryManyFiles(t *testing.T) {
 			}
 		}
 	}()
-	archive, err := herokubuild.ArchiveFS(t.Context(), manyFiles(files), nil)
+	archive, err := herokubuild.PackFS(t.Context(), manyFiles(files), nil)
 	close(stop)
 	assert.Less(t, (<-peak)>>20, uint64(64), "MiB")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = archive.Close() })
-	assert.Equal(t, files, archive.Plan.Files)
+	assert.Equal(t, files, archive.Plan.FileCount)
 	assert.True(t, archive.Plan.Truncated)
 	assert.NotEmpty(t, archive.Plan.Entries)
 
@@ -220,7 +220,7 @@ func TestArchiveSlugIgnoreThatIsALink(t *testing.T) {
 	// With FollowSymlinks, the target of the link applies.
 	dir := tree(t, file{"a", ""}, file{"a.psd", ""})
 	symlink(t, filepath.Join(elsewhere, "rules"), filepath.Join(dir, ".slugignore"))
-	names := namesOf(t, packWith(t, dir, &herokubuild.ArchiveOptions{FollowSymlinks: true}))
+	names := namesOf(t, packWith(t, dir, &herokubuild.PackOptions{FollowSymlinks: true}))
 	assert.Equal(t, []string{".slugignore", "a"}, names)
 }
 
@@ -238,7 +238,7 @@ func TestArchiveBoundsFollowedLinks(t *testing.T) {
 	require.NoError(t, os.Mkdir(filepath.Join(outside, fmt.Sprint(depth)), 0o755))
 	dir := tree(t, file{"a", ""})
 	symlink(t, filepath.Join(outside, "0"), filepath.Join(dir, "link"))
-	_, err := herokubuild.PlanArchive(t.Context(), dir, &herokubuild.ArchiveOptions{FollowSymlinks: true})
+	_, err := herokubuild.PlanArchive(t.Context(), dir, &herokubuild.PackOptions{FollowSymlinks: true})
 	requireInvalid(t, err, "dir")
 }
 
@@ -261,13 +261,13 @@ func TestArchiveIrregularFiles(t *testing.T) {
 	fsys := irregular{fstest.MapFS{
 		".gitignore": {Data: []byte("odd_modules/\n")}, "odd.txt": {Data: []byte("content")}, "odd/a": {}, "odd_modules/b": {}, "plain": {},
 	}}
-	archive, err := herokubuild.ArchiveFS(t.Context(), fsys, nil)
+	archive, err := herokubuild.PackFS(t.Context(), fsys, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = archive.Close() })
 	names, byName := entries(t, archive)
 	assert.Equal(t, []string{".gitignore", "odd.txt", "odd/a", "plain"}, names)
 	assert.Equal(t, "content", byName["odd.txt"].content)
 	fsys.MapFS["odd.txt"].Mode = fs.ModeIrregular
-	_, err = herokubuild.ArchiveFS(t.Context(), fsys, nil)
+	_, err = herokubuild.PackFS(t.Context(), fsys, nil)
 	assert.Contains(t, requireInvalid(t, err, "fsys").Error(), "odd.txt")
 }

@@ -13,7 +13,7 @@ import (
 // In a file system the modes decide, whatever the content.
 func TestArchiveFSUsesTheModesOfTheFileSystem(t *testing.T) {
 	t.Parallel()
-	archive, err := herokubuild.ArchiveFS(t.Context(), fstest.MapFS{
+	archive, err := herokubuild.PackFS(t.Context(), fstest.MapFS{
 		"bin/web": {Data: []byte("\x7fELF..."), Mode: 0o755}, "bin/data": {Data: []byte("\x7fELF..."), Mode: 0o644}, "plain.sh": {Data: []byte("#!/bin/sh\n"), Mode: 0o644}, "run.sh": {Data: []byte("#!/bin/sh\n"), Mode: 0o700},
 	}, nil)
 	require.NoError(t, err)
@@ -39,7 +39,7 @@ func TestArchiveWithoutExecutableBits(t *testing.T) {
 	write(t, dir, "bin/run", "#!/bin/sh\n")
 	write(t, dir, "bin/short", "\x7fEL")
 	write(t, dir, "text", "ELF")
-	_, byName := entries(t, packWith(t, dir, &herokubuild.ArchiveOptions{Include: []string{"bin/"}}))
+	_, byName := entries(t, packWith(t, dir, &herokubuild.PackOptions{Include: []string{"bin/"}}))
 	for name, want := range map[string]int64{"tracked.sh": 0o644, "tracked": 0o755, "bin/web": 0o755, "bin/run": 0o755, "bin/short": 0o644, "text": 0o644} {
 		require.Contains(t, byName, name)
 		assert.Equal(t, want, byName[name].header.Mode, name)

@@ -18,9 +18,9 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-func packWith(t testing.TB, dir string, opts *herokubuild.ArchiveOptions) *herokubuild.Archive {
+func packWith(t testing.TB, dir string, opts *herokubuild.PackOptions) *herokubuild.Archive {
 	t.Helper()
-	a, err := herokubuild.ArchiveDir(t.Context(), dir, opts)
+	a, err := herokubuild.PackDir(t.Context(), dir, opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = a.Close() })
 	return a
@@ -37,18 +37,18 @@ func TestArchiveIncludeExclude(t *testing.T) {
 	dir := tree(t, file{".gitignore", "dist/\n*.o\nnode_modules/\n"}, file{"a.go", ""}, file{"b.o", ""}, file{"dist/app.js", ""}, file{"dist/x/y.o", ""},
 		file{"node_modules/m/index.js", ""}, file{"node_modules/m/keep.o", ""}, file{"docs/x.md", ""}, file{"docs/y.md", ""}, file{".git/x", ""})
 	for name, tt := range map[string]struct {
-		opts herokubuild.ArchiveOptions
+		opts herokubuild.PackOptions
 		want string
 	}{
-		"nothing":          {herokubuild.ArchiveOptions{}, ".gitignore a.go docs/x.md docs/y.md"},
-		"a directory":      {herokubuild.ArchiveOptions{Include: []string{"dist/"}}, ".gitignore a.go dist/app.js dist/x/y.o docs/x.md docs/y.md"},
-		"one file deep":    {herokubuild.ArchiveOptions{Include: []string{"/node_modules/*/keep.o"}}, ".gitignore a.go docs/x.md docs/y.md node_modules/m/keep.o"},
-		"names anywhere":   {herokubuild.ArchiveOptions{Include: []string{"*.o"}}, ".gitignore a.go b.o dist/x/y.o docs/x.md docs/y.md node_modules/m/keep.o"},
-		"an exception":     {herokubuild.ArchiveOptions{Include: []string{"*.o", "!keep.o"}}, ".gitignore a.go b.o dist/x/y.o docs/x.md docs/y.md"},
-		"excluded":         {herokubuild.ArchiveOptions{Exclude: []string{"docs", ".gitignore"}}, "a.go"},
-		"excluded but one": {herokubuild.ArchiveOptions{Exclude: []string{"*.md", "!x.md"}}, ".gitignore a.go docs/x.md"},
-		"exclude precedes": {herokubuild.ArchiveOptions{Include: []string{"dist/"}, Exclude: []string{"*.o"}}, ".gitignore a.go dist/app.js docs/x.md docs/y.md"},
-		"never .git":       {herokubuild.ArchiveOptions{Include: []string{".git", ".git/x", "*"}, Exclude: []string{"node_modules", "dist", "*.o"}}, ".gitignore a.go docs/x.md docs/y.md"},
+		"nothing":          {herokubuild.PackOptions{}, ".gitignore a.go docs/x.md docs/y.md"},
+		"a directory":      {herokubuild.PackOptions{Include: []string{"dist/"}}, ".gitignore a.go dist/app.js dist/x/y.o docs/x.md docs/y.md"},
+		"one file deep":    {herokubuild.PackOptions{Include: []string{"/node_modules/*/keep.o"}}, ".gitignore a.go docs/x.md docs/y.md node_modules/m/keep.o"},
+		"names anywhere":   {herokubuild.PackOptions{Include: []string{"*.o"}}, ".gitignore a.go b.o dist/x/y.o docs/x.md docs/y.md node_modules/m/keep.o"},
+		"an exception":     {herokubuild.PackOptions{Include: []string{"*.o", "!keep.o"}}, ".gitignore a.go b.o dist/x/y.o docs/x.md docs/y.md"},
+		"excluded":         {herokubuild.PackOptions{Exclude: []string{"docs", ".gitignore"}}, "a.go"},
+		"excluded but one": {herokubuild.PackOptions{Exclude: []string{"*.md", "!x.md"}}, ".gitignore a.go docs/x.md"},
+		"exclude precedes": {herokubuild.PackOptions{Include: []string{"dist/"}, Exclude: []string{"*.o"}}, ".gitignore a.go dist/app.js docs/x.md docs/y.md"},
+		"never .git":       {herokubuild.PackOptions{Include: []string{".git", ".git/x", "*"}, Exclude: []string{"node_modules", "dist", "*.o"}}, ".gitignore a.go docs/x.md docs/y.md"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -56,9 +56,9 @@ func TestArchiveIncludeExclude(t *testing.T) {
 		})
 	}
 	for _, bad := range []string{"", "# comment", "a\nb", "a\x00"} {
-		_, err := herokubuild.ArchiveDir(t.Context(), dir, &herokubuild.ArchiveOptions{Include: []string{bad}})
+		_, err := herokubuild.PackDir(t.Context(), dir, &herokubuild.PackOptions{Include: []string{bad}})
 		requireInvalid(t, err, "Include")
-		_, err = herokubuild.PlanArchive(t.Context(), dir, &herokubuild.ArchiveOptions{Exclude: []string{bad}})
+		_, err = herokubuild.PlanArchive(t.Context(), dir, &herokubuild.PackOptions{Exclude: []string{bad}})
 		requireInvalid(t, err, "Exclude")
 	}
 }
@@ -67,10 +67,10 @@ func TestArchiveSlugIgnore(t *testing.T) {
 	isolateGit(t)
 	dir, _ := committed(t, file{".slugignore", "*.psd\n/spec\n!keep.psd\n"}, file{"a.psd", ""}, file{"keep.psd", ""}, file{"spec/a", ""}, file{"lib/spec/b", ""},
 		file{"lib/.slugignore", "b\n"}, file{"main", ""})
-	archive := packWith(t, dir, &herokubuild.ArchiveOptions{Include: []string{"spec"}})
+	archive := packWith(t, dir, &herokubuild.PackOptions{Include: []string{"spec"}})
 	assert.Equal(t, []string{".slugignore", "lib/.slugignore", "lib/spec/b", "main"}, namesOf(t, archive), "tracked or not, and without exceptions")
 	requireWarning(t, archive.Plan, herokubuild.WarnSlugIgnore, ".slugignore")
-	assert.Contains(t, archive.Plan.Out, herokubuild.ArchiveOmission{Path: "spec/", Reason: ".slugignore:2: /spec"})
+	assert.Contains(t, archive.Plan.Excluded, herokubuild.ExcludedPath{Path: "spec/", Reason: ".slugignore:2: /spec"})
 }
 
 func TestArchivePrefix(t *testing.T) {
@@ -79,10 +79,10 @@ func TestArchivePrefix(t *testing.T) {
 	for prefix, want := range map[string][]string{
 		"./app": {"./app/Procfile", "./app/bin/run"}, "./app/": {"./app/Procfile", "./app/bin/run"}, "a/b": {"a/b/Procfile", "a/b/bin/run"}, ".": {"./Procfile", "./bin/run"},
 	} {
-		assert.Equal(t, want, namesOf(t, packWith(t, dir, &herokubuild.ArchiveOptions{Prefix: prefix})))
+		assert.Equal(t, want, namesOf(t, packWith(t, dir, &herokubuild.PackOptions{Prefix: prefix})))
 	}
 	for _, bad := range []string{"/app", "..", "a/../b", "a//b", `a\b`, "a\x00"} {
-		_, err := herokubuild.ArchiveDir(t.Context(), dir, &herokubuild.ArchiveOptions{Prefix: bad})
+		_, err := herokubuild.PackDir(t.Context(), dir, &herokubuild.PackOptions{Prefix: bad})
 		requireInvalid(t, err, "Prefix")
 	}
 }
@@ -141,10 +141,10 @@ func TestArchivePlan(t *testing.T) {
 		bytes += e.Size
 		names = append(names, e.Path)
 	}
-	assert.Equal(t, bytes, plan.Bytes)
-	assert.Equal(t, len(names), plan.Files)
+	assert.Equal(t, bytes, plan.TotalSize)
+	assert.Equal(t, len(names), plan.FileCount)
 	assert.Equal(t, namesOf(t, archive), names)
-	assert.Equal(t, []herokubuild.ArchiveOmission{{Path: "a.o", Reason: ".gitignore:1: *.o"}}, plan.Out)
+	assert.Equal(t, []herokubuild.ExcludedPath{{Path: "a.o", Reason: ".gitignore:1: *.o"}}, plan.Excluded)
 	require.Greater(t, len(plan.Largest), 3)
 	assert.Equal(t, []herokubuild.ArchiveEntry{{Path: "big", Size: 3000}, {Path: "mid", Size: 200}}, plan.Largest[:2])
 	assert.LessOrEqual(t, len(plan.Largest), 10)
@@ -172,7 +172,7 @@ func TestArchiveFS(t *testing.T) {
 		".gitignore": {Data: []byte("*.o\n")}, "main.go": {Data: []byte("package main\n")}, "x.o": {}, "bin/run": {Data: []byte("#!/bin/sh\n"), Mode: 0o755},
 		".git/config": {}, "sub/.gitignore": {Data: []byte("!x.o\n")}, "sub/x.o": {}, "a.b": {}, "a/b": {},
 	}
-	archive, err := herokubuild.ArchiveFS(t.Context(), fsys, &herokubuild.ArchiveOptions{Prefix: "./app"})
+	archive, err := herokubuild.PackFS(t.Context(), fsys, &herokubuild.PackOptions{Prefix: "./app"})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = archive.Close() })
 	names, byName := entries(t, archive)
@@ -181,14 +181,14 @@ func TestArchiveFS(t *testing.T) {
 	if runtime.GOOS != "windows" {
 		assert.EqualValues(t, 0o755, byName["./app/bin/run"].header.Mode)
 	}
-	_, err = herokubuild.ArchiveFS(t.Context(), nil, nil)
+	_, err = herokubuild.PackFS(t.Context(), nil, nil)
 	requireInvalid(t, err, "fsys")
-	_, err = herokubuild.ArchiveFS(t.Context(), fstest.MapFS{}, nil)
+	_, err = herokubuild.PackFS(t.Context(), fstest.MapFS{}, nil)
 	requireInvalid(t, err, "fsys")
 
 	// The same tree gives the same archive, from a directory or a file system.
 	fromDir := pack(t, tree(t, file{"a", "1"}, file{"b/c", "2"}))
-	fromFS, err := herokubuild.ArchiveFS(t.Context(), fstest.MapFS{"a": {Data: []byte("1")}, "b/c": {Data: []byte("2")}}, nil)
+	fromFS, err := herokubuild.PackFS(t.Context(), fstest.MapFS{"a": {Data: []byte("1")}, "b/c": {Data: []byte("2")}}, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = fromFS.Close() })
 	assert.Equal(t, fromDir.Checksum(), fromFS.Checksum())
@@ -314,7 +314,7 @@ func FuzzArchive(f *testing.F) {
 			}
 			want[name] = content
 		}
-		a, err := herokubuild.ArchiveDir(t.Context(), dir, nil)
+		a, err := herokubuild.PackDir(t.Context(), dir, nil)
 		if len(want) == 0 {
 			requireInvalid(t, err, "dir")
 			return
@@ -331,7 +331,7 @@ func FuzzArchive(f *testing.F) {
 			require.Equal(t, mode&0o111 != 0, byName[name].header.Mode == 0o755)
 		}
 		raw := contents(t, a)
-		back, err := herokubuild.ArchiveBytes(raw)
+		back, err := herokubuild.NewArchive(raw)
 		require.NoError(t, err)
 		require.Equal(t, a.SHA256, back.SHA256)
 		require.True(t, bytes.HasPrefix(raw, []byte{0x1f, 0x8b}))

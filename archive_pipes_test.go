@@ -55,12 +55,12 @@ func TestArchiveOpensNoPipe(t *testing.T) {
 	t.Run("archive", func(t *testing.T) {
 		dir := t.TempDir()
 		pipe(t, dir, "a.tgz")
-		_, err := herokubuild.ArchiveFile(t.Context(), filepath.Join(dir, "a.tgz"))
+		_, err := herokubuild.OpenArchive(t.Context(), filepath.Join(dir, "a.tgz"))
 		requireInvalid(t, err, "archive")
 
 		path := filepath.Join(dir, "b.tgz")
 		require.NoError(t, os.WriteFile(path, contents(t, pack(t, tree(t, file{"a", "x"}))), 0o600))
-		archive, err := herokubuild.ArchiveFile(t.Context(), path)
+		archive, err := herokubuild.OpenArchive(t.Context(), path)
 		require.NoError(t, err)
 		pipe(t, path)
 		_, err = archive.Open()
@@ -69,7 +69,7 @@ func TestArchiveOpensNoPipe(t *testing.T) {
 	t.Run("of a file system", func(t *testing.T) {
 		dir := tree(t, file{"a", "x"})
 		pipe(t, dir, ".slugignore")
-		_, err := herokubuild.ArchiveFS(t.Context(), os.DirFS(dir), nil)
+		_, err := herokubuild.PackFS(t.Context(), os.DirFS(dir), nil)
 		requireInvalid(t, err, "fsys")
 	})
 	t.Run("the user's", func(t *testing.T) {
@@ -121,7 +121,7 @@ func TestArchiveConfigIncludesItself(t *testing.T) {
 // A .slugignore that is a link to a file in the tree applies.
 func TestArchiveFSSlugIgnore(t *testing.T) {
 	t.Parallel()
-	archive, err := herokubuild.ArchiveFS(t.Context(), fstest.MapFS{
+	archive, err := herokubuild.PackFS(t.Context(), fstest.MapFS{
 		".slugignore": {Data: []byte("rules"), Mode: os.ModeSymlink | 0o777}, "rules": {Data: []byte("*.psd\n")}, "a.psd": {}, "a": {},
 	}, nil)
 	require.NoError(t, err)

@@ -41,7 +41,7 @@ func tree(t *testing.T, files ...file) string {
 
 func pack(t *testing.T, dir string) *herokubuild.Archive {
 	t.Helper()
-	a, err := herokubuild.ArchiveDir(t.Context(), dir, nil)
+	a, err := herokubuild.PackDir(t.Context(), dir, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = a.Close() })
 	return a
@@ -144,7 +144,7 @@ func TestArchiveDirRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a, err := herokubuild.ArchiveDir(t.Context(), bad, nil)
+			a, err := herokubuild.PackDir(t.Context(), bad, nil)
 			assert.Nil(t, a)
 			requireInvalid(t, err, "dir")
 			if bad != "" && !strings.Contains(bad, "\x00") {
@@ -152,7 +152,7 @@ func TestArchiveDirRefuses(t *testing.T) {
 			}
 		})
 	}
-	a, err := herokubuild.ArchiveDir(t.Context(), dir, &herokubuild.ArchiveOptions{TempDir: filepath.Join(dir, "missing")})
+	a, err := herokubuild.PackDir(t.Context(), dir, &herokubuild.PackOptions{TempDir: filepath.Join(dir, "missing")})
 	assert.Nil(t, a)
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
@@ -160,7 +160,7 @@ func TestArchiveDirRefuses(t *testing.T) {
 func TestArchiveDirSpoolsInsideTheTree(t *testing.T) {
 	t.Parallel()
 	dir := tree(t, file{"a", "x"}, file{"tmp/b", "y"})
-	a, err := herokubuild.ArchiveDir(t.Context(), dir, &herokubuild.ArchiveOptions{TempDir: filepath.Join(dir, "tmp")})
+	a, err := herokubuild.PackDir(t.Context(), dir, &herokubuild.PackOptions{TempDir: filepath.Join(dir, "tmp")})
 	require.NoError(t, err)
 	names, _ := entries(t, a)
 	assert.Equal(t, []string{"a", "tmp/b"}, names, "the archive does not hold itself")
@@ -193,7 +193,7 @@ func TestArchiveCanceled(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(cause)
 	temp := t.TempDir()
-	a, err := herokubuild.ArchiveDir(ctx, tree(t, file{"a", "x"}), &herokubuild.ArchiveOptions{TempDir: temp})
+	a, err := herokubuild.PackDir(ctx, tree(t, file{"a", "x"}), &herokubuild.PackOptions{TempDir: temp})
 	assert.Nil(t, a)
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorIs(t, err, cause)
@@ -203,10 +203,10 @@ func TestArchiveCanceled(t *testing.T) {
 
 	path := filepath.Join(temp, "a.tgz")
 	require.NoError(t, os.WriteFile(path, packed(t, file{"a", "x"}), 0o600))
-	_, err = herokubuild.ArchiveFile(ctx, path)
+	_, err = herokubuild.OpenArchive(ctx, path)
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorIs(t, err, cause)
-	require.NotErrorIs(t, err, herokubuild.ErrInvalid)
+	require.NotErrorIs(t, err, herokubuild.ErrInvalidArgument)
 }
 
 // meddler is a context whose Err, which packing calls between any two steps,
@@ -231,7 +231,7 @@ func TestArchiveDirOfAChangingFile(t *testing.T) {
 			var size atomic.Int64
 			size.Store(1000)
 			ctx := meddler{t.Context(), func() { assert.NoError(t, os.Truncate(path, size.Add(by))) }}
-			a, err := herokubuild.ArchiveDir(ctx, dir, nil)
+			a, err := herokubuild.PackDir(ctx, dir, nil)
 			assert.Nil(t, a)
 			require.ErrorIs(t, err, herokubuild.ErrArchiveChanged)
 			assert.Contains(t, err.Error(), "log "+name)
@@ -269,8 +269,8 @@ func TestArchiveFileAndBytes(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "source.tgz")
 			require.NoError(t, os.WriteFile(path, tt.content, 0o600))
-			fromFile, fileErr := herokubuild.ArchiveFile(t.Context(), path)
-			fromBytes, bytesErr := herokubuild.ArchiveBytes(tt.content)
+			fromFile, fileErr := herokubuild.OpenArchive(t.Context(), path)
+			fromBytes, bytesErr := herokubuild.NewArchive(tt.content)
 			if !tt.ok {
 				assert.Nil(t, fromFile)
 				assert.Nil(t, fromBytes)
@@ -286,7 +286,7 @@ func TestArchiveFileAndBytes(t *testing.T) {
 		})
 	}
 	for _, bad := range []string{"", t.TempDir(), filepath.Join(t.TempDir(), "missing")} {
-		_, err := herokubuild.ArchiveFile(t.Context(), bad)
+		_, err := herokubuild.OpenArchive(t.Context(), bad)
 		requireInvalid(t, err, "archive")
 	}
 }

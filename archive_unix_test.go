@@ -48,7 +48,7 @@ func TestArchiveDirLinks(t *testing.T) {
 			t.Parallel()
 			dir := tree(t, file{"file", "x"}, file{"a/file", "y"})
 			require.NoError(t, os.Symlink(target, filepath.Join(dir, "a", "link")))
-			archive, err := herokubuild.ArchiveDir(t.Context(), dir, nil)
+			archive, err := herokubuild.PackDir(t.Context(), dir, nil)
 			if !ok {
 				assert.Nil(t, archive)
 				requireInvalid(t, err, "dir")
@@ -73,7 +73,7 @@ func TestArchiveDirThatIsALink(t *testing.T) {
 	dir := tree(t, file{"file", "x"}, file{"a/b", "y"})
 	link := filepath.Join(t.TempDir(), "current")
 	require.NoError(t, os.Symlink(dir, link))
-	archive, err := herokubuild.ArchiveDir(t.Context(), link, nil)
+	archive, err := herokubuild.PackDir(t.Context(), link, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = archive.Close() })
 	names, _ := entries(t, archive)
@@ -84,10 +84,10 @@ func TestArchiveDirWithAPipe(t *testing.T) {
 	t.Parallel()
 	dir := tree(t, file{"file", "x"})
 	require.NoError(t, syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600))
-	_, err := herokubuild.ArchiveDir(t.Context(), dir, nil)
+	_, err := herokubuild.PackDir(t.Context(), dir, nil)
 	requireInvalid(t, err, "dir")
 	assert.Contains(t, err.Error(), `"pipe"`)
-	_, err = herokubuild.ArchiveFile(t.Context(), os.DevNull)
+	_, err = herokubuild.OpenArchive(t.Context(), os.DevNull)
 	requireInvalid(t, err, "archive")
 }
 
@@ -151,10 +151,10 @@ func TestArchiveFollowSymlinks(t *testing.T) {
 	for name, target := range map[string]string{"lib": filepath.Join(shared, "lib"), "one": filepath.Join(shared, "file"), "kept": "main"} {
 		require.NoError(t, os.Symlink(target, filepath.Join(dir, name)))
 	}
-	_, err := herokubuild.ArchiveDir(t.Context(), dir, nil)
+	_, err := herokubuild.PackDir(t.Context(), dir, nil)
 	requireInvalid(t, err, "dir")
 
-	follow := &herokubuild.ArchiveOptions{FollowSymlinks: true}
+	follow := &herokubuild.PackOptions{FollowSymlinks: true}
 	archive := packWith(t, dir, follow)
 	names, byName := entries(t, archive)
 	assert.Equal(t, []string{"kept", "lib/.gitignore", "lib/a", "lib/inside", "lib/outside", "main", "one", "z"}, names)
@@ -176,7 +176,7 @@ func TestArchiveFollowSymlinks(t *testing.T) {
 				target = filepath.Dir(bad)
 			}
 			require.NoError(t, os.Symlink(target, filepath.Join(bad, "link")))
-			_, err := herokubuild.ArchiveDir(t.Context(), bad, follow)
+			_, err := herokubuild.PackDir(t.Context(), bad, follow)
 			assert.Contains(t, requireInvalid(t, err, "dir").Error(), `"link"`)
 		})
 	}
@@ -188,7 +188,7 @@ func TestArchiveDirLinkThatLeadsOutByAnother(t *testing.T) {
 	dir := tree(t, file{"a/b/c", ""}, file{"x/y/z", ""})
 	require.NoError(t, os.Symlink("../..", filepath.Join(dir, "a", "b", "top")))
 	require.NoError(t, os.Symlink("top/../secret", filepath.Join(dir, "a", "b", "out")))
-	_, err := herokubuild.ArchiveDir(t.Context(), dir, nil)
+	_, err := herokubuild.PackDir(t.Context(), dir, nil)
 	assert.Contains(t, requireInvalid(t, err, "dir").Error(), `"a/b/out"`)
 
 	loop := tree(t, file{"a", ""})
@@ -221,9 +221,9 @@ func TestArchiveInALimitedProcess(t *testing.T) {
 	temp := t.TempDir()
 	// The bubble fails if a goroutine is left.
 	synctest.Test(t, func(t *testing.T) {
-		_, err := herokubuild.ArchiveDir(t.Context(), dir, &herokubuild.ArchiveOptions{TempDir: temp})
+		_, err := herokubuild.PackDir(t.Context(), dir, &herokubuild.PackOptions{TempDir: temp})
 		require.ErrorIs(t, err, syscall.EFBIG)
-		require.NotErrorIs(t, err, herokubuild.ErrInvalid)
+		require.NotErrorIs(t, err, herokubuild.ErrInvalidArgument)
 	})
 	left, err := os.ReadDir(temp)
 	require.NoError(t, err)

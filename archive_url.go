@@ -54,8 +54,8 @@ const (
 // https to http. The API key is not sent. A download that is interrupted, or makes
 // no progress for a minute, is not retried.
 //
-// Errors: [*ArgumentError]; [*UploadError] if the host refuses; [*RequestError]; an
-// [*AnswerError] for a response that is too large, has a Content-Encoding, or is not
+// Errors: [*ArgumentError]; [*StorageError] if the host refuses; [*RequestError]; an
+// [*ResponseError] for a response that is too large, has a Content-Encoding, or is not
 // a gzipped tar archive with at least one entry.
 func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchArchiveOptions) (*Archive, error) {
 	o := FetchArchiveOptions{}
@@ -135,7 +135,7 @@ func (f *archiveFetch) interrupted(err error) error {
 
 // unusable returns the error of a response that is not an archive.
 func (f *archiveFetch) unusable(err error) error {
-	return &AnswerError{Method: http.MethodGet, Path: f.url, StatusCode: f.status, Err: err}
+	return &ResponseError{Method: http.MethodGet, Path: f.url, StatusCode: f.status, Err: err}
 }
 
 func (c *Client) openArchive(ctx context.Context, from SecretURL, header http.Header) (*http.Response, error) {

@@ -106,17 +106,17 @@ func TestFetchArchiveFails(t *testing.T) {
 		check   func(t *testing.T, err error)
 	}{
 		"refused": {answer(403, []byte("no")), 0, func(t *testing.T, err error) {
-			var refused *herokubuild.UploadError
+			var refused *herokubuild.StorageError
 			require.ErrorAs(t, err, &refused)
 			require.ErrorIs(t, err, herokubuild.ErrForbidden)
 		}},
 		"a page": {answer(200, []byte("<html>log in</html>")), 0, func(t *testing.T, err error) {
-			require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+			require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 			assert.Contains(t, err.Error(), "not a gzipped tar archive")
 		}},
-		"nothing":   {answer(200, nil), 0, func(t *testing.T, err error) { require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer) }},
-		"cut":       {answer(200, good[:len(good)-3]), 0, func(t *testing.T, err error) { require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer) }},
-		"too large": {answer(200, good), 1000, func(t *testing.T, err error) { require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer) }},
+		"nothing":   {answer(200, nil), 0, func(t *testing.T, err error) { require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse) }},
+		"cut":       {answer(200, good[:len(good)-3]), 0, func(t *testing.T, err error) { require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse) }},
+		"too large": {answer(200, good), 1000, func(t *testing.T, err error) { require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse) }},
 		"broken off": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "1000000")
 			_, _ = w.Write(good)

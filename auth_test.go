@@ -155,7 +155,7 @@ func TestUnreadableNetrc(t *testing.T) {
 			writeNetrc(t, path, content)
 			t.Setenv("NETRC", path)
 			_, err := herokubuild.NewClient()
-			require.ErrorIs(t, err, herokubuild.ErrInvalid)
+			require.ErrorIs(t, err, herokubuild.ErrInvalidArgument)
 			assert.Contains(t, err.Error(), path)
 			for e := err; e != nil; e = errors.Unwrap(e) {
 				assertNoSecret(t, e.Error())
@@ -193,7 +193,7 @@ func FuzzNetrc(f *testing.F) {
 		if err == nil {
 			return
 		}
-		require.ErrorIs(t, err, herokubuild.ErrInvalid)
+		require.ErrorIs(t, err, herokubuild.ErrInvalidArgument)
 		for e := err; e != nil; e = errors.Unwrap(e) {
 			assert.NotContains(t, e.Error(), marker)
 		}

@@ -275,7 +275,7 @@ func BenchmarkFanOut(b *testing.B) {
 		herokubuild.WithHTTPClient(&http.Client{Transport: &distant{delay: delay}}))
 	require.NoError(b, err)
 	for b.Loop() {
-		_, err := client.Releases.ReleaseToApps(b.Context(), herokubuild.ReleaseCreateOptions{Slug: slugID}, apps, &herokubuild.FanOutOptions{Concurrency: concurrency})
+		_, err := client.Releases.ReleaseToApps(b.Context(), herokubuild.ReleaseCreateOptions{Slug: slugID}, apps, &herokubuild.RolloutPolicy{Concurrency: concurrency})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -83,7 +83,7 @@ func TestResponseBombs(t *testing.T) {
 			before := allocated()
 			err := tt.call(client)
 			assert.Less(t, allocated()-before, tt.most)
-			require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+			require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 		})
 	}
 }
@@ -121,7 +121,7 @@ func TestResponseBounds(t *testing.T) {
 				require.NoError(t, err)
 				return
 			}
-			require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+			require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 			assert.Nil(t, out)
 		})
 	}
@@ -149,7 +149,7 @@ func TestPageOfMoreThanWasAskedFor(t *testing.T) {
 			require.NoError(t, err)
 			assert.Len(t, page.Items, tt.most)
 			_, err = a.Builds.ListPage(t.Context(), appName, tt.opts)
-			require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+			require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 		})
 	}
 }
@@ -168,7 +168,7 @@ func FuzzResponse(f *testing.F) {
 		text := strings.TrimSpace(body)
 		if json.Unmarshal([]byte(body), &want) != nil || text == "null" {
 			if text != "" {
-				require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+				require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 			}
 			return
 		}

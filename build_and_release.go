@@ -19,11 +19,11 @@ type BuildAndReleaseOptions struct {
 	// succeeds is released on it by the platform.
 	BuildApp string
 
-	// Dir is a directory to pack, as [ArchiveDir] does with Pack, and upload.
+	// Dir is a directory to pack, as [PackDir] does with Pack, and upload.
 	Dir string
 	// Pack sets how Dir is packed. nil is the default.
-	Pack *ArchiveOptions
-	// Archive is a packed source to upload; see [ArchiveFile]. It is not
+	Pack *PackOptions
+	// Archive is a packed source to upload; see [OpenArchive]. It is not
 	// closed.
 	Archive *Archive
 	// SourceURL is an https address of a gzipped tar archive that the platform
@@ -49,7 +49,7 @@ type BuildAndReleaseOptions struct {
 	// Release says how the apps of ReleaseTo get it: how many at a time,
 	// canaries first, what becomes of it when one fails. BuildApp is not among
 	// them. Its OnEvent, Checkpoint and IdleTimeout are those below.
-	Release FanOutOptions
+	Rollout RolloutPolicy
 	// ReleaseDescription is shown in the history of the apps of ReleaseTo. A call
 	// that resumes keeps that of its Checkpoint. Default: "Deploy", the version
 	// and the build's id.
@@ -65,7 +65,7 @@ type BuildAndReleaseOptions struct {
 
 	// Output gets the build's output while the build runs, byte for byte
 	// without heartbeats. A write error ends the deploy. Output that could not
-	// be read to its end is not one: see [Result].OutputErr. Default: none.
+	// be read to its end is not one: see [DeployResult].OutputErr. Default: none.
 	Output io.Writer
 	// OnEvent is called with each step of the deploy. Calls never overlap,
 	// neither with each other nor with writes to Output. It blocks the deploy,
@@ -74,7 +74,7 @@ type BuildAndReleaseOptions struct {
 	// If OnEvent, Output or Verify panics, the deploy is ended as by an error,
 	// and BuildAndRelease then panics with the same value in the goroutine that
 	// called it.
-	OnEvent func(ctx context.Context, e Event) error
+	OnEvent func(ctx context.Context, e DeployEvent) error
 
 	// Timeout bounds the whole, as far as the caller's own functions return when
 	// their context ends; the error then matches [ErrWaitTimeout], and the build is
@@ -110,9 +110,9 @@ func (o *BuildAndReleaseOptions) check() error {
 			return err
 		}
 	} else if o.Checkpoint.started() {
-		return mismatch("a rollout of "+quote(o.Checkpoint.Slug), "a deploy")
+		return mismatch("a rollout of "+quote(o.Checkpoint.ArtifactID), "a deploy")
 	}
-	if given != 1 && (given != 0 || o.Checkpoint.Build == "") {
+	if given != 1 && (given != 0 || o.Checkpoint.BuildID == "") {
 		return &ArgumentError{Name: "BuildAndReleaseOptions", Reason: fmt.Sprintf("exactly one of Dir, Archive and SourceURL is needed, %d are set", given)}
 	}
 	if err := o.checkSource(); err != nil {
@@ -137,10 +137,10 @@ func (o *BuildAndReleaseOptions) check() error {
 	if o.Timeout < 0 {
 		return &ArgumentError{Name: "Timeout", Reason: "is negative"}
 	}
-	if o.Release.OnEvent != nil || o.Release.IdleTimeout != 0 || !o.Release.Checkpoint.IsZero() {
+	if o.Rollout.OnEvent != nil || o.Rollout.IdleTimeout != 0 || !o.Rollout.Checkpoint.IsZero() {
 		return &ArgumentError{Name: "Release", Reason: "OnEvent, Checkpoint and IdleTimeout are those of BuildAndReleaseOptions"}
 	}
-	if _, err := o.Release.withDefaults(len(o.ReleaseTo)); err != nil {
+	if _, err := o.Rollout.withDefaults(len(o.ReleaseTo)); err != nil {
 		return err
 	}
 	_, err := o.streamOptions().withDefaults()
@@ -178,7 +178,7 @@ func (o *BuildAndReleaseOptions) checkSource() error {
 	switch {
 	case o.Dir != "":
 		// The source of a build that exists is not needed any more.
-		if err := checkDir("Dir", o.Dir); err != nil && (o.Checkpoint.Build == "" || !errors.Is(err, fs.ErrNotExist)) {
+		if err := checkDir("Dir", o.Dir); err != nil && (o.Checkpoint.BuildID == "" || !errors.Is(err, fs.ErrNotExist)) {
 			return err
 		}
 	case o.Archive != nil:
@@ -210,7 +210,7 @@ func (o *BuildAndReleaseOptions) streamOptions() *StreamOptions {
 }
 
 // Result is what a deploy has done.
-type Result struct {
+type DeployResult struct {
 	// Build is the build in its last known state.
 	Build *Build
 	// Slug is the id of the slug that was released; empty until the build
@@ -220,7 +220,7 @@ type Result struct {
 	Version, Checksum string
 	// Releases has one outcome per app: BuildApp first, then ReleaseTo in
 	// their order. It is empty until the build succeeded.
-	Releases []AppRelease
+	Apps []AppResult
 	// OutputErr is why the build's output was not written to its end; nil if it
 	// was. It is no failure of the deploy.
 	OutputErr error
@@ -228,15 +228,15 @@ type Result struct {
 	Checkpoint Checkpoint
 }
 
-// AppRelease is one app's outcome.
-type AppRelease struct {
+// AppResult is one app's outcome.
+type AppResult struct {
 	// App is the app, as the caller named it.
 	App string
 	// Release is the app's newest release of this deploy in its last known
 	// state; nil if there is none or nothing is known of it.
 	Release *Release
 	// Err is nil if the app runs the release. It is a [*ReleaseError] if the
-	// release failed, and matches [ErrSkipped] if none was attempted,
+	// release failed, and matches [ErrNotAttempted] if none was attempted,
 	// [ErrSuperseded] if the app runs what somebody else has released since, and
 	// [ErrVerifyFailed], [ErrRolledBack] and [ErrRollbackFailed] if that is so.
 	Err error
@@ -254,12 +254,12 @@ type AppRelease struct {
 // arguments. It wraps the cause.
 type DeployError struct {
 	// Phase is where it went wrong.
-	Phase Phase
+	Phase DeployPhase
 	// App is the app that builds.
 	App string
 	// Result is what had been done by then; never nil. Result.Build names the
 	// build, if there is one.
-	Result *Result
+	Result *DeployResult
 	// Canceled says that the build was still running when the deploy was
 	// given up and has ended, canceled; one that fails by itself in that moment
 	// cannot be told from it. CancelErr is why the build may still be running:
@@ -316,11 +316,11 @@ func (e *DeployError) Unwrap() error { return withoutEOF(e.Err) }
 //
 // Errors: an [*ArgumentError] before anything is sent; otherwise a
 // [*DeployError], which wraps the cause: a [*BuildError] with the end of the
-// build's output, a [*FanOutError] with the outcome of each app, or an error of
-// the calls that it makes ([AppsService.Get], [ArchiveDir],
+// build's output, a [*RolloutError] with the outcome of each app, or an error of
+// the calls that it makes ([AppsService.Get], [PackDir],
 // [SourcesService.Upload], [BuildsService.Create], [BuildsService.Wait],
 // [ReleasesService.Create], [ReleasesService.Wait]).
-func (c *Client) BuildAndRelease(ctx context.Context, opts BuildAndReleaseOptions) (*Result, error) {
+func (c *Client) BuildAndRelease(ctx context.Context, opts BuildAndReleaseOptions) (*DeployResult, error) {
 	if c == nil || c.base == "" {
 		return nil, &ArgumentError{Name: "Client", Reason: errNoClient.Error()}
 	}

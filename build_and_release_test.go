@@ -69,10 +69,10 @@ func releasesOf(p *platform.Platform, app string) int { return len(p.Releases(ap
 // eventLog records events.
 type eventLog struct {
 	mu     sync.Mutex
-	events []herokubuild.Event
+	events []herokubuild.DeployEvent
 }
 
-func (l *eventLog) on(_ context.Context, e herokubuild.Event) error {
+func (l *eventLog) on(_ context.Context, e herokubuild.DeployEvent) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.events = append(l.events, e)
@@ -128,15 +128,15 @@ func TestBuildAndReleaseDeploysADirectoryToSeveralApps(t *testing.T) {
 	assert.Equal(t, string(whole), output.String(), "the output is to arrive byte for byte")
 	assert.Contains(t, output.String(), text)
 
-	require.Len(t, result.Releases, 3)
+	require.Len(t, result.Apps, 3)
 	for i, app := range []string{"shop-build", "shop-eu", "shop-us"} {
-		assert.Equal(t, app, result.Releases[i].App)
-		require.NoError(t, result.Releases[i].Err)
-		assert.Equal(t, herokubuild.StatusSucceeded, result.Releases[i].Release.Status)
-		assert.Equal(t, result.Slug, result.Releases[i].Release.Slug.ID)
+		assert.Equal(t, app, result.Apps[i].App)
+		require.NoError(t, result.Apps[i].Err)
+		assert.Equal(t, herokubuild.StatusSucceeded, result.Apps[i].Release.Status)
+		assert.Equal(t, result.Slug, result.Apps[i].Release.Slug.ID)
 		assert.Equal(t, 1, releasesOf(p, app), app)
 	}
-	assert.Equal(t, fmt.Sprintf("Deploy v1.4.0 (build %s)", build.ID), result.Releases[1].Release.Description)
+	assert.Equal(t, fmt.Sprintf("Deploy v1.4.0 (build %s)", build.ID), result.Apps[1].Release.Description)
 
 	kinds := log.kinds()
 	assert.Equal(t, []string{
@@ -183,10 +183,10 @@ func TestBuildAndReleaseTellsOfHeartbeats(t *testing.T) {
 		}),
 	})
 	dir := sourceDir(t, map[string]string{"Procfile": "release: while ! [ -e '" + heard + "' ]; do sleep 0.01; done\n"})
-	var builds, releases []herokubuild.Event
+	var builds, releases []herokubuild.DeployEvent
 	_, err := client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
 		BuildApp: "example-app", Dir: dir, Timeout: time.Minute,
-		OnEvent: func(_ context.Context, e herokubuild.Event) error {
+		OnEvent: func(_ context.Context, e herokubuild.DeployEvent) error {
 			switch {
 			case e.Kind != herokubuild.EventHeartbeat:
 			case e.Release == nil:
@@ -226,7 +226,7 @@ func TestBuildAndReleaseWithTheDefaultsOfVersionAndDescription(t *testing.T) {
 func TestBuildAndReleaseOfAnArchiveAndOfAURL(t *testing.T) {
 	t.Parallel()
 	p, client := startPlatform(t, platform.Options{Builder: printing("ok\n")})
-	archive, err := herokubuild.ArchiveDir(t.Context(), sourceDir(t, map[string]string{"a": "b"}), nil)
+	archive, err := herokubuild.PackDir(t.Context(), sourceDir(t, map[string]string{"a": "b"}), nil)
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, archive.Close()) }()
 	_, err = client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Archive: archive})
@@ -281,7 +281,7 @@ func TestBuildAndReleaseFailedBuild(t *testing.T) {
 	require.ErrorAs(t, err, &deploy)
 	assert.Equal(t, herokubuild.PhaseBuild, deploy.Phase)
 	assert.Equal(t, p.Builds("example-app")[0].ID, deploy.Result.Build.ID)
-	assert.Empty(t, deploy.Result.Releases)
+	assert.Empty(t, deploy.Result.Apps)
 	assert.False(t, deploy.Canceled)
 	assert.Contains(t, err.Error(), build.Build.ID)
 	assert.Zero(t, releasesOf(p, "example-app"))
@@ -306,8 +306,8 @@ func TestBuildAndReleaseFailedReleasePhaseOfTheBuildApp(t *testing.T) {
 	assert.Contains(t, err.Error(), "release v3 of example-app failed")
 	var deploy *herokubuild.DeployError
 	require.ErrorAs(t, err, &deploy)
-	require.Len(t, deploy.Result.Releases, 2)
-	require.ErrorIs(t, deploy.Result.Releases[1].Err, herokubuild.ErrSkipped)
+	require.Len(t, deploy.Result.Apps, 2)
+	require.ErrorIs(t, deploy.Result.Apps[1].Err, herokubuild.ErrNotAttempted)
 	assert.Zero(t, releasesOf(p, "other-app"), "what does not run on one app is not given to the others")
 }
 
@@ -322,11 +322,11 @@ func TestBuildAndReleaseFailedReleaseOfOneOfTheOthers(t *testing.T) {
 	require.ErrorIs(t, err, herokubuild.ErrReleaseFailed)
 	var deploy *herokubuild.DeployError
 	require.ErrorAs(t, err, &deploy)
-	require.Len(t, deploy.Result.Releases, 3)
-	require.NoError(t, deploy.Result.Releases[0].Err)
-	require.ErrorIs(t, deploy.Result.Releases[1].Err, herokubuild.ErrReleaseFailed)
-	require.NoError(t, deploy.Result.Releases[2].Err)
-	assert.Equal(t, herokubuild.StatusSucceeded, deploy.Result.Releases[2].Release.Status)
+	require.Len(t, deploy.Result.Apps, 3)
+	require.NoError(t, deploy.Result.Apps[0].Err)
+	require.ErrorIs(t, deploy.Result.Apps[1].Err, herokubuild.ErrReleaseFailed)
+	require.NoError(t, deploy.Result.Apps[2].Err)
+	assert.Equal(t, herokubuild.StatusSucceeded, deploy.Result.Apps[2].Release.Status)
 }
 
 func TestBuildAndReleaseFindsOutAboutAppsAndKeyFirst(t *testing.T) {
@@ -370,14 +370,14 @@ func TestBuildAndReleaseRefusesTheSameAppByNameAndID(t *testing.T) {
 	_, err = client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
 		BuildApp: "example-app", ReleaseTo: []string{"other-app", app.ID}, Dir: sourceDir(t, map[string]string{"a": "b"}),
 	})
-	require.ErrorIs(t, err, herokubuild.ErrInvalid)
+	require.ErrorIs(t, err, herokubuild.ErrInvalidArgument)
 	assert.Contains(t, err.Error(), "the same app")
 	assert.Zero(t, countRequests(p, "POST"))
 }
 
 // when is an OnEvent that calls f at the first event of a kind.
-func when(kind herokubuild.EventKind, f func()) func(context.Context, herokubuild.Event) error {
-	return func(_ context.Context, e herokubuild.Event) error {
+func when(kind herokubuild.DeployEventKind, f func()) func(context.Context, herokubuild.DeployEvent) error {
+	return func(_ context.Context, e herokubuild.DeployEvent) error {
 		if e.Kind == kind {
 			f()
 		}
@@ -458,7 +458,7 @@ func (w failingWriter) Write([]byte) (int, error) { return 0, w.err }
 func TestBuildAndReleaseEndsWithTheCallersOwnErrors(t *testing.T) {
 	t.Parallel()
 	mine := errors.New("disk full")
-	onBuild := func(_ context.Context, e herokubuild.Event) error {
+	onBuild := func(_ context.Context, e herokubuild.DeployEvent) error {
 		if e.Kind == herokubuild.EventBuildCreated {
 			return mine
 		}
@@ -506,7 +506,7 @@ func TestBuildAndReleaseRefusesBadInputBeforeAnyRequest(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := client.BuildAndRelease(t.Context(), opts)
-			require.ErrorIs(t, err, herokubuild.ErrInvalid)
+			require.ErrorIs(t, err, herokubuild.ErrInvalidArgument)
 			var argument *herokubuild.ArgumentError
 			require.ErrorAs(t, err, &argument)
 			assert.Contains(t, err.Error(), name)
@@ -514,7 +514,7 @@ func TestBuildAndReleaseRefusesBadInputBeforeAnyRequest(t *testing.T) {
 		})
 	}
 	_, err := client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Dir: t.TempDir()})
-	require.ErrorIs(t, err, herokubuild.ErrInvalid)
+	require.ErrorIs(t, err, herokubuild.ErrInvalidArgument)
 	assert.Contains(t, err.Error(), "no files to build")
 	assert.Zero(t, countRequests(p, "POST"))
 }

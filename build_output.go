@@ -39,9 +39,9 @@ func (d *deploy) follow(ctx context.Context, b *Build) *buildOutput {
 		return latest, err
 	}
 	opts := d.opts.streamOptions()
-	opts.Offset = d.log.saved().Output
+	opts.Offset = d.log.saved().OutputOffset
 	opts.OnHeartbeat = func(quiet time.Duration) {
-		d.log.emit(ctx, Event{Kind: EventHeartbeat, App: d.opts.BuildApp, Build: b, Quiet: quiet})
+		d.log.emit(ctx, DeployEvent{Kind: EventHeartbeat, App: d.opts.BuildApp, Build: b, Quiet: quiet})
 	}
 	go func() {
 		defer close(o.done)
@@ -55,7 +55,7 @@ func (d *deploy) follow(ctx context.Context, b *Build) *buildOutput {
 		case o.writeErr != nil:
 			d.log.giveUp(o.writeErr)
 		case err != nil && ctx.Err() == nil:
-			d.log.emit(ctx, Event{Kind: EventOutputLost, App: d.opts.BuildApp, Build: b, Err: err})
+			d.log.emit(ctx, DeployEvent{Kind: EventOutputLost, App: d.opts.BuildApp, Build: b, Err: err})
 		}
 	}()
 	return o

@@ -13,8 +13,8 @@ type BuildsService struct{ client *Client }
 // Build is one run of source code through the platform's slug compiler.
 // Source: the schema's build.
 type Build struct {
-	ID  string `json:"id"`
-	App Ref    `json:"app"`
+	ID  string      `json:"id"`
+	App ResourceRef `json:"app"`
 	// Status is pending until the build has ended. Success means that there
 	// is a slug; whether it runs is the release's status.
 	Status Status `json:"status"`
@@ -33,13 +33,13 @@ type Build struct {
 	OutputStreamURL SecretURL `json:"output_stream_url,omitzero"`
 	// Release is what the platform made of the successful build on the app
 	// that built it; the zero Ref until then.
-	Release Ref `json:"release,omitzero"`
+	Release ResourceRef `json:"release,omitzero"`
 	// Slug is the build's result; the zero Ref until there is one. Builds of
 	// Fir apps have none.
-	Slug      Ref       `json:"slug,omitzero"`
-	User      User      `json:"user"`
-	CreatedAt time.Time `json:"created_at"`
-	UpdatedAt time.Time `json:"updated_at"`
+	Slug      ResourceRef `json:"slug,omitzero"`
+	User      User        `json:"user"`
+	CreatedAt time.Time   `json:"created_at"`
+	UpdatedAt time.Time   `json:"updated_at"`
 }
 
 // Buildpack names a buildpack by its registry name ("heroku/go") or by the URL
@@ -112,7 +112,7 @@ func checkAppAndID(app, field, id string) error {
 // first (GET /apps/{app}), and a Fir app is refused with a [*GenerationError].
 //
 // Endpoint: POST /apps/{app}/builds (schema: build, Create). Errors:
-// [*ArgumentError], [*APIError], [*RequestError], [*AnswerError].
+// [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
 func (s BuildsService) Create(ctx context.Context, app string, opts BuildCreateOptions) (*Build, error) {
 	if err := checkApp("app", app); err != nil {
 		return nil, err
@@ -156,7 +156,7 @@ func (s BuildsService) checkTakesBuildpacks(ctx context.Context, app string) err
 // Get returns a build as it is now, with a freshly signed OutputStreamURL.
 //
 // Endpoint: GET /apps/{app}/builds/{build} (schema: build, Info). Errors:
-// [*ArgumentError], [*APIError], [*RequestError], [*AnswerError].
+// [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
 func (s BuildsService) Get(ctx context.Context, app, id string) (*Build, error) {
 	if err := checkAppAndID(app, "build", id); err != nil {
 		return nil, err
@@ -171,7 +171,7 @@ func (s BuildsService) Get(ctx context.Context, app, id string) (*Build, error) 
 //
 // Endpoint: GET /apps/{app}/builds (schema: build, List; sortable by id and
 // created_at). Errors: [*ArgumentError], [*APIError], [*RequestError],
-// [*AnswerError].
+// [*ResponseError].
 func (s BuildsService) List(ctx context.Context, app string, opts *ListOptions) iter.Seq2[*Build, error] {
 	if err := checkApp("app", app); err != nil {
 		return failed[Build](err)
@@ -199,7 +199,7 @@ func failed[T any](err error) iter.Seq2[*T, error] {
 //
 // Endpoint: DELETE /apps/{app}/builds/{build} with the Accept header's variant
 // "cancel-build", as Heroku's builds plugin sends it (schema: build, Cancel).
-// Errors: [*ArgumentError], [*APIError], [*RequestError], [*AnswerError].
+// Errors: [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
 func (s BuildsService) Cancel(ctx context.Context, app, id string) (*Build, error) {
 	if err := checkAppAndID(app, "build", id); err != nil {
 		return nil, err

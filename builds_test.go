@@ -14,7 +14,7 @@ import (
 
 func goldenBuild(t *testing.T) *herokubuild.Build {
 	return &herokubuild.Build{
-		ID: buildID, App: herokubuild.Ref{ID: "01234567-89ab-cdef-0123-456789abcde0"},
+		ID: buildID, App: herokubuild.ResourceRef{ID: "01234567-89ab-cdef-0123-456789abcde0"},
 		Status: herokubuild.StatusSucceeded, Stack: "heroku-24", Generation: "cedar",
 		Buildpacks: []herokubuild.Buildpack{
 			{Name: "heroku/go", URL: "https://buildpacks.example.com/heroku-buildpack-go.tgz"},
@@ -24,8 +24,8 @@ func goldenBuild(t *testing.T) *herokubuild.Build {
 			URL: sourceURL + fakeQuery, Checksum: checksum, Version: "v1.3.0", VersionDescription: "* Fake User: Change session key",
 		},
 		OutputStreamURL: outputURL + outputSign,
-		Release:         herokubuild.Ref{ID: releaseID},
-		Slug:            herokubuild.Ref{ID: slugID},
+		Release:         herokubuild.ResourceRef{ID: releaseID},
+		Slug:            herokubuild.ResourceRef{ID: slugID},
 		User:            herokubuild.User{ID: "5a5f3ac4-5a4b-4d07-9f4b-6d9a4a1c9d21", Email: "dev@example.com"},
 		CreatedAt:       at(t, "2024-05-01T10:00:00Z"), UpdatedAt: at(t, "2024-05-01T10:02:30Z"),
 	}
@@ -135,8 +135,8 @@ func TestBuildpacksOfAFirApp(t *testing.T) {
 	t.Parallel()
 	opts := herokubuild.BuildCreateOptions{SourceBlob: herokubuild.SourceBlob{URL: sourceURL}, Buildpacks: []herokubuild.Buildpack{{Name: "heroku/go"}}}
 	for want, answer := range map[error]httpmock.Responder{
-		herokubuild.ErrGeneration: reply(200, strings.Replace(golden(t, "app.json"), `"cedar"`, `"fir"`, 1)),
-		herokubuild.ErrNotFound:   reply(404, golden(t, "error_not_found.json")),
+		herokubuild.ErrUnsupportedGeneration: reply(200, strings.Replace(golden(t, "app.json"), `"cedar"`, `"fir"`, 1)),
+		herokubuild.ErrNotFound:              reply(404, golden(t, "error_not_found.json")),
 	} {
 		a := newAPI(t)
 		a.on("GET", appURL, answer)

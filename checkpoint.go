@@ -10,8 +10,8 @@ import (
 
 // Checkpoint is how far a deploy has come: a small value that JSON carries, for
 // a later process to resume from ([BuildAndReleaseOptions].Checkpoint,
-// [FanOutOptions].Checkpoint). Every [Event], [Result], [DeployError] and
-// [FanOutError] has one. It contains no secrets. The rules:
+// [RolloutPolicy].Checkpoint). Every [DeployEvent], [DeployResult], [DeployError] and
+// [RolloutError] has one. It contains no secrets. The rules:
 //
 //   - Store each new one before returning from OnEvent, and resume from the
 //     last; [CheckpointFile] does. Even an older one never leads to a second
@@ -50,29 +50,29 @@ type Checkpoint struct {
 	// were no uncommitted changes.
 	Commit string `json:"commit,omitzero"`
 	// Build is the id of the build.
-	Build string `json:"build,omitzero"`
+	BuildID string `json:"build,omitzero"`
 	// Output is how many bytes of the build's output had been written. There is
 	// no event for output: what a process that was killed wrote after its last
 	// event is written again.
-	Output int64 `json:"output,omitzero"`
+	OutputOffset int64 `json:"output,omitzero"`
 	// ReleaseTo are the apps that get the slug, besides BuildApp, and
 	// Description is that of their releases.
 	ReleaseTo   []string `json:"release_to,omitempty"`
 	Description string   `json:"description,omitzero"`
 	// Slug is what is released to many apps without a build, a slug or image,
 	// and Started when that began.
-	Slug    string    `json:"slug,omitzero"`
-	Started time.Time `json:"started,omitzero"`
+	ArtifactID string    `json:"slug,omitzero"`
+	Started    time.Time `json:"started,omitzero"`
 	// Apps are the ids of the apps, once known. A resumed deploy uses them, so
 	// that it stays with an app that was renamed meanwhile.
-	Apps map[string]string `json:"apps,omitempty"`
+	AppIDs map[string]string `json:"apps,omitempty"`
 	// Releases are the ids of the newest releases that the deploy made.
-	Releases map[string]string `json:"releases,omitempty"`
+	ReleaseIDs map[string]string `json:"releases,omitempty"`
 	// Rollbacks has the apps of a rollback that is not finished: the id of the
 	// release that took the app back, empty while there is none. Failures says
 	// why the rollback began.
-	Rollbacks map[string]string            `json:"rollbacks,omitempty"`
-	Failures  map[string]CheckpointFailure `json:"failures,omitempty"`
+	RollbackIDs map[string]string            `json:"rollbacks,omitempty"`
+	Failures    map[string]CheckpointFailure `json:"failures,omitempty"`
 	// MayRollBack says that the deploy rolls apps back if something fails, so
 	// that a rollback may be under way.
 	MayRollBack bool `json:"may_roll_back,omitzero"`
@@ -102,17 +102,17 @@ func (c Checkpoint) Resumable() bool {
 }
 
 // started says that there is, or may be, something on the platform to resume.
-func (c Checkpoint) started() bool { return c.attaches() || c.Slug != "" || !c.Started.IsZero() }
+func (c Checkpoint) started() bool { return c.attaches() || c.ArtifactID != "" || !c.Started.IsZero() }
 
 func (c Checkpoint) check(buildApp string) error {
 	if c.BuildApp != "" && c.BuildApp != buildApp && c.started() {
 		return mismatch("a deploy of "+quote(c.BuildApp), quote(buildApp))
 	}
-	if c.Output < 0 {
-		return &ArgumentError{Name: "Checkpoint.Output", Reason: "is negative"}
+	if c.OutputOffset < 0 {
+		return &ArgumentError{Name: "Checkpoint.OutputOffset", Reason: "is negative"}
 	}
-	ids := map[string][]string{"Build": {c.Build}, "Before": c.Before}
-	for name, m := range map[string]map[string]string{"Apps": c.Apps, "Releases": c.Releases, "Rollbacks": c.Rollbacks} {
+	ids := map[string][]string{"Build": {c.BuildID}, "Before": c.Before}
+	for name, m := range map[string]map[string]string{"Apps": c.AppIDs, "Releases": c.ReleaseIDs, "Rollbacks": c.RollbackIDs} {
 		ids[name] = slices.Collect(maps.Values(m))
 	}
 	for name, ids := range ids {
@@ -131,7 +131,7 @@ func (c Checkpoint) check(buildApp string) error {
 // checkRollbacks refuses a call that leaves out an app of an unfinished rollback,
 // or names it otherwise: its rollback would be forgotten.
 func (c Checkpoint) checkRollbacks(apps []string) error {
-	for _, app := range slices.Sorted(maps.Keys(c.Rollbacks)) {
+	for _, app := range slices.Sorted(maps.Keys(c.RollbackIDs)) {
 		if c.started() && !slices.Contains(apps, app) {
 			return mismatch("an unfinished rollback of "+quote(app), "apps that include it by that name")
 		}
@@ -153,13 +153,13 @@ func (c *Checkpoint) end(err error, settledAt time.Time) {
 }
 
 // attaches says that there is a build to resume, or that there may be.
-func (c Checkpoint) attaches() bool { return c.Build != "" || c.Source != "" }
+func (c Checkpoint) attaches() bool { return c.BuildID != "" || c.Source != "" }
 
 // clone is a copy that later steps do not change.
 func (c Checkpoint) clone() Checkpoint {
-	c.Apps = maps.Clone(c.Apps)
-	c.Releases = maps.Clone(c.Releases)
-	c.Rollbacks = maps.Clone(c.Rollbacks)
+	c.AppIDs = maps.Clone(c.AppIDs)
+	c.ReleaseIDs = maps.Clone(c.ReleaseIDs)
+	c.RollbackIDs = maps.Clone(c.RollbackIDs)
 	c.Failures = maps.Clone(c.Failures)
 	return c
 }

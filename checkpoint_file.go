@@ -71,9 +71,9 @@ func (f CheckpointFile) Remove() error {
 // OnEvent returns a function for OnEvent that saves the Checkpoint of each event
 // in which it has changed, and then calls next, which may be nil. The deploy
 // ends if it cannot be saved.
-func (f CheckpointFile) OnEvent(next func(ctx context.Context, e Event) error) func(ctx context.Context, e Event) error {
+func (f CheckpointFile) OnEvent(next func(ctx context.Context, e DeployEvent) error) func(ctx context.Context, e DeployEvent) error {
 	var saved Checkpoint
-	return func(ctx context.Context, e Event) error {
+	return func(ctx context.Context, e DeployEvent) error {
 		// A phase may be the first of another call, and the file another one since.
 		if !reflect.DeepEqual(e.Checkpoint, saved) || e.Kind == EventPhase && !e.Checkpoint.IsZero() {
 			if err := f.Save(e.Checkpoint); err != nil {
@@ -93,7 +93,7 @@ func (f CheckpointFile) OnEvent(next func(ctx context.Context, e Event) error) f
 // is.
 func (f CheckpointFile) Finish(err error) error {
 	var deploy *DeployError
-	var rollout *FanOutError
+	var rollout *RolloutError
 	switch {
 	case err == nil:
 		return f.Remove()

@@ -34,7 +34,7 @@ func checkpointOf(t *testing.T, err error) herokubuild.Checkpoint {
 	if errors.As(err, &deploy) {
 		return roundTrip(t, deploy.Checkpoint)
 	}
-	var rollout *herokubuild.FanOutError
+	var rollout *herokubuild.RolloutError
 	require.ErrorAs(t, err, &rollout)
 	return roundTrip(t, rollout.Checkpoint)
 }
@@ -60,7 +60,7 @@ func TestResumeReleasesAgainWhatWasRolledBack(t *testing.T) {
 		require.NoError(t, err)
 	}
 	for name, tt := range map[string]struct {
-		rollback herokubuild.Rollback
+		rollback herokubuild.RollbackPolicy
 		then     func(*testing.T, *fleet)
 		stale    bool
 	}{
@@ -77,8 +77,8 @@ func TestResumeReleasesAgainWhatWasRolledBack(t *testing.T) {
 			opts := herokubuild.BuildAndReleaseOptions{
 				BuildApp: "build-app", ReleaseTo: f.apps, Archive: archiveOf(t, file{"Procfile", "web: newer\n"}),
 				ReleaseDescription: "new",
-				Release:            herokubuild.FanOutOptions{Rollback: tt.rollback, Verify: unhealthy("app-1")},
-				OnEvent: func(_ context.Context, e herokubuild.Event) error {
+				Rollout:            herokubuild.RolloutPolicy{Rollback: tt.rollback, Verify: unhealthy("app-1")},
+				OnEvent: func(_ context.Context, e herokubuild.DeployEvent) error {
 					if first.IsZero() {
 						first = e.Checkpoint
 					}
@@ -95,18 +95,18 @@ func TestResumeReleasesAgainWhatWasRolledBack(t *testing.T) {
 			opts.Checkpoint = checkpointOf(t, err)
 			if tt.stale {
 				opts.Checkpoint = roundTrip(t, first)
-				require.Empty(t, opts.Checkpoint.Build, "that of the event of PhaseBuild")
+				require.Empty(t, opts.Checkpoint.BuildID, "that of the event of PhaseBuild")
 			}
 			require.True(t, opts.Checkpoint.Resumable())
-			opts.Release.Verify = unhealthy()
+			opts.Rollout.Verify = unhealthy()
 			result, err := f.client.BuildAndRelease(t.Context(), opts)
 			require.NoError(t, err)
 			assert.Len(t, f.p.Builds("build-app"), 3, "two by newFleet and one of the deploy")
 			for i, app := range f.apps {
 				assert.Equal(t, "new", runs(f.p, app))
 				all := f.p.Releases(app)
-				assert.Equal(t, all[len(all)-1].ID, result.Releases[i+1].Release.ID)
-				require.NoError(t, result.Releases[i+1].Err)
+				assert.Equal(t, all[len(all)-1].ID, result.Apps[i+1].Release.ID)
+				require.NoError(t, result.Apps[i+1].Err)
 			}
 			assert.Equal(t, "new, Rollback to v3, new", f.history("app-1"))
 		})
@@ -118,9 +118,9 @@ func TestResumeReleasesAgainWhatWasRolledBack(t *testing.T) {
 func TestResumeLeavesNewerReleasesAlone(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 2, "web: new\n", platform.Options{})
-	opts := herokubuild.FanOutOptions{Rollback: herokubuild.RollbackAll}
+	opts := herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackAll}
 	var saved herokubuild.Checkpoint
-	opts.OnEvent = func(_ context.Context, e herokubuild.Event) error {
+	opts.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
 		saved = e.Checkpoint
 		return nil
 	}
@@ -145,8 +145,8 @@ func TestResumeLeavesNewerReleasesAlone(t *testing.T) {
 func TestResumeAfterAConfigChange(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1, "web: new\n", platform.Options{})
-	opts := new(herokubuild.FanOutOptions)
-	opts.OnEvent = func(_ context.Context, e herokubuild.Event) error {
+	opts := new(herokubuild.RolloutPolicy)
+	opts.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
 		opts.Checkpoint = e.Checkpoint
 		return nil
 	}
@@ -169,19 +169,19 @@ func TestOutcomesOfAResumedRollout(t *testing.T) {
 		t.Parallel()
 		f := newFleet(t, 2, "web: new\n", platform.Options{})
 		ctx, cancel := context.WithCancel(t.Context())
-		opts := herokubuild.FanOutOptions{Concurrency: 1, OnEvent: when(herokubuild.EventReleaseDone, cancel)}
+		opts := herokubuild.RolloutPolicy{Concurrency: 1, OnEvent: when(herokubuild.EventReleaseDone, cancel)}
 		_, err := f.client.Releases.ReleaseToApps(ctx, f.what, f.apps, &opts)
 		opts.Checkpoint, opts.OnEvent = checkpointOf(t, err), nil
 		outcomes, err := f.client.Releases.ReleaseToApps(ctx, f.what, f.apps, &opts)
 		require.ErrorIs(t, err, context.Canceled)
 		require.ErrorIs(t, outcomes[0].Err, context.Canceled)
-		require.NotErrorIs(t, outcomes[0].Err, herokubuild.ErrSkipped)
-		require.ErrorIs(t, outcomes[1].Err, herokubuild.ErrSkipped)
+		require.NotErrorIs(t, outcomes[0].Err, herokubuild.ErrNotAttempted)
+		require.ErrorIs(t, outcomes[1].Err, herokubuild.ErrNotAttempted)
 	})
 	t.Run("a canary fails", func(t *testing.T) {
 		t.Parallel()
 		f := newFleet(t, 3, "web: new\n", platform.Options{})
-		opts := herokubuild.FanOutOptions{Verify: unhealthy("app-3")}
+		opts := herokubuild.RolloutPolicy{Verify: unhealthy("app-3")}
 		_, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
 		require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
 		opts.Checkpoint, opts.Canaries, opts.Verify = checkpointOf(t, err), 1, unhealthy("app-1")
@@ -202,7 +202,7 @@ func TestAnInterruptedRollbackIsFinishedFirst(t *testing.T) {
 	f := newFleet(t, 3, phased, platform.Options{})
 	f.fails(t, "app-2")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	opts := herokubuild.FanOutOptions{
+	opts := herokubuild.RolloutPolicy{
 		Rollback: herokubuild.RollbackAll, Verify: unhealthy("app-3"), Concurrency: 1,
 		OnEvent: when(herokubuild.EventRolledBack, func() { cancel(herokubuild.ErrDetached) }),
 	}
@@ -237,11 +237,11 @@ func TestARollbackThatIsImpossibleIsOver(t *testing.T) {
 	p, client := startPlatform(t, platform.Options{Builder: printing("")}, quickRetry())
 	opts := deploy()
 	opts.Archive = archiveOf(t)
-	opts.Release = herokubuild.FanOutOptions{Rollback: herokubuild.RollbackAll, Verify: unhealthy("other-app")}
+	opts.Rollout = herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackAll, Verify: unhealthy("other-app")}
 	_, err := client.BuildAndRelease(t.Context(), opts)
 	require.ErrorIs(t, err, herokubuild.ErrRollbackFailed, "it ran nothing before")
-	opts.Checkpoint, opts.Release.Verify = checkpointOf(t, err), unhealthy()
-	assert.Empty(t, opts.Checkpoint.Rollbacks)
+	opts.Checkpoint, opts.Rollout.Verify = checkpointOf(t, err), unhealthy()
+	assert.Empty(t, opts.Checkpoint.RollbackIDs)
 	_, err = client.BuildAndRelease(t.Context(), opts)
 	require.NoError(t, err)
 	assert.Equal(t, 1, releasesOf(p, "other-app"))
@@ -271,7 +271,7 @@ func TestResumeWhileARequestIsUnderWay(t *testing.T) {
 				opts := deploy()
 				opts.Archive = archiveOf(t)
 				var first herokubuild.Checkpoint
-				opts.OnEvent = func(_ context.Context, e herokubuild.Event) error {
+				opts.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
 					if first.IsZero() {
 						first = e.Checkpoint
 					}
@@ -300,7 +300,7 @@ func TestResumeWhileARequestIsUnderWay(t *testing.T) {
 func TestResumeOfASettledCheckpointDoesNotWait(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 2, "web: new\n", platform.Options{}, herokubuild.WithRetry(herokubuild.RetryOptions{SettleTime: time.Hour}))
-	opts := herokubuild.FanOutOptions{Verify: unhealthy("app-1"), StopOnError: true, Concurrency: 1, Rollback: herokubuild.RollbackAll}
+	opts := herokubuild.RolloutPolicy{Verify: unhealthy("app-1"), StopOnError: true, Concurrency: 1, Rollback: herokubuild.RollbackAll}
 	_, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
 	opts.Checkpoint, opts.Verify = checkpointOf(t, err), unhealthy()
 	require.True(t, opts.Checkpoint.Settled)
@@ -315,7 +315,7 @@ func TestAnOldFailedReleaseIsNotAdopted(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1, phased, platform.Options{})
 	f.fails(t, "app-1")
-	var opts herokubuild.FanOutOptions
+	var opts herokubuild.RolloutPolicy
 	for range 2 {
 		_, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &opts)
 		require.ErrorIs(t, err, herokubuild.ErrReleaseFailed)
@@ -337,7 +337,7 @@ func TestResumeWithAnotherDescription(t *testing.T) {
 	var saved herokubuild.Checkpoint
 	opts := deploy()
 	opts.Archive, opts.ReleaseDescription = archiveOf(t), "CI run 1"
-	opts.OnEvent = func(_ context.Context, e herokubuild.Event) error {
+	opts.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
 		if e.Kind == herokubuild.EventReleaseCreated && e.App == "example-app" {
 			saved = e.Checkpoint
 		}
@@ -369,7 +369,7 @@ func TestAppsThatAreRenamed(t *testing.T) {
 			crash := errors.New("crash")
 			opts := deploy()
 			opts.Archive, opts.KeepBuildOnCancel = archiveOf(t), true
-			opts.OnEvent = func(_ context.Context, e herokubuild.Event) error {
+			opts.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
 				if e.Kind != herokubuild.EventBuildDone {
 					return nil
 				}
@@ -419,7 +419,7 @@ func TestACheckpointOfAMereCheckIsZero(t *testing.T) {
 	opts := deploy()
 	opts.BuildApp, opts.Archive = "exampel-app", archiveOf(t)
 	var last herokubuild.Checkpoint
-	opts.OnEvent = func(_ context.Context, e herokubuild.Event) error {
+	opts.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
 		last = e.Checkpoint
 		return nil
 	}
@@ -449,7 +449,7 @@ func TestCheckpointOfAChangedDirectory(t *testing.T) {
 	write(t, dir, "index.html", "two")
 	_, err = client.BuildAndRelease(t.Context(), opts)
 	require.ErrorIs(t, err, herokubuild.ErrCheckpointMismatch)
-	require.ErrorIs(t, err, herokubuild.ErrInvalid)
+	require.ErrorIs(t, err, herokubuild.ErrInvalidArgument)
 	opts.Dir = filepath.Join(dir, "not-on-this-machine")
 	_, err = client.BuildAndRelease(t.Context(), opts)
 	require.NoError(t, err, "the build is there")
@@ -468,8 +468,8 @@ func TestCheckpointFile(t *testing.T) {
 	p, client := startPlatform(t, platform.Options{Builder: printing("")}, quickRetry())
 	opts := deploy()
 	opts.Archive = archiveOf(t)
-	opts.Release.Verify = unhealthy("other-app")
-	opts.OnEvent = file.OnEvent(func(_ context.Context, e herokubuild.Event) error {
+	opts.Rollout.Verify = unhealthy("other-app")
+	opts.OnEvent = file.OnEvent(func(_ context.Context, e herokubuild.DeployEvent) error {
 		saved, err := file.Load()
 		assert.Equal(t, e.Checkpoint, saved)
 		return err
@@ -482,7 +482,7 @@ func TestCheckpointFile(t *testing.T) {
 	require.True(t, opts.Checkpoint.Resumable())
 	require.True(t, opts.Checkpoint.Settled)
 
-	opts.Release.Verify = unhealthy()
+	opts.Rollout.Verify = unhealthy()
 	_, err = client.BuildAndRelease(t.Context(), opts)
 	require.NoError(t, err)
 	require.NoError(t, file.Finish(err))

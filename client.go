@@ -33,7 +33,7 @@ const DefaultBaseURL = "https://api.heroku.com"
 // is safe for use by any number of goroutines.
 //
 // The services are its resources. A call on the services of a zero Client
-// returns an error that matches [ErrInvalid].
+// returns an error that matches [ErrInvalidArgument].
 type Client struct {
 	Apps     AppsService
 	Builds   BuildsService
@@ -626,7 +626,7 @@ func (a apiCall) read(resp *http.Response, out any) error {
 
 // unexpected makes the error of a response of success that cannot be used.
 func (r *retrier) unexpected(status int, header http.Header, err error) error {
-	return &AnswerError{
+	return &ResponseError{
 		Method: r.method, Path: r.path, StatusCode: status,
 		RequestID: r.responseID(header), Err: r.hide.err(err), MaybeApplied: !r.idempotent,
 	}
@@ -695,7 +695,7 @@ func apiPath(segments ...string) string {
 // it was; [List] reads all pages.
 //
 // Errors: an [*ArgumentError] before anything is sent, [*APIError],
-// [*RequestError], [*AnswerError].
+// [*RequestError], [*ResponseError].
 //
 // [go-querystring]: https://pkg.go.dev/github.com/google/go-querystring/query
 func (c *Client) Do(ctx context.Context, method, path string, query, body, out any) error {

@@ -241,7 +241,7 @@ func TestDoOfAPartialList(t *testing.T) {
 		var out []map[string]any
 		err := a.Do(t.Context(), "GET", "/x", nil, nil, &out)
 		require.ErrorIs(t, err, herokubuild.ErrPartialList)
-		require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+		require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 		require.NotErrorIs(t, err, herokubuild.ErrMaybeApplied)
 		assert.Nil(t, out)
 	}
@@ -282,9 +282,9 @@ func TestDoAnswers(t *testing.T) {
 				require.NoError(t, err)
 				return
 			}
-			var odd *herokubuild.AnswerError
+			var odd *herokubuild.ResponseError
 			require.ErrorAs(t, err, &odd)
-			require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+			require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 			require.NotErrorIs(t, err, herokubuild.ErrMaybeApplied)
 			assert.Equal(t, tt.status, odd.StatusCode)
 			assert.Equal(t, "id-1,id-2", odd.RequestID)
@@ -300,7 +300,7 @@ func TestAnswerToPostNotUnderstood(t *testing.T) {
 	a := newAPI(t)
 	a.on("POST", buildsURL, reply(201, ""))
 	_, err := a.Builds.Create(t.Context(), appName, herokubuild.BuildCreateOptions{SourceBlob: herokubuild.SourceBlob{URL: sourceURL}})
-	require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+	require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 	require.ErrorIs(t, err, herokubuild.ErrMaybeApplied, "the platform said that it acted")
 }
 
@@ -322,7 +322,7 @@ func TestAnswerTooLarge(t *testing.T) {
 	a := newAPI(t)
 	a.on("POST", apiURL+"/x", huge(201))
 	err := a.Do(t.Context(), "POST", "/x", nil, nil, nil)
-	require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+	require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 	require.ErrorIs(t, err, herokubuild.ErrMaybeApplied)
 	assert.Len(t, a.seen(), 1)
 }

@@ -29,8 +29,8 @@ const (
 type deploy struct {
 	client *Client
 	opts   BuildAndReleaseOptions
-	phase  Phase
-	result *Result
+	phase  DeployPhase
+	result *DeployResult
 	log    *eventLog
 	output *buildOutput
 
@@ -52,7 +52,7 @@ func newDeploy(c *Client, opts BuildAndReleaseOptions, giveUp context.CancelCaus
 		checkpoint.Settled, checkpoint.Done = false, false
 	}
 	return &deploy{
-		client: c, opts: opts, result: new(Result), ids: map[string]string{},
+		client: c, opts: opts, result: new(DeployResult), ids: map[string]string{},
 		log:       newEventLog(c, opts.OnEvent, giveUp, checkpoint),
 		settledAt: settledAt(c, opts.Checkpoint), unsearched: opts.Checkpoint.attaches(),
 	}
@@ -100,9 +100,9 @@ func (d *deploy) run(ctx context.Context) error {
 	return d.release(ctx)
 }
 
-func (d *deploy) begin(ctx context.Context, p Phase) {
+func (d *deploy) begin(ctx context.Context, p DeployPhase) {
 	d.phase = p
-	d.log.emit(ctx, Event{Kind: EventPhase, Phase: p, App: d.opts.BuildApp})
+	d.log.emit(ctx, DeployEvent{Kind: EventPhase, Phase: p, App: d.opts.BuildApp})
 }
 
 // finish puts in order what run has left, and returns the error of the call.
@@ -114,7 +114,7 @@ func (d *deploy) finish(ctx context.Context, err error) error {
 		failure.Err = outputErr
 	}
 	if canceling {
-		d.log.emit(ctx, Event{Kind: EventBuildCanceled, App: d.opts.BuildApp, Build: d.result.Build, Err: failure.CancelErr})
+		d.log.emit(ctx, DeployEvent{Kind: EventBuildCanceled, App: d.opts.BuildApp, Build: d.result.Build, Err: failure.CancelErr})
 	}
 	if err := d.log.failure(); err != nil && !errors.Is(failure.Err, err) {
 		// An OnEvent that fails may fail too late to stop anything.
@@ -123,7 +123,7 @@ func (d *deploy) finish(ctx context.Context, err error) error {
 	d.settle(failure.Err)
 	d.result.Checkpoint = d.log.saved()
 	failure.Checkpoint = d.result.Checkpoint
-	var rollout *FanOutError
+	var rollout *RolloutError
 	if errors.As(failure.Err, &rollout) {
 		rollout.Checkpoint = failure.Checkpoint
 	}
@@ -137,7 +137,7 @@ func (d *deploy) finish(ctx context.Context, err error) error {
 func (d *deploy) settle(err error) {
 	d.log.note(func(c *Checkpoint) {
 		c.end(err, d.settledAt)
-		notBuilt := c.Build == "" && c.Settled && !d.unsearched
+		notBuilt := c.BuildID == "" && c.Settled && !d.unsearched
 		if notBuilt || !c.started() {
 			// There is nothing to resume.
 			*c = Checkpoint{}
@@ -158,8 +158,8 @@ func (d *deploy) attach(ctx context.Context) (*Build, error) {
 	var err error
 	all := newest("created_at")
 	all.PageSize = maxPageSize
-	if c.Build != "" {
-		b, err = d.client.Builds.Get(ctx, d.buildApp(), c.Build)
+	if c.BuildID != "" {
+		b, err = d.client.Builds.Get(ctx, d.buildApp(), c.BuildID)
 	} else {
 		b, err = settle(ctx, time.Until(d.settledAt), func(ctx context.Context) (*Build, error) {
 			return d.findBuild(ctx, identityOf(c), all)
@@ -174,8 +174,8 @@ func (d *deploy) attach(ctx context.Context) (*Build, error) {
 	d.resumed = true
 	d.result.Version, d.result.Checksum = cmp.Or(c.Version, b.SourceBlob.Version), cmp.Or(c.Checksum, b.SourceBlob.Checksum)
 	d.log.note(func(c *Checkpoint) {
-		c.BuildApp, c.ReleaseTo, c.Apps = d.opts.BuildApp, slices.Clone(d.opts.ReleaseTo), d.appIDs()
-		c.MayRollBack = c.MayRollBack || d.opts.Release.Rollback != RollbackNone
+		c.BuildApp, c.ReleaseTo, c.AppIDs = d.opts.BuildApp, slices.Clone(d.opts.ReleaseTo), d.appIDs()
+		c.MayRollBack = c.MayRollBack || d.opts.Rollout.Rollback != RollbackNone
 	})
 	return b, nil
 }
@@ -198,7 +198,7 @@ func (d *deploy) checkUnchanged(ctx context.Context) error {
 	if c.Checksum == "" {
 		return nil
 	}
-	archive, err := ArchiveDir(ctx, d.opts.Dir, d.opts.Pack)
+	archive, err := PackDir(ctx, d.opts.Dir, d.opts.Pack)
 	if err != nil {
 		return err
 	}
@@ -250,7 +250,7 @@ func (d *deploy) checkApps(ctx context.Context) error {
 // lookUp returns an app. A resumed deploy stays with the apps that it began
 // with, whatever their names are now.
 func (d *deploy) lookUp(ctx context.Context, app string) (*App, error) {
-	return d.client.Apps.Get(ctx, cmp.Or(d.log.saved().Apps[app], app))
+	return d.client.Apps.Get(ctx, cmp.Or(d.log.saved().AppIDs[app], app))
 }
 
 // appIDs are the ids of the apps as a checkpoint has them.
@@ -304,8 +304,8 @@ func (d *deploy) source(ctx context.Context) (SourceBlob, error) {
 		return blob, err
 	}
 	d.result.Version, d.result.Checksum = blob.Version, blob.Checksum
-	c.BuildApp, c.ReleaseTo, c.Apps = d.opts.BuildApp, slices.Clone(d.opts.ReleaseTo), d.appIDs()
-	c.MayRollBack = d.opts.Release.Rollback != RollbackNone
+	c.BuildApp, c.ReleaseTo, c.AppIDs = d.opts.BuildApp, slices.Clone(d.opts.ReleaseTo), d.appIDs()
+	c.MayRollBack = d.opts.Rollout.Rollback != RollbackNone
 	c.Source, c.Version, c.Checksum = sourceAddress(blob.URL), blob.Version, blob.Checksum
 	d.log.note(func(old *Checkpoint) { *old = c })
 	return blob, nil
@@ -334,7 +334,7 @@ func (d *deploy) upload(ctx context.Context, blob *SourceBlob) (commit string, e
 				commit = blob.Version
 			}
 		}
-		if archive, err = ArchiveDir(ctx, d.opts.Dir, d.opts.Pack); err != nil {
+		if archive, err = PackDir(ctx, d.opts.Dir, d.opts.Pack); err != nil {
 			return "", err
 		}
 		defer func() { _ = archive.Close() }()
@@ -357,15 +357,15 @@ func (d *deploy) upload(ctx context.Context, blob *SourceBlob) (commit string, e
 
 // packed emits the events of a ready archive.
 func (d *deploy) packed(ctx context.Context, archive *Archive, versionErr error) {
-	d.log.emit(ctx, Event{Kind: EventPacked, Archive: archive, Total: archive.Size})
+	d.log.emit(ctx, DeployEvent{Kind: EventPacked, Archive: archive, Total: archive.Size})
 	if versionErr != nil {
-		d.log.emit(ctx, Event{Kind: EventWarning, Archive: archive, Line: "the commit is not known: " + quote(versionErr.Error())})
+		d.log.emit(ctx, DeployEvent{Kind: EventWarning, Archive: archive, Line: "the commit is not known: " + quote(versionErr.Error())})
 	}
 	if archive.Plan == nil {
 		return
 	}
 	for _, warning := range archive.Plan.Warnings {
-		d.log.emit(ctx, Event{Kind: EventWarning, Archive: archive, Line: warning.String()})
+		d.log.emit(ctx, DeployEvent{Kind: EventWarning, Archive: archive, Line: warning.String()})
 	}
 }
 
@@ -378,7 +378,7 @@ func (d *deploy) progress(ctx context.Context) func(done, total int64) {
 		}
 		if done == total || done-last >= total/100 {
 			last = done
-			d.log.emit(ctx, Event{Kind: EventUpload, Done: done, Total: total})
+			d.log.emit(ctx, DeployEvent{Kind: EventUpload, Done: done, Total: total})
 		}
 	}
 }
@@ -404,8 +404,8 @@ func (d *deploy) startOver() {
 // may still be checked for its end, which goes on during the release.
 func (d *deploy) build(ctx context.Context, b *Build) error {
 	d.result.Build = b
-	d.log.note(func(c *Checkpoint) { c.Build = b.ID })
-	d.log.emit(ctx, Event{Kind: EventBuildCreated, App: d.opts.BuildApp, Build: b})
+	d.log.note(func(c *Checkpoint) { c.BuildID = b.ID })
+	d.log.emit(ctx, DeployEvent{Kind: EventBuildCreated, App: d.opts.BuildApp, Build: b})
 
 	d.output = d.follow(ctx, b)
 	select {
@@ -441,7 +441,7 @@ func (d *deploy) build(ctx context.Context, b *Build) error {
 		failed.Tail = d.output.lastLines()
 		d.startOver()
 	}
-	d.log.emit(ctx, Event{Kind: EventBuildDone, App: d.opts.BuildApp, Build: d.result.Build, Err: err})
+	d.log.emit(ctx, DeployEvent{Kind: EventBuildDone, App: d.opts.BuildApp, Build: d.result.Build, Err: err})
 	return err
 }
 
@@ -465,14 +465,14 @@ func (d *deploy) joinOutput(ctx context.Context) error {
 
 // release waits for the build app's own release and releases to the other apps.
 func (d *deploy) release(ctx context.Context) error {
-	d.result.Releases = make([]AppRelease, 1+len(d.opts.ReleaseTo))
-	d.result.Releases[0].App = d.opts.BuildApp
+	d.result.Apps = make([]AppResult, 1+len(d.opts.ReleaseTo))
+	d.result.Apps[0].App = d.opts.BuildApp
 	for i, app := range d.opts.ReleaseTo {
-		d.result.Releases[i+1] = AppRelease{App: app, Err: ErrSkipped}
+		d.result.Apps[i+1] = AppResult{App: app, Err: ErrNotAttempted}
 	}
 	r, err := d.ownRelease(ctx)
 	if err != nil {
-		d.result.Releases[0].Err = err
+		d.result.Apps[0].Err = err
 		return err
 	}
 	what, ok := r.Code()
@@ -485,7 +485,7 @@ func (d *deploy) release(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	own := f.awaitOwn(ctx, target{out: &d.result.Releases[0], app: d.buildApp()}, r)
+	own := f.awaitOwn(ctx, target{out: &d.result.Apps[0], app: d.buildApp()}, r)
 	switch {
 	case errors.Is(own, ErrReleaseFailed):
 		d.startOver()
@@ -493,7 +493,7 @@ func (d *deploy) release(ctx context.Context) error {
 	case own != nil && !errors.Is(own, ErrSuperseded), len(d.opts.ReleaseTo) == 0:
 		return own
 	case !ok:
-		return fmt.Errorf("build %s: %w to release to other apps", d.result.Build.ID, ErrNoSlug)
+		return fmt.Errorf("build %s: %w to release to other apps", d.result.Build.ID, ErrNoArtifact)
 	}
 	failure := f.run(ctx)
 	if failure == nil {
@@ -507,7 +507,7 @@ func (d *deploy) release(ctx context.Context) error {
 
 // rollout is what releases to the apps of ReleaseTo.
 func (d *deploy) rollout(what ReleaseCreateOptions) (*fanOut, error) {
-	opts, err := d.opts.Release.withDefaults(len(d.opts.ReleaseTo))
+	opts, err := d.opts.Rollout.withDefaults(len(d.opts.ReleaseTo))
 	if err != nil {
 		return nil, err
 	}
@@ -516,7 +516,7 @@ func (d *deploy) rollout(what ReleaseCreateOptions) (*fanOut, error) {
 	f.ours = func(r *Release) bool { return r.Description == what.Description && what.madeFrom(r) }
 	f.resumed, f.settledAt = d.resumed, d.settledAt
 	for i, app := range d.opts.ReleaseTo {
-		f.targets = append(f.targets, target{out: &d.result.Releases[i+1], app: d.identity(app)})
+		f.targets = append(f.targets, target{out: &d.result.Apps[i+1], app: d.identity(app)})
 	}
 	return f, nil
 }
@@ -591,7 +591,7 @@ func (d *deploy) findStarted(ctx context.Context) (*Build, error) {
 		return nil, errors.New("none found so far")
 	}
 	d.result.Build = b
-	d.log.note(func(c *Checkpoint) { c.Build = b.ID })
+	d.log.note(func(c *Checkpoint) { c.BuildID = b.ID })
 	return b, nil
 }
 

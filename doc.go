@@ -23,12 +23,12 @@
 //
 // # Source archives
 //
-// [ArchiveDir] packs what git would list in a directory: what it tracks, and what
+// [PackDir] packs what git would list in a directory: what it tracks, and what
 // is not ignored by any .gitignore, .git/info/exclude or core.excludesFile. It
 // asks the files, not git, which need not be installed. Left out besides is what
 // a .slugignore in the root names. ".git" is never packed, submodules are as far
 // as they are checked out, and other repositories inside of the tree are not,
-// since git would not deploy them either. [ArchiveOptions] includes and excludes
+// since git would not deploy them either. [PackOptions] includes and excludes
 // more; [PlanArchive] says what is packed, why a path is not, and what looks like
 // a mistake: secrets, or no Procfile.
 //
@@ -39,7 +39,7 @@
 // compression runs on all cores and the archive goes to a temporary file: memory
 // stays below 64 MiB, plus some 400 bytes for each file that git tracks.
 //
-// [ArchiveFS] packs a file system of package io/fs, [ArchiveFile] and [ArchiveBytes] take a
+// [PackFS] packs a file system of package io/fs, [OpenArchive] and [NewArchive] take a
 // ready archive, and [Client.FetchArchive] downloads one that the platform has no
 // access to. [TreeVersion] is the commit of a checkout, and the default version
 // of a deploy.
@@ -129,7 +129,7 @@
 //
 // [ReleasesService.ReleaseToApps] releases one slug or image to any number of
 // apps, 16 at a time by default, and waits for the final status of each; so does
-// BuildAndRelease for its ReleaseTo, by the same [FanOutOptions]. One app's
+// BuildAndRelease for its ReleaseTo, by the same [RolloutPolicy]. One app's
 // failure does not keep the others from getting it, unless StopOnError. With
 // Canaries the first few have to succeed, and to pass Verify, before the rest
 // gets it; with Rollback apps go back to what they ran before.
@@ -149,7 +149,7 @@
 // it has ended. A context whose cause is [ErrDetached] only stops the call: the
 // build goes on, nothing is rolled back.
 //
-// Every [Event], [Result] and [*DeployError] has a [Checkpoint], a small value
+// Every [DeployEvent], [DeployResult] and [*DeployError] has a [Checkpoint], a small value
 // without secrets that can be stored as JSON; its rules are there, and
 // [CheckpointFile] stores it. A call that is given one resumes where another
 // stopped, even if that one was killed: it attaches to the build, writes its
@@ -209,21 +209,21 @@
 // is more to say than text they are of a type that can be told with errors.As:
 //
 //   - [*ArgumentError]: wrong input, found before anything is changed
-//     ([ErrInvalid])
+//     ([ErrInvalidArgument])
 //   - [*APIError]: the API refused ([ErrNotFound], [ErrUnauthorized],
 //     [ErrForbidden], [ErrRateLimited]), with its id, message and Request-Id
 //   - [*RequestError]: no answer; wraps the cause
-//   - [*AnswerError]: an answer that cannot be understood ([ErrUnexpectedAnswer])
-//   - [*UploadError]: a storage host refused
-//   - [*ChecksumError] ([ErrChecksum]) and [*UnpackError] ([ErrUnsafeArchive],
+//   - [*ResponseError]: an answer that cannot be understood ([ErrUnexpectedResponse])
+//   - [*StorageError]: a storage host refused
+//   - [*ChecksumError] ([ErrChecksumMismatch]) and [*UnpackError] ([ErrUnsafeArchive],
 //     [ErrArchiveTooLarge]): a slug's archive that is not what it should be
 //   - [*StreamError]: output that cannot be followed ([ErrStreamStalled],
 //     [ErrOutputTruncated])
 //   - [*BuildError] ([ErrBuildFailed]) and [*ReleaseError] ([ErrReleaseFailed]):
 //     the platform did its work, and the code did not pass
-//   - [*RollbackError] ([ErrNotEligible], [ErrExpired]) and [*GenerationError]
-//     ([ErrGeneration]): asked of a release or app that cannot do it
-//   - [*FanOutError]: some of many apps failed ([ErrSkipped], [ErrVerifyFailed],
+//   - [*RollbackError] ([ErrNotEligible], [ErrArtifactExpired]) and [*GenerationError]
+//     ([ErrUnsupportedGeneration]): asked of a release or app that cannot do it
+//   - [*RolloutError]: some of many apps failed ([ErrNotAttempted], [ErrVerifyFailed],
 //     [ErrRolledBack], [ErrRollbackFailed], or the app's own error)
 //   - [*DeployError]: where [Client.BuildAndRelease] stopped, and what it had
 //     done by then

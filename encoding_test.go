@@ -147,7 +147,7 @@ func TestArchivesWithAContentEncoding(t *testing.T) {
 				return
 			}
 			for _, err := range []error{err, ferr} {
-				var unusable *herokubuild.AnswerError
+				var unusable *herokubuild.ResponseError
 				require.ErrorAs(t, err, &unusable)
 				assert.Equal(t, 200, unusable.StatusCode)
 				assert.NotContains(t, err.Error(), "Signature")

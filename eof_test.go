@@ -136,10 +136,10 @@ func TestNothingWhereAnArchiveIsExpected(t *testing.T) {
 	a := newAPI(t, noRetry())
 	a.on("GET", sourceURL, reply(200, ""))
 	_, err := a.FetchArchive(t.Context(), sourceURL+fakeQuery, nil)
-	require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+	require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 	require.NotErrorIs(t, err, io.EOF)
 
-	_, err = herokubuild.ArchiveBytes(nil)
+	_, err = herokubuild.NewArchive(nil)
 	requireInvalid(t, err, "archive")
 	require.NotErrorIs(t, err, io.EOF)
 
@@ -161,7 +161,7 @@ func TestErrorsMadeByHandAreNoEnd(t *testing.T) {
 	cause := errors.New("cause")
 	for _, wrap := range []func(error) error{
 		func(err error) error { return &herokubuild.ArgumentError{Err: err} },
-		func(err error) error { return &herokubuild.AnswerError{Err: err} },
+		func(err error) error { return &herokubuild.ResponseError{Err: err} },
 		func(err error) error { return &herokubuild.RequestError{Err: err} },
 		func(err error) error { return &herokubuild.RequestError{Err: cause, Last: err} },
 		func(err error) error { return &herokubuild.StreamError{Err: err} },

@@ -17,18 +17,18 @@ import (
 // more, and is a typed one where there is more to say than text; a sentinel is
 // its category.
 var (
-	// ErrInvalid is matched by every [*ArgumentError]: the call was refused
+	// ErrInvalidArgument is matched by every [*ArgumentError]: the call was refused
 	// before anything was changed, and nearly always before anything was sent.
-	ErrInvalid = errors.New("invalid argument")
+	ErrInvalidArgument = errors.New("invalid argument")
 	// ErrNoCredential is matched where no API key was found at all.
 	ErrNoCredential = errors.New("no API key found")
 
 	// ErrUnauthorized is matched by an [*APIError] with status 401.
 	ErrUnauthorized = errors.New("unauthorized")
-	// ErrForbidden is matched by an [*APIError] or [*UploadError] with status
+	// ErrForbidden is matched by an [*APIError] or [*StorageError] with status
 	// 403.
 	ErrForbidden = errors.New("forbidden")
-	// ErrNotFound is matched by an [*APIError] or [*UploadError] with status
+	// ErrNotFound is matched by an [*APIError] or [*StorageError] with status
 	// 404, and where an app has no release of the kind that is asked for.
 	ErrNotFound = errors.New("not found")
 	// ErrRateLimited is matched by an [*APIError] with status 429.
@@ -38,8 +38,8 @@ var (
 	// sent and its outcome is not known: the connection was lost, or the
 	// answer was a 5xx. The platform may or may not have acted on it.
 	ErrMaybeApplied = errors.New("the platform may have acted on this request")
-	// ErrUnexpectedAnswer is matched by every [*AnswerError].
-	ErrUnexpectedAnswer = errors.New("unexpected answer")
+	// ErrUnexpectedResponse is matched by every [*ResponseError].
+	ErrUnexpectedResponse = errors.New("unexpected answer")
 	// ErrUnknownStatus is matched where a build or release reports a status
 	// that this version of the package does not know. It is never taken for
 	// success or failure.
@@ -49,9 +49,9 @@ var (
 	ErrBuildFailed = errors.New("build failed")
 	// ErrReleaseFailed is matched by every [*ReleaseError].
 	ErrReleaseFailed = errors.New("release failed")
-	// ErrSkipped is matched by the outcome of an app that got no release
+	// ErrNotAttempted is matched by the outcome of an app that got no release
 	// because an earlier one failed or the context ended.
-	ErrSkipped = errors.New("not attempted")
+	ErrNotAttempted = errors.New("not attempted")
 	// ErrSuperseded reports that an app no longer runs the release of the deploy,
 	// because somebody else has released to it since.
 	ErrSuperseded = errors.New("superseded")
@@ -70,7 +70,7 @@ var (
 	// return it for the same effect.
 	ErrDetached = errors.New("detached")
 	// ErrVerifyFailed is matched by the outcome of an app that was released to
-	// and found not to be well ([FanOutOptions].Verify).
+	// and found not to be well ([RolloutPolicy].Verify).
 	ErrVerifyFailed = errors.New("verification failed")
 	// ErrRolledBack is matched by the outcome of an app that was well and is
 	// back at what it ran before, because another one failed.
@@ -78,9 +78,9 @@ var (
 	// ErrRollbackFailed is matched by the outcome of an app that should be back
 	// at what it ran before and is not, or not certainly.
 	ErrRollbackFailed = errors.New("not rolled back")
-	// ErrNoSlug is matched where a build succeeded and left neither slug nor
+	// ErrNoArtifact is matched where a build succeeded and left neither slug nor
 	// image to release to other apps.
-	ErrNoSlug = errors.New("the build has neither slug nor image")
+	ErrNoArtifact = errors.New("the build has neither slug nor image")
 	// ErrNoOutput is matched where a build or release has no output stream,
 	// as a release without a release phase.
 	ErrNoOutput = errors.New("no output stream")
@@ -99,20 +99,20 @@ var (
 	// packed or uploaded, or an archive its content while it was downloaded.
 	ErrArchiveChanged = sourcetree.ErrChanged
 
-	// ErrChecksum is matched by a [*ChecksumError]: what was downloaded is not
+	// ErrChecksumMismatch is matched by a [*ChecksumError]: what was downloaded is not
 	// what was uploaded.
-	ErrChecksum = errors.New("checksum mismatch")
-	// ErrExpired is matched where the platform has destroyed the archive of a
+	ErrChecksumMismatch = errors.New("checksum mismatch")
+	// ErrArtifactExpired is matched where the platform has destroyed the archive of a
 	// slug, or the slug or image of a release, as it does with those that are
 	// old and not in use.
-	ErrExpired = errors.New("no longer kept by the platform")
-	// ErrGeneration is matched by a [*GenerationError].
-	ErrGeneration = errors.New("not of this app's generation")
+	ErrArtifactExpired = errors.New("no longer kept by the platform")
+	// ErrUnsupportedGeneration is matched by a [*GenerationError].
+	ErrUnsupportedGeneration = errors.New("not of this app's generation")
 	// ErrNotEligible is matched by a [*RollbackError], whatever its reason.
 	ErrNotEligible = errors.New("not eligible for rollback")
-	// ErrNoCode is matched where a release that is to be promoted has neither
+	// ErrNoArtifact is matched where a release that is to be promoted has neither
 	// slug nor image.
-	ErrNoCode = errors.New("a release without code")
+	ErrNoArtifact = errors.New("a release without code")
 	// ErrUnsafeArchive is matched by an [*UnpackError] for an archive that
 	// tries to get out of its directory, or has what no slug has.
 	ErrUnsafeArchive = errors.New("unsafe archive")
@@ -129,7 +129,7 @@ var (
 
 // ArgumentError says which argument of a call is wrong and why. It is returned
 // before any request is sent, unless it takes a look at the platform or at files
-// to find out, and before anything is changed. It matches [ErrInvalid].
+// to find out, and before anything is changed. It matches [ErrInvalidArgument].
 type ArgumentError struct {
 	// Name is the argument, option, variable or field that is wrong.
 	Name string
@@ -144,8 +144,8 @@ func (e *ArgumentError) Error() string {
 	return clean.Line("herokubuild: " + e.Name + ": " + e.Reason)
 }
 
-// Is makes errors.Is(err, ErrInvalid) true.
-func (e *ArgumentError) Is(target error) bool { return target == ErrInvalid }
+// Is makes errors.Is(err, ErrInvalidArgument) true.
+func (e *ArgumentError) Is(target error) bool { return target == ErrInvalidArgument }
 
 // Unwrap returns the cause.
 func (e *ArgumentError) Unwrap() error { return withoutEOF(e.Err) }
@@ -328,12 +328,12 @@ func (e *RequestError) Unwrap() []error {
 	return []error{withoutEOF(e.Err)}
 }
 
-// AnswerError is an answer with a status of success whose content cannot be
+// ResponseError is an answer with a status of success whose content cannot be
 // used: not JSON, of another type, larger than the package accepts, empty, or
 // without what it must have (as an id).
-// It matches [ErrUnexpectedAnswer], and [ErrMaybeApplied] where the request
+// It matches [ErrUnexpectedResponse], and [ErrMaybeApplied] where the request
 // changed something.
-type AnswerError struct {
+type ResponseError struct {
 	// Method and Path are those of the request; Path has no query.
 	Method, Path string
 	// StatusCode is the HTTP status.
@@ -349,7 +349,7 @@ type AnswerError struct {
 }
 
 // Error implements error.
-func (e *AnswerError) Error() string {
+func (e *ResponseError) Error() string {
 	text := fmt.Sprintf("herokubuild: %s %s: unexpected answer (status %d): %s", e.Method, e.Path, e.StatusCode, redactText(errorText(e.Err)))
 	if e.RequestID != "" {
 		text += " [Request-Id " + e.RequestID + "]"
@@ -357,17 +357,17 @@ func (e *AnswerError) Error() string {
 	return errorLine(text, e.MaybeApplied)
 }
 
-// Is matches ErrUnexpectedAnswer and, where that is so, ErrMaybeApplied.
-func (e *AnswerError) Is(target error) bool {
-	return target == ErrUnexpectedAnswer || target == ErrMaybeApplied && e.MaybeApplied
+// Is matches ErrUnexpectedResponse and, where that is so, ErrMaybeApplied.
+func (e *ResponseError) Is(target error) bool {
+	return target == ErrUnexpectedResponse || target == ErrMaybeApplied && e.MaybeApplied
 }
 
 // Unwrap returns the cause.
-func (e *AnswerError) Unwrap() error { return withoutEOF(e.Err) }
+func (e *ResponseError) Unwrap() error { return withoutEOF(e.Err) }
 
-// UploadError is a response of a storage host that is no success: to an upload
+// StorageError is a response of a storage host that is no success: to an upload
 // to, or a download from, a signed URL.
-type UploadError struct {
+type StorageError struct {
 	// Method is the request's.
 	Method string
 	// URL is the address without its signature, which not even Reveal shows.
@@ -385,7 +385,7 @@ type UploadError struct {
 }
 
 // Error implements error.
-func (e *UploadError) Error() string {
+func (e *StorageError) Error() string {
 	text := fmt.Sprintf("herokubuild: %s %s: %d", e.Method, e.URL, e.StatusCode)
 	if e.Code != "" {
 		text += " " + e.Code
@@ -404,7 +404,7 @@ func (e *UploadError) Error() string {
 }
 
 // Is matches ErrForbidden and ErrNotFound by the status.
-func (e *UploadError) Is(target error) bool {
+func (e *StorageError) Is(target error) bool {
 	switch target {
 	case ErrForbidden:
 		return e.StatusCode == http.StatusForbidden

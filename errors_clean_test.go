@@ -29,19 +29,19 @@ func TestErrorsOfUncleanFieldsAreClean(t *testing.T) {
 		&herokubuild.ArgumentError{Name: unclean, Reason: unclean},
 		&herokubuild.APIError{Method: unclean, Path: unclean, ID: unclean, Message: unclean, URL: unclean, RequestID: unclean},
 		&herokubuild.RequestError{Method: unclean, URL: unclean, Err: cause, RequestID: unclean, Last: cause},
-		&herokubuild.AnswerError{Method: unclean, Path: unclean, Err: cause, RequestID: unclean},
-		&herokubuild.UploadError{Method: unclean, URL: unclean, Code: unclean, Message: unclean},
+		&herokubuild.ResponseError{Method: unclean, Path: unclean, Err: cause, RequestID: unclean},
+		&herokubuild.StorageError{Method: unclean, URL: unclean, Code: unclean, Message: unclean},
 		&herokubuild.StreamError{URL: unclean, Err: cause},
 		&herokubuild.BuildError{App: unclean, Build: &herokubuild.Build{ID: unclean, Status: unclean}},
 		&herokubuild.ReleaseError{App: unclean, Release: release},
-		&herokubuild.ChecksumError{Slug: unclean, Want: unclean, Got: unclean},
+		&herokubuild.ChecksumError{SlugID: unclean, Want: unclean, Got: unclean},
 		&herokubuild.UnpackError{Entry: unclean, Err: cause},
 		&herokubuild.UnpackError{Entry: unclean, Err: &fs.PathError{Op: unclean, Path: unclean, Err: cause}},
 		&herokubuild.UnpackError{Entry: unclean, Reason: unclean},
 		&herokubuild.GenerationError{App: unclean, Generation: unclean, Reason: unclean},
 		&herokubuild.RollbackError{App: unclean, Release: release},
 		&herokubuild.DeployError{App: unclean, Err: cause, CancelErr: cause},
-		&herokubuild.FanOutError{Err: cause, Apps: []herokubuild.AppRelease{{App: unclean, Err: cause}}},
+		&herokubuild.RolloutError{Err: cause, Apps: []herokubuild.AppResult{{App: unclean, Err: cause}}},
 	} {
 		assertClean(t, err.Error())
 	}
@@ -59,7 +59,7 @@ func (u unreadable) Open(name string) (fs.File, error) {
 
 func TestErrorsOfPackingAreClean(t *testing.T) {
 	t.Parallel()
-	_, err := herokubuild.ArchiveFS(t.Context(), unreadable{fstest.MapFS{"x" + strings.ReplaceAll(unclean, "\n", ""): {}}}, nil)
+	_, err := herokubuild.PackFS(t.Context(), unreadable{fstest.MapFS{"x" + strings.ReplaceAll(unclean, "\n", ""): {}}}, nil)
 	require.ErrorIs(t, err, fs.ErrPermission)
 	assertClean(t, err.Error())
 }
@@ -90,10 +90,10 @@ func TestErrorsOfCallersAreClean(t *testing.T) {
 // So are the values of this package that are logged.
 func TestLoggedNamesAreClean(t *testing.T) {
 	t.Parallel()
-	app := herokubuild.AppRelease{App: unclean}
+	app := herokubuild.AppResult{App: unclean}
 	for _, v := range []any{
 		herokubuild.BuildAndReleaseOptions{BuildApp: unclean, ReleaseTo: []string{unclean}, Dir: unclean, Version: unclean},
-		herokubuild.Event{App: unclean}, app, herokubuild.Result{Releases: []herokubuild.AppRelease{app}},
+		herokubuild.DeployEvent{App: unclean}, app, herokubuild.DeployResult{Apps: []herokubuild.AppResult{app}},
 	} {
 		var log strings.Builder
 		slog.New(slog.NewJSONHandler(&log, nil)).Info("", "v", v)

@@ -21,7 +21,7 @@ func TestAPIErrorSentinels(t *testing.T) {
 	t.Parallel()
 	sentinels := []error{
 		herokubuild.ErrUnauthorized, herokubuild.ErrForbidden, herokubuild.ErrNotFound, herokubuild.ErrRateLimited,
-		herokubuild.ErrMaybeApplied, herokubuild.ErrInvalid, herokubuild.ErrUnexpectedAnswer,
+		herokubuild.ErrMaybeApplied, herokubuild.ErrInvalidArgument, herokubuild.ErrUnexpectedResponse,
 	}
 	tests := map[int]error{
 		400: nil, 401: herokubuild.ErrUnauthorized, 402: nil, 403: herokubuild.ErrForbidden, 404: herokubuild.ErrNotFound,
@@ -141,7 +141,7 @@ func TestStorageErrors(t *testing.T) {
 			a.on("PUT", sourceURL, reply(tt.status, tt.body))
 			archive, _ := testArchive(t)
 			err := a.Sources.Put(t.Context(), decodeSource(t, sourceURL+fakeQuery), archive, nil)
-			var refused *herokubuild.UploadError
+			var refused *herokubuild.StorageError
 			require.ErrorAs(t, err, &refused)
 			assert.Equal(t, tt.status, refused.StatusCode)
 			assert.Equal(t, "PUT", refused.Method)
@@ -174,15 +174,15 @@ func TestErrorsHaveNoSecrets(t *testing.T) {
 		text string
 		is   error
 	}{
-		"argument": {&herokubuild.ArgumentError{Name: "app", Reason: "is odd"}, "herokubuild: app: is odd", herokubuild.ErrInvalid},
+		"argument": {&herokubuild.ArgumentError{Name: "app", Reason: "is odd"}, "herokubuild: app: is odd", herokubuild.ErrInvalidArgument},
 		"request": {
-			&herokubuild.RequestError{Method: "PUT", URL: signed.String(), Attempts: 2, Err: network, Last: &herokubuild.UploadError{Method: "PUT", URL: signed, StatusCode: 503}},
+			&herokubuild.RequestError{Method: "PUT", URL: signed.String(), Attempts: 2, Err: network, Last: &herokubuild.StorageError{Method: "PUT", URL: signed, StatusCode: 503}},
 			`herokubuild: PUT https://storage.example.com/sources/1.tgz?REDACTED: Put "https://storage.example.com/sources/1.tgz?REDACTED": http: ContentLength=3 with Body length 2` +
 				` [2 attempts] (last response: PUT https://storage.example.com/sources/1.tgz?REDACTED: 503 Service Unavailable)`, network,
 		},
-		"answer": {&herokubuild.AnswerError{Method: "GET", Path: "/x", StatusCode: 200, Err: io.ErrUnexpectedEOF}, "herokubuild: GET /x: unexpected answer (status 200): unexpected EOF", herokubuild.ErrUnexpectedAnswer},
+		"answer": {&herokubuild.ResponseError{Method: "GET", Path: "/x", StatusCode: 200, Err: io.ErrUnexpectedEOF}, "herokubuild: GET /x: unexpected answer (status 200): unexpected EOF", herokubuild.ErrUnexpectedResponse},
 		"upload": {
-			&herokubuild.UploadError{Method: "PUT", URL: signed, StatusCode: 403, Code: "AccessDenied", Message: "Request has expired", Attempts: 3},
+			&herokubuild.StorageError{Method: "PUT", URL: signed, StatusCode: 403, Code: "AccessDenied", Message: "Request has expired", Attempts: 3},
 			"herokubuild: PUT https://storage.example.com/sources/1.tgz?REDACTED: 403 AccessDenied: Request has expired [3 attempts]", herokubuild.ErrForbidden,
 		},
 		"stream": {
@@ -258,18 +258,18 @@ func newRealClient(t *testing.T, opts ...herokubuild.Option) *herokubuild.Client
 func TestErrorsMadeByHand(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{
-		&herokubuild.ArgumentError{}, &herokubuild.APIError{}, &herokubuild.RequestError{}, &herokubuild.AnswerError{},
-		&herokubuild.UploadError{}, &herokubuild.StreamError{}, &herokubuild.BuildError{}, &herokubuild.ReleaseError{},
-		&herokubuild.RollbackError{}, &herokubuild.GenerationError{}, &herokubuild.FanOutError{}, &herokubuild.ChecksumError{},
+		&herokubuild.ArgumentError{}, &herokubuild.APIError{}, &herokubuild.RequestError{}, &herokubuild.ResponseError{},
+		&herokubuild.StorageError{}, &herokubuild.StreamError{}, &herokubuild.BuildError{}, &herokubuild.ReleaseError{},
+		&herokubuild.RollbackError{}, &herokubuild.GenerationError{}, &herokubuild.RolloutError{}, &herokubuild.ChecksumError{},
 		&herokubuild.UnpackError{}, &herokubuild.DeployError{}, &herokubuild.DeployError{Canceled: true, CancelErr: errDropped},
-		&herokubuild.FanOutError{Apps: []herokubuild.AppRelease{{}}},
+		&herokubuild.RolloutError{Apps: []herokubuild.AppResult{{}}},
 	} {
 		assert.NotEmpty(t, err.Error(), "%T", err)
 		require.NotErrorIs(t, err, herokubuild.ErrMaybeApplied, "%T", err)
-		require.NotErrorIs(t, err, herokubuild.ErrExpired, "%T", err)
+		require.NotErrorIs(t, err, herokubuild.ErrArtifactExpired, "%T", err)
 	}
 	for _, err := range []error{
-		&herokubuild.APIError{MaybeApplied: true}, &herokubuild.RequestError{MaybeApplied: true}, &herokubuild.AnswerError{MaybeApplied: true},
+		&herokubuild.APIError{MaybeApplied: true}, &herokubuild.RequestError{MaybeApplied: true}, &herokubuild.ResponseError{MaybeApplied: true},
 	} {
 		require.ErrorIs(t, err, herokubuild.ErrMaybeApplied, "%T", err)
 	}

@@ -13,81 +13,81 @@ import (
 )
 
 // Phase is a part of a deploy.
-type Phase string
+type DeployPhase string
 
 // The phases of a deploy, in order.
 const (
 	// PhaseCheck looks up every app, so that a wrong name or key is found out
 	// before anything is packed.
-	PhaseCheck Phase = "check"
+	PhaseCheck DeployPhase = "check"
 	// PhasePack packs the directory.
-	PhasePack Phase = "pack"
+	PhasePack DeployPhase = "pack"
 	// PhaseUpload uploads the archive.
-	PhaseUpload Phase = "upload"
+	PhaseUpload DeployPhase = "upload"
 	// PhaseBuild starts the build and follows it to its final status. The
 	// Checkpoint of its event is the first that can be resumed from.
-	PhaseBuild Phase = "build"
+	PhaseBuild DeployPhase = "build"
 	// PhaseRelease waits for the build app's own release and then releases
 	// to the other apps.
-	PhaseRelease Phase = "release"
+	PhaseRelease DeployPhase = "release"
 )
 
-// EventKind says what an [Event] is about.
-type EventKind string
+// DeployEventKind says what an [DeployEvent] is about.
+type DeployEventKind string
 
 // The kinds of events, in the order in which they first come.
 const (
 	// EventPhase: a phase begins; Phase says which. App is the one that builds.
-	EventPhase EventKind = "phase"
+	EventPhase DeployEventKind = "phase"
 	// EventPacked: the archive is ready; Total is its size, Archive itself.
-	EventPacked EventKind = "packed"
+	EventPacked DeployEventKind = "packed"
 	// EventWarning: something about the packed directory looks like a mistake;
 	// Line says what. See [ArchivePlan].Warnings.
-	EventWarning EventKind = "warning"
+	EventWarning DeployEventKind = "warning"
 	// EventUpload: Done of Total bytes are uploaded.
-	EventUpload EventKind = "upload"
+	EventUpload DeployEventKind = "upload"
 	// EventBuildCreated: the platform has accepted the build; see Build. A
 	// deploy that is resumed has it, too.
-	EventBuildCreated EventKind = "build_created"
+	EventBuildCreated DeployEventKind = "build_created"
 	// EventHeartbeat: the build, or App's release phase if Release is not nil,
 	// is alive and has printed nothing for the time Quiet. It comes every 10 s
 	// or so while that lasts, and never more than once a second.
-	EventHeartbeat EventKind = "heartbeat"
+	EventHeartbeat DeployEventKind = "heartbeat"
 	// EventOutputLost: the output of the build or release cannot be followed
 	// any further, because of Err. The outcome is still waited for.
-	EventOutputLost EventKind = "output_lost"
+	EventOutputLost DeployEventKind = "output_lost"
 	// EventBuildDone: the build has ended; see Build, and Err if it failed.
-	EventBuildDone EventKind = "build_done"
+	EventBuildDone DeployEventKind = "build_done"
 	// EventReleaseCreated: App has a release of this deploy; see Release. A
 	// deploy that is resumed has it, too.
-	EventReleaseCreated EventKind = "release_created"
+	EventReleaseCreated DeployEventKind = "release_created"
 	// EventReleaseOutput: App's release phase printed Line.
-	EventReleaseOutput EventKind = "release_output"
+	EventReleaseOutput DeployEventKind = "release_output"
 	// EventReleaseDone: App's release has ended; see Release, and Err if it
 	// did not succeed.
-	EventReleaseDone EventKind = "release_done"
+	EventReleaseDone DeployEventKind = "release_done"
 	// EventVerified: App's release has been looked at by Verify; see Err.
-	EventVerified EventKind = "verified"
+	EventVerified DeployEventKind = "verified"
 	// EventRollback: a rollback begins. The apps that may be rolled back are in
-	// Checkpoint.Rollbacks; App is empty.
-	EventRollback EventKind = "rollback"
+	// Checkpoint.RollbackIDs; App is empty.
+	EventRollback DeployEventKind = "rollback"
 	// EventRolledBack: App is back at what it ran before, by Release, or is
 	// not, because of Err.
-	EventRolledBack EventKind = "rolled_back"
+	EventRolledBack DeployEventKind = "rolled_back"
 	// EventBuildCanceled: the deploy was given up and the build canceled, or
 	// not, because of Err. Where it was given up because OnEvent failed, OnEvent
 	// is not called for it.
-	EventBuildCanceled EventKind = "build_canceled"
+	EventBuildCanceled DeployEventKind = "build_canceled"
 )
 
 // Event is one step of a deploy. Kind, Time and Checkpoint are always set; of the
 // others those that the kind's comment names.
-type Event struct {
-	Kind EventKind
+type DeployEvent struct {
+	Kind DeployEventKind
 	// Time is when it happened, by this machine's clock.
 	Time time.Time
 	// Phase is the phase that begins; set for EventPhase only.
-	Phase Phase
+	Phase DeployPhase
 	// App is the app that the event is about, as the caller named it; empty for
 	// the events of an archive (packed, warning, upload).
 	App string
@@ -116,7 +116,7 @@ type Event struct {
 // eventLog calls the caller's callbacks, one at a time, and keeps the
 // checkpoint.
 type eventLog struct {
-	onEvent func(ctx context.Context, e Event) error
+	onEvent func(ctx context.Context, e DeployEvent) error
 	// giveUp ends the context of the whole call.
 	giveUp context.CancelCauseFunc
 	logger *slog.Logger
@@ -132,7 +132,7 @@ type eventLog struct {
 	panics firstPanic
 }
 
-func newEventLog(c *Client, onEvent func(ctx context.Context, e Event) error, giveUp context.CancelCauseFunc, checkpoint Checkpoint) *eventLog {
+func newEventLog(c *Client, onEvent func(ctx context.Context, e DeployEvent) error, giveUp context.CancelCauseFunc, checkpoint Checkpoint) *eventLog {
 	return &eventLog{onEvent: onEvent, giveUp: giveUp, logger: c.log, turn: make(chan struct{}, 1), checkpoint: checkpoint}
 }
 
@@ -186,7 +186,7 @@ func (l *eventLog) isBlocked() bool {
 
 // emit passes an event to the caller. An error of the caller's ends the whole
 // call.
-func (l *eventLog) emit(ctx context.Context, e Event) {
+func (l *eventLog) emit(ctx context.Context, e DeployEvent) {
 	if l.onEvent == nil || !l.enter(ctx) {
 		return
 	}
@@ -204,7 +204,7 @@ func (l *eventLog) emit(ctx context.Context, e Event) {
 // write passes output to the caller's writer and counts it in the checkpoint.
 func (l *eventLog) write(ctx context.Context, w io.Writer, p []byte) (n int, err error) {
 	if w == nil {
-		l.note(func(c *Checkpoint) { c.Output += int64(len(p)) })
+		l.note(func(c *Checkpoint) { c.OutputOffset += int64(len(p)) })
 		return len(p), nil
 	}
 	if !l.enter(ctx) {
@@ -215,7 +215,7 @@ func (l *eventLog) write(ctx context.Context, w io.Writer, p []byte) (n int, err
 		n, err = writeAll(w, p)
 		return err
 	})
-	l.note(func(c *Checkpoint) { c.Output += int64(n) })
+	l.note(func(c *Checkpoint) { c.OutputOffset += int64(n) })
 	return n, err
 }
 
@@ -300,9 +300,9 @@ func (l *eventLog) note(change func(c *Checkpoint)) {
 // noteRelease records an app's release, and the app's id if it is known.
 func (l *eventLog) noteRelease(app, id string, r *Release) {
 	l.note(func(c *Checkpoint) {
-		c.Releases = with(c.Releases, app, r.ID)
-		if id != "" && c.Apps[app] != id {
-			c.Apps = with(c.Apps, app, id)
+		c.ReleaseIDs = with(c.ReleaseIDs, app, r.ID)
+		if id != "" && c.AppIDs[app] != id {
+			c.AppIDs = with(c.AppIDs, app, id)
 		}
 	})
 }
@@ -346,8 +346,8 @@ func (e *callbackError) Error() string {
 
 func (e *callbackError) Is(target error) bool {
 	switch target {
-	case ErrInvalid, ErrCheckpointMismatch, ErrMaybeApplied, ErrBuildFailed,
-		ErrReleaseFailed, ErrSkipped, ErrSuperseded, ErrVerifyFailed, ErrRolledBack, ErrRollbackFailed:
+	case ErrInvalidArgument, ErrCheckpointMismatch, ErrMaybeApplied, ErrBuildFailed,
+		ErrReleaseFailed, ErrNotAttempted, ErrSuperseded, ErrVerifyFailed, ErrRolledBack, ErrRollbackFailed:
 		return false
 	}
 	return errors.Is(e.err, target)
@@ -355,7 +355,7 @@ func (e *callbackError) Is(target error) bool {
 
 func (e *callbackError) As(target any) bool {
 	switch target.(type) {
-	case **ArgumentError, **DeployError, **FanOutError, **BuildError, **ReleaseError, **RollbackError:
+	case **ArgumentError, **DeployError, **RolloutError, **BuildError, **ReleaseError, **RollbackError:
 		return false
 	}
 	return errors.As(e.err, target)

@@ -15,7 +15,7 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-func ExampleArchiveDir() {
+func ExamplePackDir() {
 	dir, remove := exampleDir("main.go", ".gitignore", "noisy.log", "dist/app.js")
 	defer remove()
 	if err := os.WriteFile(filepath.Join(dir, ".gitignore"), []byte("*.log\ndist/\n"), 0o600); err != nil {
@@ -23,7 +23,7 @@ func ExampleArchiveDir() {
 	}
 
 	// What git would list, and what it ignores but the app needs.
-	archive, err := herokubuild.ArchiveDir(context.Background(), dir, &herokubuild.ArchiveOptions{
+	archive, err := herokubuild.PackDir(context.Background(), dir, &herokubuild.PackOptions{
 		Include: []string{"dist/"},
 	})
 	if err != nil {
@@ -43,12 +43,12 @@ func ExamplePlanArchive() {
 	dir, remove := exampleDir("main.go", ".env", "noisy.log")
 	defer remove()
 
-	plan, err := herokubuild.PlanArchive(context.Background(), dir, &herokubuild.ArchiveOptions{Exclude: []string{"*.log"}})
+	plan, err := herokubuild.PlanArchive(context.Background(), dir, &herokubuild.PackOptions{Exclude: []string{"*.log"}})
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Printf("%d files, %d bytes\n", plan.Files, plan.Bytes)
-	for _, out := range plan.Out {
+	fmt.Printf("%d files, %d bytes\n", plan.FileCount, plan.TotalSize)
+	for _, out := range plan.Excluded {
 		fmt.Printf("left out: %s (%s)\n", out.Path, out.Reason)
 	}
 	for _, warning := range plan.Warnings {
@@ -62,38 +62,38 @@ func ExamplePlanArchive() {
 	// warning: Procfile is missing
 }
 
-func ExampleArchiveFS() {
+func ExamplePackFS() {
 	// An embed.FS or a zip.Reader will do as well.
 	files := fstest.MapFS{
 		"index.php": {Data: []byte("<?php echo 'hello';\n"), Mode: 0o644},
 		"bin/tool":  {Data: []byte("#!/bin/sh\n"), Mode: 0o755},
 	}
-	archive, err := herokubuild.ArchiveFS(context.Background(), files, nil)
+	archive, err := herokubuild.PackFS(context.Background(), files, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer func() { _ = archive.Close() }()
 	// The same files are the same bytes, whenever and wherever they are packed.
-	again, err := herokubuild.ArchiveFS(context.Background(), files, nil)
+	again, err := herokubuild.PackFS(context.Background(), files, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer func() { _ = again.Close() }()
-	fmt.Println(archive.Plan.Files, "files, the same archive:", archive.Checksum() == again.Checksum())
+	fmt.Println(archive.Plan.FileCount, "files, the same archive:", archive.Checksum() == again.Checksum())
 	// Output: 2 files, the same archive: true
 }
 
-func ExampleArchiveBytes() {
-	_, err := herokubuild.ArchiveBytes([]byte("PK\x03\x04 a zip file"))
-	fmt.Println(errors.Is(err, herokubuild.ErrInvalid))
+func ExampleNewArchive() {
+	_, err := herokubuild.NewArchive([]byte("PK\x03\x04 a zip file"))
+	fmt.Println(errors.Is(err, herokubuild.ErrInvalidArgument))
 	fmt.Println(err)
 	// Output:
 	// true
 	// herokubuild: archive: not a gzipped tar archive: gzip: invalid header
 }
 
-func ExampleArchiveFile() {
-	archive, err := herokubuild.ArchiveFile(context.Background(), "no-such.tar.gz")
+func ExampleOpenArchive() {
+	archive, err := herokubuild.OpenArchive(context.Background(), "no-such.tar.gz")
 	if errors.Is(err, os.ErrNotExist) {
 		fmt.Println("there is no such archive")
 		return

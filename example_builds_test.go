@@ -22,7 +22,7 @@ func ExampleBuildsService_Create() {
 	defer remove()
 	ctx := context.Background()
 
-	archive, err := herokubuild.ArchiveDir(ctx, dir, nil)
+	archive, err := herokubuild.PackDir(ctx, dir, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func ExampleSourcesService_Upload() {
 	defer remove()
 	ctx := context.Background()
 
-	archive, err := herokubuild.ArchiveDir(ctx, dir, nil)
+	archive, err := herokubuild.PackDir(ctx, dir, nil)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -9,7 +9,7 @@ import (
 
 // deployer is what this program needs of a *herokubuild.Client.
 type deployer interface {
-	BuildAndRelease(ctx context.Context, opts herokubuild.BuildAndReleaseOptions) (*herokubuild.Result, error)
+	BuildAndRelease(ctx context.Context, opts herokubuild.BuildAndReleaseOptions) (*herokubuild.DeployResult, error)
 }
 
 // ship is the program's own code.
@@ -18,19 +18,19 @@ func ship(ctx context.Context, d deployer, app string) string {
 	if err != nil {
 		return app + " is as it was: " + err.Error()
 	}
-	return fmt.Sprintf("%s runs v%d", app, result.Releases[0].Release.Version)
+	return fmt.Sprintf("%s runs v%d", app, result.Apps[0].Release.Version)
 }
 
 // fakeDeployer deploys nothing, and fails if it is told to. All fields of the
 // package's types and errors can be set.
 type fakeDeployer struct{ err error }
 
-func (f fakeDeployer) BuildAndRelease(_ context.Context, opts herokubuild.BuildAndReleaseOptions) (*herokubuild.Result, error) {
+func (f fakeDeployer) BuildAndRelease(_ context.Context, opts herokubuild.BuildAndReleaseOptions) (*herokubuild.DeployResult, error) {
 	if f.err != nil {
 		return nil, f.err
 	}
 	release := &herokubuild.Release{Version: 7, Status: herokubuild.StatusSucceeded}
-	return &herokubuild.Result{Releases: []herokubuild.AppRelease{{App: opts.BuildApp, Release: release}}}, nil
+	return &herokubuild.DeployResult{Apps: []herokubuild.AppResult{{App: opts.BuildApp, Release: release}}}, nil
 }
 
 // A program tests its own code with a fake of a small interface of its own.

@@ -23,7 +23,7 @@ func ExampleReleasesService_ReleaseToApps() {
 	}
 
 	v7 := herokubuild.ReleaseCreateOptions{Slug: exampleSlug(ctx, client), Description: "Deploy v7"}
-	_, err := client.Releases.ReleaseToApps(ctx, v7, apps, &herokubuild.FanOutOptions{
+	_, err := client.Releases.ReleaseToApps(ctx, v7, apps, &herokubuild.RolloutPolicy{
 		Canaries: 1,
 		Verify: func(_ context.Context, app string, _ *herokubuild.Release) error {
 			if app == "shop-us" {
@@ -33,7 +33,7 @@ func ExampleReleasesService_ReleaseToApps() {
 		},
 		Rollback: herokubuild.RollbackUnverified,
 	})
-	var some *herokubuild.FanOutError
+	var some *herokubuild.RolloutError
 	if errors.As(err, &some) {
 		for _, o := range some.Apps {
 			fmt.Println(o.App, "has v7:", o.Err == nil)

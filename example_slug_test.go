@@ -79,7 +79,7 @@ func ExampleReleasesService_Rollback() {
 	// The first releases of an app have no code to go back to.
 	_, err := client.Releases.Rollback(context.Background(), "example-app", "v1")
 	switch {
-	case errors.Is(err, herokubuild.ErrExpired):
+	case errors.Is(err, herokubuild.ErrArtifactExpired):
 		fmt.Println("the platform no longer has it")
 	case errors.Is(err, herokubuild.ErrNotEligible):
 		fmt.Println(err)
@@ -94,7 +94,7 @@ func ExampleSlugsService_Create() {
 	defer stop()
 	ctx := context.Background()
 	files := fstest.MapFS{"index.html": {Data: []byte("hello\n"), Mode: 0o644}}
-	archive, err := herokubuild.ArchiveFS(ctx, files, &herokubuild.ArchiveOptions{Prefix: "./app"})
+	archive, err := herokubuild.PackFS(ctx, files, &herokubuild.PackOptions{Prefix: "./app"})
 	if err != nil {
 		log.Fatal(err)
 	}

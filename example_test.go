@@ -66,7 +66,7 @@ func exampleDir(names ...string) (dir string, remove func()) {
 
 // exampleArchive is a small source tree.
 func exampleArchive(ctx context.Context) *herokubuild.Archive {
-	archive, err := herokubuild.ArchiveBytes(exampleTarball(ctx))
+	archive, err := herokubuild.NewArchive(exampleTarball(ctx))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func exampleArchive(ctx context.Context) *herokubuild.Archive {
 
 // exampleTarball is a gzipped tar archive of a small source tree.
 func exampleTarball(ctx context.Context) []byte {
-	archive, err := herokubuild.ArchiveFS(ctx, fstest.MapFS{"main.go": {Data: []byte("package main\n")}}, nil)
+	archive, err := herokubuild.PackFS(ctx, fstest.MapFS{"main.go": {Data: []byte("package main\n")}}, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func exampleTarball(ctx context.Context) []byte {
 
 // exampleBuild starts a build of one file.
 func exampleBuild(ctx context.Context, client *herokubuild.Client, file string) *herokubuild.Build {
-	archive, err := herokubuild.ArchiveFS(ctx, fstest.MapFS{file: {Data: []byte("package main\n")}}, nil)
+	archive, err := herokubuild.PackFS(ctx, fstest.MapFS{file: {Data: []byte("package main\n")}}, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func ExampleClient_BuildAndRelease() {
 		log.Fatal(err)
 	}
 	fmt.Println("build", result.Build.Status)
-	for _, r := range result.Releases {
+	for _, r := range result.Apps {
 		fmt.Printf("%s runs v%d\n", r.App, r.Release.Version)
 	}
 	// Output:
@@ -327,7 +327,7 @@ func ExampleClient_BuildAndRelease_events() {
 	_, err := client.BuildAndRelease(context.Background(), herokubuild.BuildAndReleaseOptions{
 		BuildApp: "example-app",
 		Archive:  exampleArchive(context.Background()),
-		OnEvent: func(_ context.Context, e herokubuild.Event) error {
+		OnEvent: func(_ context.Context, e herokubuild.DeployEvent) error {
 			switch e.Kind {
 			case herokubuild.EventPhase:
 				fmt.Println("==>", e.Phase)
@@ -364,7 +364,7 @@ func ExampleCheckpoint() {
 	defer remove()
 	file := filepath.Join(dir, "deploy.json")
 	// What is stored is whole, or what was stored before.
-	save := func(_ context.Context, e herokubuild.Event) error {
+	save := func(_ context.Context, e herokubuild.DeployEvent) error {
 		text, err := json.Marshal(e.Checkpoint)
 		if err != nil {
 			return err
@@ -376,7 +376,7 @@ func ExampleCheckpoint() {
 		BuildApp: "example-app", Archive: exampleArchive(context.Background()), ReleaseTo: []string{"other-app"},
 		KeepBuildOnCancel: true,
 	}
-	opts.OnEvent = func(ctx context.Context, e herokubuild.Event) error {
+	opts.OnEvent = func(ctx context.Context, e herokubuild.DeployEvent) error {
 		if e.Kind == herokubuild.EventBuildCreated {
 			return errors.Join(save(ctx, e), errors.New("the machine is going down"))
 		}
@@ -404,8 +404,8 @@ func ExampleCheckpoint() {
 	if err := os.Remove(file); err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("the same build:", result.Build.ID == checkpoint.Build)
-	for _, r := range result.Releases {
+	fmt.Println("the same build:", result.Build.ID == checkpoint.BuildID)
+	for _, r := range result.Apps {
 		fmt.Printf("%s runs v%d\n", r.App, r.Release.Version)
 	}
 	// Output:

@@ -12,9 +12,9 @@ import (
 	"github.com/herokubuild/herokubuild/internal/clean"
 )
 
-// FanOutOptions sets how one slug or image is released to many apps. nil and
+// RolloutPolicy sets how one slug or image is released to many apps. nil and
 // the zero value release to 16 apps at a time and continue after a failure.
-type FanOutOptions struct {
+type RolloutPolicy struct {
 	// Concurrency is how many apps are in the middle of their release at the
 	// most, the release phase included. Default 16.
 	Concurrency int
@@ -36,7 +36,7 @@ type FanOutOptions struct {
 	Verify func(ctx context.Context, app string, r *Release) error
 	// Rollback says which apps go back to the release that they ran before,
 	// once everything else is over. Default: none.
-	Rollback Rollback
+	Rollback RollbackPolicy
 	// RollbackTimeout bounds that. A rollback continues after the context has
 	// ended, unless by [ErrDetached]; the call may return that much later.
 	// Default 5 min.
@@ -44,7 +44,7 @@ type FanOutOptions struct {
 
 	// OnEvent is called with each step. Calls never overlap. An error ends the
 	// call. [BuildAndReleaseOptions] has its own.
-	OnEvent func(ctx context.Context, e Event) error
+	OnEvent func(ctx context.Context, e DeployEvent) error
 	// Checkpoint resumes what an earlier call began.
 	// [BuildAndReleaseOptions] has its own.
 	Checkpoint Checkpoint
@@ -55,12 +55,12 @@ type FanOutOptions struct {
 
 // Rollback says which apps of a fan-out go back to the release that they ran
 // before.
-type Rollback int
+type RollbackPolicy int
 
 const (
 	// RollbackNone leaves every app as it is. An app whose release phase failed
 	// still runs what it ran before.
-	RollbackNone Rollback = iota
+	RollbackNone RollbackPolicy = iota
 	// RollbackUnverified rolls back the apps whose Verify failed.
 	RollbackUnverified
 	// RollbackAll rolls back every app that got the release if the release or
@@ -74,12 +74,12 @@ const (
 	rollbackTimeout = 5 * time.Minute
 )
 
-func (o *FanOutOptions) withDefaults(apps int) (FanOutOptions, error) {
-	var d FanOutOptions
+func (o *RolloutPolicy) withDefaults(apps int) (RolloutPolicy, error) {
+	var d RolloutPolicy
 	if o != nil {
 		d = *o
 	}
-	bad := func(field, reason string) (FanOutOptions, error) {
+	bad := func(field, reason string) (RolloutPolicy, error) {
 		return d, &ArgumentError{Name: "FanOutOptions." + field, Reason: reason}
 	}
 	switch {
@@ -106,11 +106,11 @@ func (o *FanOutOptions) withDefaults(apps int) (FanOutOptions, error) {
 	return d, nil
 }
 
-// FanOutError is the error of [ReleasesService.ReleaseToApps], except for invalid
+// RolloutError is the error of [ReleasesService.ReleaseToApps], except for invalid
 // arguments. It wraps the apps' errors.
-type FanOutError struct {
+type RolloutError struct {
 	// Apps are the outcomes, in the order in which the apps were given.
-	Apps []AppRelease
+	Apps []AppResult
 	// Checkpoint is what a later call resumes from.
 	Checkpoint Checkpoint
 	// Err is why the call ended early; nil if the apps' errors are all.
@@ -119,7 +119,7 @@ type FanOutError struct {
 
 // Error implements error. It names a few of the apps that failed, and counts
 // those that were rolled back or not attempted because of them.
-func (e *FanOutError) Error() string {
+func (e *RolloutError) Error() string {
 	const most = 5
 	var causes []string
 	released, failed, rolledBack, skipped := 0, 0, 0, 0
@@ -169,11 +169,11 @@ func isCause(err error) bool {
 	if errors.Is(err, ErrRollbackFailed) || errors.Is(err, ErrVerifyFailed) || errors.Is(err, ErrReleaseFailed) {
 		return true
 	}
-	return !errors.Is(err, ErrSkipped) && !errors.Is(err, ErrRolledBack)
+	return !errors.Is(err, ErrNotAttempted) && !errors.Is(err, ErrRolledBack)
 }
 
 // Unwrap returns the apps' errors.
-func (e *FanOutError) Unwrap() []error {
+func (e *RolloutError) Unwrap() []error {
 	var errs []error
 	for _, a := range e.Apps {
 		if a.Err != nil {
@@ -200,8 +200,8 @@ func (e *FanOutError) Unwrap() []error {
 // [ReleasesService.List], [ReleasesService.Output] and, for a rollback,
 // [ReleasesService.Rollback]; and [AppsService.Get] if some apps are given by
 // name and others by id. Errors: an [*ArgumentError] before anything is changed;
-// otherwise a [*FanOutError].
-func (s ReleasesService) ReleaseToApps(ctx context.Context, what ReleaseCreateOptions, apps []string, opts *FanOutOptions) ([]AppRelease, error) {
+// otherwise a [*RolloutError].
+func (s ReleasesService) ReleaseToApps(ctx context.Context, what ReleaseCreateOptions, apps []string, opts *RolloutPolicy) ([]AppResult, error) {
 	if s.client == nil {
 		return nil, &ArgumentError{Name: "Client", Reason: errNoClient.Error()}
 	}
@@ -218,7 +218,7 @@ func (s ReleasesService) ReleaseToApps(ctx context.Context, what ReleaseCreateOp
 	if err := o.Checkpoint.checkRollbacks(apps); err != nil {
 		return nil, err
 	}
-	if of := o.Checkpoint.Slug; of != "" && of != what.Slug+what.OCIImage {
+	if of := o.Checkpoint.ArtifactID; of != "" && of != what.Slug+what.OCIImage {
 		return nil, mismatch("a release of "+quote(of), quote(what.Slug+what.OCIImage))
 	}
 	if err := s.checkFleet(ctx, apps); err != nil {
@@ -230,11 +230,11 @@ func (s ReleasesService) ReleaseToApps(ctx context.Context, what ReleaseCreateOp
 	f := newFanOut(s.client, log, what, o)
 	f.begin(log.saved(), apps)
 	f.resumed, f.settledAt = o.Checkpoint.started(), settledAt(s.client, o.Checkpoint)
-	log.emit(ctx, Event{Kind: EventPhase, Phase: PhaseRelease})
+	log.emit(ctx, DeployEvent{Kind: EventPhase, Phase: PhaseRelease})
 	failure := f.run(ctx)
 	log.panics.rethrow()
 	if err := log.failure(); err != nil && failure == nil {
-		failure = &FanOutError{Apps: f.outcomes(), Err: err}
+		failure = &RolloutError{Apps: f.outcomes(), Err: err}
 	} else if err != nil && !errors.Is(failure, err) {
 		failure.Err = err
 	}
@@ -254,7 +254,7 @@ func rolloutCheckpoint(c Checkpoint, what ReleaseCreateOptions, mayRollBack bool
 	if c.started() {
 		return c
 	}
-	return Checkpoint{MayRollBack: mayRollBack, Slug: what.Slug + what.OCIImage, Started: time.Now().UTC().Round(0), Token: newToken()}
+	return Checkpoint{MayRollBack: mayRollBack, ArtifactID: what.Slug + what.OCIImage, Started: time.Now().UTC().Round(0), Token: newToken()}
 }
 
 // begin sets what tells the releases of this rollout from others, and the apps.
@@ -269,10 +269,10 @@ func (f *fanOut) begin(c Checkpoint, apps []string) {
 		}
 		return strings.HasSuffix(r.Description, c.Token+")")
 	}
-	outcomes := make([]AppRelease, len(apps))
+	outcomes := make([]AppResult, len(apps))
 	for i, app := range apps {
-		outcomes[i] = AppRelease{App: app, Err: ErrSkipped}
-		f.targets = append(f.targets, target{out: &outcomes[i], app: cmp.Or(c.Apps[app], app)})
+		outcomes[i] = AppResult{App: app, Err: ErrNotAttempted}
+		f.targets = append(f.targets, target{out: &outcomes[i], app: cmp.Or(c.AppIDs[app], app)})
 	}
 }
 
@@ -324,8 +324,8 @@ func reserveFor(limit, n int) int {
 }
 
 // outcomes are those of all apps, in their order.
-func (f *fanOut) outcomes() []AppRelease {
-	all := make([]AppRelease, len(f.targets))
+func (f *fanOut) outcomes() []AppResult {
+	all := make([]AppResult, len(f.targets))
 	for i, t := range f.targets {
 		all[i] = *t.out
 	}

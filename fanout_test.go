@@ -96,7 +96,7 @@ func TestReleaseToApps(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 20, phased, platform.Options{})
 	var log eventLog
-	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.FanOutOptions{Concurrency: 4, OnEvent: log.on})
+	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.RolloutPolicy{Concurrency: 4, OnEvent: log.on})
 	require.NoError(t, err)
 	require.Len(t, outcomes, len(f.apps))
 	lines := map[string][]string{}
@@ -134,7 +134,7 @@ func TestReleaseToAppsFailures(t *testing.T) {
 		back   = "summer sale, Rollback to v3"
 	)
 	tests := map[string]struct {
-		opts  herokubuild.FanOutOptions
+		opts  herokubuild.RolloutPolicy
 		fails []string
 		// history is that of app-1 to app-5; want the sentinel of each outcome.
 		history [5]string
@@ -146,28 +146,28 @@ func TestReleaseToAppsFailures(t *testing.T) {
 			want:    [5]error{nil, herokubuild.ErrReleaseFailed},
 		},
 		"stop at the first failure": {
-			opts: herokubuild.FanOutOptions{Concurrency: 1, StopOnError: true}, fails: []string{"app-2"},
+			opts: herokubuild.RolloutPolicy{Concurrency: 1, StopOnError: true}, fails: []string{"app-2"},
 			history: [5]string{done, failed},
-			want:    [5]error{nil, herokubuild.ErrReleaseFailed, herokubuild.ErrSkipped, herokubuild.ErrSkipped, herokubuild.ErrSkipped},
+			want:    [5]error{nil, herokubuild.ErrReleaseFailed, herokubuild.ErrNotAttempted, herokubuild.ErrNotAttempted, herokubuild.ErrNotAttempted},
 		},
 		"a canary fails": {
-			opts: herokubuild.FanOutOptions{Canaries: 2}, fails: []string{"app-1"},
+			opts: herokubuild.RolloutPolicy{Canaries: 2}, fails: []string{"app-1"},
 			history: [5]string{failed, done},
-			want:    [5]error{herokubuild.ErrReleaseFailed, nil, herokubuild.ErrSkipped, herokubuild.ErrSkipped, herokubuild.ErrSkipped},
+			want:    [5]error{herokubuild.ErrReleaseFailed, nil, herokubuild.ErrNotAttempted, herokubuild.ErrNotAttempted, herokubuild.ErrNotAttempted},
 		},
 		"a canary is not well": {
-			opts:    herokubuild.FanOutOptions{Canaries: 1, Verify: unwellIs("app-1")},
+			opts:    herokubuild.RolloutPolicy{Canaries: 1, Verify: unwellIs("app-1")},
 			history: [5]string{done},
-			want:    [5]error{herokubuild.ErrVerifyFailed, herokubuild.ErrSkipped, herokubuild.ErrSkipped, herokubuild.ErrSkipped, herokubuild.ErrSkipped},
+			want:    [5]error{herokubuild.ErrVerifyFailed, herokubuild.ErrNotAttempted, herokubuild.ErrNotAttempted, herokubuild.ErrNotAttempted, herokubuild.ErrNotAttempted},
 		},
 		"the unwell go back": {
-			opts:    herokubuild.FanOutOptions{Canaries: 1, Verify: unwellIs("app-3"), Rollback: herokubuild.RollbackUnverified},
+			opts:    herokubuild.RolloutPolicy{Canaries: 1, Verify: unwellIs("app-3"), Rollback: herokubuild.RollbackUnverified},
 			fails:   []string{"app-5"},
 			history: [5]string{done, done, back, done, failed},
 			want:    [5]error{nil, nil, herokubuild.ErrVerifyFailed, nil, herokubuild.ErrReleaseFailed},
 		},
 		"all go back": {
-			opts:    herokubuild.FanOutOptions{Canaries: 2, Verify: unwellIs("app-3"), Rollback: herokubuild.RollbackAll},
+			opts:    herokubuild.RolloutPolicy{Canaries: 2, Verify: unwellIs("app-3"), Rollback: herokubuild.RollbackAll},
 			fails:   []string{"app-5"},
 			history: [5]string{back, back, back, back, failed},
 			want: [5]error{
@@ -175,7 +175,7 @@ func TestReleaseToAppsFailures(t *testing.T) {
 			},
 		},
 		"all well": {
-			opts:    herokubuild.FanOutOptions{Canaries: 5, Verify: unwellIs(), Rollback: herokubuild.RollbackAll},
+			opts:    herokubuild.RolloutPolicy{Canaries: 5, Verify: unwellIs(), Rollback: herokubuild.RollbackAll},
 			history: [5]string{done, done, done, done, done},
 		},
 	}
@@ -203,7 +203,7 @@ func TestReleaseToAppsFailures(t *testing.T) {
 				require.NoError(t, err)
 				return
 			}
-			var failure *herokubuild.FanOutError
+			var failure *herokubuild.RolloutError
 			require.ErrorAs(t, err, &failure)
 			assert.Equal(t, outcomes, failure.Apps)
 			assertErrorClean(t, err)
@@ -218,7 +218,7 @@ func TestReleaseToAppsFailures(t *testing.T) {
 func TestRollbackLeavesNewerReleasesAlone(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1, "web: new\n", platform.Options{})
-	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.FanOutOptions{
+	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.RolloutPolicy{
 		Rollback: herokubuild.RollbackAll,
 		Verify: func(ctx context.Context, app string, r *herokubuild.Release) error {
 			_, err := f.client.Releases.Create(ctx, app, herokubuild.ReleaseCreateOptions{Slug: f.what.Slug, Description: "somebody else's"})
@@ -238,7 +238,7 @@ func TestRollbackThatFailsIsSaid(t *testing.T) {
 	f := newFleet(t, 3, "web: new\n", platform.Options{})
 	// The release is made by name, the rollback by the id that is known then.
 	f.p.SetFaults(onCall("POST", "/apps/"+f.p.AppID("app-1")+"/releases", platform.Fault{Status: 403}))
-	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.FanOutOptions{
+	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.RolloutPolicy{
 		Rollback: herokubuild.RollbackAll,
 		Verify: func(_ context.Context, app string, _ *herokubuild.Release) error {
 			if app == "app-3" {
@@ -270,7 +270,7 @@ func TestRollbackOfWhatIsNotKnown(t *testing.T) {
 		a.on("GET", releasesURL, reply(200, "[]"))
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, cancel)
-		outcomes, err := a.Releases.ReleaseToApps(ctx, herokubuild.ReleaseCreateOptions{Slug: slugID}, []string{appName}, &herokubuild.FanOutOptions{Rollback: herokubuild.RollbackAll})
+		outcomes, err := a.Releases.ReleaseToApps(ctx, herokubuild.ReleaseCreateOptions{Slug: slugID}, []string{appName}, &herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackAll})
 		require.ErrorIs(t, err, context.Canceled)
 		require.ErrorIs(t, outcomes[0].Err, herokubuild.ErrRollbackFailed)
 		require.ErrorIs(t, outcomes[0].RollbackErr, herokubuild.ErrMaybeApplied)
@@ -281,14 +281,14 @@ func TestRollbackOfWhatIsNotKnown(t *testing.T) {
 // back what has, on the platform's time and not the caller's.
 func TestReleaseToAppsIsCancelled(t *testing.T) {
 	t.Parallel()
-	for name, rollback := range map[string]herokubuild.Rollback{"left": herokubuild.RollbackNone, "rolled back": herokubuild.RollbackAll} {
+	for name, rollback := range map[string]herokubuild.RollbackPolicy{"left": herokubuild.RollbackNone, "rolled back": herokubuild.RollbackAll} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t, 4, phased, platform.Options{})
 			ctx, cancel := context.WithCancel(t.Context())
-			outcomes, err := f.client.Releases.ReleaseToApps(ctx, f.what, f.apps, &herokubuild.FanOutOptions{
+			outcomes, err := f.client.Releases.ReleaseToApps(ctx, f.what, f.apps, &herokubuild.RolloutPolicy{
 				Concurrency: 1, Rollback: rollback,
-				OnEvent: func(_ context.Context, e herokubuild.Event) error {
+				OnEvent: func(_ context.Context, e herokubuild.DeployEvent) error {
 					if e.App == "app-2" {
 						cancel()
 					}
@@ -296,7 +296,7 @@ func TestReleaseToAppsIsCancelled(t *testing.T) {
 				},
 			})
 			require.ErrorIs(t, err, context.Canceled)
-			require.ErrorIs(t, outcomes[3].Err, herokubuild.ErrSkipped)
+			require.ErrorIs(t, outcomes[3].Err, herokubuild.ErrNotAttempted)
 			assert.Empty(t, f.history("app-4"))
 			want := "summer sale"
 			if rollback == herokubuild.RollbackAll {
@@ -323,7 +323,7 @@ func TestFanOutWithLostAnswers(t *testing.T) {
 				}
 				return platform.Fault{}
 			})
-			outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.FanOutOptions{
+			outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.RolloutPolicy{
 				Rollback: herokubuild.RollbackAll,
 				Verify: func(_ context.Context, app string, _ *herokubuild.Release) error {
 					if app == "app-3" {
@@ -374,16 +374,16 @@ func TestAnotherProcessGoesOnWithAFanOut(t *testing.T) {
 		return nil
 	}
 	for name, tt := range map[string]struct {
-		opts herokubuild.FanOutOptions
+		opts herokubuild.RolloutPolicy
 		want map[string]string
 		err  error
 	}{
 		"canaries": {
-			herokubuild.FanOutOptions{Concurrency: 1, Canaries: 1},
+			herokubuild.RolloutPolicy{Concurrency: 1, Canaries: 1},
 			map[string]string{"app-1": "summer sale", "app-2": "summer sale", "app-3": "summer sale"}, nil,
 		},
 		"rollback": {
-			herokubuild.FanOutOptions{Concurrency: 1, Canaries: 1, Verify: verify, Rollback: herokubuild.RollbackAll},
+			herokubuild.RolloutPolicy{Concurrency: 1, Canaries: 1, Verify: verify, Rollback: herokubuild.RollbackAll},
 			map[string]string{"app-1": "summer sale, Rollback to v3", "app-2": "summer sale, Rollback to v3", "app-3": "summer sale, Rollback to v3"},
 			herokubuild.ErrRolledBack,
 		},
@@ -411,7 +411,7 @@ func TestAnotherProcessGoesOnWithAFanOut(t *testing.T) {
 				opts := tt.opts
 				var saved herokubuild.Checkpoint
 				seen := 0
-				opts.OnEvent = func(_ context.Context, e herokubuild.Event) error {
+				opts.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
 					if seen++; seen == i+1 {
 						saved = e.Checkpoint
 						dying.die()
@@ -439,7 +439,7 @@ func TestAnotherProcessGoesOnWithAFanOut(t *testing.T) {
 					require.NoError(t, out.RollbackErr)
 					require.Error(t, out.Err)
 					require.NotNil(t, out.RolledBack)
-					require.NotErrorIs(t, out.Err, herokubuild.ErrSkipped)
+					require.NotErrorIs(t, out.Err, herokubuild.ErrNotAttempted)
 				}
 			})
 		}
@@ -476,17 +476,17 @@ func TestReleaseToAppsRefuses(t *testing.T) {
 	for name, tt := range map[string]struct {
 		what herokubuild.ReleaseCreateOptions
 		apps []string
-		opts herokubuild.FanOutOptions
+		opts herokubuild.RolloutPolicy
 	}{
 		"ReleaseCreateOptions":          {},
 		"Slug":                          {what: herokubuild.ReleaseCreateOptions{Slug: "v12"}},
-		"apps":                          {slug, []string{"a-b", "a-b"}, herokubuild.FanOutOptions{}},
-		"FanOutOptions.Concurrency":     {slug, nil, herokubuild.FanOutOptions{Concurrency: -1}},
-		"FanOutOptions.Canaries":        {slug, []string{"a-b"}, herokubuild.FanOutOptions{Canaries: -1}},
-		"FanOutOptions.Rollback":        {slug, nil, herokubuild.FanOutOptions{Rollback: herokubuild.RollbackUnverified}},
-		"FanOutOptions.RollbackTimeout": {slug, nil, herokubuild.FanOutOptions{RollbackTimeout: -1}},
-		"FanOutOptions.IdleTimeout":     {slug, nil, herokubuild.FanOutOptions{IdleTimeout: -1}},
-		"Checkpoint":                    {slug, nil, herokubuild.FanOutOptions{Checkpoint: herokubuild.Checkpoint{Slug: releaseID}}},
+		"apps":                          {slug, []string{"a-b", "a-b"}, herokubuild.RolloutPolicy{}},
+		"FanOutOptions.Concurrency":     {slug, nil, herokubuild.RolloutPolicy{Concurrency: -1}},
+		"FanOutOptions.Canaries":        {slug, []string{"a-b"}, herokubuild.RolloutPolicy{Canaries: -1}},
+		"FanOutOptions.Rollback":        {slug, nil, herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackUnverified}},
+		"FanOutOptions.RollbackTimeout": {slug, nil, herokubuild.RolloutPolicy{RollbackTimeout: -1}},
+		"FanOutOptions.IdleTimeout":     {slug, nil, herokubuild.RolloutPolicy{IdleTimeout: -1}},
+		"Checkpoint":                    {slug, nil, herokubuild.RolloutPolicy{Checkpoint: herokubuild.Checkpoint{ArtifactID: releaseID}}},
 	} {
 		_, err := a.Releases.ReleaseToApps(t.Context(), tt.what, tt.apps, &tt.opts)
 		requireInvalid(t, err, name)
@@ -509,7 +509,7 @@ func TestFanOutKeepsTheRateLimit(t *testing.T) {
 			apps = append(apps, "app-"+strconv.Itoa(i))
 		}
 		started := time.Now()
-		_, err := a.Releases.ReleaseToApps(t.Context(), herokubuild.ReleaseCreateOptions{Slug: slugID}, apps, &herokubuild.FanOutOptions{Concurrency: 4})
+		_, err := a.Releases.ReleaseToApps(t.Context(), herokubuild.ReleaseCreateOptions{Slug: slugID}, apps, &herokubuild.RolloutPolicy{Concurrency: 4})
 		require.NoError(t, err)
 		assert.Zero(t, account.refused)
 		assert.Equal(t, 120, account.charged)
@@ -612,18 +612,18 @@ func TestBuildAndReleaseOfFirApps(t *testing.T) {
 	result, err := client.BuildAndRelease(t.Context(), opts)
 	require.NoError(t, err)
 	assert.Empty(t, result.Slug)
-	image := result.Releases[0].Release.Image()
+	image := result.Apps[0].Release.Image()
 	require.NotEmpty(t, image)
-	for _, r := range result.Releases {
+	for _, r := range result.Apps {
 		assert.Equal(t, image, r.Release.Image())
 		assert.Equal(t, 1, releasesOf(p, r.App))
 	}
 
 	opts.ReleaseTo = []string{"cedar-a"}
 	_, err = client.BuildAndRelease(t.Context(), opts)
-	require.ErrorIs(t, err, herokubuild.ErrGeneration)
+	require.ErrorIs(t, err, herokubuild.ErrUnsupportedGeneration)
 	opts.ReleaseTo, opts.Buildpacks = nil, []herokubuild.Buildpack{{URL: "https://github.com/heroku/heroku-buildpack-go"}}
 	_, err = client.BuildAndRelease(t.Context(), opts)
-	require.ErrorIs(t, err, herokubuild.ErrGeneration)
+	require.ErrorIs(t, err, herokubuild.ErrUnsupportedGeneration)
 	assert.Len(t, p.Builds("fir-build"), 1, "found out before anything is built")
 }

@@ -25,7 +25,7 @@ type follower struct {
 func (f *follower) await(ctx context.Context, t *target) error {
 	out := t.out
 	if out.Release.Status == StatusSucceeded && out.Release.OutputStreamURL == "" {
-		f.log.emit(ctx, Event{Kind: EventReleaseDone, App: out.App, Release: out.Release})
+		f.log.emit(ctx, DeployEvent{Kind: EventReleaseDone, App: out.App, Release: out.Release})
 		return nil
 	}
 	f.following.Add(1)
@@ -45,7 +45,7 @@ func (f *follower) await(ctx context.Context, t *target) error {
 		if out.OutputErr = f.output(ctx, out, get, &tail); out.OutputErr != nil && ctx.Err() == nil {
 			f.client.log.LogAttrs(ctx, slog.LevelWarn, "herokubuild: release output is incomplete",
 				slog.String("app", out.App), slog.String("error", out.OutputErr.Error()))
-			f.log.emit(ctx, Event{Kind: EventOutputLost, App: out.App, Release: out.Release, Err: out.OutputErr})
+			f.log.emit(ctx, DeployEvent{Kind: EventOutputLost, App: out.App, Release: out.Release, Err: out.OutputErr})
 		}
 	}
 	err := f.outcome(ctx, out, get)
@@ -54,16 +54,16 @@ func (f *follower) await(ctx context.Context, t *target) error {
 		failed.Tail = tail.String()
 	}
 	if out.Release.Status.Final() {
-		f.log.emit(ctx, Event{Kind: EventReleaseDone, App: out.App, Release: out.Release, Err: err})
+		f.log.emit(ctx, DeployEvent{Kind: EventReleaseDone, App: out.App, Release: out.Release, Err: err})
 	}
 	return err
 }
 
-func (f *follower) output(ctx context.Context, out *AppRelease, get func(context.Context) (*Release, error), tail *logTail) error {
+func (f *follower) output(ctx context.Context, out *AppResult, get func(context.Context) (*Release, error), tail *logTail) error {
 	opts := f.stream
 	opts.backoff = f.backoff
 	opts.OnHeartbeat = func(quiet time.Duration) {
-		f.log.emit(ctx, Event{Kind: EventHeartbeat, App: out.App, Release: out.Release, Quiet: quiet})
+		f.log.emit(ctx, DeployEvent{Kind: EventHeartbeat, App: out.App, Release: out.Release, Quiet: quiet})
 	}
 	stream, err := f.client.Releases.follow(ctx, out.Release, &opts, get)
 	if err != nil {
@@ -75,13 +75,13 @@ func (f *follower) output(ctx context.Context, out *AppRelease, get func(context
 			return err
 		}
 		tail.add([]byte(line + "\n"))
-		f.log.emit(ctx, Event{Kind: EventReleaseOutput, App: out.App, Release: out.Release, Line: line})
+		f.log.emit(ctx, DeployEvent{Kind: EventReleaseOutput, App: out.App, Release: out.Release, Line: line})
 	}
 	return nil
 }
 
 // outcome waits for the status, unless the stream has seen it.
-func (f *follower) outcome(ctx context.Context, out *AppRelease, get func(context.Context) (*Release, error)) error {
+func (f *follower) outcome(ctx context.Context, out *AppResult, get func(context.Context) (*Release, error)) error {
 	if !out.Release.Status.Final() {
 		if _, err := waitFinal(ctx, nil, f.backoff, get, func(r *Release) Status { return r.Status }); err != nil {
 			return err

@@ -40,7 +40,7 @@ func (i *ociImage) validate() error { return requireID("id", i.ID) }
 //
 // Endpoint: GET /apps/{app}/oci-images/{image} (schema: oci-image, Info; stability
 // prototype). Errors: [*ArgumentError], [*APIError] (matching [ErrNotFound] if there
-// is no such image), [*RequestError], [*AnswerError].
+// is no such image), [*RequestError], [*ResponseError].
 func (s ReleasesService) ImageID(ctx context.Context, app, idOrDigest string) (string, error) {
 	if err := checkApp("app", app); err != nil {
 		return "", err
@@ -87,7 +87,7 @@ func (r *Release) Code() (ReleaseCreateOptions, bool) {
 
 // GenerationError is something asked of an app whose generation does not have
 // it: a slug or buildpacks of a Fir app, an image of a Cedar app. It matches
-// [ErrGeneration]. Nothing was changed.
+// [ErrUnsupportedGeneration]. Nothing was changed.
 type GenerationError struct {
 	// App is the app, as the caller named it.
 	App string
@@ -102,5 +102,5 @@ func (e *GenerationError) Error() string {
 	return clean.Line("herokubuild: " + e.App + " is a " + clip(e.Generation, maxHeaderText) + " app: " + e.Reason)
 }
 
-// Is matches ErrGeneration.
-func (e *GenerationError) Is(target error) bool { return target == ErrGeneration }
+// Is matches ErrUnsupportedGeneration.
+func (e *GenerationError) Is(target error) bool { return target == ErrUnsupportedGeneration }

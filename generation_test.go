@@ -23,10 +23,10 @@ func TestImageID(t *testing.T) {
 		"by digest":        {digest, "[" + image(slugID, digest) + "]", slugID, nil},
 		"by id":            {slugID, "[" + image(slugID, digest) + "]", slugID, nil},
 		"among others":     {digest, "[" + image(buildID, "sha256:b") + "," + image(slugID, digest) + "]", slugID, nil},
-		"another":          {digest, "[" + image(slugID, "sha256:b") + "]", "", herokubuild.ErrUnexpectedAnswer},
-		"none":             {digest, "[]", "", herokubuild.ErrUnexpectedAnswer},
-		"not a list":       {digest, image(slugID, digest), "", herokubuild.ErrUnexpectedAnswer},
-		"id is not a UUID": {digest, "[" + image("x", digest) + "]", "", herokubuild.ErrUnexpectedAnswer},
+		"another":          {digest, "[" + image(slugID, "sha256:b") + "]", "", herokubuild.ErrUnexpectedResponse},
+		"none":             {digest, "[]", "", herokubuild.ErrUnexpectedResponse},
+		"not a list":       {digest, image(slugID, digest), "", herokubuild.ErrUnexpectedResponse},
+		"id is not a UUID": {digest, "[" + image("x", digest) + "]", "", herokubuild.ErrUnexpectedResponse},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -254,7 +254,7 @@ func requireInvalid(t testing.TB, err error, name string) *herokubuild.ArgumentE
 	t.Helper()
 	var bad *herokubuild.ArgumentError
 	require.ErrorAs(t, err, &bad)
-	require.ErrorIs(t, err, herokubuild.ErrInvalid)
+	require.ErrorIs(t, err, herokubuild.ErrInvalidArgument)
 	assert.Equal(t, name, bad.Name)
 	assertErrorClean(t, err)
 	return bad
@@ -289,7 +289,7 @@ func packed(t testing.TB, files ...file) []byte {
 func testArchive(t testing.TB) (*herokubuild.Archive, []byte) {
 	t.Helper()
 	b := packed(t, file{"main.go", "package main\n"}, file{"Procfile", "web: bin/main\n"})
-	a, err := herokubuild.ArchiveBytes(b)
+	a, err := herokubuild.NewArchive(b)
 	require.NoError(t, err)
 	return a, b
 }

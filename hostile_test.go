@@ -56,7 +56,7 @@ func TestHostileAnswers(t *testing.T) {
 		}
 	}
 	var api *herokubuild.APIError
-	var odd *herokubuild.AnswerError
+	var odd *herokubuild.ResponseError
 	var lost *herokubuild.RequestError
 	megabyte := strings.Repeat("x", 1<<20)
 	tests := map[string]struct {

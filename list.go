@@ -115,7 +115,7 @@ func validHeader(s string) bool {
 }
 
 // ErrPartialList reports that [Client.Do] got the first page of a list and that
-// there are more. It is wrapped in an [*AnswerError]. [List] reads all pages.
+// there are more. It is wrapped in an [*ResponseError]. [List] reads all pages.
 var ErrPartialList = errors.New("the response is only the first page of a list")
 
 var (
@@ -139,12 +139,12 @@ const (
 // error ends the iteration; it comes with a nil item.
 //
 // An iteration always ends. A page that brings nothing new and is not the last one,
-// or is out of the order that was asked for, is an [*AnswerError], as is a list of
+// or is out of the order that was asked for, is an [*ResponseError], as is a list of
 // more than 10,000 pages. An item whose id has been yielded before is skipped:
 // where a list is sorted by something that changes, such as updated_at, it can come
 // twice.
 //
-// Errors: [*ArgumentError], [*APIError], [*RequestError], [*AnswerError].
+// Errors: [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
 func List[T any](ctx context.Context, c *Client, path string, opts *ListOptions) iter.Seq2[*T, error] {
 	if err := checkPath(path); err != nil {
 		return failed[T](err)

@@ -233,15 +233,15 @@ func TestListErrors(t *testing.T) {
 	}{
 		"first page fails":   {map[string]httpmock.Responder{"": reply(404, "")}, "", herokubuild.ErrNotFound},
 		"second page fails":  {map[string]httpmock.Responder{"": page(second, "a"), second: reply(401, "")}, "a", herokubuild.ErrUnauthorized},
-		"null item":          {map[string]httpmock.Responder{"": reply(200, `[{"id":"`+uuidOf("a")+`"},null]`)}, "", herokubuild.ErrUnexpectedAnswer},
-		"not a list":         {map[string]httpmock.Responder{"": reply(200, `{"id":"a"}`)}, "", herokubuild.ErrUnexpectedAnswer},
-		"null list":          {map[string]httpmock.Responder{"": reply(200, `null`)}, "", herokubuild.ErrUnexpectedAnswer},
-		"no list":            {map[string]httpmock.Responder{"": reply(200, ``)}, "", herokubuild.ErrUnexpectedAnswer},
-		"range of its own":   {map[string]httpmock.Responder{"": page(second, "a"), second: page(second, "b")}, "a", herokubuild.ErrUnexpectedAnswer},
-		"range in a circle":  {map[string]httpmock.Responder{"": page(second, "a"), second: page(third, "b"), third: page(second, "c")}, "a b", herokubuild.ErrUnexpectedAnswer},
-		"range after nobody": {map[string]httpmock.Responder{"": page(second)}, "", herokubuild.ErrUnexpectedAnswer},
-		"range too long":     {map[string]httpmock.Responder{"": page(strings.Repeat("x", 600), "a")}, "", herokubuild.ErrUnexpectedAnswer},
-		"range not text":     {map[string]httpmock.Responder{"": page("id \x00..", "a")}, "", herokubuild.ErrUnexpectedAnswer},
+		"null item":          {map[string]httpmock.Responder{"": reply(200, `[{"id":"`+uuidOf("a")+`"},null]`)}, "", herokubuild.ErrUnexpectedResponse},
+		"not a list":         {map[string]httpmock.Responder{"": reply(200, `{"id":"a"}`)}, "", herokubuild.ErrUnexpectedResponse},
+		"null list":          {map[string]httpmock.Responder{"": reply(200, `null`)}, "", herokubuild.ErrUnexpectedResponse},
+		"no list":            {map[string]httpmock.Responder{"": reply(200, ``)}, "", herokubuild.ErrUnexpectedResponse},
+		"range of its own":   {map[string]httpmock.Responder{"": page(second, "a"), second: page(second, "b")}, "a", herokubuild.ErrUnexpectedResponse},
+		"range in a circle":  {map[string]httpmock.Responder{"": page(second, "a"), second: page(third, "b"), third: page(second, "c")}, "a b", herokubuild.ErrUnexpectedResponse},
+		"range after nobody": {map[string]httpmock.Responder{"": page(second)}, "", herokubuild.ErrUnexpectedResponse},
+		"range too long":     {map[string]httpmock.Responder{"": page(strings.Repeat("x", 600), "a")}, "", herokubuild.ErrUnexpectedResponse},
+		"range not text":     {map[string]httpmock.Responder{"": page("id \x00..", "a")}, "", herokubuild.ErrUnexpectedResponse},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -296,7 +296,7 @@ func FuzzNextRange(f *testing.F) {
 		})
 		_, err := collect(a, nil)
 		if err != nil {
-			require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+			require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 		}
 		assert.LessOrEqual(t, len(asked), 3)
 		for header, n := range asked {
@@ -339,11 +339,11 @@ func TestListsWithoutAnEnd(t *testing.T) {
 			a := newAPI(t)
 			a.endless(releasesURL, tt.page)
 			_, err := a.Releases.Current(t.Context(), appName)
-			require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+			require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 			assert.LessOrEqual(t, a.mock.GetTotalCallCount(), tt.most)
 			a.mock.ZeroCallCounters()
 			_, err = a.Releases.Previous(t.Context(), appName)
-			require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+			require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 			assert.LessOrEqual(t, a.mock.GetTotalCallCount(), tt.most)
 		})
 	}
@@ -357,7 +357,7 @@ func TestListsWithoutAnEnd(t *testing.T) {
 			a := newAPI(t)
 			a.endless(buildsURL, page)
 			_, err := collect(a, nil)
-			require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+			require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 			assert.LessOrEqual(t, a.mock.GetTotalCallCount(), 6)
 		})
 	}
@@ -391,7 +391,7 @@ func TestListOutOfOrder(t *testing.T) {
 			a.on("GET", buildsURL, reply(200, "["+tt.body+"]"))
 			page, err := a.Builds.ListPage(t.Context(), appName, tt.opts)
 			if !tt.ok {
-				require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+				require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 				return
 			}
 			require.NoError(t, err)
@@ -425,7 +425,7 @@ func TestListErrorsNameTheRequest(t *testing.T) {
 		a := newAPI(t)
 		a.pages(t, map[string]httpmock.Responder{"": page(second, "a"), second: reply(206, `[]`, "Next-Range", third, "Request-Id", sent)})
 		_, err := collect(a, nil)
-		var odd *herokubuild.AnswerError
+		var odd *herokubuild.ResponseError
 		require.ErrorAs(t, err, &odd)
 		assertErrorClean(t, err)
 		assert.Equal(t, 206, odd.StatusCode)
@@ -484,7 +484,7 @@ func TestListOfAnythingRefuses(t *testing.T) {
 		a := newAPI(t)
 		a.on("GET", apiURL+"/x", reply(200, body))
 		for _, err := range herokubuild.List[map[string]any](t.Context(), a.Client, "/x", nil) {
-			require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer, name)
+			require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse, name)
 		}
 	}
 }

@@ -160,7 +160,7 @@ func TestUploadToS3(t *testing.T) {
 			t.Cleanup(func() { _ = fetched.Close() })
 			assert.Equal(t, archive.Checksum(), fetched.Checksum())
 
-			var refused *herokubuild.UploadError
+			var refused *herokubuild.StorageError
 			err = client.Sources.Put(t.Context(), source(-time.Hour), archive, nil)
 			require.ErrorAs(t, err, &refused)
 			assert.Equal(t, "AccessDenied", refused.Code, "expired")

@@ -12,15 +12,15 @@ import (
 type ArchivePlan struct {
 	// Files is the number of files and symbolic links, Bytes the size of their
 	// content before compression.
-	Files int
-	Bytes int64
+	FileCount int
+	TotalSize int64
 	// Largest are the largest files, at most ten, the largest first.
 	Largest []ArchiveEntry
 	// Entries are all files and links, in the order of the archive.
 	Entries []ArchiveEntry
 	// Out are the paths that are not packed, and why. The content of an excluded
 	// directory is not listed.
-	Out []ArchiveOmission
+	Excluded []ExcludedPath
 	// Warnings are likely mistakes.
 	Warnings []ArchiveWarning
 	// Truncated says that Entries, Out or Warnings are incomplete because they
@@ -39,8 +39,8 @@ type ArchiveEntry struct {
 	Link string
 }
 
-// ArchiveOmission is a path that is not packed.
-type ArchiveOmission struct {
+// ExcludedPath is a path that is not packed.
+type ExcludedPath struct {
 	// Path is relative to the directory, with slashes. The path of a directory
 	// ends with a slash.
 	Path string
@@ -85,13 +85,13 @@ func (w ArchiveWarning) String() string {
 	return path + " " + w.Text
 }
 
-// PlanArchive returns what [ArchiveDir] would pack, without packing it. It lists
+// PlanArchive returns what [PackDir] would pack, without packing it. It lists
 // every path, so that its memory grows with the tree. The only files that it reads
 // are those of which git may have converted the line ends, and possible private
 // keys.
 //
-// Errors: those of ArchiveDir.
-func PlanArchive(ctx context.Context, dir string, opts *ArchiveOptions) (*ArchivePlan, error) {
+// Errors: those of PackDir.
+func PlanArchive(ctx context.Context, dir string, opts *PackOptions) (*ArchivePlan, error) {
 	tree, err := sourcetree.OpenDir(dir, opts.tree())
 	if err != nil {
 		return nil, treeError(ctx, "plan the archive of "+dir, err)
@@ -105,10 +105,10 @@ func PlanArchive(ctx context.Context, dir string, opts *ArchiveOptions) (*Archiv
 
 func newArchivePlan(p *sourcetree.Plan) *ArchivePlan {
 	return &ArchivePlan{
-		Files: p.Files, Bytes: p.Bytes, Truncated: p.Truncated,
-		Largest: convert(p.Largest, func(f sourcetree.File) ArchiveEntry { return ArchiveEntry(f) }),
-		Entries: convert(p.Entries, func(f sourcetree.File) ArchiveEntry { return ArchiveEntry(f) }),
-		Out:     convert(p.Omissions, func(o sourcetree.Omission) ArchiveOmission { return ArchiveOmission(o) }),
+		FileCount: p.Files, TotalSize: p.Bytes, Truncated: p.Truncated,
+		Largest:  convert(p.Largest, func(f sourcetree.File) ArchiveEntry { return ArchiveEntry(f) }),
+		Entries:  convert(p.Entries, func(f sourcetree.File) ArchiveEntry { return ArchiveEntry(f) }),
+		Excluded: convert(p.Omissions, func(o sourcetree.Omission) ExcludedPath { return ExcludedPath(o) }),
 		Warnings: convert(p.Warnings, func(w sourcetree.Warning) ArchiveWarning {
 			return ArchiveWarning{Kind: ArchiveWarningKind(w.Kind), Path: w.Path, Text: w.Text}
 		}),

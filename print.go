@@ -77,8 +77,8 @@ func (o BuildAndReleaseOptions) Format(f fmt.State, verb rune) {
 }
 
 // Format prints the error's text for every verb, but for %#v its fields.
-func (e *UploadError) Format(f fmt.State, verb rune) {
-	type uploadError UploadError
+func (e *StorageError) Format(f fmt.State, verb rune) {
+	type uploadError StorageError
 	switch {
 	case verb == 'v' && f.Flag('#'):
 		_, _ = fmt.Fprintf(f, "&%#v", uploadError(*e))
@@ -133,7 +133,7 @@ func (o BuildAndReleaseOptions) LogValue() slog.Value {
 }
 
 // LogValue implements slog.LogValuer: what is set of the event, no secrets.
-func (e Event) LogValue() slog.Value {
+func (e DeployEvent) LogValue() slog.Value {
 	attrs := []slog.Attr{textAttr("kind", string(e.Kind)), textAttr("app", e.App)}
 	if e.Phase != "" {
 		attrs = append(attrs, textAttr("phase", string(e.Phase)))
@@ -157,19 +157,19 @@ func (e Event) LogValue() slog.Value {
 }
 
 // LogValue implements slog.LogValuer: the outcome in short, no secrets.
-func (r Result) LogValue() slog.Value {
+func (r DeployResult) LogValue() slog.Value {
 	attrs := []slog.Attr{textAttr("slug", r.Slug), textAttr("version", r.Version)}
 	if r.Build != nil {
 		attrs = append(attrs, slog.Any("build", r.Build))
 	}
-	for _, rel := range r.Releases {
+	for _, rel := range r.Apps {
 		attrs = append(attrs, slog.Any(clip(rel.App, maxHeaderText), rel))
 	}
 	return slog.GroupValue(attrs...)
 }
 
 // LogValue implements slog.LogValuer: the app's outcome, no secrets.
-func (r AppRelease) LogValue() slog.Value {
+func (r AppResult) LogValue() slog.Value {
 	attrs := []slog.Attr{textAttr("app", r.App)}
 	if r.Release != nil {
 		attrs = append(attrs, slog.Any("release", r.Release))
@@ -183,7 +183,7 @@ func (r AppRelease) LogValue() slog.Value {
 // MarshalJSON writes the outcome in short: the app, the id, version and status of
 // its release, the version that took it back, and the error's text. There is no
 // way back.
-func (r AppRelease) MarshalJSON() ([]byte, error) {
+func (r AppResult) MarshalJSON() ([]byte, error) {
 	release := orZero(r.Release)
 	out := struct {
 		App        string `json:"app"`
@@ -202,17 +202,17 @@ func (r AppRelease) MarshalJSON() ([]byte, error) {
 
 // MarshalJSON writes the result for a report: what was built and released, and the
 // checkpoint. There is no way back but for the checkpoint.
-func (r Result) MarshalJSON() ([]byte, error) {
+func (r DeployResult) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
-		Version    string       `json:"version,omitzero"`
-		Checksum   string       `json:"checksum,omitzero"`
-		Slug       string       `json:"slug_id,omitzero"`
-		Build      *Build       `json:"build,omitzero"`
-		Releases   []AppRelease `json:"releases,omitempty"`
-		Output     string       `json:"output_error,omitzero"`
-		Checkpoint Checkpoint   `json:"checkpoint"`
+		Version    string      `json:"version,omitzero"`
+		Checksum   string      `json:"checksum,omitzero"`
+		Slug       string      `json:"slug_id,omitzero"`
+		Build      *Build      `json:"build,omitzero"`
+		Releases   []AppResult `json:"releases,omitempty"`
+		Output     string      `json:"output_error,omitzero"`
+		Checkpoint Checkpoint  `json:"checkpoint"`
 	}{
-		Version: r.Version, Checksum: r.Checksum, Slug: r.Slug, Build: r.Build, Releases: r.Releases,
+		Version: r.Version, Checksum: r.Checksum, Slug: r.Slug, Build: r.Build, Releases: r.Apps,
 		Output: shownError(r.OutputErr), Checkpoint: r.Checkpoint,
 	})
 }
@@ -227,20 +227,20 @@ func shownError(err error) string {
 
 // MarshalJSON writes what is set of the event, but for the archive; of Err the
 // text. There is no way back but for the checkpoint.
-func (e Event) MarshalJSON() ([]byte, error) {
+func (e DeployEvent) MarshalJSON() ([]byte, error) {
 	out := struct {
-		Kind       EventKind  `json:"kind"`
-		Time       time.Time  `json:"time"`
-		Phase      Phase      `json:"phase,omitzero"`
-		App        string     `json:"app,omitzero"`
-		Done       int64      `json:"done,omitzero"`
-		Total      int64      `json:"total,omitzero"`
-		Build      *Build     `json:"build,omitzero"`
-		Release    *Release   `json:"release,omitzero"`
-		Line       string     `json:"line,omitzero"`
-		Quiet      float64    `json:"quiet_seconds,omitzero"`
-		Error      string     `json:"error,omitzero"`
-		Checkpoint Checkpoint `json:"checkpoint"`
+		Kind       DeployEventKind `json:"kind"`
+		Time       time.Time       `json:"time"`
+		Phase      DeployPhase     `json:"phase,omitzero"`
+		App        string          `json:"app,omitzero"`
+		Done       int64           `json:"done,omitzero"`
+		Total      int64           `json:"total,omitzero"`
+		Build      *Build          `json:"build,omitzero"`
+		Release    *Release        `json:"release,omitzero"`
+		Line       string          `json:"line,omitzero"`
+		Quiet      float64         `json:"quiet_seconds,omitzero"`
+		Error      string          `json:"error,omitzero"`
+		Checkpoint Checkpoint      `json:"checkpoint"`
 	}{e.Kind, e.Time, e.Phase, e.App, e.Done, e.Total, e.Build, e.Release, e.Line, e.Quiet.Seconds(), "", e.Checkpoint}
 	out.Error = shownError(e.Err)
 	return json.Marshal(out)

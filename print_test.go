@@ -24,17 +24,17 @@ import (
 // exported has a value of every exported struct of the package.
 func exported() []any {
 	return []any{
-		herokubuild.APIError{}, herokubuild.AnswerError{}, herokubuild.App{}, herokubuild.AppRelease{}, herokubuild.AppsService{},
-		herokubuild.Archive{}, herokubuild.ArchiveEntry{}, herokubuild.ArchiveOmission{}, herokubuild.ArchiveOptions{}, herokubuild.ArchivePlan{},
+		herokubuild.APIError{}, herokubuild.ResponseError{}, herokubuild.App{}, herokubuild.AppResult{}, herokubuild.AppsService{},
+		herokubuild.Archive{}, herokubuild.ArchiveEntry{}, herokubuild.ExcludedPath{}, herokubuild.PackOptions{}, herokubuild.ArchivePlan{},
 		herokubuild.ArchiveWarning{}, herokubuild.SlugDirOptions{}, herokubuild.ArgumentError{}, herokubuild.Artifact{},
 		herokubuild.Blob{}, herokubuild.Build{}, herokubuild.BuildAndReleaseOptions{}, herokubuild.BuildCreateOptions{}, herokubuild.BuildError{},
 		herokubuild.Buildpack{}, herokubuild.BuildsService{}, herokubuild.Checkpoint{}, herokubuild.CheckpointFailure{}, herokubuild.ChecksumError{}, herokubuild.Client{},
-		herokubuild.DeployError{}, herokubuild.DownloadOptions{}, herokubuild.Event{}, herokubuild.FanOutError{}, herokubuild.FanOutOptions{},
+		herokubuild.DeployError{}, herokubuild.DownloadOptions{}, herokubuild.DeployEvent{}, herokubuild.RolloutError{}, herokubuild.RolloutPolicy{},
 		herokubuild.FetchArchiveOptions{}, herokubuild.GenerationError{}, herokubuild.ListOptions{}, herokubuild.Page[herokubuild.Build]{},
-		herokubuild.Ref{}, herokubuild.Release{}, herokubuild.ReleaseCreateOptions{}, herokubuild.ReleaseError{}, herokubuild.ReleasesService{},
-		herokubuild.RequestError{}, herokubuild.Result{}, herokubuild.RetryOptions{}, herokubuild.RollbackError{}, herokubuild.Slug{},
+		herokubuild.ResourceRef{}, herokubuild.Release{}, herokubuild.ReleaseCreateOptions{}, herokubuild.ReleaseError{}, herokubuild.ReleasesService{},
+		herokubuild.RequestError{}, herokubuild.DeployResult{}, herokubuild.RetryOptions{}, herokubuild.RollbackError{}, herokubuild.Slug{},
 		herokubuild.SlugCreateOptions{}, herokubuild.SlugsService{}, herokubuild.Source{}, herokubuild.SourceBlob{}, herokubuild.SourcesService{},
-		herokubuild.StreamError{}, herokubuild.StreamOptions{}, herokubuild.UnpackError{}, herokubuild.UnpackOptions{}, herokubuild.UploadError{},
+		herokubuild.StreamError{}, herokubuild.StreamOptions{}, herokubuild.UnpackError{}, herokubuild.UnpackOptions{}, herokubuild.StorageError{},
 		herokubuild.UploadOptions{}, herokubuild.User{}, herokubuild.WaitOptions[herokubuild.Build]{},
 	}
 }
@@ -118,7 +118,7 @@ func TestNoValueShowsASecret(t *testing.T) {
 			t.Parallel()
 			for place, v := range around(filled(t, typ)) {
 				for _, verb := range verbs {
-					if typ == reflect.TypeFor[herokubuild.UploadError]() && (place == "joined" || place == "wrapped") {
+					if typ == reflect.TypeFor[herokubuild.StorageError]() && (place == "joined" || place == "wrapped") {
 						// It is made by hand, with the signature: see TestUploadErrorHasNoSignature.
 						continue
 					}
@@ -176,7 +176,7 @@ func TestUploadErrorHasNoSignature(t *testing.T) {
 	a.on("PUT", sourceURL, reply(403, ""))
 	archive, _ := testArchive(t)
 	err := a.Sources.Put(t.Context(), decodeSource(t, sourceURL+fakeQuery), archive, nil)
-	var refused *herokubuild.UploadError
+	var refused *herokubuild.StorageError
 	require.ErrorAs(t, err, &refused)
 	assert.Equal(t, sourceURL+"?REDACTED", refused.URL.Reveal())
 	for _, verb := range []string{"%t", "%U", "%c", "%e"} {
@@ -207,13 +207,13 @@ func TestDownloadPrintsNoSignature(t *testing.T) {
 func TestResultInJSON(t *testing.T) {
 	t.Parallel()
 	signed := herokubuild.SecretURL(sourceURL + fakeQuery)
-	checkpoint := herokubuild.Checkpoint{BuildApp: appName, Build: buildID, Output: 7, Releases: map[string]string{appName: releaseID}}
-	b, err := json.Marshal(&herokubuild.Result{
+	checkpoint := herokubuild.Checkpoint{BuildApp: appName, BuildID: buildID, OutputOffset: 7, ReleaseIDs: map[string]string{appName: releaseID}}
+	b, err := json.Marshal(&herokubuild.DeployResult{
 		Version: "v1", Checksum: checksum, Slug: slugID, Checkpoint: checkpoint,
 		Build: &herokubuild.Build{ID: buildID, Status: "succeeded", OutputStreamURL: signed, SourceBlob: herokubuild.SourceBlob{URL: signed}},
-		Releases: []herokubuild.AppRelease{
+		Apps: []herokubuild.AppResult{
 			{App: appName, Release: &herokubuild.Release{ID: releaseID, Version: 3, Status: "succeeded", OutputStreamURL: signed}},
-			{App: "other-app", Err: herokubuild.ErrSkipped},
+			{App: "other-app", Err: herokubuild.ErrNotAttempted},
 		},
 	})
 	require.NoError(t, err)
@@ -238,7 +238,7 @@ func TestResultInJSON(t *testing.T) {
 
 func TestEventInJSON(t *testing.T) {
 	t.Parallel()
-	b, err := json.Marshal(herokubuild.Event{
+	b, err := json.Marshal(herokubuild.DeployEvent{
 		Kind: herokubuild.EventHeartbeat, Time: at(t, "2026-01-02T03:04:05Z"), App: appName, Quiet: 1500 * time.Millisecond,
 		Archive: &herokubuild.Archive{}, Err: errors.New("why"),
 	})

@@ -68,7 +68,7 @@ func TestParseProcfileRefuses(t *testing.T) {
 	broken := errors.New("broken")
 	_, err = herokubuild.ParseProcfile(iotest.ErrReader(broken))
 	require.ErrorIs(t, err, broken)
-	require.NotErrorIs(t, err, herokubuild.ErrInvalid)
+	require.NotErrorIs(t, err, herokubuild.ErrInvalidArgument)
 }
 
 // What is parsed is what the API takes, and says the same when written down.
@@ -79,7 +79,7 @@ func FuzzParseProcfile(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		types, err := herokubuild.ParseProcfile(strings.NewReader(text))
 		if err != nil {
-			require.ErrorIs(t, err, herokubuild.ErrInvalid)
+			require.ErrorIs(t, err, herokubuild.ErrInvalidArgument)
 			return
 		}
 		var again strings.Builder

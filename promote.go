@@ -16,7 +16,7 @@ import (
 // Endpoints: GET /apps/{app}/releases of from, GET /apps/{app} of to and
 // POST /apps/{app}/releases of to. Errors: an [*ArgumentError] if both are the
 // same app; one that matches [ErrNotFound] if from has no current release, or
-// [ErrNoCode] if that has neither slug nor image; a [*GenerationError] if to
+// [ErrNoArtifact] if that has neither slug nor image; a [*GenerationError] if to
 // runs the other of the two; and those of [ReleasesService.Current],
 // [AppsService.Get] and [ReleasesService.Create].
 func (s ReleasesService) Promote(ctx context.Context, from, to, description string) (*Release, error) {
@@ -35,7 +35,7 @@ func (s ReleasesService) Promote(ctx context.Context, from, to, description stri
 	}
 	code, ok := current.Code()
 	if !ok {
-		return nil, fmt.Errorf("herokubuild: promoting v%d of %s: %w", current.Version, from, ErrNoCode)
+		return nil, fmt.Errorf("herokubuild: promoting v%d of %s: %w", current.Version, from, ErrNoArtifact)
 	}
 	target, err := AppsService(s).Get(ctx, to)
 	switch {

@@ -30,14 +30,14 @@ func TestPromote(t *testing.T) {
 		"says why":          {reply(200, "["+golden(t, "release.json")+"]"), reply(200, other), "why", `{"slug":"` + slugID + `","description":"why"}`, nil},
 		"image":             {reply(200, "["+imageRelease+"]"), reply(200, fir), "", `{"oci_image":"` + slugID + `","description":"Promote example-app v7"}`, nil},
 		"slug by artifact":  {reply(200, strings.ReplaceAll("["+golden(t, "release.json")+"]", `"slug": {"id"`, `"was": {"id"`)), reply(200, other), "", `{"slug":"` + slugID + `","description":"Promote example-app v12"}`, nil},
-		"slug to fir":       {reply(200, "["+golden(t, "release.json")+"]"), reply(200, fir), "", "", herokubuild.ErrGeneration},
-		"image to cedar":    {reply(200, "["+imageRelease+"]"), reply(200, other), "", "", herokubuild.ErrGeneration},
-		"no code":           {reply(200, `[{"id":"`+releaseID+`","version":2,"current":true}]`), reply(200, other), "", "", herokubuild.ErrNoCode},
+		"slug to fir":       {reply(200, "["+golden(t, "release.json")+"]"), reply(200, fir), "", "", herokubuild.ErrUnsupportedGeneration},
+		"image to cedar":    {reply(200, "["+imageRelease+"]"), reply(200, other), "", "", herokubuild.ErrUnsupportedGeneration},
+		"no code":           {reply(200, `[{"id":"`+releaseID+`","version":2,"current":true}]`), reply(200, other), "", "", herokubuild.ErrNoArtifact},
 		"no current":        {reply(200, `[{"id":"`+releaseID+`","version":2}]`), reply(200, other), "", "", herokubuild.ErrNotFound},
-		"itself by its id":  {reply(200, "["+golden(t, "release.json")+"]"), replyFile(t, 200, "app.json"), "", "", herokubuild.ErrInvalid},
+		"itself by its id":  {reply(200, "["+golden(t, "release.json")+"]"), replyFile(t, 200, "app.json"), "", "", herokubuild.ErrInvalidArgument},
 		"to no app":         {reply(200, "["+golden(t, "release.json")+"]"), reply(404, golden(t, "error_not_found.json")), "", "", herokubuild.ErrNotFound},
 		"cannot be listed":  {reply(403, ""), reply(200, other), "", "", herokubuild.ErrForbidden},
-		"id is not an uuid": {reply(200, `[{"id":"`+releaseID+`","version":2,"current":true,"slug":{"id":"x"}}]`), reply(200, other), "", "", herokubuild.ErrUnexpectedAnswer},
+		"id is not an uuid": {reply(200, `[{"id":"`+releaseID+`","version":2,"current":true,"slug":{"id":"x"}}]`), reply(200, other), "", "", herokubuild.ErrUnexpectedResponse},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -70,7 +70,7 @@ func TestPromote(t *testing.T) {
 	_, err = a.Releases.Promote(t.Context(), appName, appName, "")
 	requireInvalid(t, err, "to")
 	_, err = new(herokubuild.Client).Releases.Promote(t.Context(), appName, "other-app", "")
-	require.ErrorIs(t, err, herokubuild.ErrInvalid)
+	require.ErrorIs(t, err, herokubuild.ErrInvalidArgument)
 	assert.Zero(t, a.mock.GetTotalCallCount())
 }
 
@@ -84,7 +84,7 @@ func TestPromoteOnThePlatform(t *testing.T) {
 	bad, err := client.Slugs.CreateFromDir(ctx, "example-app", sourceDir(t, map[string]string{"Procfile": "web: x\nrelease: exit 1"}), herokubuild.SlugDirOptions{})
 	require.NoError(t, err)
 	_, err = client.Releases.Promote(ctx, "example-app", "other-app", "")
-	require.ErrorIs(t, err, herokubuild.ErrNoCode)
+	require.ErrorIs(t, err, herokubuild.ErrNoArtifact)
 	for _, slug := range []*herokubuild.Slug{good, bad} {
 		r, err := client.Releases.Create(ctx, "example-app", herokubuild.ReleaseCreateOptions{Slug: slug.ID})
 		require.NoError(t, err)
@@ -114,7 +114,7 @@ func TestFirAppOnThePlatform(t *testing.T) {
 	require.NoError(t, err)
 	blob := herokubuild.SourceBlob{URL: source.SourceBlob.GetURL}
 	_, err = client.Builds.Create(ctx, "fir-one", herokubuild.BuildCreateOptions{SourceBlob: blob, Buildpacks: []herokubuild.Buildpack{{Name: "heroku/go"}}})
-	require.ErrorIs(t, err, herokubuild.ErrGeneration)
+	require.ErrorIs(t, err, herokubuild.ErrUnsupportedGeneration)
 	assert.Contains(t, err.Error(), "buildpacks")
 
 	build, err := client.Builds.Create(ctx, "fir-one", herokubuild.BuildCreateOptions{SourceBlob: blob})
@@ -139,7 +139,7 @@ func TestFirAppOnThePlatform(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, image, promoted.Image())
 	_, err = client.Releases.Promote(ctx, "fir-one", "example-app", "")
-	require.ErrorIs(t, err, herokubuild.ErrGeneration)
+	require.ErrorIs(t, err, herokubuild.ErrUnsupportedGeneration)
 	back, err := client.Releases.Rollback(ctx, "fir-two", "3")
 	require.NoError(t, err)
 	assert.Equal(t, image, back.Image())

@@ -18,7 +18,7 @@ import (
 // question is free.
 //
 // Endpoint: GET /account/rate-limits (schema: rate-limit, Info). Errors:
-// [*APIError], [*RequestError], [*AnswerError].
+// [*APIError], [*RequestError], [*ResponseError].
 func (c *Client) RateLimitRemaining(ctx context.Context) (int, error) {
 	var out struct {
 		Remaining *int `json:"remaining"`

@@ -25,7 +25,7 @@ func TestRateLimitRemaining(t *testing.T) {
 	for range 2 {
 		// Taken for zero, a fan-out would wait for ever.
 		_, err = a.RateLimitRemaining(t.Context())
-		require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+		require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 	}
 }
 

@@ -137,7 +137,7 @@ func TestHeaderOfAFetchIsHidden(t *testing.T) {
 		a.on("GET", sourceURL, reply(401, body))
 		header := http.Header{"Private-Token": {"glpat-0123"}, "Authorization": {"Basic c2VjcmV0OnBhc3N3b3Jk"}}
 		_, err := a.FetchArchive(t.Context(), sourceURL, &herokubuild.FetchArchiveOptions{Header: header})
-		require.ErrorAs(t, err, new(*herokubuild.UploadError))
+		require.ErrorAs(t, err, new(*herokubuild.StorageError))
 		for _, secret := range []string{"0123", "c2Vj", "password"} {
 			assert.NotContains(t, shown(err), secret)
 		}
@@ -371,8 +371,8 @@ func TestErrorsAboutOddBuildsAreClean(t *testing.T) {
 	release := &herokubuild.Release{ID: evil, Status: evil}
 	for _, err := range []error{
 		&herokubuild.BuildError{App: evil, Build: build}, &herokubuild.ReleaseError{App: evil, Release: release},
-		&herokubuild.APIError{Message: evil}, &herokubuild.RequestError{Err: errors.New(evil)}, &herokubuild.AnswerError{Err: errors.New(evil)},
-		&herokubuild.UploadError{Code: evil}, &herokubuild.StreamError{Err: errors.New(evil)}, &herokubuild.ArgumentError{Name: "x", Reason: evil},
+		&herokubuild.APIError{Message: evil}, &herokubuild.RequestError{Err: errors.New(evil)}, &herokubuild.ResponseError{Err: errors.New(evil)},
+		&herokubuild.StorageError{Code: evil}, &herokubuild.StreamError{Err: errors.New(evil)}, &herokubuild.ArgumentError{Name: "x", Reason: evil},
 		&herokubuild.UnpackError{Entry: evil, Err: errors.New(evil)}, &herokubuild.UnpackError{Reason: evil},
 		&herokubuild.GenerationError{Generation: evil}, &herokubuild.RollbackError{Release: release},
 	} {
@@ -389,11 +389,11 @@ func TestErrorTextSaysMaybeApplied(t *testing.T) {
 	t.Parallel()
 	said := herokubuild.ErrMaybeApplied.Error()
 	for _, err := range []error{
-		&herokubuild.APIError{MaybeApplied: true}, &herokubuild.RequestError{MaybeApplied: true}, &herokubuild.AnswerError{MaybeApplied: true},
+		&herokubuild.APIError{MaybeApplied: true}, &herokubuild.RequestError{MaybeApplied: true}, &herokubuild.ResponseError{MaybeApplied: true},
 	} {
 		assert.Contains(t, err.Error(), said)
 	}
-	for _, err := range []error{&herokubuild.APIError{}, &herokubuild.RequestError{}, &herokubuild.AnswerError{}} {
+	for _, err := range []error{&herokubuild.APIError{}, &herokubuild.RequestError{}, &herokubuild.ResponseError{}} {
 		assert.NotContains(t, err.Error(), said)
 	}
 }

@@ -25,12 +25,12 @@ type Release struct {
 	// oldest releases.
 	Status Status `json:"status"`
 	// Current says that this is the release that the app runs.
-	Current     bool   `json:"current"`
-	Description string `json:"description"`
-	App         Ref    `json:"app"`
+	Current     bool        `json:"current"`
+	Description string      `json:"description"`
+	App         ResourceRef `json:"app"`
 	// Slug is what was released; the zero Ref for a release without code and
 	// for Fir apps.
-	Slug Ref `json:"slug,omitzero"`
+	Slug ResourceRef `json:"slug,omitzero"`
 	// Artifacts are what was released, slugs and images alike.
 	Artifacts      []Artifact `json:"artifacts,omitempty"`
 	AddonPlanNames []string   `json:"addon_plan_names,omitempty"`
@@ -117,7 +117,7 @@ func releasesPath(app string) string { return apiPath("apps", app, "releases") }
 // error that matches [ErrMaybeApplied] leaves open whether there is a release.
 //
 // Endpoint: POST /apps/{app}/releases (schema: release, Create). Errors:
-// [*ArgumentError], [*APIError], [*RequestError], [*AnswerError].
+// [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
 func (s ReleasesService) Create(ctx context.Context, app string, opts ReleaseCreateOptions) (*Release, error) {
 	if err := checkApp("app", app); err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ func (s ReleasesService) Create(ctx context.Context, app string, opts ReleaseCre
 // Get returns the release with this id or version ("v12" or "12").
 //
 // Endpoint: GET /apps/{app}/releases/{release} (schema: release, Info).
-// Errors: [*ArgumentError], [*APIError], [*RequestError], [*AnswerError].
+// Errors: [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
 func (s ReleasesService) Get(ctx context.Context, app, idOrVersion string) (*Release, error) {
 	if err := checkApp("app", app); err != nil {
 		return nil, err
@@ -149,7 +149,7 @@ func (s ReleasesService) Get(ctx context.Context, app, idOrVersion string) (*Rel
 //	&ListOptions{SortBy: "version", Order: Descending, Limit: 10}
 //
 // Endpoint: GET /apps/{app}/releases (schema: release, List). Errors:
-// [*ArgumentError], [*APIError], [*RequestError], [*AnswerError].
+// [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
 func (s ReleasesService) List(ctx context.Context, app string, opts *ListOptions) iter.Seq2[*Release, error] {
 	if err := checkApp("app", app); err != nil {
 		return failed[Release](err)

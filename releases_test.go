@@ -16,8 +16,8 @@ import (
 func goldenRelease(t *testing.T) *herokubuild.Release {
 	return &herokubuild.Release{
 		ID: releaseID, Version: 12, Status: herokubuild.StatusSucceeded, Current: true, Description: "Deploy 60883d9",
-		App:             herokubuild.Ref{ID: "01234567-89ab-cdef-0123-456789abcde0", Name: "example-app"},
-		Slug:            herokubuild.Ref{ID: slugID},
+		App:             herokubuild.ResourceRef{ID: "01234567-89ab-cdef-0123-456789abcde0", Name: "example-app"},
+		Slug:            herokubuild.ResourceRef{ID: slugID},
 		Artifacts:       []herokubuild.Artifact{{ID: slugID, Type: "slug"}},
 		AddonPlanNames:  []string{"heroku-postgresql:essential-0"},
 		OutputStreamURL: "https://release-output.heroku.com/streams/a52/a526a8b7/logs/0f/0fd8f4a2.log" + outputSign,

@@ -64,7 +64,7 @@ func TestRequestIDInErrors(t *testing.T) {
 		a := newAPI(t)
 		a.on("POST", buildsURL, reply(201, "{}"))
 		id, err := create(t, a)
-		var odd *herokubuild.AnswerError
+		var odd *herokubuild.ResponseError
 		require.ErrorAs(t, err, &odd)
 		assert.Equal(t, id, odd.RequestID)
 	})

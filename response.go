@@ -10,7 +10,7 @@ import (
 )
 
 // This file is what a response of success must have to be one. What is missing
-// or of another form makes an [AnswerError] of it, so that later calls cannot
+// or of another form makes an [ResponseError] of it, so that later calls cannot
 // fail with an [ArgumentError] about a value that the platform chose.
 
 // checked is a type of responses that can say what is wrong with one.

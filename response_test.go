@@ -106,9 +106,9 @@ func TestResponsesThatNameNothing(t *testing.T) {
 				a := newAPI(t, noRetry())
 				a.on(tt.method, tt.url, reply(200, body, "Request-Id", "id-1"))
 				err := tt.call(t.Context(), a)
-				var odd *herokubuild.AnswerError
+				var odd *herokubuild.ResponseError
 				require.ErrorAs(t, err, &odd, body)
-				require.NotErrorIs(t, err, herokubuild.ErrInvalid, body)
+				require.NotErrorIs(t, err, herokubuild.ErrInvalidArgument, body)
 				assert.Equal(t, "id-1", odd.RequestID)
 				changes := tt.method == "POST" && name != "source"
 				assert.Equal(t, changes, odd.MaybeApplied, body)

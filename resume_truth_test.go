@@ -87,7 +87,7 @@ func TestAnUploadIsNotTheURLOfACheckpoint(t *testing.T) {
 	p, client := startPlatform(t, platform.Options{Builder: printing("")}, quickRetry())
 	opts := herokubuild.BuildAndReleaseOptions{
 		BuildApp: "example-app", SourceURL: "https://127.0.0.1:1/a.tgz",
-		OnEvent: func(_ context.Context, e herokubuild.Event) error {
+		OnEvent: func(_ context.Context, e herokubuild.DeployEvent) error {
 			if e.Kind == herokubuild.EventBuildCreated {
 				return herokubuild.ErrDetached
 			}
@@ -119,7 +119,7 @@ func TestTheReasonOfAnInterruptedRollback(t *testing.T) {
 		require.NoError(t, f.client.Do(t.Context(), "PATCH", "/apps/app-1/config-vars", nil, map[string]string{"COLOR": "red"}, nil))
 	}
 	for name, tt := range map[string]struct {
-		interrupt herokubuild.EventKind
+		interrupt herokubuild.DeployEventKind
 		then      func(*testing.T, *fleet)
 		want      error
 	}{
@@ -133,9 +133,9 @@ func TestTheReasonOfAnInterruptedRollback(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t, 2, "web: new\n", platform.Options{})
 			ctx, cancel := context.WithCancelCause(t.Context())
-			opts := herokubuild.FanOutOptions{Rollback: herokubuild.RollbackAll, Verify: unhealthy("app-1"), Concurrency: 1}
+			opts := herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackAll, Verify: unhealthy("app-1"), Concurrency: 1}
 			var old herokubuild.Checkpoint
-			opts.OnEvent = func(_ context.Context, e herokubuild.Event) error {
+			opts.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
 				if e.Kind == herokubuild.EventRollback {
 					old = e.Checkpoint
 				}
@@ -149,7 +149,7 @@ func TestTheReasonOfAnInterruptedRollback(t *testing.T) {
 			if opts.Checkpoint = checkpointOf(t, err); tt.interrupt == "" {
 				opts.Checkpoint = roundTrip(t, old)
 			}
-			require.NotEmpty(t, opts.Checkpoint.Rollbacks)
+			require.NotEmpty(t, opts.Checkpoint.RollbackIDs)
 			if tt.then != nil {
 				tt.then(t, f)
 			}
@@ -171,7 +171,7 @@ func TestARollbackOfAnAppThatIsNotNamed(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 2, "web: new\n", platform.Options{})
 	ctx, cancel := context.WithCancelCause(t.Context())
-	opts := herokubuild.FanOutOptions{
+	opts := herokubuild.RolloutPolicy{
 		Rollback: herokubuild.RollbackAll, Verify: unhealthy("app-1"),
 		OnEvent: when(herokubuild.EventRollback, func() { cancel(herokubuild.ErrDetached) }),
 	}
@@ -198,12 +198,12 @@ func TestARollbackToWhatHasExpired(t *testing.T) {
 			BuildApp: "build-app", Archive: archiveOf(t, file{"Procfile", procfile}), ReleaseTo: f.apps,
 		})
 		require.NoError(t, err)
-		require.Equal(t, 4, result.Releases[1].Release.Version)
+		require.Equal(t, 4, result.Apps[1].Release.Version)
 	}
 	release("web: newer\n")
 	_, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, []string{"build-app"}, nil)
 	require.NoError(t, err)
-	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.FanOutOptions{
+	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.RolloutPolicy{
 		Rollback: herokubuild.RollbackAll,
 		Verify: func(context.Context, string, *herokubuild.Release) error {
 			require.NoError(t, f.p.Expire("app-1", 4))
@@ -211,7 +211,7 @@ func TestARollbackToWhatHasExpired(t *testing.T) {
 		},
 	})
 	require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
-	require.ErrorIs(t, outcomes[0].RollbackErr, herokubuild.ErrExpired)
+	require.ErrorIs(t, outcomes[0].RollbackErr, herokubuild.ErrArtifactExpired)
 	assert.Nil(t, outcomes[0].RolledBack)
 	assert.Len(t, f.p.Releases("app-1"), 5)
 }
@@ -219,11 +219,11 @@ func TestARollbackToWhatHasExpired(t *testing.T) {
 // What a callback's error matches does not decide what becomes of the deploy.
 func TestErrorsOfCallbacksAreNoOutcomes(t *testing.T) {
 	t.Parallel()
-	nested := &herokubuild.FanOutError{Err: herokubuild.ErrMaybeApplied, Apps: []herokubuild.AppRelease{
+	nested := &herokubuild.RolloutError{Err: herokubuild.ErrMaybeApplied, Apps: []herokubuild.AppResult{
 		{Err: herokubuild.ErrSuperseded}, {Err: herokubuild.ErrRolledBack}, {Err: herokubuild.ErrNotFound},
 	}}
 	f := newFleet(t, 2, "web: new\n", platform.Options{})
-	_, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.FanOutOptions{
+	_, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.RolloutPolicy{
 		Concurrency: 1, StopOnError: true, Rollback: herokubuild.RollbackUnverified,
 		Verify: func(context.Context, string, *herokubuild.Release) error { return nested },
 	})
@@ -233,7 +233,7 @@ func TestErrorsOfCallbacksAreNoOutcomes(t *testing.T) {
 	assert.True(t, checkpointOf(t, err).Settled)
 
 	_, err = f.client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
-		BuildApp: "build-app", Archive: archiveOf(t), OnEvent: func(_ context.Context, e herokubuild.Event) error {
+		BuildApp: "build-app", Archive: archiveOf(t), OnEvent: func(_ context.Context, e herokubuild.DeployEvent) error {
 			if e.Kind == herokubuild.EventBuildDone {
 				return nested
 			}
@@ -248,8 +248,8 @@ func TestErrorsOfCallbacksAreNoOutcomes(t *testing.T) {
 func TestRollbackAllOfAResumedCallThatIsCanceled(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 2, "web: new\n", platform.Options{})
-	opts := herokubuild.FanOutOptions{Concurrency: 1, Rollback: herokubuild.RollbackAll}
-	opts.OnEvent = func(_ context.Context, e herokubuild.Event) error {
+	opts := herokubuild.RolloutPolicy{Concurrency: 1, Rollback: herokubuild.RollbackAll}
+	opts.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
 		if e.Kind == herokubuild.EventReleaseDone {
 			return herokubuild.ErrDetached
 		}
@@ -292,8 +292,8 @@ func TestAReleaseThatIsReplacedWhileItIsPending(t *testing.T) {
 				require.NoError(t, os.Remove(gate))
 				v3, err := f.client.Releases.Get(t.Context(), "app-1", "v3")
 				require.NoError(t, err)
-				opts := new(herokubuild.FanOutOptions)
-				opts.OnEvent = func(_ context.Context, e herokubuild.Event) error {
+				opts := new(herokubuild.RolloutPolicy)
+				opts.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
 					if e.Kind != herokubuild.EventReleaseCreated {
 						return nil
 					}
@@ -335,7 +335,7 @@ func TestResumeWhileARollbackIsPending(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.Remove(gate))
 	what := herokubuild.ReleaseCreateOptions{Slug: v3.Slug.ID, Description: "autumn sale"}
-	opts := herokubuild.FanOutOptions{Verify: unhealthy("app-1")}
+	opts := herokubuild.RolloutPolicy{Verify: unhealthy("app-1")}
 	_, err = f.client.Releases.ReleaseToApps(t.Context(), what, f.apps, &opts)
 	require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
 	back, err2 := f.client.Releases.Rollback(t.Context(), "app-1", before[0].Release.ID)
@@ -356,7 +356,7 @@ func TestAnOldRollbackDoesNotUndoALaterRelease(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1, "web: new\n", platform.Options{})
 	var old herokubuild.Checkpoint
-	opts := herokubuild.FanOutOptions{Rollback: herokubuild.RollbackAll, Verify: unhealthy("app-1"), OnEvent: func(_ context.Context, e herokubuild.Event) error {
+	opts := herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackAll, Verify: unhealthy("app-1"), OnEvent: func(_ context.Context, e herokubuild.DeployEvent) error {
 		if e.Kind == herokubuild.EventRolledBack {
 			old = roundTrip(t, e.Checkpoint)
 		}
@@ -390,7 +390,7 @@ func TestResumeWithoutRollbackAwaitsOne(t *testing.T) {
 		return platform.Fault{}
 	})
 	var early herokubuild.Checkpoint
-	opts := herokubuild.FanOutOptions{Rollback: herokubuild.RollbackAll, Verify: unhealthy("app-1"), OnEvent: func(_ context.Context, e herokubuild.Event) error {
+	opts := herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackAll, Verify: unhealthy("app-1"), OnEvent: func(_ context.Context, e herokubuild.DeployEvent) error {
 		if e.Kind == herokubuild.EventReleaseDone {
 			early = roundTrip(t, e.Checkpoint)
 		}
@@ -398,7 +398,7 @@ func TestResumeWithoutRollbackAwaitsOne(t *testing.T) {
 	}}
 	_, err := f.client.Releases.ReleaseToApps(ctx, f.what, f.apps, &opts)
 	require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
-	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.FanOutOptions{Checkpoint: early})
+	outcomes, err := f.client.Releases.ReleaseToApps(t.Context(), f.what, f.apps, &herokubuild.RolloutPolicy{Checkpoint: early})
 	require.NoError(t, err)
 	assert.Equal(t, 6, outcomes[0].Release.Version)
 	assert.Equal(t, "summer sale, Rollback to v3, summer sale", f.history("app-1"))
@@ -411,7 +411,7 @@ func TestResumeAfterManyOthers(t *testing.T) {
 	var first herokubuild.Checkpoint
 	opts := deploy()
 	opts.Archive = archiveOf(t)
-	opts.OnEvent = func(_ context.Context, e herokubuild.Event) error {
+	opts.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
 		if first.IsZero() {
 			first = roundTrip(t, e.Checkpoint)
 		}
@@ -426,7 +426,7 @@ func TestResumeAfterManyOthers(t *testing.T) {
 	again, err := client.BuildAndRelease(t.Context(), opts)
 	require.NoError(t, err)
 	assert.Equal(t, result.Build.ID, again.Build.ID)
-	assert.Equal(t, result.Releases[1].Release.ID, again.Releases[1].Release.ID)
+	assert.Equal(t, result.Apps[1].Release.ID, again.Apps[1].Release.ID)
 	assert.Equal(t, 61, releasesOf(p, "other-app"))
 }
 
@@ -435,7 +435,7 @@ func TestCallbacksThatDoNotReturn(t *testing.T) {
 	t.Parallel()
 	for name, set := range map[string]func(*herokubuild.BuildAndReleaseOptions){
 		"Verify": func(o *herokubuild.BuildAndReleaseOptions) {
-			o.Release.Verify = func(context.Context, string, *herokubuild.Release) error {
+			o.Rollout.Verify = func(context.Context, string, *herokubuild.Release) error {
 				runtime.Goexit()
 				return nil
 			}
@@ -455,7 +455,7 @@ func TestCallbacksThatDoNotReturn(t *testing.T) {
 			set(&opts)
 			_, err := client.BuildAndRelease(t.Context(), opts)
 			require.Error(t, err)
-			require.NotErrorIs(t, err, herokubuild.ErrSkipped)
+			require.NotErrorIs(t, err, herokubuild.ErrNotAttempted)
 		})
 	}
 }
@@ -473,7 +473,7 @@ func TestNotAttemptedIsCertain(t *testing.T) {
 		}
 		return platform.Fault{}
 	})
-	opts := herokubuild.FanOutOptions{Canaries: 1}
+	opts := herokubuild.RolloutPolicy{Canaries: 1}
 	_, err := f.client.Releases.ReleaseToApps(ctx, f.what, f.apps, &opts)
 	require.ErrorIs(t, err, herokubuild.ErrMaybeApplied)
 	old, err2 := f.client.Releases.Get(t.Context(), "app-1", "v3")

@@ -248,7 +248,7 @@ func (r *retrier) mayRepeatStatus(status int) bool {
 // mayRepeatError says which failures without an answer are worth another
 // attempt.
 func (r *retrier) mayRepeatError(ctx context.Context, err error) bool {
-	for _, lasting := range []error{errTooLarge, ErrArchiveChanged, ErrInvalid, errRedirect, errPanicked} {
+	for _, lasting := range []error{errTooLarge, ErrArchiveChanged, ErrInvalidArgument, errRedirect, errPanicked} {
 		if errors.Is(err, lasting) {
 			return false
 		}

@@ -385,7 +385,7 @@ func TestErrorBodyThatNeverEnds(t *testing.T) {
 			go func() { _, _ = w.Write([]byte("busy")) }()
 			archive, _ := testArchive(t)
 			started := time.Now()
-			var refused *herokubuild.UploadError
+			var refused *herokubuild.StorageError
 			require.ErrorAs(t, a.Sources.Put(t.Context(), decodeSource(t, sourceURL+fakeQuery), archive, nil), &refused)
 			assert.LessOrEqual(t, time.Since(started), 10*time.Second)
 			assert.Equal(t, 503, refused.StatusCode)

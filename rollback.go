@@ -9,7 +9,7 @@ import (
 )
 
 // RollbackError is a release that cannot be rolled back to. It matches
-// [ErrNotEligible], and [ErrExpired] where that is because the platform has
+// [ErrNotEligible], and [ErrArtifactExpired] where that is because the platform has
 // destroyed the release's slug or image. Nothing was sent but questions.
 type RollbackError struct {
 	// App is the app, as the caller named it.
@@ -34,9 +34,9 @@ func (e *RollbackError) Error() string {
 	return clean.Line(fmt.Sprintf("herokubuild: %s cannot be rolled back to release v%d: %s", e.App, r.Version, reason))
 }
 
-// Is matches ErrNotEligible and, where that is so, ErrExpired.
+// Is matches ErrNotEligible and, where that is so, ErrArtifactExpired.
 func (e *RollbackError) Is(target error) bool {
-	return target == ErrNotEligible || target == ErrExpired && orZero(e.Release).Status == StatusExpired
+	return target == ErrNotEligible || target == ErrArtifactExpired && orZero(e.Release).Status == StatusExpired
 }
 
 // rollbackTarget is a release that may leave out whether it is eligible, as

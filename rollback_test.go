@@ -29,8 +29,8 @@ func TestRollback(t *testing.T) {
 		"by version":         {"v12", "12", target, nil, ""},
 		"does not say":       {"12", "12", silent, nil, ""},
 		"says null":          {"12", "12", null, nil, ""},
-		"expired":            {"12", "12", expired, []error{herokubuild.ErrNotEligible, herokubuild.ErrExpired}, "example-app cannot be rolled back to release v12: its slug or image is no longer kept by the platform (status expired)"},
-		"expired, by silent": {"12", "12", strings.Replace(silent, `"succeeded"`, `"expired"`, 1), []error{herokubuild.ErrExpired}, "no longer kept"},
+		"expired":            {"12", "12", expired, []error{herokubuild.ErrNotEligible, herokubuild.ErrArtifactExpired}, "example-app cannot be rolled back to release v12: its slug or image is no longer kept by the platform (status expired)"},
+		"expired, by silent": {"12", "12", strings.Replace(silent, `"succeeded"`, `"expired"`, 1), []error{herokubuild.ErrArtifactExpired}, "no longer kept"},
 		"not eligible":       {releaseID, releaseID, ineligible, []error{herokubuild.ErrNotEligible}, "it is not eligible"},
 		"failed":             {"12", "12", strings.Replace(ineligible, `"succeeded"`, `"failed"`, 1), []error{herokubuild.ErrNotEligible}, "(status failed)"},
 		"without code":       {"12", "12", `{"id":"` + releaseID + `","version":12,"eligible_for_rollback":false}`, []error{herokubuild.ErrNotEligible}, "neither slug nor image"},
@@ -58,7 +58,7 @@ func TestRollback(t *testing.T) {
 				require.ErrorIs(t, err, want)
 			}
 			if !strings.Contains(name, "expired") {
-				require.NotErrorIs(t, err, herokubuild.ErrExpired)
+				require.NotErrorIs(t, err, herokubuild.ErrArtifactExpired)
 			}
 			assert.Contains(t, err.Error(), tt.text)
 			assert.Equal(t, appName, refused.App)
@@ -123,7 +123,7 @@ func TestRollbackOnThePlatform(t *testing.T) {
 
 	require.NoError(t, p.Expire("example-app", 3))
 	_, err = client.Releases.Rollback(ctx, "example-app", "v3")
-	require.ErrorIs(t, err, herokubuild.ErrExpired)
+	require.ErrorIs(t, err, herokubuild.ErrArtifactExpired)
 	_, err = client.Releases.Rollback(ctx, "example-app", "v1")
 	require.ErrorIs(t, err, herokubuild.ErrNotEligible)
 	assert.Len(t, p.Releases("example-app"), 7)
@@ -132,5 +132,5 @@ func TestRollbackOnThePlatform(t *testing.T) {
 	require.NoError(t, err)
 	assert.False(t, slug.DeletedAt.IsZero())
 	_, err = client.Slugs.Download(ctx, "example-app", slug, nil)
-	require.ErrorIs(t, err, herokubuild.ErrExpired)
+	require.ErrorIs(t, err, herokubuild.ErrArtifactExpired)
 }

@@ -12,7 +12,7 @@ import (
 // target is an app of a rollout: its outcome, and the name or id by which it is
 // addressed.
 type target struct {
-	out *AppRelease
+	out *AppResult
 	app string
 }
 
@@ -21,7 +21,7 @@ type fanOut struct {
 	*follower
 
 	what    ReleaseCreateOptions
-	opts    FanOutOptions
+	opts    RolloutPolicy
 	targets []target
 	// ours tells the releases of this rollout from others.
 	ours func(*Release) bool
@@ -37,16 +37,16 @@ type fanOut struct {
 	stopped atomic.Bool
 }
 
-func newFanOut(c *Client, log *eventLog, what ReleaseCreateOptions, opts FanOutOptions) *fanOut {
+func newFanOut(c *Client, log *eventLog, what ReleaseCreateOptions, opts RolloutPolicy) *fanOut {
 	f := &fanOut{what: what, opts: opts}
 	f.follower = &follower{client: c, log: log, stream: StreamOptions{IdleTimeout: opts.IdleTimeout}, since: time.Now()}
 	return f
 }
 
 // run releases to all apps. Its error is that of the call.
-func (f *fanOut) run(ctx context.Context) *FanOutError {
+func (f *fanOut) run(ctx context.Context) *RolloutError {
 	f.pace = newPacer(f.client, reserveFor(f.opts.Concurrency, len(f.targets)))
-	if len(f.log.saved().Rollbacks) > 0 {
+	if len(f.log.saved().RollbackIDs) > 0 {
 		f.finishRollback(ctx)
 		return f.failure()
 	}
@@ -62,9 +62,9 @@ func (f *fanOut) run(ctx context.Context) *FanOutError {
 	return failure
 }
 
-func (f *fanOut) failure() *FanOutError {
+func (f *fanOut) failure() *RolloutError {
 	if f.failed() {
-		return &FanOutError{Apps: f.outcomes()}
+		return &RolloutError{Apps: f.outcomes()}
 	}
 	return nil
 }
@@ -108,12 +108,12 @@ func (f *fanOut) releaseTo(ctx context.Context, t *target) error {
 	if err != nil {
 		return err
 	}
-	f.log.emit(ctx, Event{Kind: EventReleaseCreated, App: t.out.App, Release: r})
+	f.log.emit(ctx, DeployEvent{Kind: EventReleaseCreated, App: t.out.App, Release: r})
 	if err := f.awaitCurrent(ctx, t); err != nil || f.opts.Verify == nil {
 		return err
 	}
 	err = f.verify(ctx, t)
-	f.log.emit(ctx, Event{Kind: EventVerified, App: t.out.App, Release: t.out.Release, Err: err})
+	f.log.emit(ctx, DeployEvent{Kind: EventVerified, App: t.out.App, Release: t.out.Release, Err: err})
 	return err
 }
 
@@ -139,10 +139,10 @@ func (f *fanOut) awaitCurrent(ctx context.Context, t *target) error {
 
 // notAttempted is the outcome of an app for which the context ended too early.
 func (f *fanOut) notAttempted(ctx context.Context, t *target) error {
-	if id := f.log.saved().Releases[t.out.App]; id != "" {
+	if id := f.log.saved().ReleaseIDs[t.out.App]; id != "" {
 		return fmt.Errorf("%s: release %s of an earlier call was not checked: %w", t.out.App, id, contextError(ctx))
 	}
-	return fmt.Errorf("%s: %w: %w", t.out.App, ErrSkipped, contextError(ctx))
+	return fmt.Errorf("%s: %w: %w", t.out.App, ErrNotAttempted, contextError(ctx))
 }
 
 // adopt makes a release the app's, in the outcome and the checkpoint, and
@@ -224,7 +224,7 @@ func (f *fanOut) standing(ctx context.Context, t *target) (*standing, error) {
 		if err := f.pace.wait(ctx); err != nil {
 			return nil, err
 		}
-		s, err := findStanding(ctx, f.client, t.app, f.log.saved().Releases[t.out.App], f.ours)
+		s, err := findStanding(ctx, f.client, t.app, f.log.saved().ReleaseIDs[t.out.App], f.ours)
 		if err != nil || s.awaited == nil {
 			return s, err
 		}
@@ -269,7 +269,7 @@ func (f *fanOut) awaitSettled(ctx context.Context) error {
 // fillIn sets the outcomes of the apps that a resumed rollout has not come to.
 func (f *fanOut) fillIn(ctx context.Context) {
 	parallel(len(f.targets), f.opts.Concurrency, func(i int) {
-		if t := &f.targets[i]; t.out.Err == ErrSkipped { //nolint:errorlint // Only the initial value, not what wraps it.
+		if t := &f.targets[i]; t.out.Err == ErrNotAttempted { //nolint:errorlint // Only the initial value, not what wraps it.
 			f.observe(ctx, t)
 		}
 	})
@@ -313,7 +313,7 @@ func (f *fanOut) awaitOwn(ctx context.Context, t target, r *Release) error {
 
 func (f *fanOut) reachOwn(ctx context.Context, t *target) error {
 	r, saved := t.out.Release, f.log.saved()
-	if saved.Releases[t.out.App] == "" {
+	if saved.ReleaseIDs[t.out.App] == "" {
 		f.log.noteRelease(t.out.App, "", r)
 	}
 	if f.resumed {
@@ -322,7 +322,7 @@ func (f *fanOut) reachOwn(ctx context.Context, t *target) error {
 			return err
 		}
 		switch {
-		case s.rolledBack && len(saved.Rollbacks) == 0:
+		case s.rolledBack && len(saved.RollbackIDs) == 0:
 			if s.release, err = f.createRelease(ctx, t); err != nil {
 				return err
 			}
@@ -333,6 +333,6 @@ func (f *fanOut) reachOwn(ctx context.Context, t *target) error {
 		r = s.release
 	}
 	f.adopt(t, r)
-	f.log.emit(ctx, Event{Kind: EventReleaseCreated, App: t.out.App, Release: r})
+	f.log.emit(ctx, DeployEvent{Kind: EventReleaseCreated, App: t.out.App, Release: r})
 	return f.awaitCurrent(ctx, t)
 }

@@ -12,7 +12,7 @@ import (
 // rollBack takes apps back to what they ran before, as the options say.
 func (f *fanOut) rollBack(ctx context.Context) {
 	all := f.opts.Rollback == RollbackAll && (ctx.Err() != nil || f.anyFailed())
-	made := f.log.saved().Releases
+	made := f.log.saved().ReleaseIDs
 	var back []*target
 	for i := range f.targets {
 		t := &f.targets[i]
@@ -27,13 +27,13 @@ func (f *fanOut) rollBack(ctx context.Context) {
 		return
 	}
 	f.log.note(func(c *Checkpoint) {
-		c.Rollbacks = make(map[string]string, len(back))
+		c.RollbackIDs = make(map[string]string, len(back))
 		for _, t := range back {
-			c.Rollbacks[t.out.App] = ""
+			c.RollbackIDs[t.out.App] = ""
 		}
 		c.Failures = f.reasons()
 	})
-	f.log.emit(ctx, Event{Kind: EventRollback})
+	f.log.emit(ctx, DeployEvent{Kind: EventRollback})
 	f.rollBackAll(ctx, back)
 }
 
@@ -65,8 +65,8 @@ func (f *fanOut) reasons() map[string]CheckpointFailure {
 // those of the platform now.
 func (f *fanOut) finishRollback(ctx context.Context) {
 	var back []*target
-	rollbacks, reasons := f.log.saved().Rollbacks, f.log.saved().Failures
-	f.undoing = f.log.saved().Releases
+	rollbacks, reasons := f.log.saved().RollbackIDs, f.log.saved().Failures
+	f.undoing = f.log.saved().ReleaseIDs
 	// A later call than that of the checkpoint may have released again. If the
 	// context ends, the rollback goes on all the same.
 	_ = f.awaitSettled(ctx)
@@ -83,7 +83,7 @@ func (f *fanOut) finishRollback(ctx context.Context) {
 	for i := range f.targets {
 		t := &f.targets[i]
 		if t.out.RollbackErr == nil && (t.out.RolledBack == nil || !hasKey(rollbacks, t.out.App)) {
-			t.out.Err = ErrSkipped
+			t.out.Err = ErrNotAttempted
 			f.observe(ctx, t)
 		}
 		if reason, known := reasons[t.out.App]; known && t.out.RolledBack != nil && t.out.RollbackErr == nil {
@@ -115,7 +115,7 @@ func (f *fanOut) rollBackAll(ctx context.Context, back []*target) {
 		case out.Err == nil:
 			out.Err = f.rolledBack(t)
 		}
-		f.log.emit(ctx, Event{Kind: EventRolledBack, App: out.App, Release: out.RolledBack, Err: out.RollbackErr})
+		f.log.emit(ctx, DeployEvent{Kind: EventRolledBack, App: out.App, Release: out.RolledBack, Err: out.RollbackErr})
 	})
 	f.noteRolledBack(back)
 }
@@ -144,11 +144,11 @@ func (f *fanOut) noteRolledBack(back []*target) {
 		left := map[string]string{}
 		for _, t := range back {
 			if err := t.out.RollbackErr; err != nil && !isPermanent(err) {
-				left[t.out.App] = c.Rollbacks[t.out.App]
+				left[t.out.App] = c.RollbackIDs[t.out.App]
 			}
 		}
-		if c.Rollbacks = left; len(left) == 0 {
-			c.Rollbacks, c.Failures = nil, nil
+		if c.RollbackIDs = left; len(left) == 0 {
+			c.RollbackIDs, c.Failures = nil, nil
 		}
 	})
 }
@@ -282,10 +282,10 @@ func (f *fanOut) findUnknown(ctx context.Context, t *target) error {
 
 func (f *fanOut) awaitRollback(ctx context.Context, t *target, r *Release) (*Release, error) {
 	f.log.note(func(c *Checkpoint) {
-		c.Rollbacks = maps.Clone(c.Rollbacks)
-		c.Rollbacks[t.out.App] = r.ID
+		c.RollbackIDs = maps.Clone(c.RollbackIDs)
+		c.RollbackIDs[t.out.App] = r.ID
 	})
-	back := target{out: &AppRelease{App: t.out.App, Release: r}, app: t.app}
+	back := target{out: &AppResult{App: t.out.App, Release: r}, app: t.app}
 	err := f.await(ctx, &back)
 	return back.out.Release, err
 }

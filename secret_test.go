@@ -54,28 +54,28 @@ func holders(t *testing.T) map[string]any {
 	slug := &herokubuild.Slug{ID: slugID, Blob: herokubuild.Blob{Method: "GET", URL: u}}
 	release := &herokubuild.Release{ID: releaseID, OutputStreamURL: u}
 	cause := fmt.Errorf("GET %s: refused", u)
-	outcome := herokubuild.AppRelease{App: appName, Release: release, Err: &herokubuild.ReleaseError{App: appName, Release: release}}
-	checkpoint := herokubuild.Checkpoint{BuildApp: appName, Source: sourceURL, Build: buildID, Releases: map[string]string{appName: releaseID}}
-	result := &herokubuild.Result{Build: build, Slug: slugID, Releases: []herokubuild.AppRelease{outcome}, Checkpoint: checkpoint}
+	outcome := herokubuild.AppResult{App: appName, Release: release, Err: &herokubuild.ReleaseError{App: appName, Release: release}}
+	checkpoint := herokubuild.Checkpoint{BuildApp: appName, Source: sourceURL, BuildID: buildID, ReleaseIDs: map[string]string{appName: releaseID}}
+	result := &herokubuild.DeployResult{Build: build, Slug: slugID, Apps: []herokubuild.AppResult{outcome}, Checkpoint: checkpoint}
 	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(apiURL))
 	require.NoError(t, err)
 	stream, err := client.Builds.Output(t.Context(), build, nil)
 	require.NoError(t, err)
-	event := herokubuild.Event{Kind: herokubuild.EventReleaseDone, App: appName, Build: build, Release: release, Err: cause, Checkpoint: checkpoint}
+	event := herokubuild.DeployEvent{Kind: herokubuild.EventReleaseDone, App: appName, Build: build, Release: release, Err: cause, Checkpoint: checkpoint}
 	options := herokubuild.BuildAndReleaseOptions{BuildApp: appName, SourceURL: u, Checkpoint: checkpoint}
 	return map[string]any{
 		"client": client, "client by value": *client, "stream": stream,
-		"outcome": outcome, "outcomes": []herokubuild.AppRelease{outcome}, "result": result, "result by value": *result,
-		"event": event, "events": []herokubuild.Event{event}, "deploy options": options, "checkpoint": checkpoint,
+		"outcome": outcome, "outcomes": []herokubuild.AppResult{outcome}, "result": result, "result by value": *result,
+		"event": event, "events": []herokubuild.DeployEvent{event}, "deploy options": options, "checkpoint": checkpoint,
 		"page":   &herokubuild.Page[herokubuild.Build]{Items: []*herokubuild.Build{build}},
 		"builds": []*herokubuild.Build{build}, "map": map[string]*herokubuild.Slug{"a": slug},
 		"deploy error":  &herokubuild.DeployError{Phase: herokubuild.PhaseBuild, Result: result, Checkpoint: checkpoint, Err: cause},
 		"build error":   &herokubuild.BuildError{App: appName, Build: build},
 		"release error": &herokubuild.ReleaseError{App: appName, Release: release},
-		"upload error":  &herokubuild.UploadError{Method: "PUT", URL: u, StatusCode: 403},
+		"upload error":  &herokubuild.StorageError{Method: "PUT", URL: u, StatusCode: 403},
 		"stream error":  &herokubuild.StreamError{URL: u.String(), Err: errors.New("x " + u.Reveal())},
 		"request error": &herokubuild.RequestError{Method: "GET", URL: apiURL, Err: errors.New("x " + u.Reveal())},
-		"joined":        errors.Join(&herokubuild.UploadError{URL: u}, fmt.Errorf("wrapped: %w", &herokubuild.BuildError{Build: build})),
+		"joined":        errors.Join(&herokubuild.StorageError{URL: u}, fmt.Errorf("wrapped: %w", &herokubuild.BuildError{Build: build})),
 		"url":           u, "pointer to url": &u, "list of urls": []herokubuild.SecretURL{u},
 		"build": build, "build by value": *build, "source": source, "source by value": *source,
 		"slug": slug, "slug by value": *slug, "release": release, "release by value": *release,

@@ -30,7 +30,7 @@ type SlugDirOptions struct {
 }
 
 // CreateFromDir makes a slug of a directory without a build: it packs everything
-// in it, as [ArchiveDir] does, under ./app, with the process types of the
+// in it, as [PackDir] does, under ./app, with the process types of the
 // directory's Procfile, and uploads it. What git ignores is packed too, since
 // that is where programs that were compiled are; ".git" and what a .slugignore
 // names is not. What is in the directory runs as it
@@ -42,7 +42,7 @@ type SlugDirOptions struct {
 //
 // Endpoints: GET /apps/{app}, for the stack and the generation, and POST
 // /apps/{app}/slugs. Errors: an [*ArgumentError] for a directory without a
-// Procfile if ProcessTypes is nil, and where [ParseProcfile] or [ArchiveDir]
+// Procfile if ProcessTypes is nil, and where [ParseProcfile] or [PackDir]
 // has one; a [*GenerationError] for a Fir app, which runs no slugs; one that
 // matches [ErrArchiveChanged]; and those of [AppsService.Get],
 // [SlugsService.Create] and [SlugsService.Put]. A slug that was created and

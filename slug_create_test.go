@@ -163,7 +163,7 @@ func TestCreateFromDirRefuses(t *testing.T) {
 	}
 	assert.Zero(t, a.mock.GetTotalCallCount())
 	_, err := new(herokubuild.Client).Slugs.CreateFromDir(t.Context(), appName, none, herokubuild.SlugDirOptions{ProcessTypes: map[string]string{}})
-	require.ErrorIs(t, err, herokubuild.ErrInvalid)
+	require.ErrorIs(t, err, herokubuild.ErrInvalidArgument)
 }
 
 func TestCreateFromDirFails(t *testing.T) {
@@ -184,7 +184,7 @@ func TestCreateFromDirFails(t *testing.T) {
 		_, err := a.Slugs.CreateFromDir(t.Context(), appName, dir, opts)
 		var generation *herokubuild.GenerationError
 		require.ErrorAs(t, err, &generation)
-		require.ErrorIs(t, err, herokubuild.ErrGeneration)
+		require.ErrorIs(t, err, herokubuild.ErrUnsupportedGeneration)
 		assert.Equal(t, appName, generation.App)
 		assert.Equal(t, "fir", generation.Generation)
 		assert.Contains(t, err.Error(), "example-app is a fir app: it runs images, not slugs")

@@ -54,11 +54,11 @@ func (o *DownloadOptions) withDefaults() (DownloadOptions, error) {
 // again, for a fresh one: app is the name or id of an app of its account.
 //
 // The requests go to the storage host, without the API key. Errors, of Download
-// and of the reader: [*ArgumentError]; [*UploadError] where the storage host
-// refuses; [*AnswerError] where it sends something else than an archive, or one
+// and of the reader: [*ArgumentError]; [*StorageError] where the storage host
+// refuses; [*ResponseError] where it sends something else than an archive, or one
 // that is compressed once more or in another way; [*RequestError]; a
-// [*ChecksumError], which matches [ErrChecksum]; one that matches [ErrArchiveChanged] where the archive became another one
-// meanwhile, or [ErrExpired] where the platform has destroyed it; and those of
+// [*ChecksumError], which matches [ErrChecksumMismatch]; one that matches [ErrArchiveChanged] where the archive became another one
+// meanwhile, or [ErrArtifactExpired] where the platform has destroyed it; and those of
 // [SlugsService.Get].
 func (s SlugsService) Download(ctx context.Context, app string, slug *Slug, opts *DownloadOptions) (io.ReadCloser, error) {
 	o, err := opts.withDefaults()
@@ -104,10 +104,10 @@ func normalChecksum(sum string) string {
 }
 
 // ChecksumError is an archive that is not what its checksum says. It matches
-// [ErrChecksum].
+// [ErrChecksumMismatch].
 type ChecksumError struct {
 	// Slug is the slug's id.
-	Slug string
+	SlugID string
 	// Want is the slug's checksum, Got that of what was downloaded.
 	Want, Got string
 	// Size is how many bytes were downloaded.
@@ -116,11 +116,11 @@ type ChecksumError struct {
 
 // Error implements error.
 func (e *ChecksumError) Error() string {
-	return clip(fmt.Sprintf("herokubuild: slug %s: the archive of %d bytes has the checksum %s, not %s", e.Slug, e.Size, e.Got, e.Want), maxErrorText)
+	return clip(fmt.Sprintf("herokubuild: slug %s: the archive of %d bytes has the checksum %s, not %s", e.SlugID, e.Size, e.Got, e.Want), maxErrorText)
 }
 
-// Is matches ErrChecksum.
-func (e *ChecksumError) Is(target error) bool { return target == ErrChecksum }
+// Is matches ErrChecksumMismatch.
+func (e *ChecksumError) Is(target error) bool { return target == ErrChecksumMismatch }
 
 // progressStep is what a connection has to bring to count as progress, so that
 // the number of connections is bounded by the size of the archive.
@@ -275,7 +275,7 @@ func (d *download) verify() error {
 	case short:
 		return nil
 	case d.slug.Checksum != "":
-		return &ChecksumError{Slug: d.slug.ID, Want: d.slug.Checksum, Got: got, Size: d.offset}
+		return &ChecksumError{SlugID: d.slug.ID, Want: d.slug.Checksum, Got: got, Size: d.offset}
 	case d.slug.Size > 0 && d.slug.Size != d.offset:
 		return d.requestError(fmt.Errorf("%d bytes instead of %d: %w", d.offset, d.slug.Size, errOtherArchive))
 	}
@@ -318,7 +318,7 @@ func (d *download) open() (*blobConn, error) {
 }
 
 func expiredAddress(err error) bool {
-	var refused *UploadError
+	var refused *StorageError
 	return errors.As(err, &refused) && (refused.StatusCode == http.StatusForbidden || refused.StatusCode == http.StatusNotFound)
 }
 
@@ -328,7 +328,7 @@ func (d *download) renew() error {
 		return err
 	}
 	if !fresh.DeletedAt.IsZero() {
-		return fmt.Errorf("herokubuild: slug %s: its archive was destroyed at %s: %w", d.slug.ID, fresh.DeletedAt.UTC().Format(time.RFC3339), ErrExpired)
+		return fmt.Errorf("herokubuild: slug %s: its archive was destroyed at %s: %w", d.slug.ID, fresh.DeletedAt.UTC().Format(time.RFC3339), ErrArtifactExpired)
 	}
 	if err := checkDownload(fresh); err != nil {
 		return err
@@ -358,7 +358,7 @@ func (d *download) dial() (*blobConn, error) {
 	}
 	if err != nil {
 		conn.close()
-		var refused *UploadError
+		var refused *StorageError
 		if errors.As(err, &refused) && refused.StatusCode == http.StatusRequestedRangeNotSatisfiable && from > 0 {
 			d.whole = true
 		}
@@ -453,7 +453,7 @@ func (c *blobConn) checkEncoding(resp *http.Response, from SecretURL) error {
 	if err == nil {
 		return nil
 	}
-	return &AnswerError{Method: http.MethodGet, Path: from.String(), StatusCode: resp.StatusCode, Err: err}
+	return &ResponseError{Method: http.MethodGet, Path: from.String(), StatusCode: resp.StatusCode, Err: err}
 }
 
 func (c *blobConn) readBody(p []byte) (int, error) {

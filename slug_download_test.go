@@ -204,8 +204,8 @@ func TestDownloadIsVerified(t *testing.T) {
 	assert.Len(t, got, 1000)
 	var wrong *herokubuild.ChecksumError
 	require.ErrorAs(t, err, &wrong)
-	require.ErrorIs(t, err, herokubuild.ErrChecksum)
-	assert.Equal(t, &herokubuild.ChecksumError{Slug: slugID, Want: checksum, Got: sumOf(server.content), Size: 1000}, wrong)
+	require.ErrorIs(t, err, herokubuild.ErrChecksumMismatch)
+	assert.Equal(t, &herokubuild.ChecksumError{SlugID: slugID, Want: checksum, Got: sumOf(server.content), Size: 1000}, wrong)
 	assert.Contains(t, err.Error(), slugID)
 	assert.Len(t, server.requests(), 1, "the wrong bytes are there to stay")
 
@@ -219,11 +219,11 @@ func TestDownloadIsVerified(t *testing.T) {
 	body, err := client.Slugs.Download(t.Context(), appName, slug, nil)
 	require.NoError(t, err)
 	dir, _ := fenced(t)
-	require.ErrorIs(t, herokubuild.UnpackSlug(t.Context(), body, dir, nil), herokubuild.ErrChecksum)
+	require.ErrorIs(t, herokubuild.UnpackSlug(t.Context(), body, dir, nil), herokubuild.ErrChecksumMismatch)
 	requireEmpty(t, dir)
 	n, err := body.Read(make([]byte, 1))
 	assert.Zero(t, n)
-	require.ErrorIs(t, err, herokubuild.ErrChecksum)
+	require.ErrorIs(t, err, herokubuild.ErrChecksumMismatch)
 	n, err = body.Read(nil)
 	assert.Zero(t, n)
 	require.NoError(t, err)
@@ -348,8 +348,8 @@ func TestDownloadWithAFreshAddress(t *testing.T) {
 		"gone at the start":     {slugID, []httpmock.Responder{reply(404, "")}, reply(200, slugJSON("")), body(200, content), nil, 1},
 		"in the middle":         {slugID, []httpmock.Responder{cut, expired}, reply(200, slugJSON("")), rest, nil, 1},
 		"that is refused, too":  {slugID, []httpmock.Responder{expired}, reply(200, slugJSON("")), expired, herokubuild.ErrForbidden, 1},
-		"of a destroyed one":    {slugID, []httpmock.Responder{expired}, reply(200, slugJSON(`,"deleted_at":"2026-01-02T03:04:05Z"`)), expired, herokubuild.ErrExpired, 1},
-		"that is for uploading": {slugID, []httpmock.Responder{expired}, reply(200, strings.Replace(slugJSON(""), "get", "put", 1)), expired, herokubuild.ErrUnexpectedAnswer, 1},
+		"of a destroyed one":    {slugID, []httpmock.Responder{expired}, reply(200, slugJSON(`,"deleted_at":"2026-01-02T03:04:05Z"`)), expired, herokubuild.ErrArtifactExpired, 1},
+		"that is for uploading": {slugID, []httpmock.Responder{expired}, reply(200, strings.Replace(slugJSON(""), "get", "put", 1)), expired, herokubuild.ErrUnexpectedResponse, 1},
 		"that is not to be had": {slugID, []httpmock.Responder{expired}, reply(401, ""), expired, herokubuild.ErrUnauthorized, 1},
 		"without an id":         {"", []httpmock.Responder{expired}, reply(200, slugJSON("")), body(200, content), herokubuild.ErrForbidden, 0},
 		"is no help for a 400":  {slugID, []httpmock.Responder{reply(400, "")}, reply(200, slugJSON("")), body(200, content), errAny, 0},
@@ -491,6 +491,6 @@ func TestDownloadArguments(t *testing.T) {
 	requireInvalid(t, get(appName, func(s *herokubuild.Slug) { s.Blob.URL = "" }, nil), "URL")
 	requireInvalid(t, get(appName, as, &herokubuild.DownloadOptions{IdleTimeout: -1}), "DownloadOptions.IdleTimeout")
 	_, err := new(herokubuild.Client).Slugs.Download(t.Context(), appName, blobAt(slugURL), nil)
-	require.ErrorIs(t, err, herokubuild.ErrInvalid)
+	require.ErrorIs(t, err, herokubuild.ErrInvalidArgument)
 	assert.Zero(t, a.mock.GetTotalCallCount())
 }

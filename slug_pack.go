@@ -5,5 +5,5 @@ import "context"
 // packSlug packs a directory as the archive of a slug: under ./app, and with what
 // git ignores, since that is where compilers put what they make.
 func packSlug(ctx context.Context, dir, tempDir string) (*Archive, error) {
-	return ArchiveDir(ctx, dir, &ArchiveOptions{Prefix: "./app", Include: []string{"*"}, TempDir: tempDir})
+	return PackDir(ctx, dir, &PackOptions{Prefix: "./app", Include: []string{"*"}, TempDir: tempDir})
 }

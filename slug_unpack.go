@@ -126,7 +126,7 @@ func (e *UnpackError) Unwrap() error { return withoutEOF(e.Err) }
 // used; an [*UnpackError] that names the entry, for an archive that is refused
 // ([ErrUnsafeArchive], [ErrArchiveTooLarge], [ErrUnsupportedName],
 // [ErrLinksNotPermitted]), damaged, cannot be read (it then wraps r's error,
-// [ErrChecksum] for one) or written; the context's. The context is checked before
+// [ErrChecksumMismatch] for one) or written; the context's. The context is checked before
 // each entry, between two reads of r, and while a large file is written.
 func UnpackSlug(ctx context.Context, r io.Reader, dir string, opts *UnpackOptions) error {
 	limits, err := opts.withDefaults()

@@ -29,9 +29,9 @@ type Slug struct {
 	// Size of the archive in bytes; 0 until it is uploaded.
 	Size int64 `json:"size,omitzero"`
 	// Stack is what the slug runs on. (A build has a string there.)
-	Stack     Ref       `json:"stack"`
-	CreatedAt time.Time `json:"created_at"`
-	UpdatedAt time.Time `json:"updated_at"`
+	Stack     ResourceRef `json:"stack"`
+	CreatedAt time.Time   `json:"created_at"`
+	UpdatedAt time.Time   `json:"updated_at"`
 	// DeletedAt is when the platform destroyed the archive; zero while it
 	// exists.
 	DeletedAt time.Time `json:"deleted_at,omitzero"`
@@ -77,7 +77,7 @@ func (o SlugCreateOptions) check() error {
 // Get returns a slug, with a freshly signed address to download it from.
 //
 // Endpoint: GET /apps/{app}/slugs/{slug} (schema: slug, Info). Errors:
-// [*ArgumentError], [*APIError], [*RequestError], [*AnswerError].
+// [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
 func (s SlugsService) Get(ctx context.Context, app, id string) (*Slug, error) {
 	if err := checkAppAndID(app, "slug", id); err != nil {
 		return nil, err
@@ -96,7 +96,7 @@ func (s SlugsService) Get(ctx context.Context, app, id string) (*Slug, error) {
 // The request is sent again only where the platform cannot have seen it.
 //
 // Endpoint: POST /apps/{app}/slugs (schema: slug, Create). Errors:
-// [*ArgumentError], [*APIError], [*RequestError], [*AnswerError].
+// [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
 func (s SlugsService) Create(ctx context.Context, app string, opts SlugCreateOptions) (*Slug, error) {
 	if err := checkApp("app", app); err != nil {
 		return nil, err

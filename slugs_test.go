@@ -28,7 +28,7 @@ func TestSlugsGet(t *testing.T) {
 		BuildpackProvidedDescription: "Go", Checksum: checksum,
 		Commit: "60883d9e8947a57e04dc9124f25df004866a2051", CommitDescription: "fixed a bug with API documentation",
 		ProcessTypes: map[string]string{"web": "bin/web -p $PORT", "worker-2": "bin/worker"}, Size: 2048,
-		Stack:     herokubuild.Ref{ID: "5b2b9d3e-2a52-4c06-8f21-5b1fbf5b3a11", Name: "heroku-24"},
+		Stack:     herokubuild.ResourceRef{ID: "5b2b9d3e-2a52-4c06-8f21-5b1fbf5b3a11", Name: "heroku-24"},
 		CreatedAt: at(t, "2024-05-01T10:00:00Z"), UpdatedAt: at(t, "2024-05-01T10:02:00Z"), DeletedAt: at(t, "2024-07-01T00:00:00Z"),
 	}, slug)
 }

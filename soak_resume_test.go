@@ -81,7 +81,7 @@ type resumeSoak struct {
 	archive *herokubuild.Archive
 	slug    string // of a rollout without a build
 	oldSlug string
-	opts    herokubuild.FanOutOptions
+	opts    herokubuild.RolloutPolicy
 	// unhealthy are the apps whose Verify fails.
 	unhealthy map[string]bool
 	sameTime  bool
@@ -147,7 +147,7 @@ func (s *resumeSoak) prepare() bool {
 	s.others = client
 	defer done()
 	release := func(procfile string) string {
-		archive, err := herokubuild.ArchiveBytes(packed(s.t, file{"Procfile", procfile}))
+		archive, err := herokubuild.NewArchive(packed(s.t, file{"Procfile", procfile}))
 		if !s.must(err) {
 			return ""
 		}
@@ -171,14 +171,14 @@ func (s *resumeSoak) prepare() bool {
 	if s.intN(2) == 0 {
 		s.slug = release(procfile)
 	} else {
-		s.archive, err = herokubuild.ArchiveBytes(packed(s.t, file{"Procfile", procfile}))
+		s.archive, err = herokubuild.NewArchive(packed(s.t, file{"Procfile", procfile}))
 		s.must(err)
 	}
 	for _, app := range s.apps {
 		s.ids[app] = s.p.AppID(app)
 	}
-	s.opts = herokubuild.FanOutOptions{
-		Concurrency: 1 + s.intN(3), Canaries: s.intN(2), StopOnError: s.intN(4) == 0, Rollback: herokubuild.Rollback(s.intN(3)),
+	s.opts = herokubuild.RolloutPolicy{
+		Concurrency: 1 + s.intN(3), Canaries: s.intN(2), StopOnError: s.intN(4) == 0, Rollback: herokubuild.RollbackPolicy(s.intN(3)),
 		Verify: func(_ context.Context, app string, _ *herokubuild.Release) error {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -216,12 +216,12 @@ func (s *resumeSoak) process(network *mortal) (client *herokubuild.Client, done 
 }
 
 // lives are the calls, of which the last is left alone.
-func (s *resumeSoak) lives() ([]herokubuild.AppRelease, error) {
+func (s *resumeSoak) lives() ([]herokubuild.AppResult, error) {
 	var checkpoint herokubuild.Checkpoint
 	for range 1 + s.intN(4) {
 		s.trouble()
 		checkpoint = s.life(checkpoint)
-		if len(checkpoint.Apps) == 0 {
+		if len(checkpoint.AppIDs) == 0 {
 			s.restoreNames()
 		}
 		for range s.intN(3) {
@@ -235,14 +235,14 @@ func (s *resumeSoak) lives() ([]herokubuild.AppRelease, error) {
 	s.mu.Unlock()
 	client, done := s.process(nil)
 	defer done()
-	var outcomes []herokubuild.AppRelease
+	var outcomes []herokubuild.AppResult
 	var err error
 	for call := range 4 {
 		for _, app := range s.apps {
 			// A rollback brings config vars back, too.
 			s.must(s.p.SetConfigVars(s.ids[app], map[string]string{"FAIL": ""}))
 		}
-		finishing := len(checkpoint.Rollbacks) > 0
+		finishing := len(checkpoint.RollbackIDs) > 0
 		outcomes, err = s.call(s.t.Context(), client, checkpoint, nil)
 		s.did("last call %d: %v", call, err)
 		if err == nil || !finishing && !errors.Is(err, herokubuild.ErrReleaseFailed) {
@@ -300,7 +300,7 @@ func (s *resumeSoak) life(checkpoint herokubuild.Checkpoint) herokubuild.Checkpo
 	end, at := s.intN(5), s.intN(40)
 	seen, killed := 0, false
 	saved := checkpoint
-	outcomes, err := s.call(ctx, client, checkpoint, func(_ context.Context, e herokubuild.Event) error {
+	outcomes, err := s.call(ctx, client, checkpoint, func(_ context.Context, e herokubuild.DeployEvent) error {
 		if killed {
 			return nil
 		}
@@ -350,7 +350,7 @@ func (s *resumeSoak) older(newest herokubuild.Checkpoint) herokubuild.Checkpoint
 		return newest
 	}
 	for _, app := range s.apps {
-		if c.Apps[app] == "" && s.p.AppID(app) != s.ids[app] {
+		if c.AppIDs[app] == "" && s.p.AppID(app) != s.ids[app] {
 			return newest // c does not say which app it was
 		}
 	}
@@ -363,7 +363,7 @@ func (s *resumeSoak) checkpoint(err error) herokubuild.Checkpoint {
 	if errors.As(err, &deploy) {
 		return roundTrip(s.t, deploy.Checkpoint)
 	}
-	var rollout *herokubuild.FanOutError
+	var rollout *herokubuild.RolloutError
 	s.check(errors.As(err, &rollout), "an error of no type: %v", err)
 	if rollout == nil {
 		return herokubuild.Checkpoint{}
@@ -371,7 +371,7 @@ func (s *resumeSoak) checkpoint(err error) herokubuild.Checkpoint {
 	return roundTrip(s.t, rollout.Checkpoint)
 }
 
-func (s *resumeSoak) call(ctx context.Context, client *herokubuild.Client, checkpoint herokubuild.Checkpoint, onEvent func(context.Context, herokubuild.Event) error) ([]herokubuild.AppRelease, error) {
+func (s *resumeSoak) call(ctx context.Context, client *herokubuild.Client, checkpoint herokubuild.Checkpoint, onEvent func(context.Context, herokubuild.DeployEvent) error) ([]herokubuild.AppResult, error) {
 	s.all.calls.Add(1)
 	if s.slug != "" {
 		opts := s.opts
@@ -380,16 +380,16 @@ func (s *resumeSoak) call(ctx context.Context, client *herokubuild.Client, check
 	}
 	result, err := client.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{
 		BuildApp: "build-app", ReleaseTo: s.apps, Archive: s.archive, ReleaseDescription: "ours",
-		Release: s.opts, Checkpoint: checkpoint, OnEvent: onEvent,
+		Rollout: s.opts, Checkpoint: checkpoint, OnEvent: onEvent,
 	})
 	var failed *herokubuild.DeployError
 	if errors.As(err, &failed) {
 		result = failed.Result
 	}
-	if result == nil || len(result.Releases) == 0 {
+	if result == nil || len(result.Apps) == 0 {
 		return nil, err
 	}
-	return result.Releases[1:], err
+	return result.Apps[1:], err
 }
 
 // somebodyElse does something with an app in between.
@@ -416,7 +416,7 @@ func (s *resumeSoak) somebodyElse(checkpoint herokubuild.Checkpoint) {
 		s.must(s.others.Do(ctx, "PATCH", "/apps/"+id+"/config-vars", nil, map[string]string{"COLOR": fmt.Sprint(s.intN(9))}, nil))
 	default:
 		// Its id is known to the deploy.
-		if checkpoint.Apps[app] == "" {
+		if checkpoint.AppIDs[app] == "" {
 			return
 		}
 		s.all.renamed.Add(1)
@@ -440,7 +440,7 @@ func (s *resumeSoak) settle() {
 }
 
 // judge compares outcomes with the platform's history.
-func (s *resumeSoak) judge(outcomes []herokubuild.AppRelease, err error) {
+func (s *resumeSoak) judge(outcomes []herokubuild.AppResult, err error) {
 	slug := s.slug
 	if slug == "" {
 		builds := slices.DeleteFunc(s.p.Builds("build-app"), func(b platform.BuildInfo) bool { return b.Status != "succeeded" })
@@ -488,7 +488,7 @@ func (s *resumeSoak) history(app string, history []platform.ReleaseInfo) {
 	}
 }
 
-func (s *resumeSoak) outcome(out herokubuild.AppRelease, history []platform.ReleaseInfo, slug string) {
+func (s *resumeSoak) outcome(out herokubuild.AppResult, history []platform.ReleaseInfo, slug string) {
 	var ours, current platform.ReleaseInfo
 	releases := 0
 	rolledBack, ever := false, false
@@ -523,7 +523,7 @@ func (s *resumeSoak) outcome(out herokubuild.AppRelease, history []platform.Rele
 		s.check(ours.ID != "" && current.SlugID != slug, "%s: %v, of %s", out.App, out.Err, text)
 	case errors.Is(out.Err, herokubuild.ErrReleaseFailed):
 		s.check(ours.Status == "failed", "%s: %v, of %s", out.App, out.Err, text)
-	case errors.Is(out.Err, herokubuild.ErrSkipped):
+	case errors.Is(out.Err, herokubuild.ErrNotAttempted):
 		s.check(releases == 0, "%s: %v, of %s", out.App, out.Err, text)
 	}
 }

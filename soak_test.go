@@ -203,7 +203,7 @@ func (s *soak) run() {
 		s.check(false, "%v", err)
 		return
 	}
-	archive, err := herokubuild.ArchiveBytes(packed(s.t, file{"Procfile", "release: echo migrating; test -z \"$FAIL\"\n"}))
+	archive, err := herokubuild.NewArchive(packed(s.t, file{"Procfile", "release: echo migrating; test -z \"$FAIL\"\n"}))
 	if err != nil {
 		s.check(false, "%v", err)
 		return
@@ -212,7 +212,7 @@ func (s *soak) run() {
 	opts := herokubuild.BuildAndReleaseOptions{
 		BuildApp: "app-1", ReleaseTo: apps[1:], Archive: archive, IdleTimeout: 2 * time.Second,
 		Output: writer(s.output.Write),
-		OnEvent: func(_ context.Context, e herokubuild.Event) error {
+		OnEvent: func(_ context.Context, e herokubuild.DeployEvent) error {
 			if e.Kind == herokubuild.EventOutputLost && e.App == "app-1" && e.Release == nil {
 				s.mu.Lock()
 				s.lost = e.Err
@@ -229,7 +229,7 @@ func (s *soak) run() {
 	s.judge(p, result, err)
 }
 
-func (s *soak) deploy(client *herokubuild.Client, opts herokubuild.BuildAndReleaseOptions) (*herokubuild.Result, error) {
+func (s *soak) deploy(client *herokubuild.Client, opts herokubuild.BuildAndReleaseOptions) (*herokubuild.DeployResult, error) {
 	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	defer cancel()
 	if s.cancelWhen > 0 {
@@ -256,8 +256,8 @@ func (s *soak) outcome(err error) bool {
 	if !errors.As(err, &failed) {
 		return err == nil
 	}
-	for _, r := range failed.Result.Releases {
-		if r.Err != nil && !errors.Is(r.Err, herokubuild.ErrReleaseFailed) && !errors.Is(r.Err, herokubuild.ErrSkipped) {
+	for _, r := range failed.Result.Apps {
+		if r.Err != nil && !errors.Is(r.Err, herokubuild.ErrReleaseFailed) && !errors.Is(r.Err, herokubuild.ErrNotAttempted) {
 			return false
 		}
 	}
@@ -265,7 +265,7 @@ func (s *soak) outcome(err error) bool {
 }
 
 // goOn is the second process, on a better day.
-func (s *soak) goOn(p *platform.Platform, client *herokubuild.Client, opts herokubuild.BuildAndReleaseOptions, err error) (*herokubuild.Result, error) {
+func (s *soak) goOn(p *platform.Platform, client *herokubuild.Client, opts herokubuild.BuildAndReleaseOptions, err error) (*herokubuild.DeployResult, error) {
 	s.all.resumed.Add(1)
 	s.check(s.harsh || s.cancelWhen > 0, "faults that retries are made for: %v", err)
 	var failed *herokubuild.DeployError
@@ -280,7 +280,7 @@ func (s *soak) goOn(p *platform.Platform, client *herokubuild.Client, opts herok
 		s.cancelled = true
 	}
 	opts.Checkpoint = failed.Checkpoint
-	if failed.Checkpoint.Build == "" {
+	if failed.Checkpoint.BuildID == "" {
 		s.output.Reset()
 	}
 	s.mu.Lock()
@@ -292,7 +292,7 @@ func (s *soak) goOn(p *platform.Platform, client *herokubuild.Client, opts herok
 }
 
 // judge compares with what the platform did.
-func (s *soak) judge(p *platform.Platform, result *herokubuild.Result, err error) {
+func (s *soak) judge(p *platform.Platform, result *herokubuild.DeployResult, err error) {
 	if s.t.Failed() {
 		return
 	}
@@ -338,10 +338,10 @@ func (s *soak) judge(p *platform.Platform, result *herokubuild.Result, err error
 		// A second process gives an app whose release failed another.
 		n := releasesOf(p, app)
 		s.check(n == wanted || app == s.failApp && n == wanted+1, "%s: %d releases for %d", app, n, wanted)
-		if wanted == 0 || len(result.Releases) <= i {
+		if wanted == 0 || len(result.Apps) <= i {
 			continue
 		}
-		told := result.Releases[i]
+		told := result.Apps[i]
 		truth := p.Releases(app)[len(p.Releases(app))-1]
 		s.check(told.Release != nil && told.Release.ID == truth.ID && string(told.Release.Status) == truth.Status, "%s: %+v for %+v", app, told, truth)
 		s.check((told.Err == nil) == (truth.Status == "succeeded"), "%s: %v", app, told.Err)

@@ -25,7 +25,7 @@ type Source struct {
 // room that nobody uses costs nothing and expires.
 //
 // Endpoint: POST /sources (schema: source, Create). Errors: [*APIError],
-// [*RequestError], [*AnswerError].
+// [*RequestError], [*ResponseError].
 func (s SourcesService) Create(ctx context.Context) (*Source, error) {
 	return fetch[Source](ctx, s.client, apiCall{method: http.MethodPost, path: apiPath("sources"), repeatable: true})
 }
@@ -35,7 +35,7 @@ func (s SourcesService) Create(ctx context.Context) (*Source, error) {
 // its schema calls deprecated. Prefer [SourcesService.Create].
 //
 // Endpoint: POST /apps/{app}/sources (schema: source, Create - Deprecated).
-// Errors: [*ArgumentError], [*APIError], [*RequestError], [*AnswerError].
+// Errors: [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
 func (s SourcesService) CreateForApp(ctx context.Context, app string) (*Source, error) {
 	if err := checkApp("app", app); err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func (s SourcesService) CreateForApp(ctx context.Context, app string) (*Source, 
 // The request goes to the storage host, without the API key, with the exact
 // length and without a Content-Type, as the signature demands. It succeeds with
 // status 200, 201 or 204, and only after all of the archive has been read to be
-// sent. Errors: [*ArgumentError]; [*UploadError] for any other status;
+// sent. Errors: [*ArgumentError]; [*StorageError] for any other status;
 // [*RequestError]; one that matches [ErrArchiveChanged] if the archive is no
 // longer as long as it was.
 func (s SourcesService) Put(ctx context.Context, source *Source, archive *Archive, opts *UploadOptions) error {

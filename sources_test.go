@@ -87,9 +87,9 @@ func archives(t *testing.T, content []byte) map[string]*herokubuild.Archive {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "source.tgz")
 	require.NoError(t, os.WriteFile(path, content, 0o600))
-	fromFile, err := herokubuild.ArchiveFile(t.Context(), path)
+	fromFile, err := herokubuild.OpenArchive(t.Context(), path)
 	require.NoError(t, err)
-	fromBytes, err := herokubuild.ArchiveBytes(content)
+	fromBytes, err := herokubuild.NewArchive(content)
 	require.NoError(t, err)
 	own := &herokubuild.Archive{Size: int64(len(content)), Open: func() (io.ReadCloser, error) {
 		// Only Read, so that nothing can guess its length or rewind it.
@@ -163,7 +163,7 @@ func TestUploadRefused(t *testing.T) {
 	store := &storage{t: t, answers: []int{403}, refusal: golden(t, "storage_refusal.xml")}
 	client, server := newServer(t, store.ServeHTTP)
 	err := client.Sources.Put(t.Context(), decodeSource(t, server.URL+"/blob"+fakeQuery), archive, nil)
-	var refused *herokubuild.UploadError
+	var refused *herokubuild.StorageError
 	require.ErrorAs(t, err, &refused)
 	assert.Equal(t, "SignatureDoesNotMatch", refused.Code)
 	assert.Equal(t, server.URL+"/blob?REDACTED", refused.URL.String())
@@ -256,7 +256,7 @@ func TestUploadOfAChangedArchive(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "source.tgz")
 			require.NoError(t, os.WriteFile(path, content, 0o600))
-			archive, err := herokubuild.ArchiveFile(t.Context(), path)
+			archive, err := herokubuild.OpenArchive(t.Context(), path)
 			require.NoError(t, err)
 			require.NoError(t, change(t, path))
 
@@ -296,13 +296,13 @@ func TestUploadOfAnArchiveThatIsGone(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "source.tgz")
 	require.NoError(t, os.WriteFile(path, packed(t, file{"a", "b"}), 0o600))
-	archive, err := herokubuild.ArchiveFile(t.Context(), path)
+	archive, err := herokubuild.OpenArchive(t.Context(), path)
 	require.NoError(t, err)
 	require.NoError(t, os.Remove(path))
 	a := newAPI(t)
 	err = a.Sources.Put(t.Context(), decodeSource(t, sourceURL+fakeQuery), archive, nil)
 	require.ErrorIs(t, err, os.ErrNotExist)
-	require.ErrorIs(t, err, herokubuild.ErrInvalid)
+	require.ErrorIs(t, err, herokubuild.ErrInvalidArgument)
 	assertErrorClean(t, err)
 }
 

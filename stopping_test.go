@@ -30,7 +30,7 @@ func TestDetach(t *testing.T) {
 		"by OnEvent": func(context.CancelCauseFunc) error { return herokubuild.ErrDetached },
 	}
 	for name, way := range ways {
-		for _, kind := range []herokubuild.EventKind{herokubuild.EventBuildCreated, herokubuild.EventReleaseCreated, herokubuild.EventReleaseDone} {
+		for _, kind := range []herokubuild.DeployEventKind{herokubuild.EventBuildCreated, herokubuild.EventReleaseCreated, herokubuild.EventReleaseDone} {
 			t.Run(name+", "+string(kind), func(t *testing.T) {
 				t.Parallel()
 				proceed := make(chan struct{})
@@ -48,8 +48,8 @@ func TestDetach(t *testing.T) {
 				defer cancel(nil)
 				opts := deploy()
 				opts.Archive = archiveOf(t)
-				opts.Release = herokubuild.FanOutOptions{Rollback: herokubuild.RollbackAll, Verify: unhealthy()}
-				opts.OnEvent = func(_ context.Context, e herokubuild.Event) error {
+				opts.Rollout = herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackAll, Verify: unhealthy()}
+				opts.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
 					if e.Kind == kind {
 						return way(cancel)
 					}
@@ -62,7 +62,7 @@ func TestDetach(t *testing.T) {
 				assert.False(t, failed.Canceled)
 				require.NoError(t, failed.CancelErr)
 				require.NotErrorIs(t, err, herokubuild.ErrRolledBack)
-				assert.Equal(t, p.Builds("example-app")[0].ID, failed.Checkpoint.Build)
+				assert.Equal(t, p.Builds("example-app")[0].ID, failed.Checkpoint.BuildID)
 				if kind == herokubuild.EventBuildCreated {
 					assert.Equal(t, "pending", p.Builds("example-app")[0].Status)
 					close(proceed)
@@ -124,7 +124,7 @@ func TestAnOutputThatBlocks(t *testing.T) {
 						<-unblock
 						return len(p), nil
 					}),
-					OnEvent: func(context.Context, herokubuild.Event) error {
+					OnEvent: func(context.Context, herokubuild.DeployEvent) error {
 						events++
 						return nil
 					},
@@ -187,7 +187,7 @@ func TestACancelThatWasOnlyAccepted(t *testing.T) {
 // build is canceled first.
 func TestCallbacksThatPanic(t *testing.T) {
 	t.Parallel()
-	boom := func(kind herokubuild.EventKind) func(context.Context, herokubuild.Event) error {
+	boom := func(kind herokubuild.DeployEventKind) func(context.Context, herokubuild.DeployEvent) error {
 		return when(kind, func() { panic("boom") })
 	}
 	for name, set := range map[string]func(*herokubuild.BuildAndReleaseOptions){
@@ -198,7 +198,7 @@ func TestCallbacksThatPanic(t *testing.T) {
 			o.Output = writer(func([]byte) (int, error) { panic("boom") })
 		},
 		"Verify": func(o *herokubuild.BuildAndReleaseOptions) {
-			o.Release.Verify = func(context.Context, string, *herokubuild.Release) error { panic("boom") }
+			o.Rollout.Verify = func(context.Context, string, *herokubuild.Release) error { panic("boom") }
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -244,7 +244,7 @@ func TestAnOutputThatMiscounts(t *testing.T) {
 		_, err := client.BuildAndRelease(t.Context(), opts)
 		var failed *herokubuild.DeployError
 		require.ErrorAs(t, err, &failed)
-		assert.Zero(t, failed.Checkpoint.Output)
+		assert.Zero(t, failed.Checkpoint.OutputOffset)
 		if n == 0 {
 			require.ErrorIs(t, err, io.ErrShortWrite)
 		}
@@ -259,14 +259,14 @@ func TestArgumentErrorsOfCallbacks(t *testing.T) {
 	own := errors.New("my own")
 	opts := deploy()
 	opts.Archive = archiveOf(t)
-	opts.Release.Verify = func(ctx context.Context, _ string, _ *herokubuild.Release) error {
+	opts.Rollout.Verify = func(ctx context.Context, _ string, _ *herokubuild.Release) error {
 		_, err := client.Apps.Get(ctx, "?")
 		return errors.Join(own, err)
 	}
 	_, err := client.BuildAndRelease(t.Context(), opts)
 	require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
 	require.ErrorIs(t, err, own)
-	require.NotErrorIs(t, err, herokubuild.ErrInvalid)
+	require.NotErrorIs(t, err, herokubuild.ErrInvalidArgument)
 	var bad *herokubuild.ArgumentError
 	assert.NotErrorAs(t, err, &bad)
 }
@@ -276,7 +276,7 @@ func TestAVerifyThatIsInterrupted(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1, "web: new\n", platform.Options{})
 	ctx, cancel := context.WithCancel(t.Context())
-	outcomes, err := f.client.Releases.ReleaseToApps(ctx, f.what, f.apps, &herokubuild.FanOutOptions{
+	outcomes, err := f.client.Releases.ReleaseToApps(ctx, f.what, f.apps, &herokubuild.RolloutPolicy{
 		Verify: func(ctx context.Context, _ string, _ *herokubuild.Release) error {
 			cancel()
 			return ctx.Err()
@@ -302,7 +302,7 @@ func TestLostOutputIsReported(t *testing.T) {
 	require.NoError(t, err)
 	var lost *herokubuild.StreamError
 	require.ErrorAs(t, result.OutputErr, &lost)
-	for _, out := range result.Releases {
+	for _, out := range result.Apps {
 		require.ErrorAs(t, out.OutputErr, &lost)
 		assertErrorClean(t, out.OutputErr)
 	}

@@ -38,7 +38,7 @@ func (c *Client) storageCall(method string, signed SecretURL, statuses ...int) *
 	}
 	r.answered = func(r *retrier, status int, _ http.Header, body []byte) error {
 		if method == http.MethodGet && status >= 200 && status < 300 {
-			return &AnswerError{Method: method, Path: signed.String(), StatusCode: status, Err: errors.New("a response without an archive")}
+			return &ResponseError{Method: method, Path: signed.String(), StatusCode: status, Err: errors.New("a response without an archive")}
 		}
 		e := newUploadError(method, signed, status, body, r.hide)
 		e.Attempts = r.attempts
@@ -240,8 +240,8 @@ func (r *exactReader) Close() error { return r.src.Close() }
 
 // newUploadError reads a refusal of a storage host. Of its XML only Code and
 // Message are kept: the rest can carry the signature's own ingredients.
-func newUploadError(method string, signed SecretURL, status int, body []byte, hide redactor) *UploadError {
-	e := &UploadError{Method: method, URL: SecretURL(signed.String()), StatusCode: status}
+func newUploadError(method string, signed SecretURL, status int, body []byte, hide redactor) *StorageError {
+	e := &StorageError{Method: method, URL: SecretURL(signed.String()), StatusCode: status}
 	var doc struct {
 		XMLName xml.Name `xml:"Error"`
 		Code    string   `xml:"Code"`

@@ -47,7 +47,7 @@ func TestDownloadClosedEarly(t *testing.T) {
 		"the rest comes":               {herokubuild.Slug{Size: size}, []int{30_000, 90_000, 100_000}, nil},
 		"the rest never comes":         {herokubuild.Slug{Size: size}, []int{30_000}, io.ErrUnexpectedEOF},
 		"with a checksum":              {herokubuild.Slug{Size: size, Checksum: sum}, []int{30_000, 100_000}, nil},
-		"with a checksum only":         {herokubuild.Slug{Checksum: sum}, []int{30_000}, herokubuild.ErrChecksum},
+		"with a checksum only":         {herokubuild.Slug{Checksum: sum}, []int{30_000}, herokubuild.ErrChecksumMismatch},
 		"whole by its checksum":        {herokubuild.Slug{Size: size + 1, Checksum: sum}, []int{100_000}, nil},
 		"more than there is":           {herokubuild.Slug{Size: size - 1}, []int{100_000}, herokubuild.ErrArchiveChanged},
 		"nothing is known":             {herokubuild.Slug{}, []int{100_000}, nil},
@@ -121,11 +121,11 @@ func TestDownloadStatuses(t *testing.T) {
 			for _, err := range []error{err, ferr} {
 				assertErrorClean(t, err)
 				if status < 200 {
-					var refused *herokubuild.UploadError
+					var refused *herokubuild.StorageError
 					require.ErrorAs(t, err, &refused)
 					assert.Equal(t, status, refused.StatusCode)
 				} else if status != 206 {
-					require.ErrorIs(t, err, herokubuild.ErrUnexpectedAnswer)
+					require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 				}
 			}
 		})
@@ -147,7 +147,7 @@ func TestUploadStatuses(t *testing.T) {
 			require.NoError(t, err, status)
 			continue
 		}
-		var refused *herokubuild.UploadError
+		var refused *herokubuild.StorageError
 		require.ErrorAs(t, err, &refused, status)
 		assert.Equal(t, status, refused.StatusCode)
 	}

@@ -57,7 +57,7 @@ func TestLongValuesKeepTheirEnd(t *testing.T) {
 	t.Parallel()
 	for shift := range 4 {
 		dir := "start-of-it" + strings.Repeat("x", shift) + strings.Repeat("/é日本", 500)
-		_, err := herokubuild.ArchiveFile(t.Context(), filepath.FromSlash(dir+"/the-source-of-it.tgz"))
+		_, err := herokubuild.OpenArchive(t.Context(), filepath.FromSlash(dir+"/the-source-of-it.tgz"))
 		text := requireInvalid(t, err, "archive").Reason
 		assert.True(t, utf8.ValidString(text), text)
 		assert.NotContains(t, text, string(utf8.RuneError))
@@ -68,6 +68,6 @@ func TestLongValuesKeepTheirEnd(t *testing.T) {
 
 	// What is short is shown whole.
 	short := strings.Repeat("x", 80)
-	_, err := herokubuild.ArchiveFile(t.Context(), short)
+	_, err := herokubuild.OpenArchive(t.Context(), short)
 	assert.Contains(t, requireInvalid(t, err, "archive").Reason, `"`+short+`"`)
 }

@@ -232,7 +232,7 @@ func TestNestedRepositoryIsExcluded(t *testing.T) {
 	requireWarning(t, archive.Plan, herokubuild.WarnNestedRepository, "other/")
 
 	// Include packs it.
-	archive, err := herokubuild.ArchiveDir(t.Context(), dir, &herokubuild.ArchiveOptions{Include: []string{"/other"}})
+	archive, err := herokubuild.PackDir(t.Context(), dir, &herokubuild.PackOptions{Include: []string{"/other"}})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = archive.Close() })
 	names, _ = entries(t, archive)

@@ -65,7 +65,7 @@ func (t *actions) endGroup() {
 	}
 }
 
-func (t *actions) section(phase herokubuild.Phase, title string) {
+func (t *actions) section(phase herokubuild.DeployPhase, title string) {
 	t.group(title)
 	if phase == herokubuild.PhaseBuild || phase == herokubuild.PhaseRelease {
 		t.deafen()

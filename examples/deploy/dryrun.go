@@ -27,17 +27,17 @@ func dryRun(ctx context.Context, dir string, w io.Writer) error {
 	if version == "" {
 		version = "the archive's SHA-256"
 	}
-	fmt.Fprintf(w, "%s: %d files, %s before compression\nversion: %s\n", line(dir), plan.Files, size(plan.Bytes), version)
+	fmt.Fprintf(w, "%s: %d files, %s before compression\nversion: %s\n", line(dir), plan.FileCount, size(plan.TotalSize), version)
 	fmt.Fprintln(w, "\nthe largest:")
 	for _, e := range plan.Largest {
 		fmt.Fprintf(w, "    %10s  %s\n", size(e.Size), printable(e.Path))
 	}
-	if len(plan.Out) > 0 {
+	if len(plan.Excluded) > 0 {
 		fmt.Fprintln(w, "\nleft out:")
-		for _, out := range plan.Out[:min(len(plan.Out), mostOut)] {
+		for _, out := range plan.Excluded[:min(len(plan.Excluded), mostOut)] {
 			fmt.Fprintf(w, "    %s  (%s)\n", printable(out.Path), line(out.Reason))
 		}
-		if more := len(plan.Out) - mostOut; more > 0 {
+		if more := len(plan.Excluded) - mostOut; more > 0 {
 			fmt.Fprintf(w, "    and %d more\n", more)
 		}
 	}

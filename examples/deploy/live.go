@@ -75,7 +75,7 @@ func newLive(stdout, stderr io.Writer, p *progress) *live {
 	return l
 }
 
-func (l *live) section(phase herokubuild.Phase, title string) {
+func (l *live) section(phase herokubuild.DeployPhase, title string) {
 	l.close()
 	fmt.Fprintln(l.w, l.paint("1", "==> "+title))
 	l.p = mpb.New(mpb.WithOutput(l.w), mpb.WithWidth(40), mpb.WithAutoRefresh())

@@ -87,7 +87,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitInterrupted
 	}
 	view.explain(err)
-	if errors.Is(err, herokubuild.ErrInvalid) && !errors.Is(err, herokubuild.ErrNoCredential) {
+	if errors.Is(err, herokubuild.ErrInvalidArgument) && !errors.Is(err, herokubuild.ErrNoCredential) {
 		return exitUsage
 	}
 	return exitFailed
@@ -193,12 +193,12 @@ func (s *settings) deploy(ctx context.Context, view *view, stdout, stderr io.Wri
 	return nil
 }
 
-func summary(r *herokubuild.Result) string {
-	if len(r.Releases) > mostLines {
-		return fmt.Sprintf("Released: %d apps", len(r.Releases))
+func summary(r *herokubuild.DeployResult) string {
+	if len(r.Apps) > mostLines {
+		return fmt.Sprintf("Released: %d apps", len(r.Apps))
 	}
 	var apps []string
-	for _, rel := range r.Releases {
+	for _, rel := range r.Apps {
 		apps = append(apps, fmt.Sprintf("%s v%d", rel.App, rel.Release.Version))
 	}
 	return "Released: " + strings.Join(apps, ", ")

@@ -59,7 +59,7 @@ func (t *plain) printf(format string, args ...any) {
 
 func (t *plain) say(text string) { t.printf("%s", text) }
 
-func (t *plain) section(_ herokubuild.Phase, title string) { t.printf("==> %s", title) }
+func (t *plain) section(_ herokubuild.DeployPhase, title string) { t.printf("==> %s", title) }
 
 func (t *plain) note(text string) { t.printf("    %s", text) }
 

@@ -20,7 +20,7 @@ import (
 // (live.go), or in the log of a GitHub workflow (actions.go).
 type teller interface {
 	// section begins a part of the deploy.
-	section(phase herokubuild.Phase, title string)
+	section(phase herokubuild.DeployPhase, title string)
 	// say is for what is not of a part, note for what is.
 	say(text string)
 	note(text string)
@@ -55,7 +55,9 @@ type view struct {
 // What follows is the one place where text reaches a teller: nothing in it is to
 // steer a terminal. The build's own output is passed on as it is.
 
-func (v *view) section(phase herokubuild.Phase, title string) { v.teller.section(phase, line(title)) }
+func (v *view) section(phase herokubuild.DeployPhase, title string) {
+	v.teller.section(phase, line(title))
+}
 
 func (v *view) say(text string) { v.teller.say(line(text)) }
 
@@ -115,7 +117,7 @@ func (v *view) Write(p []byte) (int, error) {
 }
 
 // event is the deploy's OnEvent.
-func (v *view) event(_ context.Context, e herokubuild.Event) error {
+func (v *view) event(_ context.Context, e herokubuild.DeployEvent) error {
 	switch e.Kind {
 	case herokubuild.EventPhase:
 		v.phase(e.Phase)
@@ -169,7 +171,7 @@ func (v *view) event(_ context.Context, e herokubuild.Event) error {
 	return nil
 }
 
-func (v *view) phase(p herokubuild.Phase) {
+func (v *view) phase(p herokubuild.DeployPhase) {
 	apps := append([]string{v.s.app}, v.s.releaseTo...)
 	switch p {
 	case herokubuild.PhaseCheck:
@@ -199,7 +201,7 @@ func (v *view) explain(err error) {
 	}
 	var deploy *herokubuild.DeployError
 	if errors.As(err, &deploy) {
-		for _, r := range deploy.Result.Releases {
+		for _, r := range deploy.Result.Apps {
 			var release *herokubuild.ReleaseError
 			if errors.As(r.Err, &release) && release.Tail != "" {
 				v.quote("The release phase of "+r.App+" ended with:", release.Tail)

@@ -27,7 +27,7 @@ func told(t *testing.T, s *settings, tell func(v *view)) (stdout, stderr string)
 	return out.String(), errs.String()
 }
 
-func (v *view) tell(t *testing.T, e herokubuild.Event) {
+func (v *view) tell(t *testing.T, e herokubuild.DeployEvent) {
 	t.Helper()
 	if err := v.event(context.Background(), e); err != nil {
 		t.Error(err)
@@ -47,17 +47,17 @@ func TestSignOfLife(t *testing.T) {
 	t.Setenv("GITHUB_ACTIONS", "")
 	synctest.Test(t, func(t *testing.T) {
 		stdout, stderr := told(t, &settings{app: "my-app", releaseTo: []string{"other-app"}}, func(v *view) {
-			v.tell(t, herokubuild.Event{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseBuild})
+			v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseBuild})
 			time.Sleep(5 * time.Second)
 			v.print(t, "-----> Installing\x1b[1m dependen")
 			v.print(t, "cies...\n       npm")
 			time.Sleep(50 * time.Second)
-			v.tell(t, herokubuild.Event{Kind: herokubuild.EventHeartbeat, Build: &herokubuild.Build{}, Quiet: 50 * time.Second})
+			v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventHeartbeat, Build: &herokubuild.Build{}, Quiet: 50 * time.Second})
 			time.Sleep(66 * time.Second)
 			v.print(t, " done\n-----> Launching\n")
-			v.tell(t, herokubuild.Event{Kind: herokubuild.EventBuildDone, Build: &herokubuild.Build{ID: "b", Status: herokubuild.StatusSucceeded}})
-			v.tell(t, herokubuild.Event{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseRelease})
-			v.tell(t, herokubuild.Event{Kind: herokubuild.EventReleaseDone, App: "my-app", Release: &herokubuild.Release{Version: 3, Status: herokubuild.StatusSucceeded}})
+			v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventBuildDone, Build: &herokubuild.Build{ID: "b", Status: herokubuild.StatusSucceeded}})
+			v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseRelease})
+			v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventReleaseDone, App: "my-app", Release: &herokubuild.Release{Version: 3, Status: herokubuild.StatusSucceeded}})
 			time.Sleep(60 * time.Second)
 		})
 		if want := "-----> Installing\x1b[1m dependencies...\n       npm done\n-----> Launching\n"; stdout != want {
@@ -107,12 +107,12 @@ var tokens = regexp.MustCompile(`[A-Z2-7]{26}`)
 func TestGitHubActions(t *testing.T) {
 	t.Setenv("GITHUB_ACTIONS", "true")
 	stdout, stderr := told(t, &settings{app: "my-app"}, func(v *view) {
-		v.tell(t, herokubuild.Event{Kind: herokubuild.EventPhase, Phase: herokubuild.PhasePack})
-		v.tell(t, herokubuild.Event{Kind: herokubuild.EventWarning, Line: "100% of it\nis secret"})
-		v.tell(t, herokubuild.Event{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseBuild})
+		v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventPhase, Phase: herokubuild.PhasePack})
+		v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventWarning, Line: "100% of it\nis secret"})
+		v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseBuild})
 		v.print(t, "::error::not a command\n")
 		v.print(t, "half a line")
-		v.tell(t, herokubuild.Event{Kind: herokubuild.EventOutputLost, App: "my-app", Err: errors.New("gone")})
+		v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventOutputLost, App: "my-app", Err: errors.New("gone")})
 		v.print(t, "::endgroup::")
 		v.close()
 		v.explain(&herokubuild.BuildError{App: "my-app", Build: &herokubuild.Build{}, Tail: "::set-output name=x::y\nlast"})
@@ -186,18 +186,18 @@ func TestGitHubActionsOutputToAFile(t *testing.T) {
 func TestNothingSteersTheTerminal(t *testing.T) {
 	t.Setenv("NO_COLOR", "1")
 	const evil = "\x1b]0;title\a\x1b[31mred\x1b[0m\u009b2J\u202e\rend"
-	failed := &herokubuild.DeployError{Result: &herokubuild.Result{Releases: []herokubuild.AppRelease{
+	failed := &herokubuild.DeployError{Result: &herokubuild.DeployResult{Apps: []herokubuild.AppResult{
 		{App: evil, Err: &herokubuild.ReleaseError{Tail: "first\n" + evil}},
 	}}, Err: errors.New(evil)}
 	tell := func(v *view) {
-		v.tell(t, herokubuild.Event{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseBuild})
+		v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseBuild})
 		v.print(t, "-----> "+evil+"\n-----> next\n")
-		v.tell(t, herokubuild.Event{Kind: herokubuild.EventBuildDone, Build: &herokubuild.Build{ID: evil, Status: evil}})
-		v.tell(t, herokubuild.Event{Kind: herokubuild.EventWarning, Line: evil})
-		v.tell(t, herokubuild.Event{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseRelease})
-		v.tell(t, herokubuild.Event{Kind: herokubuild.EventReleaseOutput, App: evil, Line: evil})
-		v.tell(t, herokubuild.Event{Kind: herokubuild.EventReleaseDone, App: evil, Release: &herokubuild.Release{Status: evil}})
-		v.tell(t, herokubuild.Event{Kind: herokubuild.EventVerified, App: evil, Release: &herokubuild.Release{}, Err: errors.New(evil)})
+		v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventBuildDone, Build: &herokubuild.Build{ID: evil, Status: evil}})
+		v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventWarning, Line: evil})
+		v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseRelease})
+		v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventReleaseOutput, App: evil, Line: evil})
+		v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventReleaseDone, App: evil, Release: &herokubuild.Release{Status: evil}})
+		v.tell(t, herokubuild.DeployEvent{Kind: herokubuild.EventVerified, App: evil, Release: &herokubuild.Release{}, Err: errors.New(evil)})
 		v.explain(failed)
 		v.say(evil)
 	}

@@ -80,7 +80,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitInterrupted
 	}
 	fmt.Fprintln(stderr, "Error: "+strings.TrimPrefix(err.Error(), "herokubuild: "))
-	if errors.Is(err, herokubuild.ErrInvalid) && !errors.Is(err, herokubuild.ErrNoCredential) {
+	if errors.Is(err, herokubuild.ErrInvalidArgument) && !errors.Is(err, herokubuild.ErrNoCredential) {
 		return exitUsage
 	}
 	return exitFailed
@@ -224,10 +224,10 @@ func goOn(ctx context.Context, client *herokubuild.Client, file string, stdout, 
 	if err := json.Unmarshal(text, &checkpoint); err != nil {
 		return err
 	}
-	if checkpoint.Build == "" {
+	if checkpoint.BuildID == "" {
 		return errors.New("the checkpoint names no build: there is nothing to follow")
 	}
-	fmt.Fprintf(stderr, "Going on with build %s of %s, after %d bytes of its output.\n", checkpoint.Build, checkpoint.BuildApp, checkpoint.Output)
+	fmt.Fprintf(stderr, "Going on with build %s of %s, after %d bytes of its output.\n", checkpoint.BuildID, checkpoint.BuildApp, checkpoint.OutputOffset)
 	result, err := client.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{
 		// It knows the other apps, too.
 		BuildApp: checkpoint.BuildApp, Checkpoint: checkpoint, Output: stdout,
@@ -237,7 +237,7 @@ func goOn(ctx context.Context, client *herokubuild.Client, file string, stdout, 
 	if err != nil {
 		return err
 	}
-	for _, r := range result.Releases {
+	for _, r := range result.Apps {
 		fmt.Fprintf(stderr, "Released: %s v%d\n", r.App, r.Release.Version)
 	}
 	return nil
@@ -284,7 +284,7 @@ func demonstrate(ctx context.Context, stdout, stderr io.Writer) error {
 	if err := goOn(ctx, client, file, out, stderr); err != nil {
 		return err
 	}
-	whole, err := p.Output(died.Build)
+	whole, err := p.Output(died.BuildID)
 	if err != nil {
 		return err
 	}
@@ -309,7 +309,7 @@ func half(ctx context.Context, client *herokubuild.Client, dir string, out io.Wr
 		BuildApp: "example-app", Dir: dir, Output: w, KeepBuildOnCancel: true,
 	})
 	var died *herokubuild.DeployError
-	if errors.As(err, &died) && died.Checkpoint.Build != "" {
+	if errors.As(err, &died) && died.Checkpoint.BuildID != "" {
 		return died.Checkpoint, nil
 	}
 	return herokubuild.Checkpoint{}, fmt.Errorf("it did not die: %w", err)

@@ -37,7 +37,7 @@ func TestADeployThatDiesIsGoneOnWith(t *testing.T) {
 }
 
 // start serves a platform on which a build has been released.
-func start(t *testing.T) (*platform.Platform, *herokubuild.Result) {
+func start(t *testing.T) (*platform.Platform, *herokubuild.DeployResult) {
 	t.Helper()
 	p, err := platform.Start(platform.Options{})
 	if err != nil {

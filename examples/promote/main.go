@@ -57,7 +57,7 @@ type settings struct {
 	canaries    int
 	concurrency int
 	stopOnError bool
-	rollback    herokubuild.Rollback
+	rollback    herokubuild.RollbackPolicy
 	check       string
 	fail        string
 	description string
@@ -85,7 +85,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitInterrupted
 	}
 	fmt.Fprintln(stderr, "Error: "+strings.TrimPrefix(err.Error(), "herokubuild: "))
-	if errors.Is(err, herokubuild.ErrInvalid) && !errors.Is(err, herokubuild.ErrNoCredential) {
+	if errors.Is(err, herokubuild.ErrInvalidArgument) && !errors.Is(err, herokubuild.ErrNoCredential) {
 		return exitUsage
 	}
 	return exitFailed
@@ -117,7 +117,7 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 		return nil, errors.New(text)
 	}
 	var ok bool
-	s.rollback, ok = map[string]herokubuild.Rollback{
+	s.rollback, ok = map[string]herokubuild.RollbackPolicy{
 		"none": herokubuild.RollbackNone, "unverified": herokubuild.RollbackUnverified, "all": herokubuild.RollbackAll,
 	}[rollback]
 	if to != "" {
@@ -191,20 +191,20 @@ func (s *settings) promote(ctx context.Context, stdout, stderr io.Writer) error 
 	}
 	code, ok := current.Code()
 	if !ok {
-		return fmt.Errorf("v%d of %s: %w", current.Version, s.from, herokubuild.ErrNoCode)
+		return fmt.Errorf("v%d of %s: %w", current.Version, s.from, herokubuild.ErrNoArtifact)
 	}
 	if code.Description = s.description; s.description == "" {
 		code.Description = fmt.Sprintf("Promote %s v%d", s.from, current.Version)
 	}
 	fmt.Fprintf(stderr, "Promoting v%d of %s to %s.\n", current.Version, s.from, count(len(s.to), "app"))
 
-	fanOut := &herokubuild.FanOutOptions{
+	fanOut := &herokubuild.RolloutPolicy{
 		Concurrency: s.concurrency, StopOnError: s.stopOnError, Canaries: s.canaries, Rollback: s.rollback,
 	}
 	if s.check != "" || s.local {
 		fanOut.Verify = s.verify(client)
 	}
-	fanOut.OnEvent = func(_ context.Context, e herokubuild.Event) error {
+	fanOut.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
 		tell(stderr, e)
 		return nil
 	}
@@ -258,7 +258,7 @@ func (s *settings) verify(client *herokubuild.Client) func(context.Context, stri
 	}
 }
 
-func tell(w io.Writer, e herokubuild.Event) {
+func tell(w io.Writer, e herokubuild.DeployEvent) {
 	text := ""
 	switch e.Kind {
 	case herokubuild.EventReleaseCreated:
@@ -287,7 +287,7 @@ func tell(w io.Writer, e herokubuild.Event) {
 	fmt.Fprintf(w, "%-12s %s\n", e.App, text)
 }
 
-func table(w io.Writer, outcomes []herokubuild.AppRelease) {
+func table(w io.Writer, outcomes []herokubuild.AppResult) {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	for _, out := range outcomes {
 		version, outcome := "-", "released"
@@ -295,7 +295,7 @@ func table(w io.Writer, outcomes []herokubuild.AppRelease) {
 			version = fmt.Sprintf("v%d", out.Release.Version)
 		}
 		switch {
-		case errors.Is(out.Err, herokubuild.ErrSkipped):
+		case errors.Is(out.Err, herokubuild.ErrNotAttempted):
 			outcome = "not attempted"
 		case errors.Is(out.Err, herokubuild.ErrVerifyFailed):
 			outcome = "not well"

@@ -88,7 +88,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitInterrupted
 	case errors.Is(err, herokubuild.ErrNoCredential):
 		fmt.Fprintln(stderr, "Set HEROKU_API_KEY, or run `heroku login`, which writes ~/.netrc. Without -app, no account is needed.")
-	case errors.Is(err, herokubuild.ErrInvalid):
+	case errors.Is(err, herokubuild.ErrInvalidArgument):
 		return exitUsage
 	}
 	return exitFailed

@@ -65,7 +65,7 @@ func (t *tracing) begin(ctx context.Context, name string) (_ context.Context, en
 }
 
 // event is for BuildAndReleaseOptions.OnEvent.
-func (t *tracing) event(ctx context.Context, e herokubuild.Event) error {
+func (t *tracing) event(ctx context.Context, e herokubuild.DeployEvent) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch e.Kind {

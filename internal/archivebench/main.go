@@ -79,7 +79,7 @@ func run(ctx context.Context, args []string) error {
 }
 
 func pack(ctx context.Context, dir string) error {
-	a, err := herokubuild.ArchiveDir(ctx, dir, nil)
+	a, err := herokubuild.PackDir(ctx, dir, nil)
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ func newRig(t *testing.T) *rig {
 	require.NoError(t, err)
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "page.txt"), []byte("page\n"), 0o600))
-	r.archive, err = herokubuild.ArchiveDir(t.Context(), dir, nil)
+	r.archive, err = herokubuild.PackDir(t.Context(), dir, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, r.archive.Close()) })
 	return r
@@ -273,7 +273,7 @@ func (r *rig) deploy(t *testing.T) {
 		Buildpacks: []herokubuild.Buildpack{{Name: "heroku/go"}},
 	})
 	require.NoError(t, err)
-	assert.Len(t, result.Releases, 2)
+	assert.Len(t, result.Apps, 2)
 }
 
 // The embedded platform serves more than the library asks for.
@@ -303,7 +303,7 @@ func TestEveryAnswerOfTheEmbeddedPlatformIsOneOfTheSchema(t *testing.T) {
 	do("GET", "/apps/"+buildApp+"/releases/1/config-vars", nil)
 	fir, err := r.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{BuildApp: firApp, Archive: r.archive})
 	require.NoError(t, err)
-	image := fir.Releases[0].Release.Image()
+	image := fir.Apps[0].Release.Image()
 	id, err := r.Releases.ImageID(ctx, firApp, image)
 	require.NoError(t, err)
 	assert.Equal(t, image, id)
