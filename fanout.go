@@ -80,7 +80,7 @@ func (o *RolloutPolicy) withDefaults(apps int) (RolloutPolicy, error) {
 		d = *o
 	}
 	bad := func(field, reason string) (RolloutPolicy, error) {
-		return d, &ArgumentError{Name: "FanOutOptions." + field, Reason: reason}
+		return d, &ArgumentError{Name: "RolloutPolicy." + field, Reason: reason}
 	}
 	switch {
 	case d.Concurrency < 0:

@@ -481,11 +481,11 @@ func TestReleaseToAppsRefuses(t *testing.T) {
 		"ReleaseCreateOptions":          {},
 		"Slug":                          {what: herokubuild.ReleaseCreateOptions{Slug: "v12"}},
 		"apps":                          {slug, []string{"a-b", "a-b"}, herokubuild.RolloutPolicy{}},
-		"FanOutOptions.Concurrency":     {slug, nil, herokubuild.RolloutPolicy{Concurrency: -1}},
-		"FanOutOptions.Canaries":        {slug, []string{"a-b"}, herokubuild.RolloutPolicy{Canaries: -1}},
-		"FanOutOptions.Rollback":        {slug, nil, herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackUnverified}},
-		"FanOutOptions.RollbackTimeout": {slug, nil, herokubuild.RolloutPolicy{RollbackTimeout: -1}},
-		"FanOutOptions.IdleTimeout":     {slug, nil, herokubuild.RolloutPolicy{IdleTimeout: -1}},
+		"RolloutPolicy.Concurrency":     {slug, nil, herokubuild.RolloutPolicy{Concurrency: -1}},
+		"RolloutPolicy.Canaries":        {slug, []string{"a-b"}, herokubuild.RolloutPolicy{Canaries: -1}},
+		"RolloutPolicy.Rollback":        {slug, nil, herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackUnverified}},
+		"RolloutPolicy.RollbackTimeout": {slug, nil, herokubuild.RolloutPolicy{RollbackTimeout: -1}},
+		"RolloutPolicy.IdleTimeout":     {slug, nil, herokubuild.RolloutPolicy{IdleTimeout: -1}},
 		"Checkpoint":                    {slug, nil, herokubuild.RolloutPolicy{Checkpoint: herokubuild.Checkpoint{ArtifactID: releaseID}}},
 	} {
 		_, err := a.Releases.ReleaseToApps(t.Context(), tt.what, tt.apps, &tt.opts)
