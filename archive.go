@@ -1,10 +1,7 @@
 package herokubuild
 
 import (
-	"archive/tar"
-	"bufio"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,25 +9,27 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 
 	"github.com/herokubuild/herokubuild/internal/git"
+	"github.com/herokubuild/herokubuild/internal/sourcetree"
+	"github.com/herokubuild/herokubuild/internal/targz"
 )
 
-// Archive is a gzipped tar archive that can be read as often as needed: an
-// upload that has to be repeated opens it again. [PackDir], [OpenArchive]
-// and [NewArchive] make one; a program may also fill in the fields itself.
+// Archive is a gzipped tar archive that can be read as often as needed, because an
+// upload that is retried reads it again. [PackDir], [PackFS], [OpenArchive],
+// [NewArchive] and [Client.FetchArchive] return one; a program may also fill in
+// the fields itself.
 type Archive struct {
-	// Size is the archive's length in bytes.
+	// Size is the length of the archive in bytes.
 	Size int64
-	// SHA256 is its SHA-256.
+	// SHA256 is the SHA-256 of the archive.
 	SHA256 [sha256.Size]byte
 	// Open returns a reader of the whole archive from its start. It may be
 	// called several times, and the readers used at the same time.
 	Open func() (io.ReadCloser, error)
-	// Plan says what is in it, and what is not and why. Its lists are limited;
-	// see [ArchivePlan].Truncated. It is nil unless a directory or file system
-	// was packed.
+	// Plan lists what is in the archive, what is not, and why. Its lists are
+	// limited; see [ArchivePlan].Truncated. It is nil unless a directory or file
+	// system was packed.
 	Plan *ArchivePlan
 
 	close func() error
@@ -39,8 +38,8 @@ type Archive struct {
 // Checksum returns the SHA-256 as the API writes it: "SHA256:" and hex digits.
 func (a *Archive) Checksum() string { return "SHA256:" + hex.EncodeToString(a.SHA256[:]) }
 
-// Close removes what the archive keeps on disk. Archives of files and bytes
-// keep nothing; closing them does nothing.
+// Close removes the temporary file of the archive. Archives of files and bytes have
+// none; closing them does nothing.
 func (a *Archive) Close() error {
 	if a == nil || a.close == nil {
 		return nil
@@ -63,70 +62,85 @@ func (a *Archive) check() error {
 // PackOptions sets how [PackDir] and [PackFS] pack. nil is the default.
 type PackOptions struct {
 	// Include are patterns of paths to pack although git ignores them, such as
-	// "dist/"; Exclude are patterns of paths to leave out whatever git says.
-	// They are lines as in a .gitignore file in the root, the case of letters
-	// counts, and the last one that matches decides. Exclude and .slugignore
-	// count more than Include. ".git" is never packed.
+	// "dist/"; Exclude are patterns of paths to exclude whatever git says. They
+	// are lines as in a .gitignore file in the root, the case of letters counts,
+	// and the last one that matches decides. Exclude and .slugignore take
+	// precedence over Include. ".git" is never packed.
 	Include, Exclude []string
-	// FollowSymlinks packs what a symbolic link leads to in the place of a link
-	// that leads out of the directory, which is an error otherwise. Links that
-	// stay inside are kept as links. For [PackDir] only.
+	// FollowSymlinks packs the target of a symbolic link that leads out of the
+	// directory in place of the link. Such a link is an error otherwise. Links
+	// that stay inside are kept as links. For [PackDir] only.
 	FollowSymlinks bool
-	// Prefix is a directory to put everything into, such as "./app", which is
-	// where a slug has it. Default: none.
+	// Prefix is a directory that precedes every path, such as "./app", which is
+	// where a slug has its files. Default: none.
 	Prefix string
-	// TempDir is where the archive is spooled. Default: the system's
-	// directory for temporary files.
+	// TempDir is the directory of the temporary file that holds the archive.
+	// Default: the system's directory for temporary files.
 	TempDir string
 }
 
-// PackDir packs a directory as a gzipped tar archive, the form in which the
-// platform takes source code. The archive is spooled to a temporary file;
-// [Archive.Close] removes it (on Unix nothing is left behind even if the program is
-// killed).
+// tree returns the options of the source tree.
+func (o *PackOptions) tree() sourcetree.Options {
+	if o == nil {
+		return sourcetree.Options{}
+	}
+	return sourcetree.Options{Include: o.Include, Exclude: o.Exclude, FollowSymlinks: o.FollowSymlinks, Prefix: o.Prefix}
+}
+
+func (o *PackOptions) tempDir() string {
+	if o == nil {
+		return ""
+	}
+	return o.TempDir
+}
+
+// PackDir packs a directory as a gzipped tar archive, the format in which the
+// platform accepts source code. The archive is in a temporary file, which
+// [Archive.Close] removes. On Unix, not even a killed program leaves it behind.
 //
-// It packs the files that git would list: those that it tracks, as they are now,
+// It packs the files that git would list: tracked files with their current content,
 // and those that no .gitignore, .git/info/exclude or core.excludesFile ignores,
-// except what a .slugignore in the root names, which Heroku would remove before the
-// build. git need not be installed. Its configuration is read with its includes and
-// their conditions (gitdir, onbranch, hasconfig), and as by git a condition that is
-// not known does not hold; what git refuses, and a condition that cannot be
-// evaluated without git, is an error. Sparse checkouts follow the ignore files that
-// are not checked out. A directory that is no repository, or is itself ignored by
-// the one around it, is treated as a new one. ".git" is excluded at every level;
-// submodules are packed as far as they are checked out, and other repositories
-// inside are excluded. [PlanArchive] says what is packed and why a path is not;
-// [Archive.Plan] keeps it.
+// minus anything matched by a .slugignore in the root, which Heroku would remove
+// before the build. git need not be installed. Its configuration is read with its
+// includes and their conditions (gitdir, onbranch, hasconfig); as in git, an unknown
+// condition is false. Configuration that git refuses, and a condition that cannot be
+// evaluated without git, is an error. In a sparse checkout, ignore files that are
+// not checked out apply, too. A directory that is not in a repository, or that its
+// repository ignores, is treated as a new repository. ".git" is excluded at every
+// level. Submodules are packed if they are checked out; other nested repositories
+// are excluded. [PlanArchive] returns what is packed and why a path is not, and so
+// does [Archive.Plan].
 //
 // Executable bits and symbolic links are kept. Where the file system has no
-// executable bits (Windows, core.fileMode=false), a tracked file has git's, and any
-// other is executable if it begins with "#!" or as an ELF program does. Where git
-// converts line ends (core.autocrlf, .gitattributes), a file that differs from the
-// index in nothing else is packed with the line ends that are committed, unless
-// eol=crlf asks for others everywhere; any other file is packed as it is. A
-// .slugignore may be a link within the directory. On Windows a junction is packed as
-// the directory that it leads to, and a file that is kept online as that file.
+// executable bits (Windows, core.fileMode=false), those of tracked files come from
+// git, and any other file is executable if it begins with "#!" or an ELF header.
+// Where git converts line ends (core.autocrlf, .gitattributes), a file that differs
+// from the index only in line ends is packed with the committed line ends, unless it
+// has eol=crlf; any other file is packed as it is. A .slugignore may be a link
+// within the directory. On Windows a junction is packed as the directory that it
+// leads to, and a file that is kept online as that file.
 //
-// Entries are sorted, and their times, owners and other modes fixed, so that the
-// same tree, or commit, gives the same bytes on every machine that has the same
-// version of this package and of its compressor. The format is GNU tar's.
+// Archives are reproducible: entries are sorted, and their times, owners and other
+// modes fixed, so that the same tree or commit gives the same bytes on every machine
+// with the same version of this package and of its compressor. The format is that of
+// GNU tar.
 //
 // Memory stays below 64 MiB whatever the number and size of files, plus some 400
 // bytes for each file that git tracks and each symbolic link, and another 200 for
-// each file where core.ignoreCase or FollowSymlinks is set. The ignore rules that
-// hold in one directory are limited to 100,000 and 4 MiB.
+// each file if core.ignoreCase or FollowSymlinks is set. The ignore rules that apply
+// in one directory are limited to 100,000 and 4 MiB.
 //
-// Errors: an [*ArgumentError] that names it for a directory that does not exist, is
-// not in the work tree of its repository or has nothing to pack, a link that leads
-// out of the directory, a socket, device or pipe, an invalid pattern, and ignore
-// files or a repository that cannot be read; one that matches [ErrArchiveChanged]
-// for a file that changes its size while it is packed; the context's.
+// Errors: an [*ArgumentError] for a directory that does not exist, is not in the
+// work tree of its repository or has no files to pack, for a link that leads out of
+// the directory, a socket, device or pipe, an invalid pattern, and ignore files or a
+// repository that cannot be read; one that matches [ErrArchiveChanged] for a file
+// that changes while it is packed; the context's.
 func PackDir(ctx context.Context, dir string, opts *PackOptions) (*Archive, error) {
-	w, err := newDirWalker(ctx, dir, opts)
+	tree, err := sourcetree.OpenDir(dir, opts.tree())
 	if err != nil {
-		return nil, err
+		return nil, treeError(ctx, "pack "+dir, err)
 	}
-	return w.archive(dir)
+	return packTree(ctx, tree, opts.tempDir(), dir)
 }
 
 // PackFS packs a file system as [PackDir] does a directory. A git repository
@@ -136,95 +150,151 @@ func PackDir(ctx context.Context, dir string, opts *PackOptions) (*Archive, erro
 //
 // Errors: those of PackDir.
 func PackFS(ctx context.Context, fsys fs.FS, opts *PackOptions) (*Archive, error) {
-	w, err := newFSWalker(ctx, fsys, opts)
+	tree, err := sourcetree.OpenFS(fsys, opts.tree())
+	if err != nil {
+		return nil, treeError(ctx, "pack the file system", err)
+	}
+	return packTree(ctx, tree, opts.tempDir(), "the file system")
+}
+
+// packTree packs a tree, of which name is the name in errors.
+func packTree(ctx context.Context, tree *sourcetree.Tree, tempDir, name string) (*Archive, error) {
+	var plan *sourcetree.Plan
+	a, err := spoolArchive(tempDir, func(spool *targz.Spool) error {
+		// The spool may be in the tree.
+		self, err := spool.Named()
+		if err != nil {
+			return spoolError(err)
+		}
+		tree.Skip(self)
+		if plan, err = writeTar(ctx, tree, spool); err != nil {
+			return treeError(ctx, "pack "+name, err)
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	return w.archive("the file system")
+	a.Plan = newArchivePlan(plan)
+	return a, nil
 }
 
-func checkDir(field, dir string) error {
-	if dir == "" {
-		return &ArgumentError{Name: field, Reason: "a directory is needed"}
+// writeTar writes a tree to w as a gzipped tar archive.
+func writeTar(ctx context.Context, tree *sourcetree.Tree, w io.Writer) (plan *sourcetree.Plan, err error) {
+	zip, err := targz.NewWriter(w)
+	if err != nil {
+		return nil, err
 	}
-	info, err := os.Stat(dir)
+	defer func() {
+		if closeErr := zip.Close(); closeErr != nil {
+			err = closeErr
+		}
+	}()
+	return tree.WriteTar(ctx, zip)
+}
+
+// spoolArchive returns the archive that write writes to a temporary file.
+func spoolArchive(tempDir string, write func(spool *targz.Spool) error) (a *Archive, err error) {
+	spool, err := targz.NewSpool(tempDir)
+	if err != nil {
+		return nil, spoolError(err)
+	}
+	defer func() {
+		if a == nil {
+			_ = spool.Close()
+		}
+	}()
+	if err := write(spool); err != nil {
+		return nil, err
+	}
+	return &Archive{Size: spool.Size(), SHA256: spool.SHA256(), Open: spool.Open, close: spool.Close}, nil
+}
+
+func spoolError(err error) error {
+	return withClean(fmt.Errorf("herokubuild: create a temporary file for the archive: %w", err))
+}
+
+// treeError converts an error of package sourcetree. what is the operation that
+// failed.
+func treeError(ctx context.Context, what string, err error) error {
+	var bad *sourcetree.InputError
 	switch {
-	case err != nil:
-		return argumentError(field, "the directory "+quote(dir)+" cannot be read", err)
-	case !info.IsDir():
-		return &ArgumentError{Name: field, Reason: quote(dir) + " is not a directory"}
+	case errors.As(err, &bad):
+		return invalidTree(bad)
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		err = contextError(ctx)
+	}
+	return withClean(fmt.Errorf("herokubuild: %s: %w", what, err))
+}
+
+func invalidTree(bad *sourcetree.InputError) error {
+	return &ArgumentError{Name: bad.Field, Reason: bad.Reason, Err: bad.Err}
+}
+
+// checkDir returns an [*ArgumentError] of the given field for a path that is not a
+// directory.
+func checkDir(field, dir string) error {
+	if bad := sourcetree.CheckDir(field, dir); bad != nil {
+		return invalidTree(bad)
 	}
 	return nil
 }
 
-// OpenArchive takes a gzipped tar archive that exists already. The file is read
-// once, for its checksum, and to its end, so that one that was cut short is found
-// out; and again for each upload. It must not change in between.
+// OpenArchive returns an archive that exists as a file. The file is read to its end
+// once, for its checksum and to detect one that was cut off, and again for each
+// upload. It must not change in between.
 //
 // Errors: an [*ArgumentError] for a file that does not exist, is empty, damaged
 // or not a gzipped tar archive with at least one entry; the context's.
 func OpenArchive(ctx context.Context, path string) (*Archive, error) {
 	f, _, err := git.OpenFile(path)
 	if err != nil {
-		return nil, argumentError("archive", quote(path)+" cannot be opened", err)
+		return nil, badArchive("cannot open "+quote(path), err)
 	}
 	defer func() { _ = f.Close() }()
-	a, err := readArchive(&contextReader{ctx: ctx, r: f})
+	size, sum, err := targz.Check(&contextReader{ctx: ctx, r: f})
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, withClean(fmt.Errorf("herokubuild: reading %s: %w", path, contextError(ctx)))
+			return nil, withClean(fmt.Errorf("herokubuild: read %s: %w", path, contextError(ctx)))
 		}
-		return nil, argumentError("archive", quote(path)+" is not a gzipped tar archive", err)
+		return nil, badArchive(quote(path)+" is not a gzipped tar archive", err)
 	}
-	a.Open = func() (io.ReadCloser, error) {
+	open := func() (io.ReadCloser, error) {
 		f, _, err := git.OpenFile(path)
 		if err != nil {
 			return nil, err
 		}
 		return f, nil
 	}
-	return a, nil
+	return &Archive{Size: size, SHA256: sum, Open: open}, nil
 }
 
-// NewArchive takes a gzipped tar archive from memory. The bytes are not
-// copied and must not change. Errors: an [*ArgumentError] for bytes that are
-// not a gzipped tar archive with at least one entry.
+// NewArchive returns an archive that is in memory. The bytes are not copied and
+// must not change. Errors: an [*ArgumentError] for bytes that are not a gzipped tar
+// archive with at least one entry.
 func NewArchive(b []byte) (*Archive, error) {
-	a, err := readArchive(bytes.NewReader(b))
+	size, sum, err := targz.Check(bytes.NewReader(b))
 	if err != nil {
-		return nil, argumentError("archive", "the bytes are not a gzipped tar archive", err)
+		return nil, badArchive("not a gzipped tar archive", err)
 	}
-	a.Open = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
-	return a, nil
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
+	return &Archive{Size: size, SHA256: sum, Open: open}, nil
 }
 
-// readArchive measures and hashes an archive, and reads it to its end: one that
-// was cut short shows nowhere else.
-func readArchive(r io.Reader) (*Archive, error) {
-	hash := sha256.New()
-	size := &countingWriter{w: hash}
-	tee := io.TeeReader(r, size)
-	zr, err := gzip.NewReader(bufio.NewReaderSize(tee, 64<<10))
-	if err != nil {
-		return nil, err
+// badArchive returns the error of an archive that the caller passed.
+func badArchive(reason string, err error) error {
+	return &ArgumentError{Name: "archive", Reason: reason, Err: err}
+}
+
+// contextReader is a reader that fails once its context has ended.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c *contextReader) Read(p []byte) (int, error) {
+	if c.ctx.Err() != nil {
+		return 0, contextError(c.ctx)
 	}
-	tr := tar.NewReader(zr)
-	entries := 0
-	for ; ; entries++ {
-		if _, err := tr.Next(); isEOF(err) {
-			break
-		} else if err != nil {
-			return nil, err
-		}
-	}
-	if entries == 0 {
-		return nil, errors.New("it has no entries")
-	}
-	// What follows is padding, and at its end a checksum.
-	if _, err := io.Copy(io.Discard, zr); err != nil { //nolint:gosec // nothing of it is kept
-		return nil, err
-	}
-	a := &Archive{Size: size.n}
-	hash.Sum(a.SHA256[:0])
-	return a, nil
+	return c.r.Read(p)
 }

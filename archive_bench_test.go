@@ -9,8 +9,8 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// benchTree is what ARCHIVE_BENCH_TREE names, or the Go source tree. For the
-// comparison with tar and pigz see internal/archivebench.
+// benchTree returns the directory in ARCHIVE_BENCH_TREE, or the Go source tree. For
+// the comparison with tar and pigz see internal/archivebench.
 func benchTree(b *testing.B) string {
 	b.Helper()
 	dir := os.Getenv("ARCHIVE_BENCH_TREE")

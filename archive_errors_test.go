@@ -11,7 +11,7 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// A file that may not be read is named, with the cause.
+// The error of an unreadable file names the file and the cause.
 func TestArchiveErrorsHaveTheirCause(t *testing.T) {
 	isolateGit(t)
 	dir := repo(t)

@@ -15,7 +15,7 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// realDir is a temporary directory by its real name, as git prints it.
+// realDir returns a temporary directory by its real path, as git prints it.
 func realDir(t *testing.T) string {
 	t.Helper()
 	dir, err := filepath.EvalSymlinks(t.TempDir())
@@ -23,7 +23,7 @@ func realDir(t *testing.T) string {
 	return dir
 }
 
-// repo is a new repository.
+// repo returns a new repository.
 func repo(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(realDir(t), "work")
@@ -38,8 +38,8 @@ func commit(t *testing.T, dir string) {
 	git(t, dir, "commit", "-q", "-m", "commit")
 }
 
-// requireSameAsGit packs a directory and compares with what git lists; where git
-// refuses, so has the package to.
+// requireSameAsGit compares the plan of a directory with what git lists. If git
+// fails, the plan must fail, too.
 func requireSameAsGit(t *testing.T, dir, about string) {
 	t.Helper()
 	plan, err := herokubuild.PlanArchive(t.Context(), dir, nil)
@@ -61,7 +61,7 @@ func requireSameAsGit(t *testing.T, dir, about string) {
 	require.Equal(t, want, names, "%q", about)
 }
 
-// The forms in which git can have a work tree.
+// A work tree can have many forms: sparse, linked, or elsewhere.
 func TestArchiveOfEveryKindOfCheckout(t *testing.T) {
 	isolateGit(t)
 	for name, make := range map[string]func(t *testing.T, dir string) string{
@@ -116,7 +116,7 @@ func TestArchiveOfEveryKindOfCheckout(t *testing.T) {
 			write(t, dir, "a", "x")
 			commit(t, dir)
 			require.NoError(t, os.Remove(filepath.Join(dir, ".gitignore")))
-			write(t, dir, "x.key", "not ignored any more")
+			write(t, dir, "x.key", "no longer ignored")
 			return dir
 		},
 		"a name full of wildcards": func(t *testing.T, dir string) string {
@@ -242,7 +242,7 @@ func sparse(t *testing.T, dir, index string) string {
 	return dir
 }
 
-// twins skips where a directory cannot have two names that differ by case.
+// twins skips a test if a directory cannot have two names that differ only by case.
 func twins(t *testing.T, dir string) {
 	t.Helper()
 	write(t, dir, "case", "x")
@@ -258,8 +258,8 @@ func symlink(t *testing.T, target, path string) {
 	}
 }
 
-// git ls-files forgets the rules of a directory that is not checked out when it is
-// run below it; git status does not.
+// git ls-files ignores the rules of a directory that is not checked out when it runs
+// below it; git status does not.
 func TestArchiveBelowADirectoryThatIsNotCheckedOut(t *testing.T) {
 	isolateGit(t)
 	below := filepath.Join(sparse(t, repo(t), "--sparse-index"), "out", "deep")
@@ -267,7 +267,7 @@ func TestArchiveBelowADirectoryThatIsNotCheckedOut(t *testing.T) {
 	assert.Equal(t, "?? er/x.env\n?? er/z\n", strings.ReplaceAll(git(t, below, "status", "--porcelain", "-uall", "."), "out/deep/", ""))
 }
 
-// What git would have to fetch cannot be known, and is not guessed.
+// Rules that git would have to fetch are an error, not a guess.
 func TestArchiveWithoutTheObjectsOfASparseCheckout(t *testing.T) {
 	isolateGit(t)
 	dir := repo(t)
@@ -283,7 +283,7 @@ func TestArchiveWithoutTheObjectsOfASparseCheckout(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
-// A work tree that is elsewhere is not the directory that was named.
+// A repository whose work tree is elsewhere does not have the given directory.
 func TestArchiveOfAWorkTreeThatIsElsewhere(t *testing.T) {
 	isolateGit(t)
 	dir, other := repo(t), realDir(t)
@@ -297,7 +297,7 @@ func TestArchiveOfAWorkTreeThatIsElsewhere(t *testing.T) {
 	assert.Equal(t, []string{"b"}, namesOf(t, pack(t, filepath.Join(dir, "sub"))))
 }
 
-// A tracked directory of which only the case of letters differs has one name.
+// A directory that is tracked in another case of letters has git's spelling.
 func TestArchiveDirectoryOfAnotherCase(t *testing.T) {
 	isolateGit(t)
 	dir := repo(t)
@@ -317,7 +317,7 @@ func TestArchiveDirectoryOfAnotherCase(t *testing.T) {
 	assert.Equal(t, "newest", byName["Up/More/own/file"].content)
 }
 
-// configs makes configuration files that are right, odd or wrong.
+// configs generates configuration files: valid, unusual and invalid ones.
 type configs struct {
 	*rand.Rand
 	dir, home string
@@ -325,7 +325,7 @@ type configs struct {
 
 func (c configs) pick(from ...string) string { return from[c.IntN(len(from))] }
 
-// excludes names one of three ignore files, in one of the ways there are.
+// excludes returns a setting of one of three ignore files, in one of many spellings.
 func (c configs) excludes() string {
 	file := c.pick("one", "two", "three")
 	key := c.pick("excludesFile", "excludesfile", "EXCLUDESFILE", "excludesFile", "excludes-File")
@@ -384,7 +384,7 @@ func (c configs) condition() string {
 		`[includeIf "something:else"]`, `[includeIf "gitDir:work/"]`)
 }
 
-// The configuration is read as git reads it, or refused as git refuses it.
+// The configuration is interpreted, or rejected, as by git.
 func TestArchiveReadsGitsConfiguration(t *testing.T) {
 	isolateGit(t)
 	home := realDir(t)

@@ -19,7 +19,7 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// gitList is what git would deploy: what it lists and is there.
+// gitList returns the existing files that git lists.
 func gitList(t testing.TB, dir string) []string {
 	t.Helper()
 	cmd := gitCommand(t, dir, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
@@ -36,7 +36,7 @@ func gitList(t testing.TB, dir string) []string {
 	return slices.Compact(names)
 }
 
-// reallyThere says whether a path is a file or a link, and not by way of one.
+// reallyThere reports whether a path is a file or a link, without following links.
 func reallyThere(dir, name string) bool {
 	parts := strings.Split(name, "/")
 	for i, part := range parts {
@@ -55,7 +55,7 @@ func reallyThere(dir, name string) bool {
 	return true
 }
 
-// tricky makes trees and ignore files out of a seed.
+// tricky generates trees and ignore files from a seed.
 type tricky struct{ *rand.Rand }
 
 func (r tricky) pick(from ...string) string { return from[r.IntN(len(from))] }
@@ -68,8 +68,7 @@ func (r tricky) name() string {
 		"a b", "é", "日本", ".env", ".hidden", "x1", "x2", "foobar", "foo-bar", "#h", "!n")
 }
 
-// nameIn is a name that can be made in a directory: macOS refuses what is not
-// UTF-8.
+// nameIn returns a name that can be created in a directory: macOS requires UTF-8.
 func (r tricky) nameIn(dir string) string {
 	name := r.name()
 	if utf8.ValidString(name) {
@@ -185,7 +184,7 @@ func (r tricky) fill(t *testing.T, dir string, depth int) []string {
 	return dirs
 }
 
-// repository makes a repository and returns the directory in it to pack.
+// repository creates a repository and returns the directory in it to pack.
 func (r tricky) repository(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -253,8 +252,7 @@ func (r tricky) track(t *testing.T, dir string) {
 	}
 }
 
-// What is packed is what git lists, in trees full of rules that are easily got
-// wrong.
+// The archive has the files that git lists, in trees full of unusual rules.
 func TestArchiveDirPacksWhatGitLists(t *testing.T) {
 	isolateGit(t)
 	const groups, each = 20, 20

@@ -19,8 +19,8 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// endsAfter is a context that ends once it has been asked often enough, so that
-// loops that never ask show.
+// endsAfter is a context that ends after a number of calls of Err, which exposes
+// loops that never check it.
 type endsAfter struct {
 	context.Context
 	left atomic.Int64
@@ -53,10 +53,10 @@ func TestArchiveLinksThroughLinks(t *testing.T) {
 		symlink(t, target, filepath.Join(dir, fmt.Sprintf("l%d", i)))
 	}
 	plan, err := herokubuild.PlanArchive(t.Context(), dir, nil)
-	require.NoError(t, err, "no system follows as many, so that they lead nowhere")
+	require.NoError(t, err, "no system follows as many, so they are dangling")
 	assert.Equal(t, n+1, plan.FileCount)
 
-	// The context counts while links are followed.
+	// The context is checked while links are followed.
 	few := tree(t, file{"Procfile", "web: x"})
 	for i := range 30 {
 		symlink(t, fmt.Sprintf("l%d%s", i+1, pad), filepath.Join(few, fmt.Sprintf("l%d", i)))
@@ -68,8 +68,8 @@ func TestArchiveLinksThroughLinks(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-// A link that leaves only after many turns leaves all the same.
-func TestArchiveLinkThatLeavesInTheEnd(t *testing.T) {
+// A link that leads out only after many steps is refused.
+func TestArchiveLinkThatLeadsOutAfterManySteps(t *testing.T) {
 	t.Parallel()
 	dir := tree(t, file{"a/b/c/d", "x"})
 	symlink(t, "b/c", filepath.Join(dir, "a", "deeper"))
@@ -82,7 +82,7 @@ func TestArchiveLinkThatLeavesInTheEnd(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// The heap stays small however many files there are.
+// The heap stays small whatever the number of files.
 func TestArchiveOfVeryManyFiles(t *testing.T) {
 	const files = 400_000
 	runtime.GC()
@@ -161,8 +161,7 @@ func (l listed) IsDir() bool                { return l.mode.IsDir() }
 func (l listed) Type() fs.FileMode          { return l.mode.Type() }
 func (l listed) Info() (fs.FileInfo, error) { return nil, fs.ErrInvalid }
 
-// Rules that would take all memory are refused, and so are files that are not
-// rules at all; neither is passed over in silence.
+// Too many rules, and files too large to be rules, are an error and not skipped.
 func TestArchiveBoundsIgnoreFiles(t *testing.T) {
 	t.Parallel()
 	for name, content := range map[string]string{
@@ -178,7 +177,7 @@ func TestArchiveBoundsIgnoreFiles(t *testing.T) {
 	}
 }
 
-// Rules of all directories around one are counted together.
+// The rules of all parent directories count together.
 func TestArchiveBoundsNestedIgnoreFiles(t *testing.T) {
 	t.Parallel()
 	files := []file{{"x", ""}}
@@ -218,7 +217,7 @@ func TestArchiveSlugIgnoreThatIsALink(t *testing.T) {
 			assert.Equal(t, tt.want, namesOf(t, pack(t, dir)))
 		})
 	}
-	// What FollowSymlinks packs counts as if it were there.
+	// With FollowSymlinks, the target of the link applies.
 	dir := tree(t, file{"a", ""}, file{"a.psd", ""})
 	symlink(t, filepath.Join(elsewhere, "rules"), filepath.Join(dir, ".slugignore"))
 	names := namesOf(t, packWith(t, dir, &herokubuild.PackOptions{FollowSymlinks: true}))
@@ -243,8 +242,8 @@ func TestArchiveBoundsFollowedLinks(t *testing.T) {
 	requireInvalid(t, err, "dir")
 }
 
-// irregular is a file system whose entries are of no kind that Go knows, as those
-// of a junction or of a file in the cloud are on Windows.
+// irregular is a file system with irregular entries, like junctions and online files
+// on Windows.
 type irregular struct{ fstest.MapFS }
 
 func (f irregular) ReadDir(name string) ([]fs.DirEntry, error) {

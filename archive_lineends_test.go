@@ -15,7 +15,7 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// One commit is one archive, whatever line ends git has checked it out with.
+// A commit gives the same archive whatever line ends git has checked out.
 func TestArchiveIsTheSameWithConvertedLineEnds(t *testing.T) {
 	isolateGit(t)
 	for name, attributes := range map[string]string{"": "", "text=auto": "* text=auto\n", "macros": "[attr]source text\n*.go source\nbin/* text\n*.dat binary\n", "below": "sub/*.txt -text\n"} {
@@ -38,7 +38,7 @@ func TestArchiveIsTheSameWithConvertedLineEnds(t *testing.T) {
 			git(t, source, "clone", "-q", "-c", "core.autocrlf=true", source, windows)
 			b, err := os.ReadFile(filepath.Join(windows, "bin", "release"))
 			require.NoError(t, err)
-			require.Contains(t, string(b), "\r\n", "or this tests nothing")
+			require.Contains(t, string(b), "\r\n", "the checkout must have converted line ends")
 
 			one, two := pack(t, lf), pack(t, windows)
 			assert.Equal(t, version(t, lf), version(t, windows))
@@ -49,7 +49,7 @@ func TestArchiveIsTheSameWithConvertedLineEnds(t *testing.T) {
 			assert.Equal(t, two.Plan, plan)
 			_, byName := entries(t, two)
 			assert.Equal(t, "#!/bin/sh\nexec true\n", byName["bin/release"].content)
-			assert.Equal(t, "one\r\ntwo\r\n", byName["sub/c.bat"].content, "every checkout has it so")
+			assert.Equal(t, "one\r\ntwo\r\n", byName["sub/c.bat"].content, "eol=crlf applies to every checkout")
 
 			// What has been changed is packed as it is.
 			write(t, windows, "bin/release", "#!/bin/sh\r\nexec false\r\n")
@@ -60,8 +60,8 @@ func TestArchiveIsTheSameWithConvertedLineEnds(t *testing.T) {
 	}
 }
 
-// A tree is clean if git says so.
-func TestTreeVersionIsAsCleanAsGitHasIt(t *testing.T) {
+// The version agrees with git status.
+func TestTreeVersionAgreesWithGitStatus(t *testing.T) {
 	isolateGit(t)
 	const groups, each = 4, 15
 	for group := range groups {
@@ -74,7 +74,7 @@ func TestTreeVersionIsAsCleanAsGitHasIt(t *testing.T) {
 	}
 }
 
-// text is a file's content with all kinds of line ends.
+// text returns content with all kinds of line ends.
 func (r tricky) text() string {
 	var b strings.Builder
 	for range r.IntN(5) {
@@ -107,8 +107,8 @@ func compareVersion(t *testing.T, r tricky, seed int) {
 			write(t, dir, path, r.attributes())
 		}
 	}
-	// Of what was changed in the second of the index git looks at the content
-	// once more, which is not what this is about.
+	// git compares the content of files that changed in the same second as the
+	// index, which this test avoids.
 	old := time.Now().Add(-time.Hour)
 	require.NoError(t, filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
 		if err == nil && !e.IsDir() && !strings.Contains(path, ".git"+string(filepath.Separator)) {
@@ -146,7 +146,7 @@ func compareVersion(t *testing.T, r tricky, seed int) {
 	require.NoError(t, os.Chtimes(path, later, later))
 	got := version(t, dir)
 	want := head(t, dir)
-	// git warns of odd attributes besides.
+	// git prints warnings about odd attributes to standard error.
 	status, err := gitCommand(t, dir, "status", "--porcelain").Output()
 	require.NoError(t, err)
 	if len(status) > 0 {

@@ -10,8 +10,8 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// A file system has its own modes, whatever the files begin with.
-func TestArchiveFSTakesTheModesOfTheFileSystem(t *testing.T) {
+// In a file system the modes decide, whatever the content.
+func TestArchiveFSUsesTheModesOfTheFileSystem(t *testing.T) {
 	t.Parallel()
 	archive, err := herokubuild.PackFS(t.Context(), fstest.MapFS{
 		"bin/web": {Data: []byte("\x7fELF..."), Mode: 0o755}, "bin/data": {Data: []byte("\x7fELF..."), Mode: 0o644}, "plain.sh": {Data: []byte("#!/bin/sh\n"), Mode: 0o644}, "run.sh": {Data: []byte("#!/bin/sh\n"), Mode: 0o700},
@@ -24,7 +24,7 @@ func TestArchiveFSTakesTheModesOfTheFileSystem(t *testing.T) {
 	}
 }
 
-// Without executable bits to go by, what Linux can run is executable.
+// Without executable bits, scripts and programs are executable.
 func TestArchiveWithoutExecutableBits(t *testing.T) {
 	isolateGit(t)
 	dir := repo(t)

@@ -45,9 +45,9 @@ func TestArchiveIncludeExclude(t *testing.T) {
 		"one file deep":    {herokubuild.PackOptions{Include: []string{"/node_modules/*/keep.o"}}, ".gitignore a.go docs/x.md docs/y.md node_modules/m/keep.o"},
 		"names anywhere":   {herokubuild.PackOptions{Include: []string{"*.o"}}, ".gitignore a.go b.o dist/x/y.o docs/x.md docs/y.md node_modules/m/keep.o"},
 		"an exception":     {herokubuild.PackOptions{Include: []string{"*.o", "!keep.o"}}, ".gitignore a.go b.o dist/x/y.o docs/x.md docs/y.md"},
-		"out":              {herokubuild.PackOptions{Exclude: []string{"docs", ".gitignore"}}, "a.go"},
-		"out, all but one": {herokubuild.PackOptions{Exclude: []string{"*.md", "!x.md"}}, ".gitignore a.go docs/x.md"},
-		"out is stronger":  {herokubuild.PackOptions{Include: []string{"dist/"}, Exclude: []string{"*.o"}}, ".gitignore a.go dist/app.js docs/x.md docs/y.md"},
+		"excluded":         {herokubuild.PackOptions{Exclude: []string{"docs", ".gitignore"}}, "a.go"},
+		"excluded but one": {herokubuild.PackOptions{Exclude: []string{"*.md", "!x.md"}}, ".gitignore a.go docs/x.md"},
+		"exclude precedes": {herokubuild.PackOptions{Include: []string{"dist/"}, Exclude: []string{"*.o"}}, ".gitignore a.go dist/app.js docs/x.md docs/y.md"},
 		"never .git":       {herokubuild.PackOptions{Include: []string{".git", ".git/x", "*"}, Exclude: []string{"node_modules", "dist", "*.o"}}, ".gitignore a.go docs/x.md docs/y.md"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -87,8 +87,8 @@ func TestArchivePrefix(t *testing.T) {
 	}
 }
 
-// A directory inside of a repository has that one's rules, unless it is ignored
-// by them itself.
+// The rules of a repository apply in its directories, except in one that is itself
+// ignored.
 func TestArchiveDirBelowARepository(t *testing.T) {
 	isolateGit(t)
 	dir, _ := committed(t, file{".gitignore", "*.o\ndist/\n"}, file{"services/a/main.go", ""}, file{"services/a/x.o", ""}, file{"services/b/main.go", ""})
@@ -99,7 +99,7 @@ func TestArchiveDirBelowARepository(t *testing.T) {
 	assert.Empty(t, version(t, filepath.Join(dir, "dist")))
 }
 
-// The settings of a user count where there is no repository, too.
+// The user's settings apply outside of a repository, too.
 func TestArchiveUserExcludes(t *testing.T) {
 	isolateGit(t)
 	home := os.Getenv("HOME")
@@ -163,7 +163,7 @@ func TestArchivePlan(t *testing.T) {
 	assert.Empty(t, quiet.Warnings)
 
 	_, err = herokubuild.PlanArchive(t.Context(), tree(t, file{".gitignore", "*\n"}), nil)
-	assert.Contains(t, requireInvalid(t, err, "dir").Error(), ".gitignore:1: *", "it says why there is nothing")
+	assert.Contains(t, requireInvalid(t, err, "dir").Error(), ".gitignore:1: *", "the error has the reason of the first omission")
 }
 
 func TestArchiveFS(t *testing.T) {
@@ -186,7 +186,7 @@ func TestArchiveFS(t *testing.T) {
 	_, err = herokubuild.PackFS(t.Context(), fstest.MapFS{}, nil)
 	requireInvalid(t, err, "fsys")
 
-	// The same tree is the same archive, wherever it is.
+	// The same tree gives the same archive, from a directory or a file system.
 	fromDir := pack(t, tree(t, file{"a", "1"}, file{"b/c", "2"}))
 	fromFS, err := herokubuild.PackFS(t.Context(), fstest.MapFS{"a": {Data: []byte("1")}, "b/c": {Data: []byte("2")}}, nil)
 	require.NoError(t, err)
@@ -220,7 +220,8 @@ func TestTwoClonesAreOneArchive(t *testing.T) {
 	}
 }
 
-// Where the file system keeps neither run bits nor links, git's index does.
+// Where the file system keeps neither executable bits nor links, git's index
+// decides.
 func TestArchiveModesFromTheIndex(t *testing.T) {
 	isolateGit(t)
 	if runtime.GOOS == "windows" {
@@ -263,7 +264,7 @@ func TestArchiveFormat(t *testing.T) {
 	}
 }
 
-// 9 GiB of nothing in a file that takes no room.
+// The file of 9 GiB is sparse and takes no space.
 func TestArchiveOfAFileOver8GiB(t *testing.T) {
 	t.Parallel()
 	if os.Getenv("ARCHIVE_HUGE") == "" {

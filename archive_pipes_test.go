@@ -23,7 +23,7 @@ func pipe(t *testing.T, elements ...string) {
 	require.NoError(t, syscall.Mkfifo(path, 0o600))
 }
 
-// A pipe that nobody writes to blocks who opens it. None of these may be.
+// Opening a pipe without a writer blocks, so no pipe may be opened.
 func TestArchiveOpensNoPipe(t *testing.T) {
 	isolateGit(t)
 	for name, tt := range map[string]struct {
@@ -64,7 +64,7 @@ func TestArchiveOpensNoPipe(t *testing.T) {
 		require.NoError(t, err)
 		pipe(t, path)
 		_, err = archive.Open()
-		require.Error(t, err, "it has become one since")
+		require.Error(t, err, "it has been replaced by a pipe")
 	})
 	t.Run("of a file system", func(t *testing.T) {
 		dir := tree(t, file{"a", "x"})
@@ -102,9 +102,9 @@ func TestArchiveConfigIncludesItself(t *testing.T) {
 	require.NoError(t, os.WriteFile(config, append(old, includes("config")...), 0o600))
 	_, err = herokubuild.PlanArchive(t.Context(), dir, nil)
 	requireInvalid(t, err, "dir")
-	require.Error(t, gitCommand(t, dir, "status").Run(), "as git has it")
+	require.Error(t, gitCommand(t, dir, "status").Run(), "as in git")
 
-	// Not deep, but 8 to the power of 8.
+	// These are not deep, but 8 to the power of 8 in number.
 	names := "bcdefghi"
 	require.NoError(t, os.WriteFile(config, append(old, includes("b")...), 0o600))
 	for i := range names {
@@ -118,7 +118,7 @@ func TestArchiveConfigIncludesItself(t *testing.T) {
 	requireInvalid(t, err, "dir")
 }
 
-// What a link leads to counts neither as a .gitignore nor as a directory.
+// A .slugignore that is a link to a file in the tree applies.
 func TestArchiveFSSlugIgnore(t *testing.T) {
 	t.Parallel()
 	archive, err := herokubuild.PackFS(t.Context(), fstest.MapFS{

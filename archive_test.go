@@ -22,7 +22,8 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// tree writes files, and directories where a name ends with a slash.
+// tree returns a directory with the given files. A name that ends with a slash is a
+// directory.
 func tree(t *testing.T, files ...file) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -181,14 +182,14 @@ func TestArchiveClose(t *testing.T) {
 
 	fromBytes, content := testArchive(t)
 	require.NoError(t, fromBytes.Close())
-	assert.Equal(t, content, contents(t, fromBytes), "closing what keeps nothing does nothing")
+	assert.Equal(t, content, contents(t, fromBytes), "closing an archive without a file does nothing")
 	require.NoError(t, (*herokubuild.Archive)(nil).Close())
 	require.NoError(t, new(herokubuild.Archive).Close())
 }
 
 func TestArchiveCanceled(t *testing.T) {
 	t.Parallel()
-	cause := errors.New("the operator has had enough")
+	cause := errors.New("canceled by the operator")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(cause)
 	temp := t.TempDir()
@@ -208,8 +209,8 @@ func TestArchiveCanceled(t *testing.T) {
 	require.NotErrorIs(t, err, herokubuild.ErrInvalidArgument)
 }
 
-// meddler is a context that does something to a file whenever it is asked
-// whether it is over, which is between any two steps of packing.
+// meddler is a context whose Err, which packing calls between any two steps,
+// modifies a file.
 type meddler struct {
 	context.Context
 	meddle func()

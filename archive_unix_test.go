@@ -20,7 +20,7 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-func TestArchiveDirRunBits(t *testing.T) {
+func TestArchiveDirExecutableBits(t *testing.T) {
 	t.Parallel()
 	modes := map[string]os.FileMode{"all": 0o777, "owner": 0o700, "group": 0o654, "none": 0o600, "read": 0o444}
 	dir := t.TempDir()
@@ -67,7 +67,7 @@ func TestArchiveDirLinks(t *testing.T) {
 	}
 }
 
-// Deploys often run from a link: "current", or a temporary directory.
+// The directory itself may be a link, such as "current".
 func TestArchiveDirThatIsALink(t *testing.T) {
 	t.Parallel()
 	dir := tree(t, file{"file", "x"}, file{"a/b", "y"})
@@ -110,7 +110,7 @@ func TestGNUTarUnpacks(t *testing.T) {
 	cmd.Stdin = bytes.NewReader(contents(t, pack(t, dir)))
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(out))
-	assert.Empty(t, string(out), "and has nothing to say")
+	assert.Empty(t, string(out), "tar prints no warning")
 
 	type found struct {
 		content, link string
@@ -182,8 +182,8 @@ func TestArchiveFollowSymlinks(t *testing.T) {
 	}
 }
 
-// A link can leave by way of another that does not.
-func TestArchiveDirLinkThatLeavesByAnother(t *testing.T) {
+// A link can lead out by way of another that does not.
+func TestArchiveDirLinkThatLeadsOutByAnother(t *testing.T) {
 	t.Parallel()
 	dir := tree(t, file{"a/b/c", ""}, file{"x/y/z", ""})
 	require.NoError(t, os.Symlink("../..", filepath.Join(dir, "a", "b", "top")))
@@ -195,10 +195,10 @@ func TestArchiveDirLinkThatLeavesByAnother(t *testing.T) {
 	require.NoError(t, os.Symlink("two", filepath.Join(loop, "one")))
 	require.NoError(t, os.Symlink("one", filepath.Join(loop, "two")))
 	names, _ := entries(t, pack(t, loop))
-	assert.Equal(t, []string{"a", "one", "two"}, names, "round in circles is not out")
+	assert.Equal(t, []string{"a", "one", "two"}, names, "a loop does not lead out")
 }
 
-// The spool and the archive's goroutines end, also where the disk is full.
+// On a full disk, the temporary file is removed and all goroutines end.
 func TestArchiveDirOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	dir := tree(t, file{"big", random(5_000_000)}, file{"other", "x"})
@@ -214,12 +214,12 @@ func TestArchiveInALimitedProcess(t *testing.T) {
 	if dir == "" {
 		return // It is a part of the test above.
 	}
-	// No file may be longer than this; the signal that says so is ignored.
+	// The limit makes writes fail with EFBIG; its signal is ignored.
 	signal.Ignore(syscall.SIGXFSZ)
 	limit := syscall.Rlimit{Cur: 1 << 20, Max: 1 << 20}
 	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
 	temp := t.TempDir()
-	// The bubble does not end before all that was started in it has.
+	// The bubble fails if a goroutine is left.
 	synctest.Test(t, func(t *testing.T) {
 		_, err := herokubuild.PackDir(t.Context(), dir, &herokubuild.PackOptions{TempDir: temp})
 		require.ErrorIs(t, err, syscall.EFBIG)

@@ -12,21 +12,23 @@ import (
 	"strings"
 	"time"
 
+	"github.com/herokubuild/herokubuild/internal/targz"
 	"github.com/herokubuild/herokubuild/internal/transport"
 )
 
 // FetchArchiveOptions sets how [Client.FetchArchive] downloads. nil is the
 // default.
 type FetchArchiveOptions struct {
-	// Header is sent along, such as the Authorization that a private
-	// repository's archive needs. It goes to the URL's own scheme, host and
-	// port only: not to where a redirect leads. Its values are neither printed
-	// nor logged nor in JSON; fmt's verbs %p and %w ask no method, and print them.
+	// Header is sent with the request, such as the Authorization that the archive
+	// of a private repository requires. It is sent only to the scheme, host and
+	// port of the URL, never to the target of a redirect. Its values are not
+	// printed, logged or written as JSON, except by fmt's verbs %p and %w, which
+	// call no method.
 	Header http.Header
-	// MaxBytes is the most that is downloaded. Default: 2 GiB.
+	// MaxBytes is the maximum size of the archive. Default: 2 GiB.
 	MaxBytes int64
-	// TempDir is where the archive is spooled. Default: the system's
-	// directory for temporary files.
+	// TempDir is the directory of the temporary file that holds the archive.
+	// Default: the system's directory for temporary files.
 	TempDir string
 }
 
@@ -36,28 +38,27 @@ func (o FetchArchiveOptions) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "{Header:%q MaxBytes:%d TempDir:%q}", names, o.MaxBytes, o.TempDir)
 }
 
-// LogValue implements slog.LogValuer; the header's values are left out.
+// LogValue implements slog.LogValuer. It omits the values of the header.
 func (o FetchArchiveOptions) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(o)) }
 
 const (
 	defaultMaxFetch = 2 << 30
-	// fetchIdle is how long a download may bring nothing.
+	// fetchIdle is how long a download may make no progress.
 	fetchIdle = time.Minute
 )
 
-// FetchArchive downloads a gzipped tar archive, so that it can be uploaded to
-// the platform: one of a private repository, for example, that the platform
-// itself has no access to. It is spooled to a temporary file, which
-// [Archive.Close] removes.
+// FetchArchive downloads a gzipped tar archive to a temporary file, which
+// [Archive.Close] removes, so that it can be uploaded to the platform: for example
+// that of a private repository to which the platform has no access.
 //
-// The request is repeated as a GET of the API is, and redirects are followed,
-// but not from https to http; the API key is not sent. A download that breaks
-// off, or brings nothing for a minute, is not repeated.
+// The request is retried like a GET of the API. Redirects are followed, but not from
+// https to http. The API key is not sent. A download that is interrupted, or makes
+// no progress for a minute, is not retried.
 //
-// Errors: [*ArgumentError], [*StorageError] where the host refuses,
-// [*RequestError]; an [*ResponseError] for what is too large, compressed once more
-// or in another way, or not a gzipped tar archive with at least one entry.
-func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchArchiveOptions) (a *Archive, err error) {
+// Errors: [*ArgumentError]; [*StorageError] if the host refuses; [*RequestError]; an
+// [*ResponseError] for a response that is too large, has a Content-Encoding, or is not
+// a gzipped tar archive with at least one entry.
+func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchArchiveOptions) (*Archive, error) {
 	o := FetchArchiveOptions{}
 	if opts != nil {
 		o = *opts
@@ -77,56 +78,64 @@ func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchAr
 	}
 	conn := newBlobConn(resp)
 	defer conn.close()
-	hide := newRedactor(secretsOf(from.Reveal())...).and(secretsOfHeader(o.Header)...).after(resp)
 	if err := conn.checkEncoding(resp, from); err != nil {
 		return nil, err
 	}
-	broken := func(err error) error {
-		err = cleanURLError(hide.err(err))
-		if ctx.Err() != nil {
-			err = contextError(ctx)
-		}
-		return &RequestError{Method: http.MethodGet, URL: from.String(), Attempts: 1, Err: withoutEOF(err)}
+	f := &archiveFetch{
+		ctx: ctx, conn: conn, url: from.String(), status: resp.StatusCode, maxBytes: o.MaxBytes,
+		hide: newRedactor(secretsOf(from.Reveal())...).and(secretsOfHeader(o.Header)...).after(resp),
 	}
+	return spoolArchive(o.TempDir, f.writeTo)
+}
 
-	spool, err := newSpool(o.TempDir)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if a == nil {
-			_ = spool.close()
-		}
-	}()
-	unusable := func(err error) error {
-		return &ResponseError{Method: http.MethodGet, Path: from.String(), StatusCode: resp.StatusCode, Err: err}
-	}
-	fetched, err := spool.fill(func(w io.Writer) error {
-		body := &blobReader{conn: conn}
-		n, err := io.Copy(w, io.LimitReader(body, min(o.MaxBytes, math.MaxInt64-1)+1))
-		switch {
-		case body.err != nil:
-			return broken(body.err)
-		case n > o.MaxBytes:
-			return unusable(fmt.Errorf("it is larger than %d bytes", o.MaxBytes))
-		}
+// archiveFetch is the download of an archive whose response has begun.
+type archiveFetch struct {
+	ctx      context.Context
+	conn     *blobConn
+	url      string
+	status   int
+	maxBytes int64
+	hide     redactor
+}
+
+// writeTo downloads the archive to a spool and checks it.
+func (f *archiveFetch) writeTo(spool *targz.Spool) error {
+	body := &blobReader{conn: f.conn}
+	n, err := io.Copy(spool, io.LimitReader(body, min(f.maxBytes, math.MaxInt64-1)+1))
+	switch {
+	case body.err != nil:
+		return f.interrupted(body.err)
+	case n > f.maxBytes:
+		return f.unusable(fmt.Errorf("larger than %d bytes", f.maxBytes))
+	case err != nil:
 		return err
-	})
-	if err != nil {
-		return nil, err
 	}
-	content, err := fetched.Open()
+	content, err := spool.Open()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = content.Close() }()
-	if _, err := readArchive(&contextReader{ctx: ctx, r: content}); err != nil {
-		if ctx.Err() != nil {
-			return nil, broken(err)
+	if _, _, err := targz.Check(&contextReader{ctx: f.ctx, r: content}); err != nil {
+		if f.ctx.Err() != nil {
+			return f.interrupted(err)
 		}
-		return nil, unusable(fmt.Errorf("not a gzipped tar archive: %w", withoutEOF(err)))
+		return f.unusable(fmt.Errorf("not a gzipped tar archive: %w", withoutEOF(err)))
 	}
-	return fetched, nil
+	return nil
+}
+
+// interrupted returns the error of a download that failed midway.
+func (f *archiveFetch) interrupted(err error) error {
+	err = cleanURLError(f.hide.err(err))
+	if f.ctx.Err() != nil {
+		err = contextError(f.ctx)
+	}
+	return &RequestError{Method: http.MethodGet, URL: f.url, Attempts: 1, Err: withoutEOF(err)}
+}
+
+// unusable returns the error of a response that is not an archive.
+func (f *archiveFetch) unusable(err error) error {
+	return &ResponseError{Method: http.MethodGet, Path: f.url, StatusCode: f.status, Err: err}
 }
 
 func (c *Client) openArchive(ctx context.Context, from SecretURL, header http.Header) (*http.Response, error) {
@@ -139,8 +148,8 @@ func (c *Client) openArchive(ctx context.Context, from SecretURL, header http.He
 	return c.download(ctx, x, request)
 }
 
-// blobReader keeps what the network failed with: what the disk failed with is
-// another matter.
+// blobReader keeps the error of the network, to distinguish it from that of the
+// disk.
 type blobReader struct {
 	conn *blobConn
 	err  error
@@ -154,21 +163,22 @@ func (b *blobReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// checkHeader refuses what cannot be sent. It never quotes a value.
+// checkHeader rejects a header that cannot be sent. Its errors never contain a
+// value.
 func checkHeader(h http.Header) error {
 	for name, values := range h {
 		if name == "" || strings.ContainsFunc(name, func(r rune) bool {
 			return r <= ' ' || r > '~' || strings.ContainsRune(`()<>@,;:\"/[]?={}`, r)
 		}) {
-			return &ArgumentError{Name: "Header", Reason: quote(name) + " is not a header's name"}
+			return &ArgumentError{Name: "Header", Reason: quote(name) + " is not a valid header name"}
 		}
 		switch http.CanonicalHeaderKey(name) {
 		case "Host", "Content-Length", "Transfer-Encoding", "Connection":
-			return &ArgumentError{Name: "Header", Reason: quote(name) + " is not the caller's to set"}
+			return &ArgumentError{Name: "Header", Reason: quote(name) + " cannot be overridden"}
 		}
 		for _, value := range values {
 			if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
-				return &ArgumentError{Name: "Header", Reason: "the value of " + quote(name) + " has a line break or another character that no header has"}
+				return &ArgumentError{Name: "Header", Reason: "value of " + quote(name) + " has a line break or another invalid character"}
 			}
 		}
 	}

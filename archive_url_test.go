@@ -28,7 +28,7 @@ func withHeader(names ...string) *herokubuild.FetchArchiveOptions {
 	return o
 }
 
-// hosts are two servers, and what each was sent.
+// hosts are two servers and the requests that each received.
 type hosts struct {
 	one, other *httptest.Server
 	mu         sync.Mutex
@@ -82,7 +82,7 @@ func TestFetchArchive(t *testing.T) {
 	require.Len(t, h.seen["other"], 1)
 	assert.NotContains(t, fmt.Sprint(h.seen["other"]), headerSecret, "another host does not, though it is another port only")
 	assert.NotContains(t, fmt.Sprint(h.seen), testToken, "nobody gets the API key")
-	assert.NotContains(t, fmt.Sprint(h.seen["other"]), "/archive", "nor learns where it came from")
+	assert.NotContains(t, fmt.Sprint(h.seen["other"]), "/archive", "nor the Referer")
 	require.NoError(t, archive.Close())
 	left, err := os.ReadDir(temp)
 	require.NoError(t, err)
@@ -170,7 +170,7 @@ func TestFetchArchiveFails(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-// A download that brings nothing for a minute is given up.
+// A download without progress for a minute fails.
 func TestFetchArchiveStalls(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -516,7 +516,7 @@ func TestBuildAndReleaseRefusesBadInputBeforeAnyRequest(t *testing.T) {
 		"BuildApp: \"Example_App\"": {BuildApp: "Example_App", Dir: dir},
 		"exactly one of Dir":        {BuildApp: "example-app"},
 		"2 are set":                 {BuildApp: "example-app", Dir: dir, SourceURL: "https://example.com/a.tgz"},
-		"cannot be read":            {BuildApp: "example-app", Dir: filepath.Join(dir, "missing")},
+		"cannot read":               {BuildApp: "example-app", Dir: filepath.Join(dir, "missing")},
 		"is not a directory":        {BuildApp: "example-app", Dir: file},
 		"is not https":              {BuildApp: "example-app", SourceURL: "http://example.com/a.tgz?token=geheim"},
 		"has no host":               {BuildApp: "example-app", SourceURL: "./app.tgz"},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/herokubuild/herokubuild/internal/clean"
 	"github.com/herokubuild/herokubuild/internal/logstream"
+	"github.com/herokubuild/herokubuild/internal/sourcetree"
 )
 
 // The sentinels to test for with [errors.Is]. Most errors that a call returns are
@@ -105,7 +106,7 @@ var (
 	ErrWaitTimeout = errors.New("timed out waiting")
 	// ErrArchiveChanged reports that a file changed its size while it was packed or
 	// uploaded, or that an archive changed while it was downloaded.
-	ErrArchiveChanged = errors.New("changed while it was read")
+	ErrArchiveChanged = sourcetree.ErrChanged
 
 	// ErrChecksumMismatch reports that a downloaded archive is not the one that was
 	// uploaded: see [ChecksumError].

@@ -58,8 +58,8 @@ func ExamplePlanArchive() {
 	// Output:
 	// 2 files, 12 bytes
 	// left out: noisy.log (Exclude:1: *.log)
-	// warning: .env looks as if it held secrets
-	// warning: Procfile is not there
+	// warning: .env probably contains secrets
+	// warning: Procfile is missing
 }
 
 func ExamplePackFS() {
@@ -89,7 +89,7 @@ func ExampleNewArchive() {
 	fmt.Println(err)
 	// Output:
 	// true
-	// herokubuild: archive: the bytes are not a gzipped tar archive: gzip: invalid header
+	// herokubuild: archive: not a gzipped tar archive: gzip: invalid header
 }
 
 func ExampleOpenArchive() {

@@ -14,7 +14,7 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// committed is a repository with one commit, and its name.
+// committed returns a repository with one commit, and the commit.
 func committed(t *testing.T, files ...file) (dir, commit string) {
 	t.Helper()
 	dir = tree(t, files...)
@@ -43,7 +43,7 @@ func write(t *testing.T, dir, name, content string) {
 	require.NoError(t, os.WriteFile(path, []byte(content), 0o644))
 }
 
-// crlf has git convert line ends, and a tracked file that may have some.
+// crlf configures conversion of line ends and writes a tracked file.
 func crlf(t *testing.T, dir, content string) {
 	t.Helper()
 	git(t, dir, "config", "core.autocrlf", "true")
@@ -140,8 +140,8 @@ func TestTreeVersionWithoutACommit(t *testing.T) {
 	requireInvalid(t, err, "dir")
 }
 
-// A history long enough that git packs commits and trees as differences, read
-// from a second work tree, a shared clone and a repository with SHA-256.
+// The history is long enough that git packs commits and trees as deltas. It is read
+// from a linked work tree, a shared clone and a repository with SHA-256.
 func TestTreeVersionOfPackedHistory(t *testing.T) {
 	isolateGit(t)
 	for _, format := range []string{"sha1", "sha256"} {
@@ -155,7 +155,7 @@ func TestTreeVersionOfPackedHistory(t *testing.T) {
 				git(t, dir, "commit", "-q", "-m", strings.Repeat("a long message that is nearly the same every time\n", 40)+fmt.Sprint(i))
 			}
 			git(t, dir, "repack", "-q", "-a", "-d", "-f", "--depth=50", "--window=50")
-			assert.Contains(t, git(t, dir, "verify-pack", "-v", packIndex(t, dir)), "chain length", "differences are what this is about")
+			assert.Contains(t, git(t, dir, "verify-pack", "-v", packIndex(t, dir)), "chain length", "the pack must have deltas")
 			for _, back := range []string{"HEAD", "HEAD~1", "HEAD~7", "HEAD~18"} {
 				git(t, dir, "checkout", "-q", "--detach", back)
 				assert.Equal(t, head(t, dir), version(t, dir), back)
@@ -208,7 +208,7 @@ func TestSubmodules(t *testing.T) {
 	git(t, filepath.Join(dir, "vendor", "lib"), "commit", "-q", "-a", "-m", "another")
 	assert.Equal(t, head(t, dir)+"-dirty", version(t, dir), "another commit is checked out")
 
-	// A clone has it not until somebody asks for it.
+	// A clone does not check out submodules.
 	clone := filepath.Join(t.TempDir(), "clone")
 	git(t, dir, "clone", "-q", dir, clone)
 	archive = pack(t, clone)
@@ -218,20 +218,20 @@ func TestSubmodules(t *testing.T) {
 	assert.Equal(t, head(t, clone), version(t, clone))
 }
 
-func TestNestedRepositoryIsLeftOut(t *testing.T) {
+func TestNestedRepositoryIsExcluded(t *testing.T) {
 	isolateGit(t)
 	dir, _ := committed(t, file{"main.go", "package main\n"})
 	git(t, dir, "init", "-q", "other")
 	write(t, dir, "other/x", "x")
 	git(t, filepath.Join(dir, "other"), "add", ".")
 	git(t, filepath.Join(dir, "other"), "commit", "-q", "-m", "x")
-	assert.Equal(t, []string{"main.go"}, gitList(t, dir), "as git has it")
+	assert.Equal(t, []string{"main.go"}, gitList(t, dir), "as git lists it")
 	archive := pack(t, dir)
 	names, _ := entries(t, archive)
 	assert.Equal(t, []string{"main.go"}, names)
 	requireWarning(t, archive.Plan, herokubuild.WarnNestedRepository, "other/")
 
-	// Unless the caller wants it.
+	// Include packs it.
 	archive, err := herokubuild.PackDir(t.Context(), dir, &herokubuild.PackOptions{Include: []string{"/other"}})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = archive.Close() })

@@ -6,7 +6,7 @@
 //	go run ./internal/archivebench -n 5 DIR...      # other directories, the best of five
 //	go run ./internal/archivebench -mixed 2048      # a mixed tree of 2 GiB
 //
-// Each is run in a process of its own, and after the files have been read once.
+// Each program runs in its own process, after the files have been read once.
 package main
 
 import (
@@ -38,10 +38,10 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("archivebench", flag.ContinueOnError)
-	times := flags.Int("n", 3, "how often each is run; the best counts")
+	times := flags.Int("n", 3, "runs of each program; the best counts")
 	mixed := flags.Int("mixed", 0, "size in `MiB` of a mixed tree to pack")
-	write := flags.String("write", "", "write the mixed tree to this `directory` (what the others call)")
-	child := flags.String("pack", "", "pack this `directory` and print the archive's size (what the others call)")
+	write := flags.String("write", "", "write the mixed tree to this `directory` (internal)")
+	child := flags.String("pack", "", "pack this `directory` and print the size of the archive (internal)")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 		defer func() { _ = os.RemoveAll(dir) }()
-		// This process does little itself: see peak.MiB.
+		// A child process does it to keep the peak of this one low: see peak.MiB.
 		cmd := exec.CommandContext(ctx, self(), "-write", dir, "-mixed", fmt.Sprint(*mixed))
 		cmd.Stderr = os.Stderr
 		if err := cmd.Run(); err != nil {
@@ -155,8 +155,8 @@ func measure(ctx context.Context, w way, dir string, times int) (best time.Durat
 	for range times {
 		cmd := w.command(ctx, dir, out)
 		cmd.Stderr = os.Stderr
-		var said strings.Builder
-		cmd.Stdout = &said
+		var output strings.Builder
+		cmd.Stdout = &output
 		start := time.Now()
 		if err := cmd.Run(); err != nil {
 			return 0, 0, "", err
@@ -166,7 +166,7 @@ func measure(ctx context.Context, w way, dir string, times int) (best time.Durat
 			best = took
 		}
 		memory = peak.MiB(cmd.ProcessState)
-		if _, err := fmt.Sscan(said.String(), &size); err == nil {
+		if _, err := fmt.Sscan(output.String(), &size); err == nil {
 			continue
 		}
 		info, err := os.Stat(out)
@@ -178,13 +178,13 @@ func measure(ctx context.Context, w way, dir string, times int) (best time.Durat
 	return best, size, memory, nil
 }
 
-// readAll reads every file, so that all ways find them in memory.
+// readAll reads every file, so that all programs find them in the page cache.
 func readAll(dir string) (bytes int64, err error) {
 	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
-		f, err := os.Open(path) //nolint:gosec // of a tree that nobody else writes to
+		f, err := os.Open(path) //nolint:gosec // the tree is not modified concurrently
 		if err != nil {
 			return err
 		}
@@ -195,9 +195,8 @@ func readAll(dir string) (bytes int64, err error) {
 	return bytes, err
 }
 
-// writeMixed writes a tree of what apps are made of: sources, large text that
-// repeats itself, programs, and pictures and the like that cannot be compressed
-// any further.
+// writeMixed writes a tree like that of an app: sources, large repetitive text,
+// programs, and files that cannot be compressed, such as pictures.
 func writeMixed(dir string, bytes int64) error {
 	r := rand.New(rand.NewPCG(1, 2))                                                   //nolint:gosec // any bytes, but always the same
 	sources, err := filepath.Glob(filepath.Join(runtime.GOROOT(), "src", "*", "*.go")) //nolint:staticcheck // as above
@@ -209,7 +208,7 @@ func writeMixed(dir string, bytes int64) error {
 		return err
 	}
 	if len(sources) == 0 || len(programs) == 0 {
-		return errors.New("there is no Go source tree to make a mixed tree of")
+		return errors.New("no Go source tree to build a mixed tree from")
 	}
 	for n := 0; bytes > 0; n++ {
 		path := filepath.Join(dir, fmt.Sprint("d", n%97), fmt.Sprint("f", n))

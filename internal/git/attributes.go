@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// attribute is what a line of a .gitattributes file says of one name. value is
-// "true", "false", "" for unspecified, or what follows the "=".
+// attribute is a name and value in a line of a .gitattributes file. The value is
+// "true", "false", "" for unspecified, or the text after the "=".
 type attribute struct{ name, value string }
 
 const (
@@ -19,34 +19,34 @@ const (
 	attrFalse = "false"
 	attrNone  = ""
 
-	// maxAttributeLine is git's own.
+	// maxAttributeLine is the limit of git.
 	maxAttributeLine = 2048
 )
 
-// attributeRule is one line.
+// attributeRule is a line of a .gitattributes file.
 type attributeRule struct {
 	pattern Pattern
 	set     []attribute
 }
 
-// Attributes are the rules of the .gitattributes files from a work tree's root
-// down to one of its directories. nil has none. It is never changed.
+// Attributes are the rules of the .gitattributes files from a work tree's root down
+// to one of its directories. A nil value has no rules. It is immutable.
 type Attributes struct {
 	repo  *Repo
 	outer *Attributes
 	base  string
 	rules []attributeRule
-	// count is that of all rules up to the root.
+	// count is the number of all rules up to the root.
 	count  int
 	macros map[string][]attribute
-	// ownMacros says that macros is not that of the directory around it.
+	// ownMacros says that macros is not shared with the parent directory.
 	ownMacros bool
-	// first are the rules of .git/info/attributes, which count most.
+	// first are the rules of .git/info/attributes, which take precedence.
 	first []attributeRule
 }
 
 // Attributes returns the rules of the machine, the user and the repository, which
-// hold in every directory.
+// apply in every directory.
 func (r *Repo) Attributes() (*Attributes, error) {
 	a := &Attributes{repo: r, macros: map[string][]attribute{"binary": {{"diff", attrFalse}, {"merge", attrFalse}, {"text", attrFalse}}}}
 	user, err := r.config.userFile(r.env, "core.attributesfile", "attributes", r.Root)
@@ -106,7 +106,7 @@ func (a *Attributes) With(base string, data []byte) (*Attributes, error) {
 
 const blank = " \t\r\n"
 
-// add takes one line. What git warns of and passes over is passed over.
+// add parses a line. It skips what git skips with a warning.
 func (a *Attributes) add(line string) {
 	line = strings.TrimLeft(line, blank)
 	if line == "" || line[0] == '#' {
@@ -147,7 +147,8 @@ func cutBlank(s string) (before, after string) {
 	return s[:n], s[n:]
 }
 
-// attributePattern takes the pattern off a line; it may be quoted.
+// attributePattern splits a line into the pattern, which may be quoted, and the
+// rest.
 func attributePattern(line string) (pattern, rest string) {
 	if line[0] != '"' {
 		pattern, rest = cutBlank(line)
@@ -158,10 +159,10 @@ func attributePattern(line string) (pattern, rest string) {
 		case '\\':
 			i++
 		case '"':
-			// Both C and Go write the escapes that git knows this way.
+			// C and Go share the escapes that git supports.
 			pattern, err := strconv.Unquote(line[:i+1])
 			if err != nil {
-				// As git, take it for a pattern that has quotes.
+				// Like git, treat the quotes as part of the pattern.
 				pattern, rest = cutBlank(line)
 				return pattern, rest
 			}
@@ -209,10 +210,10 @@ func validAttribute(name string) bool {
 	return true
 }
 
-// any reports whether there are rules at all.
+// any reports whether there are any rules.
 func (a *Attributes) any() bool { return a != nil && a.count > 0 }
 
-// of returns what is said of a path. The last word comes first.
+// of returns the attributes of a path. The last rule that matches takes precedence.
 func (a *Attributes) of(ctx context.Context, path string) map[string]string {
 	found := map[string]string{}
 	apply := func(rules []attributeRule, path string, macros map[string][]attribute) {
@@ -236,7 +237,7 @@ func (a *Attributes) of(ctx context.Context, path string) map[string]string {
 	return found
 }
 
-// maxMacros bounds macros within macros.
+// maxMacros bounds the nesting of macros.
 const maxMacros = 10
 
 func fill(found map[string]string, set []attribute, macros map[string][]attribute, depth int) {

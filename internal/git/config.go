@@ -10,27 +10,25 @@ import (
 	"strings"
 )
 
-// setting is a value of git's configuration; set is false where there is a name
-// and no "=".
+// setting is a value of git's configuration. set is false for a name without "=".
 type setting struct {
 	text string
 	set  bool
 }
 
-// config is the last setting of each name. Names are "section.key" in lower case.
+// config maps a name, "section.key" in lower case, to its last setting.
 type config map[string]setting
 
 const (
 	maxConfig = 1 << 20
-	// maxIncludeDepth is git's own.
+	// maxIncludeDepth is the limit of git.
 	maxIncludeDepth = 10
-	// Includes can multiply, so that they are bounded in total: how many files
-	// there are, and how many bytes.
+	// Includes can multiply, so the total number of files and bytes is bounded.
 	maxConfigFiles = 1000
 	maxConfigBytes = 16 << 20
 )
 
-// text returns a setting that has to have a value, and whether it is there.
+// text returns the value of a setting that requires one, and whether it is set.
 func (c config) text(name string) (string, bool, error) {
 	s, ok := c[name]
 	if ok && !s.set {
@@ -39,7 +37,7 @@ func (c config) text(name string) (string, bool, error) {
 	return s.text, ok, nil
 }
 
-// bool reads a switch as git does: one without a value is on.
+// bool parses a boolean as git does: a name without a value is true.
 func (c config) bool(name string, otherwise bool) (bool, error) {
 	s, ok := c[name]
 	if !ok {
@@ -65,8 +63,8 @@ func (c config) bool(name string, otherwise bool) (bool, error) {
 	return n != 0, nil
 }
 
-// path returns the setting of a file's path, relative to the directory base.
-// It is empty if there is none.
+// path returns a setting that is a path, resolved against the directory base. It is
+// empty if it is not set.
 func (c config) path(env environment, name, base string) (string, bool, error) {
 	text, ok, err := c.text(name)
 	if err != nil || !ok || text == "" {
@@ -86,21 +84,21 @@ func (c config) path(env environment, name, base string) (string, bool, error) {
 // loader reads configuration files and those that they include.
 type loader struct {
 	env environment
-	// gitDir is the repository's, empty outside of one; spelled is the same by
-	// the way on which the caller has come to it.
+	// gitDir is the directory of the repository, empty outside of one; spelled is
+	// the same directory as the caller wrote it.
 	gitDir, spelled string
 
 	config config
 	files  int
 	bytes  int
-	// foreign says that what is read is the repository's own.
+	// foreign says that the file belongs to the repository, not to the user.
 	foreign bool
-	// urls are those of the remotes. While they are collected, conditions on
-	// them hold; needURLs says that there is such a condition.
+	// urls are the URLs of the remotes. While they are collected, every condition
+	// on them is true; needURLs says that there is such a condition.
 	urls       []string
 	collecting bool
 	needURLs   bool
-	// conditional is how many includes deep a condition on the remotes was.
+	// conditional is the nesting of includes below a condition on the remotes.
 	conditional int
 }
 
@@ -143,7 +141,7 @@ func (l *loader) loadAll(repository []string) error {
 
 type userFile struct {
 	path string
-	// may says that the user need not be allowed to read it.
+	// may says that the file may be unreadable to the user.
 	may bool
 }
 
@@ -170,7 +168,8 @@ func (l *loader) userFiles() []userFile {
 	return files
 }
 
-// loadEnvironment reads the settings in GIT_CONFIG_COUNT and its companions.
+// loadEnvironment reads the settings in GIT_CONFIG_COUNT, GIT_CONFIG_KEY_n and
+// GIT_CONFIG_VALUE_n.
 func (l *loader) loadEnvironment() error {
 	text := l.env.get("GIT_CONFIG_COUNT")
 	if text == "" {
@@ -184,7 +183,7 @@ func (l *loader) loadEnvironment() error {
 		key, ok := l.env.lookup(fmt.Sprintf("GIT_CONFIG_KEY_%d", i))
 		value, has := l.env.lookup(fmt.Sprintf("GIT_CONFIG_VALUE_%d", i))
 		if !ok || !has {
-			return fmt.Errorf("GIT_CONFIG_COUNT is %d, but number %d is missing: %w", count, i, ErrFormat)
+			return fmt.Errorf("GIT_CONFIG_COUNT is %d, but setting %d is missing: %w", count, i, ErrFormat)
 		}
 		section, rest, _ := strings.Cut(key, ".")
 		name := strings.ToLower(section) + "."
@@ -198,30 +197,30 @@ func (l *loader) loadEnvironment() error {
 	return nil
 }
 
-// load reads a file on top of what is known. One that is missing is empty; one
-// that git could not read is an error, as for git: it may say which files are
+// load adds the settings of a file. A missing file is empty. A file that git could
+// not read is an error, as for git, because it may determine which files are
 // ignored.
 func (l *loader) load(path string, mayBeUnreadable bool, depth int) error {
 	if path == "" {
 		return nil
 	}
 	if l.files++; l.files > maxConfigFiles {
-		return fmt.Errorf("git's configuration includes more than %d files, the last %s: %w", maxConfigFiles, path, ErrFormat)
+		return fmt.Errorf("git configuration includes more than %d files, the last is %s: %w", maxConfigFiles, path, ErrFormat)
 	}
 	data, err := readSmall(path, maxConfig)
 	switch {
 	case missing(err), mayBeUnreadable && errors.Is(err, os.ErrPermission):
 		return nil
 	case err != nil:
-		return fmt.Errorf("git's configuration: %w", err)
+		return fmt.Errorf("git configuration: %w", err)
 	}
 	if l.bytes += len(data); l.bytes > maxConfigBytes {
-		return fmt.Errorf("git's configuration is larger than %d bytes: %w", maxConfigBytes, ErrFormat)
+		return fmt.Errorf("git configuration is larger than %d bytes: %w", maxConfigBytes, ErrFormat)
 	}
 	return parseConfig(path, data, func(name string, s setting) error { return l.set(name, s, path, depth) })
 }
 
-// set takes a setting, of the file that is given or of the environment.
+// set stores a setting of a file or of the environment.
 func (l *loader) set(name string, s setting, file string, depth int) error {
 	switch {
 	case name == "include.path":
@@ -246,7 +245,7 @@ func (l *loader) set(name string, s setting, file string, depth int) error {
 		return l.include(s, file, depth)
 	case strings.HasPrefix(name, "remote.") && strings.HasSuffix(name, ".url"):
 		if l.conditional > 0 {
-			return fmt.Errorf("%s: a file that is included if a remote has a certain URL cannot set one: %w", file, ErrFormat)
+			return fmt.Errorf("%s: a file included by hasconfig must not set the URL of a remote: %w", file, ErrFormat)
 		}
 		if l.collecting && s.set {
 			l.urls = append(l.urls, s.text)
@@ -260,14 +259,14 @@ func (l *loader) set(name string, s setting, file string, depth int) error {
 	return nil
 }
 
-// check refuses a setting that git refuses, even if another one follows it.
+// check rejects a setting that git rejects, even if a later one overrides it.
 func (l *loader) check(name string) error {
 	var err error
 	switch name {
 	case "core.excludesfile", "core.attributesfile":
 		_, _, err = l.config.path(l.env, name, "")
 		if s := l.config[name]; err == nil && l.foreign && refusesPath(s.text) {
-			err = fmt.Errorf("%s is %q, a file of another machine: %w", name, s.text, ErrFormat)
+			err = fmt.Errorf("%s is %q, on another machine: %w", name, s.text, ErrFormat)
 		}
 	case "core.ignorecase", "core.filemode", "core.symlinks", "core.sparsecheckout":
 		_, err = l.config.bool(name, false)
@@ -279,7 +278,7 @@ func (l *loader) check(name string) error {
 
 func (l *loader) include(s setting, file string, depth int) error {
 	if !s.set {
-		return fmt.Errorf("%s: an include has no path: %w", file, ErrFormat)
+		return fmt.Errorf("%s: include without a path: %w", file, ErrFormat)
 	}
 	path, err := l.env.expand(s.text)
 	if err != nil {
@@ -288,24 +287,23 @@ func (l *loader) include(s setting, file string, depth int) error {
 	path = filepath.FromSlash(path)
 	if !filepath.IsAbs(path) {
 		if file == "" {
-			return fmt.Errorf("an include in the environment has the relative path %q: %w", path, ErrFormat)
+			return fmt.Errorf("include in the environment: relative path %q: %w", path, ErrFormat)
 		}
 		path = filepath.Join(filepath.Dir(file), path)
 	}
 	if l.foreign && refusesPath(s.text) {
-		return fmt.Errorf("%s includes %q, a file of another machine: %w", file, s.text, ErrFormat)
+		return fmt.Errorf("%s includes %q, on another machine: %w", file, s.text, ErrFormat)
 	}
 	if depth >= maxIncludeDepth {
 		if _, err := os.Stat(path); missing(err) {
 			return nil
 		}
-		return fmt.Errorf("%s: files include each other more than %d deep: %w", file, maxIncludeDepth, ErrFormat)
+		return fmt.Errorf("%s: includes are nested more than %d deep: %w", file, maxIncludeDepth, ErrFormat)
 	}
 	return l.load(path, false, depth+1)
 }
 
-// scanner reads characters as git does: CR LF is one line end, and so is the end
-// of the file.
+// scanner reads characters as git does: CR LF and the end of the file are line ends.
 type scanner struct {
 	data []byte
 	eof  bool
@@ -334,8 +332,8 @@ func isAlpha(c byte) bool { c |= 0x20; return 'a' <= c && c <= 'z' }
 
 func isKey(c byte) bool { return isAlpha(c) || '0' <= c && c <= '9' || c == '-' }
 
-// parseConfig reads a configuration file by git's rules, and refuses what git
-// refuses.
+// parseConfig parses a configuration file by git's rules, and rejects what git
+// rejects.
 func parseConfig(path string, data []byte, set func(name string, s setting) error) error {
 	s := &scanner{data: bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")), line: 1}
 	section, comment := "", false
@@ -373,7 +371,8 @@ func parseConfig(path string, data []byte, set func(name string, s setting) erro
 	}
 }
 
-// section reads what follows a "[", and returns the name with a dot at its end.
+// section reads the header that follows a "[", and returns the name with a trailing
+// dot.
 func (s *scanner) section() (string, bool) {
 	var name []byte
 	for {
@@ -420,7 +419,7 @@ func (s *scanner) subsection(name []byte, c byte) (string, bool) {
 	return string(name) + ".", s.next() == ']'
 }
 
-// variable reads a line of which the first character has been read.
+// variable reads the rest of a line, of which first is the first character.
 func (s *scanner) variable(first byte) (string, setting, bool) {
 	if !isAlpha(first) {
 		return "", setting{}, false
@@ -451,7 +450,7 @@ func (s *scanner) value() (string, bool) {
 		c := s.next()
 		switch {
 		case c == '\n':
-			// git's strings end with the first NUL.
+			// In git, a string ends with the first NUL.
 			value, _, _ = bytes.Cut(value, []byte{0})
 			return string(value), !quoted
 		case comment:

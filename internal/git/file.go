@@ -15,21 +15,22 @@ import (
 // ErrNotRegular reports that a path is neither a regular file nor a link to one.
 var ErrNotRegular = errors.New("not a regular file")
 
-// OpenFile opens a regular file, following symbolic links. Anything else, such
-// as a pipe, is [ErrNotRegular]: opening it could block or have an effect.
+// OpenFile opens a regular file, following symbolic links. For anything else, such
+// as a pipe, it returns [ErrNotRegular], because opening it could block or have side
+// effects.
 func OpenFile(path string) (*os.File, fs.FileInfo, error) {
 	info, err := os.Stat(path)
 	return openRegular(path, info, err, openFlags)
 }
 
-// OpenFileNoFollow opens a regular file, but not by way of a symbolic link.
+// OpenFileNoFollow opens a regular file, and fails for a symbolic link.
 func OpenFileNoFollow(path string) (*os.File, fs.FileInfo, error) {
 	info, err := os.Lstat(path)
 	return openRegular(path, info, err, openFlags|noFollow)
 }
 
-// openRegular opens a file that has just been found to be regular, and makes
-// sure that it still is.
+// openRegular opens a file of which info and err are the description, and verifies
+// that it still is a regular file.
 func openRegular(path string, info fs.FileInfo, err error, flags int) (*os.File, fs.FileInfo, error) {
 	if err != nil {
 		return nil, nil, err
@@ -51,12 +52,12 @@ func openRegular(path string, info fs.FileInfo, err error, flags int) (*os.File,
 	return f, info, nil
 }
 
-// readSmall reads a regular file that has to be small.
+// readSmall reads a regular file, and fails if it has more than most bytes.
 func readSmall(path string, most int64) ([]byte, error) {
 	f, info, err := OpenFile(path)
 	if err != nil {
 		if info != nil && info.Mode()&fs.ModeCharDevice != 0 {
-			// /dev/null is how people say that there is no such file.
+			// /dev/null stands for an empty file.
 			return nil, nil
 		}
 		return nil, err
@@ -82,8 +83,8 @@ func readAll(f *os.File, info fs.FileInfo, most int64) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// missing reports whether an error says that there is no such file, which git
-// treats as an empty one.
+// missing reports whether an error is that of a missing file, which git treats as an
+// empty one.
 func missing(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || notADirectory(err)
 }
@@ -101,20 +102,20 @@ func isDir(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// isNetworkPath reports whether Windows would ask another machine for a path,
-// and prove to it who the user is.
+// isNetworkPath reports whether Windows would access another machine for a path, and
+// authenticate as the user.
 func isNetworkPath(path string) bool {
 	path = strings.ReplaceAll(path, "/", `\`)
 	return strings.HasPrefix(path, `\\`) && !strings.HasPrefix(path, `\\.\`) && !strings.HasPrefix(path, `\\?\`) || strings.HasPrefix(strings.ToUpper(path), `\\?\UNC\`)
 }
 
-// refusesPath reports whether a path out of a repository's own files is not to
-// be opened: the repository may come from a stranger.
+// refusesPath reports whether a path that a repository's own files name must not be
+// opened, because the repository is not trusted.
 func refusesPath(path string) bool { return runtime.GOOS == "windows" && isNetworkPath(path) }
 
-// RealPath returns the absolute path of a directory without symbolic links. Where
-// the system cannot resolve it, as that of a directory below a Windows junction,
-// the absolute path will do.
+// RealPath returns the absolute path of a directory without symbolic links. If the
+// system cannot resolve it, as below a Windows junction, it returns the absolute
+// path.
 func RealPath(dir string) (string, error) { return realPath(dir, filepath.EvalSymlinks) }
 
 func realPath(dir string, resolve func(string) (string, error)) (string, error) {

@@ -7,8 +7,7 @@ import (
 	"testing"
 )
 
-// An index or a difference that somebody has made up is refused, or read within
-// its bounds.
+// A crafted index or delta is rejected, or read within its bounds.
 func FuzzParseIndex(f *testing.F) {
 	f.Add([]byte("DIRC\x00\x00\x00\x02\x00\x00\x00\x00"+strings.Repeat("\x00", 20)), 20)
 	f.Add([]byte("DIRC\x00\x00\x00\x04\x00\x00\x00\x01"+strings.Repeat("\x00", 62)+"\x00name\x00"+strings.Repeat("\x00", 20)), 20)
@@ -57,8 +56,8 @@ func FuzzGlob(f *testing.F) {
 	})
 }
 
-// regexpOf is the same pattern, for the library that has no shortcuts. Bytes are
-// letters there.
+// regexpOf returns the pattern as a regular expression of characters that stand for
+// bytes.
 func regexpOf(g *glob) *regexp.Regexp {
 	var b strings.Builder
 	b.WriteString(`(?s)\A` + regexp.QuoteMeta(latin(g.prefix)))

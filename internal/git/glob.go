@@ -2,15 +2,15 @@ package git
 
 import "strings"
 
-// glob is a compiled wildcard. Its matching takes at most the product of the
-// lengths of pattern and text, whatever the pattern.
+// glob is a compiled wildcard. The time of a match is at most proportional to the
+// product of the lengths of pattern and text.
 type glob struct {
-	// prefix is what comes before the first wildcard: most patterns are
-	// nothing else.
+	// prefix is the literal text before the first wildcard. Most patterns have no
+	// wildcard.
 	prefix string
 	tokens []token
 	fold   bool
-	// never is a pattern that is not well-formed: it matches nothing.
+	// never says that the pattern is malformed and matches nothing.
 	never bool
 }
 
@@ -36,20 +36,20 @@ type byteSet [256]bool
 // special are the bytes that end a pattern's literal prefix.
 const special = `*?[\`
 
-// compileGlob compiles a wildcard for whole paths, in which two stars are more
-// than one, or for a single name.
+// compileGlob compiles a wildcard for whole paths, in which "**" crosses slashes, or
+// for a single name.
 func compileGlob(text string, paths, fold bool) glob {
 	n := strings.IndexAny(text, special)
 	if n < 0 {
 		n = len(text)
 	}
-	// git looks at what follows the prefix by itself: "a**/b" is taken as "a"
-	// and "**/b".
+	// git compiles the text after the prefix by itself: "a**/b" is "a" followed
+	// by "**/b".
 	return compileRest(text[:n], text[n:], true, paths, fold)
 }
 
-// compileWildcard compiles a wildcard for paths that git matches as a whole, such
-// as those in its configuration.
+// compileWildcard compiles a wildcard that git matches against whole paths, such as
+// those in its configuration.
 func compileWildcard(text string, fold bool) glob {
 	n := strings.IndexAny(text, special)
 	if n < 0 {
@@ -75,7 +75,7 @@ func compileRest(prefix, text string, atStart, paths, fold bool) glob {
 		case '\\':
 			if size = 2; i+1 < len(text) {
 				t.b = text[i+1]
-				// git folds only what is not escaped.
+				// git does not fold escaped characters.
 				g.never = g.never || fold && 'A' <= t.b && t.b <= 'Z'
 			} else {
 				size = 0
@@ -94,8 +94,7 @@ func compileRest(prefix, text string, atStart, paths, fold bool) glob {
 	return g
 }
 
-// star tells what a run of stars is, and how much of the pattern it takes. rest
-// is what follows it.
+// star returns the kind and length of a run of stars. rest is the pattern after it.
 func star(rest string, stars int, paths, atStart bool) (tokenKind, int) {
 	switch {
 	case !paths || stars == 1 || !atStart:
@@ -108,8 +107,7 @@ func star(rest string, stars int, paths, atStart bool) (tokenKind, int) {
 	return tokenStar, stars
 }
 
-// class reads a bracket expression and returns its size: 0 if it is not
-// well-formed.
+// class parses a bracket expression and returns its length, 0 if it is malformed.
 func class(text string, fold bool) (*byteSet, int) {
 	set := new(byteSet)
 	i := 1
@@ -117,7 +115,8 @@ func class(text string, fold bool) (*byteSet, int) {
 	if negated {
 		i++
 	}
-	// low is where a range may begin; a range or a named class cannot be.
+	// low is the possible start of a range, which a range or a named class cannot
+	// be.
 	low := -1
 	for first := true; ; first = false {
 		if i >= len(text) {
@@ -176,7 +175,7 @@ func class(text string, fold bool) (*byteSet, int) {
 func (s *byteSet) add(low, high int, fold bool) {
 	for b := low; b <= high; b++ {
 		s[b] = true
-		// The text's letters are lower case by then.
+		// The letters of the text have been converted to lower case.
 		if fold {
 			s[folded(byte(b), true)] = true //nolint:gosec // low and high are bytes
 		}
@@ -196,7 +195,7 @@ func (s *byteSet) addNamed(name string, fold bool) bool {
 	return true
 }
 
-// namedClass is POSIX's, of ASCII only.
+// namedClass adds a POSIX character class, limited to ASCII.
 func namedClass(name string) (in func(b byte) bool, ok bool) {
 	upper := func(b byte) bool { return 'A' <= b && b <= 'Z' }
 	lower := func(b byte) bool { return 'a' <= b && b <= 'z' }
@@ -238,11 +237,11 @@ func folded(b byte, fold bool) byte {
 	return b
 }
 
-// match says whether the whole text matches.
+// match reports whether the whole text matches.
 //
-// A star that fails is given one byte more. Only the last of each kind has to
-// be tried again: those before it have matched as early as they can, and the
-// last can take all that another of theirs would leave.
+// After a mismatch, the last star matches one byte more. Backtracking to the last
+// star of each kind is enough: earlier stars have matched as little as possible, and
+// the last one can match whatever an earlier one would give up.
 func (g *glob) match(text string) bool {
 	if g.never || len(text) < len(g.prefix) {
 		return false

@@ -10,14 +10,14 @@ import (
 	"strings"
 )
 
-// environment is where git finds the settings of the machine and its user.
+// environment determines where git finds the settings of the machine and the user.
 type environment struct {
 	goos   string
 	get    func(name string) string
 	lookup func(name string) (string, bool)
 	isDir  func(path string) bool
 	isFile func(path string) bool
-	// git is the path of the git command, empty if there is none.
+	// git is the path of the git command, empty if it is not installed.
 	git string
 }
 
@@ -32,7 +32,7 @@ func systemEnvironment() environment {
 	}
 }
 
-// home is the user's home directory as git finds it: HOME, and on Windows
+// home returns the user's home directory as git finds it: HOME, then, on Windows,
 // HOMEDRIVE with HOMEPATH if that is a directory, then USERPROFILE.
 func (e environment) home() string {
 	if home := e.get("HOME"); home != "" || e.goos != "windows" {
@@ -44,8 +44,8 @@ func (e environment) home() string {
 	return e.get("USERPROFILE")
 }
 
-// etc is a file of the machine's settings, such as "gitconfig": that of the
-// installation that the git command belongs to, or where it usually is.
+// etc returns the path of a file of the machine's settings, such as "gitconfig":
+// that of the installation of the git command, or the usual one.
 func (e environment) etc(name string) string {
 	var candidates []string
 	if e.git != "" {
@@ -74,7 +74,7 @@ func (e environment) etc(name string) string {
 	return ""
 }
 
-// userDir is the directory of the user's files of git, empty if there is none.
+// userDir returns the directory of the user's git files, empty if there is none.
 func (e environment) userDir() string {
 	if dir := e.get("XDG_CONFIG_HOME"); dir != "" {
 		return filepath.Join(dir, "git")
@@ -98,12 +98,12 @@ func (e environment) expand(path string) (string, error) {
 	if name != "" {
 		u, err := user.Lookup(name)
 		if err != nil {
-			return "", fmt.Errorf("the home directory in %q: %w", path, err)
+			return "", fmt.Errorf("home directory in %q: %w", path, err)
 		}
 		home = u.HomeDir
 	}
 	if home == "" {
-		return "", fmt.Errorf("the home directory in %q is not known: %w", path, ErrFormat)
+		return "", fmt.Errorf("unknown home directory in %q: %w", path, ErrFormat)
 	}
 	return home + path[1+len(name):], nil
 }

@@ -90,7 +90,7 @@ func TestNetworkPaths(t *testing.T) {
 	}
 }
 
-// Where a path cannot be resolved although it is there, it is taken as it is.
+// A path that exists and cannot be resolved is used as it is.
 func TestRealPath(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -104,7 +104,7 @@ func TestRealPath(t *testing.T) {
 	require.ErrorIs(t, err, fs.ErrNotExist)
 }
 
-// A configuration that somebody has made up is read or refused.
+// A crafted configuration is read or rejected.
 func FuzzParseConfig(f *testing.F) {
 	f.Add("[core]\n\texcludesFile = ~/x # comment \\\n[include \"x\"] path = \"a\\\"b\" ; c\n")
 	f.Add("\xef\xbb\xbf[a.b]c\\\n=d\r\n[")

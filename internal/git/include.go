@@ -8,9 +8,8 @@ import (
 
 const hasRemoteURL = "hasconfig:remote.*.url:"
 
-// holds evaluates the condition of an includeIf in the file that is given. Like
-// git, it takes a condition that it does not know for one that does not hold; one
-// that it knows and cannot evaluate is an error.
+// holds evaluates the condition of an includeIf in a file. As in git, an unknown
+// condition is false. A known condition that cannot be evaluated is an error.
 func (l *loader) holds(condition, file string) (bool, error) {
 	if pattern, ok := strings.CutPrefix(condition, "gitdir:"); ok {
 		return l.inGitDir(pattern, file, false)
@@ -36,7 +35,7 @@ func (l *loader) holds(condition, file string) (bool, error) {
 	return false, nil
 }
 
-// inGitDir says whether the repository's directory matches a pattern.
+// inGitDir reports whether the repository's directory matches a pattern.
 func (l *loader) inGitDir(pattern, file string, fold bool) (bool, error) {
 	if l.gitDir == "" {
 		return false, nil
@@ -65,8 +64,8 @@ func (l *loader) inGitDir(pattern, file string, fold bool) (bool, error) {
 	return false, nil
 }
 
-// gitDirPattern completes the pattern of a directory. The first bytes of it, as
-// many as literal, are no pattern.
+// gitDirPattern completes the pattern of a directory. The first literal bytes of the
+// result have no wildcards.
 func (l *loader) gitDirPattern(pattern, file string) (whole string, literal int, err error) {
 	switch {
 	case strings.HasPrefix(pattern, "~"), strings.HasPrefix(pattern, "%("):
@@ -86,7 +85,7 @@ func (l *loader) gitDirPattern(pattern, file string) (whole string, literal int,
 		pattern = filepath.ToSlash(pattern)
 	case strings.HasPrefix(pattern, "./"):
 		if file == "" {
-			return "", 0, fmt.Errorf("the condition is relative to a file, but in none: %w", ErrFormat)
+			return "", 0, fmt.Errorf("relative condition outside of a file: %w", ErrFormat)
 		}
 		if file, err = filepath.EvalSymlinks(file); err == nil {
 			file, err = filepath.Abs(file)
@@ -105,7 +104,7 @@ func (l *loader) gitDirPattern(pattern, file string) (whole string, literal int,
 	return pattern, literal, nil
 }
 
-// onBranch says whether the branch that is checked out matches a pattern.
+// onBranch reports whether the current branch matches a pattern.
 func (l *loader) onBranch(pattern string) (bool, error) {
 	if l.gitDir == "" {
 		return false, nil
@@ -115,7 +114,7 @@ func (l *loader) onBranch(pattern string) (bool, error) {
 		return false, err
 	}
 	if ref == "refs/heads/.invalid" {
-		return false, fmt.Errorf("the branch is kept in a reftable: %w", ErrFormat)
+		return false, fmt.Errorf("current branch is in a reftable: %w", ErrFormat)
 	}
 	branch, ok := strings.CutPrefix(ref, "refs/heads/")
 	if !ok {

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// The file modes that the index has.
+// The file modes in an index.
 const (
 	ModeDir     = 0o040000
 	ModeFile    = 0o100644
@@ -27,26 +27,25 @@ type Entry struct {
 	Mode uint32
 	// ID is the object's name: 20 bytes, or 32 in a repository with SHA-256.
 	ID string
-	// Size and the time are those that the file had when it was last known to
-	// be unchanged.
+	// Size and the time are those of the file when it was last known to be
+	// unchanged.
 	Size             uint32
 	MTimeSec, MTimeN uint32
-	// Stage is 0 but for the sides of a merge conflict.
+	// Stage is 0, except for the sides of a merge conflict.
 	Stage uint8
-	// Assumed says that git was told not to look at the file; IntentToAdd that
-	// its content has not been added.
+	// Assumed says that git assumes the file to be unchanged (git update-index
+	// --assume-unchanged); IntentToAdd that its content has not been added.
 	Assumed, SkipWorktree, IntentToAdd bool
 }
 
-// ErrFormat is matched where a file of git's has a form that is not known, or
-// none at all.
-var ErrFormat = errors.New("not a form that is known")
+// ErrFormat reports that a file of git is damaged or has an unsupported format.
+var ErrFormat = errors.New("unsupported or damaged format")
 
-// ParseIndex reads an index of version 2, 3 or 4. idSize is the length of an
+// ParseIndex parses an index of version 2, 3 or 4. idSize is the length of an
 // object's name in bytes.
 func ParseIndex(data string, idSize int) ([]Entry, error) {
 	bad := func(text string, args ...any) ([]Entry, error) {
-		return nil, fmt.Errorf("git's index: %s: %w", fmt.Sprintf(text, args...), ErrFormat)
+		return nil, fmt.Errorf("git index: %s: %w", fmt.Sprintf(text, args...), ErrFormat)
 	}
 	if len(data) < 12+idSize || data[:4] != "DIRC" {
 		return bad("no header")
@@ -56,9 +55,9 @@ func ParseIndex(data string, idSize int) ([]Entry, error) {
 		return bad("version %d", version)
 	}
 	body, sum := data[:len(data)-idSize], data[len(data)-idSize:]
-	// index.skipHash leaves zeros.
+	// With index.skipHash the checksum is zero.
 	if sum != string(make([]byte, idSize)) && sum != hashOf(body, idSize) {
-		return bad("the checksum is wrong")
+		return bad("checksum mismatch")
 	}
 
 	const stat = 40
@@ -67,12 +66,12 @@ func ParseIndex(data string, idSize int) ([]Entry, error) {
 		return bad("%d entries in %d bytes", count, len(body))
 	}
 	entries := make([]Entry, 0, count)
-	// All paths and names are parts of the whole; in version 4 paths are put
-	// together.
+	// Paths and names share the memory of the index, except in version 4, which
+	// compresses paths.
 	at, last := 12, ""
 	for range count {
 		if at+least > len(body) {
-			return bad("it ends within an entry")
+			return bad("truncated entry")
 		}
 		raw := body[at:]
 		flags := short(raw[stat+idSize:])
@@ -84,7 +83,7 @@ func ParseIndex(data string, idSize int) ([]Entry, error) {
 		next := at + least
 		if flags&0x4000 != 0 {
 			if version < 3 || next+2 > len(body) {
-				return bad("extended flags where there are none")
+				return bad("unexpected extended flags")
 			}
 			extended := short(body[next:])
 			e.SkipWorktree, e.IntentToAdd = extended&0x4000 != 0, extended&0x2000 != 0
@@ -94,14 +93,14 @@ func ParseIndex(data string, idSize int) ([]Entry, error) {
 		if version == 4 {
 			strip, size := varint(body[next:])
 			if size == 0 || strip > len(last) {
-				return bad("a path that continues none")
+				return bad("invalid path prefix")
 			}
 			keep = len(last) - strip
 			next += size
 		}
 		end := strings.IndexByte(body[next:], 0)
 		if end < 0 {
-			return bad("a path without an end")
+			return bad("unterminated path")
 		}
 		e.Path = body[next : next+end]
 		if keep > 0 {
@@ -113,48 +112,48 @@ func ParseIndex(data string, idSize int) ([]Entry, error) {
 			next = at + (next-1-at+8)/8*8
 		}
 		if e.Path == "" || e.Path[0] == '/' {
-			return bad("a path that is none")
+			return bad("invalid path")
 		}
 		if n := len(entries); n > 0 && !before(&entries[n-1], &e) {
-			return bad("paths that are not in order")
+			return bad("paths are not sorted")
 		}
 		entries = append(entries, e)
 		at, last = next, e.Path
 	}
 	if at > len(body) {
-		return bad("it ends within an entry")
+		return bad("truncated entry")
 	}
 	return entries, checkExtensions(body[at:])
 }
 
-// before reports whether one entry comes before another: by path, and the sides of
-// a conflict by their number.
+// before reports whether one entry sorts before another: by path, then by stage.
 func before(a, b *Entry) bool {
 	return a.Path < b.Path || a.Path == b.Path && a.Stage < b.Stage && a.Stage > 0
 }
 
-// checkExtensions refuses an index of which a part is elsewhere.
+// checkExtensions rejects extensions that change the meaning of the entries, such as
+// a split index.
 func checkExtensions(rest string) error {
 	for len(rest) >= 8 {
 		name, size := rest[:4], number(rest[4:])
 		if name == "link" {
-			return fmt.Errorf("git's index is split (\"git update-index --no-split-index\" makes it whole): %w", ErrFormat)
+			return fmt.Errorf("split git index is not supported (run git update-index --no-split-index): %w", ErrFormat)
 		}
-		// Those in lower case must be understood; "sdir" only says that some
+		// Lower-case extensions are mandatory. "sdir" only says that some
 		// entries are directories.
 		if name[0] >= 'a' && name != "sdir" {
-			return fmt.Errorf("git's index: the extension %q: %w", name, ErrFormat)
+			return fmt.Errorf("git index: extension %q: %w", name, ErrFormat)
 		}
 		if int64(size) > int64(len(rest)-8) {
-			return fmt.Errorf("git's index: it ends within an extension: %w", ErrFormat)
+			return fmt.Errorf("git index: truncated extension: %w", ErrFormat)
 		}
 		rest = rest[8+size:]
 	}
 	return nil
 }
 
-// varint reads the number that begins a path of version 4; size is 0 if there
-// is none.
+// varint decodes the number that precedes a path in version 4. size is 0 if it is
+// malformed.
 func varint(b string) (n, size int) {
 	for i := range len(b) {
 		c := b[i]
@@ -172,7 +171,7 @@ func varint(b string) (n, size int) {
 	return 0, 0
 }
 
-// number and short read the numbers that a text begins with.
+// number and short decode the big-endian number at the start of a text.
 func number(s string) uint32 { return uint32(short(s))<<16 | uint32(short(s[2:])) }
 
 func short(s string) uint16 { return uint16(s[0])<<8 | uint16(s[1]) }

@@ -10,25 +10,24 @@ import (
 	"strings"
 )
 
-// LineEnds is what git does with the line ends of a file that it takes over from
-// the work tree.
+// LineEnds is what git does with the line ends of a file that it adds.
 type LineEnds uint8
 
 const (
-	// LineEndsKept leaves them as they are.
+	// LineEndsKept keeps them.
 	LineEndsKept LineEnds = iota
-	// LineEndsText makes LF of CR LF.
+	// LineEndsText converts CR LF to LF.
 	LineEndsText
-	// LineEndsAuto does so if the content looks like text.
+	// LineEndsAuto converts them if the content is text.
 	LineEndsAuto
 )
 
-// lineEndConfig is what the configuration says of line ends.
+// lineEndConfig is the configuration of line ends and sparse checkouts.
 type lineEndConfig struct {
-	// auto is core.autocrlf: files that no attribute speaks of are converted
-	// if they look like text.
+	// auto is core.autocrlf: text files without attributes are converted.
 	auto bool
-	// sparse says that files outside of a sparse checkout are not expected.
+	// sparse says that files outside of the sparse checkout are not expected to
+	// exist.
 	sparse bool
 }
 
@@ -53,15 +52,15 @@ func (c config) autoCRLF() (bool, error) {
 	return c.bool("core.autocrlf", false)
 }
 
-// LineEnds returns what git does with a file's line ends when it is added. crlf
-// says that an attribute wants CR LF in every work tree.
+// LineEnds returns what git does with a file's line ends when it is added. crlf says
+// that an attribute requires CR LF in every work tree.
 func (r *Repo) LineEnds(ctx context.Context, attributes *Attributes, path string) (ends LineEnds, crlf bool) {
 	if attributes.any() {
 		set := attributes.of(ctx, path)
 		crlf = set["eol"] == "crlf"
 		text, ok := set["text"]
 		if !ok || text != attrTrue && text != attrFalse && text != "auto" && text != "input" {
-			// Its name in old versions of git.
+			// This is its name in old versions of git.
 			text = set["crlf"]
 		}
 		switch {
@@ -82,14 +81,14 @@ func (r *Repo) LineEnds(ctx context.Context, attributes *Attributes, path string
 // errStop ends a copy early.
 var errStop = errors.New("stop")
 
-// AsCommitted reports whether a file is the one in the index but for its line
-// ends, which git would convert, and how long it then is. f is read from its
-// start and left anywhere.
+// AsCommitted reports whether a file differs from the index only by line ends that
+// git would convert, and its size after the conversion. It reads f from the start
+// and leaves it at any position.
 func (r *Repo) AsCommitted(ctx context.Context, e *Entry, ends LineEnds, f io.ReadSeeker) (size int64, ok bool, err error) {
 	if ends == LineEndsKept || e.Mode != ModeFile && e.Mode != ModeExec || e.Stage != 0 || e.IntentToAdd {
 		return 0, false, nil
 	}
-	// Nearly all files have no CR at all.
+	// Most files have no CR.
 	cr := false
 	err = copyFrom(ctx, writerFunc(func(p []byte) error {
 		if cr = bytes.IndexByte(p, '\r') >= 0; cr {
@@ -134,7 +133,7 @@ func copyAll(ctx context.Context, w io.Writer, f io.Reader) error {
 	buf := make([]byte, 32<<10)
 	for {
 		if ctx.Err() != nil {
-			return fmt.Errorf("reading a file: %w", context.Cause(ctx))
+			return fmt.Errorf("read file: %w", context.Cause(ctx))
 		}
 		n, err := f.Read(buf)
 		if n > 0 {
@@ -151,7 +150,7 @@ func copyAll(ctx context.Context, w io.Writer, f io.Reader) error {
 	}
 }
 
-// textStats is what git goes by to tell text from other content.
+// textStats counts what git uses to distinguish text from binary content.
 type textStats struct {
 	size, crlf, lone, nul, printable, unprintable int64
 	cr                                            bool
@@ -197,10 +196,10 @@ func (s *textStats) binary() bool {
 	return s.cr || s.lone > 0 || s.nul > 0 || s.printable>>7 < unprintable
 }
 
-// lineEndReader makes LF of CR LF.
+// lineEndReader converts CR LF to LF.
 type lineEndReader struct{ r *bufio.Reader }
 
-// NewLineEndReader returns a reader of r in which CR LF is LF.
+// NewLineEndReader returns a reader that converts CR LF in r to LF.
 func NewLineEndReader(r io.Reader) io.Reader { return lineEndReader{bufio.NewReaderSize(r, 32<<10)} }
 
 // Read implements io.Reader.

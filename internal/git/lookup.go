@@ -14,22 +14,22 @@ import (
 	"time"
 )
 
-// Index is what git tracks.
+// Index lists the files that git tracks.
 type Index struct {
-	// Entries are in the order of their paths.
+	// Entries are sorted by path.
 	Entries []Entry
-	// Written is when the index was: an entry that was changed at that very
-	// time may have changed once more since.
+	// Written is when the index was written. A file that was changed at the same
+	// time may have changed again since.
 	Written time.Time
 
 	repo *Repo
-	// folded are the entries' numbers in the order of their paths without the
-	// case of letters, where that does not count.
+	// folded are the indexes of the entries, sorted by path without regard to
+	// case, if case does not count.
 	folded []uint32
-	// skips says that some files are not meant to be in the work tree.
+	// skips says that some files are excluded from the work tree (skip-worktree).
 	skips bool
-	// sparse are the entries of directories that the index has as a whole,
-	// each read when it is first asked for. It is nil if there are none.
+	// sparse are the contents of directories that are a single entry of the
+	// index, each read on first use. It is nil if there are none.
 	sparse map[string]*Index
 }
 
@@ -77,12 +77,12 @@ func (x *Index) prepare() {
 		x.folded[i] = uint32(i) //nolint:gosec // an index has fewer
 	}
 	slices.SortFunc(x.folded, func(a, b uint32) int {
-		// Of several the first one counts.
+		// Of several equal paths the first one counts.
 		return cmp.Or(compareFolded(x.Entries[a].Path, x.Entries[b].Path), cmp.Compare(a, b))
 	})
 }
 
-// compareFolded compares without the case of letters.
+// compareFolded compares without regard to case.
 func compareFolded(a, b string) int {
 	for i := range min(len(a), len(b)) {
 		if c := cmp.Compare(lower(a[i]), lower(b[i])); c != 0 {
@@ -92,8 +92,8 @@ func compareFolded(a, b string) int {
 	return cmp.Compare(len(a), len(b))
 }
 
-// within returns the directory that the index has as a whole and that a path is
-// in, or nil.
+// within returns the index that has a path: x itself, or that of a directory that is
+// a single entry of x.
 func (x *Index) within(path string) (*Index, error) {
 	if x.sparse == nil {
 		return x, nil
@@ -120,21 +120,22 @@ func (x *Index) within(path string) (*Index, error) {
 	return x, nil
 }
 
-// read reads one directory that is not checked out; those in it stay whole.
+// read reads a directory that is not checked out. Its subdirectories are single
+// entries.
 func (x *Index) read(dir string, id []byte) (*Index, error) {
 	kind, data, err := x.repo.object(id)
 	if err == nil && kind != "tree" {
 		err = ErrFormat
 	}
 	if err != nil {
-		return nil, fmt.Errorf("what git tracks in %s is not there: %w", dir, err)
+		return nil, fmt.Errorf("read git tree of %s: %w", dir, err)
 	}
 	inner := &Index{repo: x.repo, Written: x.Written}
 	for len(data) > 0 {
 		header, rest, ok := bytes.Cut(data, []byte{0})
 		mode, name, space := strings.Cut(string(header), " ")
 		if !ok || !space || name == "" || len(rest) < x.repo.idSize {
-			return nil, fmt.Errorf("the tree of %s: %w", dir, ErrFormat)
+			return nil, fmt.Errorf("git tree of %s: %w", dir, ErrFormat)
 		}
 		e := Entry{Path: dir + name, ID: string(rest[:x.repo.idSize]), SkipWorktree: true}
 		switch mode {
@@ -157,12 +158,12 @@ func (x *Index) read(dir string, id []byte) (*Index, error) {
 	return inner, nil
 }
 
-// search returns where a path is, or would be.
+// search returns the index of a path in Entries, or of where it would be.
 func (x *Index) search(path string) int {
 	return sort.Search(len(x.Entries), func(i int) bool { return x.Entries[i].Path >= path })
 }
 
-// exact returns the entry of this very path.
+// exact returns the entry of a path, with regard to case.
 func (x *Index) exact(path string) (*Entry, error) {
 	x, err := x.within(path)
 	if err != nil {
@@ -174,9 +175,9 @@ func (x *Index) exact(path string) (*Entry, error) {
 	return nil, nil
 }
 
-// Entry returns what is tracked under this path, nil if nothing is. Where the
-// case of letters does not count, the very path comes first. One of the sides of
-// a conflict stands for all.
+// Entry returns the entry of a path, nil if it is not tracked. If case does not
+// count, an exact match takes precedence. For a conflict it returns one of the
+// sides.
 func (x *Index) Entry(path string) (*Entry, error) {
 	e, err := x.exact(path)
 	if err != nil || e != nil || !x.repo.Fold {
@@ -197,9 +198,9 @@ func (x *Index) searchFolded(path string) int {
 	return sort.Search(len(x.folded), func(i int) bool { return compareFolded(x.Entries[x.folded[i]].Path, path) >= 0 })
 }
 
-// Tracks returns the name under which anything below a directory is tracked,
-// which is not the directory's own if only the case of letters differs; it is
-// empty if nothing is.
+// Tracks returns the path under which files below a directory are tracked, which
+// differs from the directory's own if only the case of letters does. It is empty if
+// no file is tracked.
 func (x *Index) Tracks(dir string) (string, error) {
 	prefix := dir + "/"
 	x, err := x.within(prefix)

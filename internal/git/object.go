@@ -20,21 +20,21 @@ import (
 const (
 	// maxObject bounds the commits and trees that are read.
 	maxObject = 64 << 20
-	// maxDelta bounds a chain of differences, maxAlternates one of object
-	// stores and maxRefs one of references.
+	// maxDelta bounds a chain of deltas, maxAlternates one of object stores, and
+	// maxRefs one of references.
 	maxDelta      = 4096
 	maxAlternates = 5
 	maxRefs       = 5
 	maxPackedRefs = 256 << 20
-	// maxInflated bounds what is unpacked for one object in all: a small pack
-	// can have a long chain of large differences.
+	// maxInflated bounds what is decompressed for one object in total, because a
+	// small pack can have a long chain of large deltas.
 	maxInflated = 4 * maxObject
 )
 
-// ErrNoHead is matched where there is no commit yet, or none that can be found.
+// ErrNoHead reports that there is no commit yet, or none that can be found.
 var ErrNoHead = errors.New("no commit")
 
-// Head returns the name of the commit that is checked out, in hex.
+// Head returns the ID of the commit that is checked out, in hex.
 func (r *Repo) Head() (string, error) {
 	ref, err := headRef(r.dir)
 	if err != nil {
@@ -69,7 +69,7 @@ func (r *Repo) ref(name string) (string, bool) {
 	if !strings.HasPrefix(name, "refs/") || !filepath.IsLocal(local) {
 		return "", false
 	}
-	// A few, such as refs/bisect, are of one work tree only.
+	// A few references, such as refs/bisect, belong to one work tree.
 	for _, dir := range []string{r.dir, r.common} {
 		if data, err := readSmall(filepath.Join(dir, local), maxSmall); err == nil {
 			return string(data), true
@@ -89,8 +89,8 @@ func (r *Repo) ref(name string) (string, bool) {
 	return "", false
 }
 
-// tree returns the name of the tree of a commit, or of a directory in it, nil
-// if it has no such directory.
+// tree returns the ID of the tree of a commit, or of a directory in it, nil if the
+// commit has no such directory.
 func (r *Repo) tree(commit, dir string) ([]byte, error) {
 	id, err := hex.DecodeString(commit)
 	if err != nil {
@@ -138,7 +138,7 @@ func treeEntry(data []byte, name string, idSize int) []byte {
 	return nil
 }
 
-// object reads an object from wherever it is kept.
+// object reads an object from a loose file or a pack.
 func (r *Repo) object(id []byte) (kind string, data []byte, err error) {
 	stores := []string{filepath.Join(r.common, "objects")}
 	left := int64(maxInflated)
@@ -165,7 +165,7 @@ func (r *Repo) object(id []byte) (kind string, data []byte, err error) {
 type store struct {
 	dir    string
 	idSize int
-	// left is how much may still be unpacked.
+	// left is how much may still be decompressed.
 	left *int64
 }
 
@@ -233,7 +233,7 @@ func (s store) inflate(r io.Reader) ([]byte, error) {
 	return data, err
 }
 
-// find looks an object up in the index of a pack.
+// find returns the position of an object in a pack, from the pack's index.
 func (s store) find(idx string, id []byte) (offset int64, ok bool, err error) {
 	f, _, err := OpenFile(idx)
 	if err != nil {
@@ -273,8 +273,8 @@ func (s store) find(idx string, id []byte) (offset int64, ok bool, err error) {
 	if i == high || !bytes.Equal(at(names+i*int64(s.idSize), s.idSize), id) {
 		return 0, false, failed
 	}
-	// After the names come a checksum for each, the offsets, and those offsets
-	// that do not fit.
+	// The IDs are followed by a checksum for each, the offsets, and the offsets
+	// that do not fit into 31 bits.
 	offsets := names + count*int64(s.idSize+4)
 	offset = int64(binary.BigEndian.Uint32(at(offsets+4*i, 4)))
 	if offset&0x80000000 != 0 {
@@ -294,7 +294,7 @@ func (s store) packed(pack *os.File, offset int64, depth int) (string, []byte, e
 		return "", nil, err
 	}
 	kind := c >> 4 & 7
-	// The size that follows is known once it is unpacked.
+	// The size that follows is not needed.
 	for c&0x80 != 0 {
 		if c, err = r.ReadByte(); err != nil {
 			return "", nil, err
@@ -330,7 +330,7 @@ func (s store) packed(pack *os.File, offset int64, depth int) (string, []byte, e
 	return name, data, err
 }
 
-// deltaOffset reads how far before a difference the object is that it is to.
+// deltaOffset decodes the distance from a delta back to its base object.
 func deltaOffset(r io.ByteReader) (int64, error) {
 	var n int64
 	for i := range 9 {
@@ -352,7 +352,7 @@ func deltaOffset(r io.ByteReader) (int64, error) {
 	return 0, ErrFormat
 }
 
-// applyDelta makes an object of another and the difference between them.
+// applyDelta applies a delta to its base object.
 func applyDelta(source, delta []byte) ([]byte, error) {
 	from, n := binary.Uvarint(delta)
 	if n <= 0 || from != uint64(len(source)) {
@@ -369,7 +369,7 @@ func applyDelta(source, delta []byte) ([]byte, error) {
 		op := delta[0]
 		delta = delta[1:]
 		if op&0x80 == 0 {
-			// What is new follows.
+			// The instruction inserts the data that follows.
 			if op == 0 || int(op) > len(delta) {
 				return nil, ErrFormat
 			}
@@ -377,8 +377,8 @@ func applyDelta(source, delta []byte) ([]byte, error) {
 			delta = delta[op:]
 			continue
 		}
-		// A part of the source: bits say which bytes of offset and length
-		// there are.
+		// The instruction copies a part of the base. Bits say which bytes of
+		// offset and length are present.
 		var number [7]byte
 		for bit := range number {
 			if op&(1<<bit) == 0 {

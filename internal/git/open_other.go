@@ -3,7 +3,7 @@
 package git
 
 const (
-	// openFlags keep an open from waiting for the other end of a pipe.
+	// openFlags keep an open from blocking on a pipe.
 	openFlags = 0
 	// noFollow makes opening a symbolic link an error.
 	noFollow = 0

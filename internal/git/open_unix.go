@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// openFlags keep an open from waiting for the other end of a pipe.
+	// openFlags keep an open from blocking on a pipe.
 	openFlags = syscall.O_NONBLOCK
 	// noFollow makes opening a symbolic link an error.
 	noFollow = syscall.O_NOFOLLOW

@@ -10,23 +10,23 @@ import (
 
 // Pattern is one line of an ignore file.
 type Pattern struct {
-	// Text is the line as it is written, Source the file and Line its number:
-	// they tell people why a path is left out.
+	// Text is the line as written, Source the file and Line the number of the
+	// line. They explain why a path is excluded.
 	Text, Source string
 	Line         int
-	// Negated says that the line began with "!": what it matches is not
+	// Negated says that the line begins with "!": paths that match are not
 	// ignored.
 	Negated bool
 
-	// dirOnly is a pattern that ended with a slash, nameOnly one that has no
-	// other: it is held against the last element of a path.
+	// dirOnly says that the pattern ends with a slash, nameOnly that it has no
+	// other slash, so that it is matched against the last element of a path.
 	dirOnly, nameOnly bool
 	glob              glob
 }
 
 const (
-	// maxPatterns and maxPatternBytes bound the rules that hold in one
-	// directory, those of the directories around it included.
+	// maxPatterns and maxPatternBytes bound the rules that apply in one
+	// directory, including those of its parents.
 	maxPatterns     = 100_000
 	maxPatternBytes = MaxIgnoreFile
 )
@@ -35,8 +35,8 @@ const (
 // and time.
 var ErrTooManyRules = errors.New("too many rules")
 
-// ParsePatterns reads the lines of an ignore file. With fold, letters match
-// whatever their case, as git has it where core.ignoreCase is set.
+// ParsePatterns parses an ignore file. With fold, the patterns match without regard
+// to case, as with core.ignoreCase.
 func ParsePatterns(data []byte, source string, fold bool) []Pattern {
 	var patterns []Pattern
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
@@ -58,8 +58,7 @@ func ParsePatterns(data []byte, source string, fold bool) []Pattern {
 	return patterns
 }
 
-// trimSpaces removes the spaces at the end of a line, but for one that a
-// backslash protects.
+// trimSpaces removes trailing spaces, except one that a backslash escapes.
 func trimSpaces(line string) string {
 	end := len(strings.TrimRight(line, " "))
 	if end == len(line) {
@@ -88,8 +87,8 @@ func parsePattern(text string, fold bool) (Pattern, bool) {
 	return p, true
 }
 
-// match says whether a path, relative to the directory of the pattern's file,
-// is what the pattern is about. name is its last element.
+// match reports whether a path, relative to the directory of the pattern's file,
+// matches. name is its last element.
 func (p *Pattern) match(path, name string, dir bool) bool {
 	switch {
 	case p.dirOnly && !dir:
@@ -100,13 +99,13 @@ func (p *Pattern) match(path, name string, dir bool) bool {
 	return p.glob.match(path)
 }
 
-// Last returns the last of the patterns that is about a path, which is the one
-// that counts, or nil. It stops, with nil, when the context has ended.
+// Last returns the last of the patterns that matches a path, which is the one that
+// decides, or nil. It returns nil early once ctx has ended.
 func Last(ctx context.Context, patterns []Pattern, path string, dir bool) *Pattern {
 	name := path[strings.LastIndexByte(path, '/')+1:]
 	work := 0
 	for i := len(patterns) - 1; i >= 0; i-- {
-		// Most patterns have no wildcard and take no time.
+		// Most patterns have no wildcard and cost little.
 		if work += len(patterns[i].glob.tokens); work > 4096 {
 			if work = 0; ctx.Err() != nil {
 				return nil
@@ -119,8 +118,7 @@ func Last(ctx context.Context, patterns []Pattern, path string, dir bool) *Patte
 	return nil
 }
 
-// Below says whether any of the patterns may match something inside of a
-// directory, so that it is worth a look.
+// Below reports whether any of the patterns may match a path inside of a directory.
 func Below(patterns []Pattern, dir string) bool {
 	for i := range patterns {
 		p := &patterns[i]
@@ -136,13 +134,13 @@ func Below(patterns []Pattern, dir string) bool {
 	return false
 }
 
-// Ignores is what the ignore files from a work tree's root down to one of its
-// directories say. nil says nothing. It is never changed.
+// Ignores are the rules of the ignore files from a work tree's root down to one of
+// its directories. A nil value has no rules. It is immutable.
 type Ignores struct {
 	outer    *Ignores
 	base     string
 	patterns []Pattern
-	// count and bytes are those of all patterns up to the root.
+	// count and bytes are the number and size of all patterns up to the root.
 	count, bytes int
 }
 
@@ -167,8 +165,8 @@ func (i *Ignores) With(base string, patterns []Pattern) (*Ignores, error) {
 }
 
 // Match returns the pattern that decides on a path, relative to the work tree's
-// root, or nil. The innermost file that has one counts. It stops, with nil, when
-// the context has ended.
+// root, or nil. The innermost file with a match decides. It returns nil early once
+// ctx has ended.
 func (i *Ignores) Match(ctx context.Context, path string, dir bool) *Pattern {
 	for ; i != nil; i = i.outer {
 		if len(path) < len(i.base) {

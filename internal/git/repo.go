@@ -1,9 +1,9 @@
-// Package git reads, without git, what a git repository says about the files of
-// its work tree: which it tracks, which it ignores, which commit they come from
-// and whether they have changed since. It changes nothing and runs nothing.
+// Package git reads git repositories without running git: which files of a work tree
+// are tracked and ignored, which commit is checked out, and whether files have
+// changed since. It only reads.
 //
-// Not understood, and said so in an error, are split indexes; a repository that
-// keeps its references in a reftable has no commit that can be found.
+// Split indexes are not supported and an error. In a repository with a reftable, no
+// commit can be found.
 package git
 
 import (
@@ -20,14 +20,16 @@ import (
 
 // Repo is a repository with a work tree.
 type Repo struct {
-	// Root is the work tree's.
+	// Root is the root of the work tree.
 	Root string
-	// Fold says that the case of letters does not count in paths, FileMode
-	// that the files' run bits do, and Symlinks that links are links: without
-	// it they are files with the target as content.
+	// Fold is core.ignoreCase: case does not count in paths. FileMode is
+	// core.fileMode: the executable bits of files count. Symlinks is
+	// core.symlinks: without it, links are checked out as files with the target
+	// as content.
 	Fold, FileMode, Symlinks bool
 
-	// dir is what belongs to this work tree alone, common what it shares.
+	// dir has the files of this work tree, common those that it shares with
+	// others.
 	dir, common string
 	idSize      int
 	env         environment
@@ -41,17 +43,17 @@ const (
 
 	maxSmall = 1 << 20
 	maxIndex = 1 << 30
-	// maxHead is how much of HEAD git looks at.
+	// maxHead is how much of HEAD git reads.
 	maxHead = 256
 )
 
 // ErrElsewhere reports that the work tree of a repository is not where the
 // repository was found (core.worktree).
-var ErrElsewhere = errors.New("the work tree of its repository is elsewhere")
+var ErrElsewhere = errors.New("work tree of the repository is elsewhere")
 
-// Find returns the repository whose work tree a directory belongs to, nil if
-// there is none. dir is without symbolic links; spelled is the same directory as
-// the caller has it. Variables such as GIT_DIR do not count.
+// Find returns the repository whose work tree has a directory, nil if there is none.
+// dir is without symbolic links; spelled is the same directory as the caller wrote
+// it. Variables such as GIT_DIR are ignored.
 //
 // Errors: [ErrElsewhere] where the directory is not in the repository's work
 // tree; [ErrFormat] and those of the file system where the repository's
@@ -82,8 +84,7 @@ func Find(dir, spelled string) (*Repo, error) {
 	return r, nil
 }
 
-// Open returns the repository whose work tree has this root, nil if there is
-// none.
+// Open returns the repository of a work tree's root, nil if root is not one.
 func Open(root string) (*Repo, error) {
 	if !IsRoot(root) {
 		return nil, nil
@@ -101,8 +102,8 @@ func IsRoot(root string) bool {
 	return dir != "" && validHead(dir) && isDir(filepath.Join(common, "objects")) && isDir(filepath.Join(common, "refs"))
 }
 
-// gitDirs returns where the repository of a directory is, and the one that it
-// shares with other work trees. dir is empty if there is none.
+// gitDirs returns the directory of a repository, and the one that it shares with
+// other work trees. dir is empty if there is none.
 func gitDirs(root string) (dir, common string) {
 	dir = filepath.Join(root, ".git")
 	info, err := os.Stat(dir)
@@ -110,7 +111,7 @@ func gitDirs(root string) (dir, common string) {
 		return "", ""
 	}
 	if !info.IsDir() {
-		// A submodule or a further work tree has a file with the path.
+		// A submodule or linked work tree has a file with the path.
 		data, err := readSmall(dir, maxSmall)
 		if err != nil {
 			return "", ""
@@ -136,7 +137,8 @@ func open(root, spelled string) (*Repo, error) {
 	dir, common := gitDirs(root)
 	r := &Repo{Root: root, dir: dir, common: common, env: systemEnvironment(), idSize: sha1.Size}
 	repository := []string{filepath.Join(common, "config")}
-	// What form a repository has is in its own file, not in what that includes.
+	// The format of a repository is read from its own file, not from included
+	// ones.
 	form, err := readForm(repository[0])
 	if err != nil {
 		return nil, err
@@ -195,7 +197,7 @@ func readForm(path string) (config, error) {
 	})
 }
 
-// workTree is the directory that core.worktree names.
+// workTree returns the directory of core.worktree.
 func workTree(root, dir, path string) (string, error) {
 	if refusesPath(path) {
 		return "", fmt.Errorf("core.worktree is %q, on another machine: %w", path, ErrFormat)
@@ -207,7 +209,7 @@ func workTree(root, dir, path string) (string, error) {
 	return RealPath(tree)
 }
 
-// same reports whether two paths are of one file or directory.
+// same reports whether two paths name one file or directory.
 func same(a, b string) bool {
 	if a == b {
 		return true
@@ -236,7 +238,7 @@ func (r *Repo) configure() error {
 	return r.configureLineEnds()
 }
 
-// headRef returns the reference that HEAD is, empty if it is a commit.
+// headRef returns the reference in HEAD, empty if HEAD is a commit.
 func headRef(dir string) (string, error) {
 	path := filepath.Join(dir, "HEAD")
 	if target, err := os.Readlink(path); err == nil {
@@ -270,14 +272,14 @@ func validHead(dir string) bool {
 	return isID(strings.TrimSpace(text))
 }
 
-// isID says whether a text is an object's name.
+// isID reports whether a text is the ID of an object.
 func isID(text string) bool {
 	_, err := hex.DecodeString(text)
 	return err == nil && (len(text) == 2*sha1.Size || len(text) == 2*sha256.Size)
 }
 
-// Ignores is what the user's own ignore file and the repository's say. It is
-// what counts least.
+// Ignores returns the rules of the user's and the repository's ignore files, over
+// which all others take precedence.
 func (r *Repo) Ignores() (*Ignores, error) {
 	ignores, err := r.config.ignores(r.env, r.Root, r.Fold)
 	if err != nil {
@@ -291,7 +293,7 @@ func (r *Repo) Ignores() (*Ignores, error) {
 	return ignores.With("", ParsePatterns(data, ".git/info/exclude", r.Fold))
 }
 
-// UserIgnores is what the user's own ignore file says, for a directory that
+// UserIgnores returns the rules of the user's ignore file, for a directory that
 // belongs to no repository.
 func UserIgnores() (*Ignores, error) {
 	l := &loader{env: systemEnvironment()}
@@ -314,9 +316,9 @@ func (c config) ignores(env environment, root string, fold bool) (*Ignores, erro
 	return (*Ignores)(nil).With("", ParsePatterns(data, path, fold))
 }
 
-// userFile is a file that the configuration names, or the user's own of that
-// name. git takes a relative path from the work tree's root; outside of one
-// nothing says from where.
+// userFile returns the path of a file that the configuration names, or of the user's
+// default. A relative path is relative to the work tree's root; outside of one it is
+// undefined.
 func (c config) userFile(env environment, setting, name, root string) (string, error) {
 	path, ok, err := c.path(env, setting, root)
 	if err != nil || ok {
@@ -328,8 +330,8 @@ func (c config) userFile(env environment, setting, name, root string) (string, e
 	return "", nil
 }
 
-// readRules reads a file of patterns outside of the work tree; one that is
-// missing has none.
+// readRules reads a file of rules outside of the work tree. A missing file has no
+// rules.
 func readRules(path string) ([]byte, error) {
 	data, err := readSmall(path, MaxIgnoreFile)
 	if missing(err) || isDir(path) {
@@ -338,10 +340,10 @@ func readRules(path string) ([]byte, error) {
 	return data, err
 }
 
-// ReadRules returns the content of a file of the work tree that has rules, such
-// as a .gitignore: the file's if it is a regular one, or that which the index
-// has of it. git reads a .gitignore that is not checked out from the index, and a
-// .gitattributes that is not there at all. path is relative to the root.
+// ReadRules returns the content of a rule file of the work tree, such as a
+// .gitignore: that of the file if it is regular, otherwise that in the index. Like
+// git, it reads a .gitignore from the index only if it is not checked out, and a
+// .gitattributes whenever it is missing. path is relative to the root.
 func (r *Repo) ReadRules(x *Index, path string) ([]byte, error) {
 	f, info, err := OpenFileNoFollow(filepath.Join(r.Root, filepath.FromSlash(path)))
 	if err == nil {
@@ -354,7 +356,7 @@ func (r *Repo) ReadRules(x *Index, path string) ([]byte, error) {
 	return x.Rules(path)
 }
 
-// Rules returns what the index has of a file with rules that is not in the work
+// Rules returns the content in the index of a rule file that is not in the work
 // tree; see [Repo.ReadRules].
 func (x *Index) Rules(path string) ([]byte, error) {
 	if !x.skips && !strings.HasSuffix(path, attributesFile) {
@@ -372,7 +374,7 @@ func (x *Index) Rules(path string) ([]byte, error) {
 		err = ErrFormat
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s is not checked out, and its content not there: %w", path, err)
+		return nil, fmt.Errorf("%s is not checked out, and its content is missing: %w", path, err)
 	}
 	if len(data) > MaxIgnoreFile {
 		return nil, fmt.Errorf("%s is larger than %d bytes: %w", path, MaxIgnoreFile, ErrFormat)
@@ -380,10 +382,10 @@ func (x *Index) Rules(path string) ([]byte, error) {
 	return data, nil
 }
 
-// Down adds what the .gitignore and .gitattributes files of the work tree say,
-// from its root to the directory path, which it does not include; path is
-// relative and has slashes. It returns the pattern by which the directory itself
-// is ignored, if it is.
+// Down adds the rules of the .gitignore and .gitattributes files from the root of
+// the work tree down to the parent of a directory, whose path is relative and has
+// slashes. It returns the pattern by which the directory itself is ignored, nil if
+// it is not.
 func (r *Repo) Down(ctx context.Context, x *Index, ignores *Ignores, attributes *Attributes, path string) (*Ignores, *Attributes, *Pattern, error) {
 	if path == "" {
 		return ignores, attributes, nil, nil

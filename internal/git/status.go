@@ -12,9 +12,8 @@ import (
 	"strings"
 )
 
-// Staged says whether the index differs from a commit within a directory
-// (slash-separated, "" for the whole). known is false where the commit has no
-// such directory.
+// Staged reports whether the index differs from a commit within a directory (with
+// slashes, "" for the root). known is false if the commit has no such directory.
 func (r *Repo) Staged(x *Index, commit, dir string) (staged, known bool, err error) {
 	want, err := r.tree(commit, dir)
 	if err != nil || want == nil {
@@ -38,9 +37,9 @@ func (r *Repo) Staged(x *Index, commit, dir string) (staged, known bool, err err
 	return !bytes.Equal(have, want), true, nil
 }
 
-// writeTree returns the name of the tree that the entries would be committed
-// as, and how many of them there were below its directory. skip is the length
-// of the directory's path with its slash.
+// writeTree returns the ID of the tree as which the entries would be committed, and
+// how many of them are below its directory. skip is the length of the directory's
+// path with its slash.
 func (r *Repo) writeTree(entries []Entry, skip int) (id []byte, used int) {
 	var body bytes.Buffer
 	prefix := ""
@@ -52,7 +51,7 @@ func (r *Repo) writeTree(entries []Entry, skip int) (id []byte, used int) {
 		name, _, deeper := strings.Cut(e.Path[skip:], "/")
 		switch {
 		case e.Mode == ModeDir:
-			// A sparse index has the tree itself.
+			// A sparse index has the ID of the tree.
 			fmt.Fprintf(&body, "40000 %s\x00%s", name, e.ID)
 			used++
 		case deeper:
@@ -69,11 +68,11 @@ func (r *Repo) writeTree(entries []Entry, skip int) (id []byte, used int) {
 	return h.Sum(nil), used
 }
 
-// Changed says whether a file differs from what the index has of it, as git does:
-// a file that has the size and the time that git noted is the same, one of another
-// size is not (0 is no size that git relies on), and of any other the content is
-// compared, with its line ends converted where git would convert them. What a filter has made of the content is not undone: such a file counts as
-// changed once its time has.
+// Changed reports whether a file differs from the index, as git does. A file with
+// the size and time in the index is unchanged; a file of another size is changed,
+// unless the size in the index is 0; any other file is compared by content, with its
+// line ends converted where git would convert them. The effect of a filter is not
+// undone: such a file counts as changed once its time has.
 func (r *Repo) Changed(ctx context.Context, x *Index, e *Entry, attributes *Attributes, path string, info fs.FileInfo) (bool, error) {
 	if e.Assumed || e.SkipWorktree && !r.lineEnds.sparse {
 		return false, nil
@@ -129,7 +128,7 @@ func (r *Repo) contentChanged(ctx context.Context, e *Entry, attributes *Attribu
 	if ends != LineEndsText {
 		return false, nil
 	}
-	// The commit has CR LF itself, which git would now convert.
+	// The commit has CR LF, which git would now convert.
 	var stats textStats
 	err = copyFrom(ctx, writerFunc(stats.add), f)
 	return stats.crlf > 0, err
