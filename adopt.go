@@ -29,15 +29,15 @@ func once[T any](ctx context.Context, c *Client, send func() (*T, error), find f
 		if ctx.Err() != nil {
 			return nil, err
 		}
-		found, findErr := settle(ctx, c.retry.SettleTime, find)
+		found, findErr := settle(ctx, c.api.retry.SettleTime, find)
 		switch {
 		case findErr != nil:
 			// Both errors are kept: the outcome of the request is still unknown.
 			return nil, fmt.Errorf("%w (searching for its effect: %w)", err, findErr)
 		case found != nil:
-			c.log.InfoContext(ctx, "herokubuild: recovered the result of a request whose response was lost")
+			c.api.log.InfoContext(ctx, "herokubuild: recovered the result of a request whose response was lost")
 			return found, nil
-		case attempt >= c.retry.MaxAttempts || errors.Is(err, ErrUnexpectedResponse):
+		case attempt >= c.api.retry.MaxAttempts || errors.Is(err, ErrUnexpectedResponse):
 			// A 2xx response means success, even if it cannot be decoded.
 			return nil, err
 		}
@@ -67,7 +67,7 @@ func settledAt(c *Client, checkpoint Checkpoint) time.Time {
 	if checkpoint.Settled || !checkpoint.started() {
 		return time.Time{}
 	}
-	return time.Now().Add(c.retry.SettleTime)
+	return time.Now().Add(c.api.retry.SettleTime)
 }
 
 // newest selects the part of a list that has what was just created.

@@ -11,7 +11,7 @@ import (
 )
 
 // AppsService gets and lists apps.
-type AppsService struct{ client *Client }
+type AppsService struct{ api *apiClient }
 
 // ResourceRef names another resource by its id and, where the API gives it, its name.
 // The zero Ref stands for null: a pending build has no slug yet, and its Slug
@@ -59,11 +59,11 @@ type App struct {
 // [*APIError] (matching [ErrNotFound] for an app that does not exist or that
 // the credential may not see), [*RequestError], [*ResponseError].
 func (s AppsService) Get(ctx context.Context, app string, requestOpts ...RequestOption) (*App, error) {
-	return getApp(ctx, s.client, app, requestOpts...)
+	return getApp(ctx, s.api, app, requestOpts...)
 }
 
 // getApp is Get for the other services.
-func getApp(ctx context.Context, c *Client, app string, requestOpts ...RequestOption) (*App, error) {
+func getApp(ctx context.Context, c *apiClient, app string, requestOpts ...RequestOption) (*App, error) {
 	if err := checkApp("app", app); err != nil {
 		return nil, err
 	}
@@ -76,13 +76,13 @@ func getApp(ctx context.Context, c *Client, app string, requestOpts ...RequestOp
 // Endpoint: GET /apps (schema: app, List; sortable by id, name and updated_at).
 // Errors: [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
 func (s AppsService) List(ctx context.Context, opts *ListOptions, requestOpts ...RequestOption) iter.Seq2[*App, error] {
-	return list[App](ctx, s.client, apiPath("apps"), opts, requestOpts...)
+	return list[App](ctx, s.api, apiPath("apps"), opts, requestOpts...)
 }
 
 // ListPage returns one page of the apps that the credential may see and the cursor of
 // the next. See [AppsService.List], which needs no cursor.
 func (s AppsService) ListPage(ctx context.Context, opts *ListOptions, requestOpts ...RequestOption) (*Page[App], error) {
-	return listPage[App](ctx, s.client, apiPath("apps"), opts, requestOpts...)
+	return listPage[App](ctx, s.api, apiPath("apps"), opts, requestOpts...)
 }
 
 // ListForTeam iterates over the apps of a team, named by its name or id, like
@@ -94,7 +94,7 @@ func (s AppsService) ListForTeam(ctx context.Context, team string, opts *ListOpt
 	if !teamRE.MatchString(team) {
 		return failed[App](&ArgumentError{Name: "team", Reason: quote(team) + " is neither a team's name nor its id"})
 	}
-	return list[App](ctx, s.client, apiPath("teams", team, "apps"), opts, requestOpts...)
+	return list[App](ctx, s.api, apiPath("teams", team, "apps"), opts, requestOpts...)
 }
 
 var teamRE = regexp.MustCompile(`^\w[-.\w]{0,127}$`)
@@ -124,3 +124,5 @@ func (e *GenerationError) Error() string {
 
 // Is matches ErrUnsupportedGeneration.
 func (e *GenerationError) Is(target error) bool { return target == ErrUnsupportedGeneration }
+
+func (a *App) validate() error { return requireID("id", a.ID) }

@@ -298,3 +298,44 @@ func (c *contextReader) Read(p []byte) (int, error) {
 	}
 	return c.r.Read(p)
 }
+
+// PlanArchive returns what [PackDir] would pack, without packing it. It lists
+// every path, so that its memory grows with the tree. The only files that it reads
+// are those of which git may have converted the line ends, and possible private
+// keys.
+//
+// Errors: those of PackDir.
+func PlanArchive(ctx context.Context, dir string, opts *PackOptions) (*ArchivePlan, error) {
+	tree, err := sourcetree.OpenDir(dir, opts.tree())
+	if err != nil {
+		return nil, treeError(ctx, "plan the archive of "+dir, err)
+	}
+	plan, err := tree.Plan(ctx)
+	if err != nil {
+		return nil, treeError(ctx, "plan the archive of "+dir, err)
+	}
+	return newArchivePlan(plan), nil
+}
+
+// TreeVersion returns the commit of which a directory is a checkout, in hex. It
+// appends "-dirty" if the directory has changes: files that were changed, added,
+// deleted or staged since, or that git neither tracks nor ignores. Changes elsewhere
+// in the repository do not count. The version is empty if there is no commit, or the
+// commit does not have the directory. git need not be installed.
+//
+// The directory is unchanged if git says so. A file with the size and time in git's
+// index is unchanged; if only the time differs, the content is compared, with its
+// line ends converted where core.autocrlf or .gitattributes have git convert them. A
+// file that a filter such as Git LFS has written counts as changed once its time
+// differs.
+//
+// Errors: an [*ArgumentError] for a directory that does not exist, cannot be read or
+// is not in the work tree of its repository, and for a repository that cannot be
+// read or has an unsupported format; the context's.
+func TreeVersion(ctx context.Context, dir string) (string, error) {
+	version, err := sourcetree.Version(ctx, dir)
+	if err != nil {
+		return "", treeError(ctx, "determine the version of "+dir, err)
+	}
+	return version, nil
+}

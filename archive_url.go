@@ -9,7 +9,6 @@ import (
 	"math"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/herokubuild/herokubuild/internal/targz"
@@ -139,13 +138,13 @@ func (f *archiveFetch) unusable(err error) error {
 }
 
 func (c *Client) openArchive(ctx context.Context, from SecretURL, header http.Header) (*http.Response, error) {
-	x, request, err := c.storageCall(ctx, transport.Download, http.MethodGet, from, http.StatusOK)
+	x, request, err := c.api.storageCall(ctx, transport.Download, http.MethodGet, from, http.StatusOK)
 	if err != nil {
 		return nil, err
 	}
 	x.secrets = x.secrets.and(secretsOfHeader(header)...)
 	request.OriginHeader, request.Timeout = header.Clone(), fetchIdle
-	return c.download(ctx, x, request)
+	return c.api.download(ctx, x, request)
 }
 
 // blobReader keeps the error of the network, to distinguish it from that of the
@@ -161,26 +160,4 @@ func (b *blobReader) Read(p []byte) (int, error) {
 		b.err = err
 	}
 	return n, err
-}
-
-// checkHeader rejects a header that cannot be sent. Its errors never contain a
-// value.
-func checkHeader(h http.Header) error {
-	for name, values := range h {
-		if name == "" || strings.ContainsFunc(name, func(r rune) bool {
-			return r <= ' ' || r > '~' || strings.ContainsRune(`()<>@,;:\"/[]?={}`, r)
-		}) {
-			return &ArgumentError{Name: "Header", Reason: quote(name) + " is not a valid header name"}
-		}
-		switch http.CanonicalHeaderKey(name) {
-		case "Host", "Content-Length", "Transfer-Encoding", "Connection":
-			return &ArgumentError{Name: "Header", Reason: quote(name) + " cannot be overridden"}
-		}
-		for _, value := range values {
-			if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
-				return &ArgumentError{Name: "Header", Reason: "value of " + quote(name) + " has a line break or another invalid character"}
-			}
-		}
-	}
-	return nil
 }

@@ -32,30 +32,6 @@ func staticToken(token string) TokenSource {
 	return TokenSourceFunc(func(context.Context) (string, error) { return token, nil })
 }
 
-// WithToken sets the API key, instead of HEROKU_API_KEY and the netrc file.
-func WithToken(token string) Option {
-	return func(c *config) error {
-		if err := checkToken("WithToken", token); err != nil {
-			return err
-		}
-		c.token = staticToken(token)
-		return nil
-	}
-}
-
-// WithTokenSource sets the source of the API key, for keys that change while the program
-// runs.
-func WithTokenSource(source TokenSource) Option {
-	return func(c *config) error {
-		if source == nil {
-			return &ArgumentError{Name: "WithTokenSource", Reason: "the source is nil"}
-		}
-		// A method value hides the source's fields from fmt, as in staticToken.
-		c.token = TokenSourceFunc(source.Token)
-		return nil
-	}
-}
-
 // tokenFromEnvironment reads the key from the places that the Heroku CLI and "curl -n" use:
 // HEROKU_API_KEY, then the entry of the API's host in the netrc file.
 func tokenFromEnvironment(host string) (TokenSource, error) {

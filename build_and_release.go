@@ -106,7 +106,7 @@ func newDeploy(c *Client, opts BuildAndReleaseOptions, giveUp context.CancelCaus
 	}
 	return &deploy{
 		client: c, opts: opts, result: new(DeployResult), ids: map[string]string{},
-		log:       newEventLog(c, opts.OnEvent, giveUp, checkpoint),
+		log:       newEventLog(c.api.log, opts.OnEvent, giveUp, checkpoint),
 		settledAt: settledAt(c, opts.Checkpoint), unsearched: opts.Checkpoint.attaches(),
 	}
 }
@@ -240,7 +240,7 @@ func (d *deploy) checkApps(ctx context.Context) error {
 	}
 	apps := make([]*App, len(d.opts.ReleaseTo))
 	errs := make([]error, len(d.opts.ReleaseTo))
-	pace := newPacer(d.client, reserveFor(checkLimit, len(apps)))
+	pace := newPacer(d.client.api, reserveFor(checkLimit, len(apps)))
 	parallel(len(apps), checkLimit, func(i int) {
 		if errs[i] = pace.wait(ctx); errs[i] != nil {
 			return
@@ -354,7 +354,7 @@ func (d *deploy) awaitBuild(ctx context.Context) error {
 		}
 		return latest, err
 	}
-	_, err := waitFinal(ctx, nil, d.client.poll, get, statusOf)
+	_, err := waitFinal(ctx, nil, d.client.api.poll, get, statusOf)
 	return err
 }
 
@@ -368,7 +368,7 @@ func (d *deploy) joinOutput(ctx context.Context) error {
 		d.result.OutputErr = lost
 	}
 	if lost != nil && ctx.Err() == nil {
-		d.client.log.LogAttrs(ctx, slog.LevelWarn, "herokubuild: build output is incomplete", slog.String("error", lost.Error()))
+		d.client.api.log.LogAttrs(ctx, slog.LevelWarn, "herokubuild: build output is incomplete", slog.String("error", lost.Error()))
 	}
 	if writeErr != nil {
 		return fmt.Errorf("writing the build's output: %w", writeErr)
@@ -441,7 +441,7 @@ func (d *deploy) rollout(release ReleaseCreateOptions) (*rollout, error) {
 func (d *deploy) ownRelease(ctx context.Context) (*Release, error) {
 	b := d.result.Build
 	if b.Release.ID == "" {
-		named, err := waitFinal(ctx, &WaitOptions{Timeout: ownReleaseTimeout}, d.client.poll,
+		named, err := waitFinal(ctx, &WaitOptions{Timeout: ownReleaseTimeout}, d.client.api.poll,
 			func(ctx context.Context) (*Build, error) { return d.client.Builds.Get(ctx, d.buildApp(), b.ID) },
 			func(b *Build) Status {
 				if b.Release.ID == "" {
@@ -498,7 +498,7 @@ func (d *deploy) cancelBuild(ctx context.Context, failure *DeployError) bool {
 // was given up.
 func (d *deploy) findStarted(ctx context.Context) (*Build, error) {
 	id := identityOf(d.log.saved())
-	b, err := settle(ctx, min(d.client.retry.SettleTime, cancelSettle), func(ctx context.Context) (*Build, error) {
+	b, err := settle(ctx, min(d.client.api.retry.SettleTime, cancelSettle), func(ctx context.Context) (*Build, error) {
 		return findBuild(ctx, d.client, d.buildApp(), id, newest("created_at"))
 	})
 	switch {
@@ -526,7 +526,7 @@ func (d *deploy) cancelAndWait(ctx context.Context, b *Build) (*Build, error) {
 	}
 	// If the cancel is refused, the build may have ended by itself, or have been
 	// canceled by a request whose response was lost. Its status may lag behind.
-	ended, waitErr := waitFinal(ctx, nil, d.client.poll, get, statusOf)
+	ended, waitErr := waitFinal(ctx, nil, d.client.api.poll, get, statusOf)
 	switch {
 	case waitErr == nil:
 		return ended, nil

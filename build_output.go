@@ -44,7 +44,7 @@ func followBuild(ctx context.Context, c *Client, log *eventLog, b *Build, opts b
 	}
 	go func() {
 		defer close(o.done)
-		stream, err := followOutput(ctx, c, b, &stream, get)
+		stream, err := followOutput(ctx, c.api, b, &stream, get)
 		if err == nil {
 			_, err = stream.WriteTo(o) //nolint:contextcheck // It has the context that it was opened with.
 			_ = stream.Close()

@@ -2,13 +2,14 @@ package herokubuild
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"net/http"
 	"time"
 )
 
 // BuildsService starts, follows and cancels builds.
-type BuildsService struct{ client *Client }
+type BuildsService struct{ api *apiClient }
 
 // Build is one run of source code through the platform's slug compiler.
 // Source: the schema's build.
@@ -124,7 +125,7 @@ func (s BuildsService) Create(ctx context.Context, app string, opts BuildCreateO
 			return nil, err
 		}
 	}
-	return fetch[Build](ctx, s.client, apiCall{
+	return fetch[Build](ctx, s.api, apiCall{
 		method: http.MethodPost, path: buildsPath(app), body: opts.wire(), secrets: secretsOf(opts.SourceBlob.URL.Reveal()),
 	}, requestOpts...)
 }
@@ -145,7 +146,7 @@ func (o BuildCreateOptions) wire() any {
 }
 
 func (s BuildsService) checkBuildpackSupport(ctx context.Context, app string, requestOpts ...RequestOption) error {
-	of, err := getApp(ctx, s.client, app, requestOpts...)
+	of, err := getApp(ctx, s.api, app, requestOpts...)
 	if err == nil && of.IsFir() {
 		err = &GenerationError{App: app, Generation: of.Generation.Name, Reason: "its builds take buildpacks from its project.toml only"}
 	}
@@ -160,7 +161,7 @@ func (s BuildsService) Get(ctx context.Context, app, id string, requestOpts ...R
 	if err := checkAppAndID(app, "build", id); err != nil {
 		return nil, err
 	}
-	return fetch[Build](ctx, s.client, apiCall{method: http.MethodGet, path: buildPath(app, id)}, requestOpts...)
+	return fetch[Build](ctx, s.api, apiCall{method: http.MethodGet, path: buildPath(app, id)}, requestOpts...)
 }
 
 // List iterates over the builds of an app, page by page as needed. An error
@@ -175,7 +176,7 @@ func (s BuildsService) List(ctx context.Context, app string, opts *ListOptions, 
 	if err := checkApp("app", app); err != nil {
 		return failed[Build](err)
 	}
-	return list[Build](ctx, s.client, buildsPath(app), opts, requestOpts...)
+	return list[Build](ctx, s.api, buildsPath(app), opts, requestOpts...)
 }
 
 // ListPage returns one page of the builds of an app and the cursor of the
@@ -184,12 +185,7 @@ func (s BuildsService) ListPage(ctx context.Context, app string, opts *ListOptio
 	if err := checkApp("app", app); err != nil {
 		return nil, err
 	}
-	return listPage[Build](ctx, s.client, buildsPath(app), opts, requestOpts...)
-}
-
-// failed returns an iteration that ends with err at once.
-func failed[T any](err error) iter.Seq2[*T, error] {
-	return func(yield func(*T, error) bool) { yield(nil, err) }
+	return listPage[Build](ctx, s.api, buildsPath(app), opts, requestOpts...)
 }
 
 // Cancel stops a pending build and returns it. Canceled builds are reported as
@@ -203,7 +199,7 @@ func (s BuildsService) Cancel(ctx context.Context, app, id string, requestOpts .
 	if err := checkAppAndID(app, "build", id); err != nil {
 		return nil, err
 	}
-	b, err := fetch[Build](ctx, s.client, apiCall{
+	b, err := fetch[Build](ctx, s.api, apiCall{
 		method: http.MethodDelete, path: buildPath(app, id), variant: ".cancel-build", mayBeEmpty: true,
 	}, requestOpts...)
 	if err == nil && b.ID == "" {
@@ -222,7 +218,7 @@ func (s BuildsService) DeleteCache(ctx context.Context, app string, requestOpts 
 	if err := checkApp("app", app); err != nil {
 		return err
 	}
-	_, err := s.client.call(ctx, apiCall{method: http.MethodDelete, path: apiPath("apps", app, "build-cache")}, nil, requestOpts...)
+	_, err := s.api.call(ctx, apiCall{method: http.MethodDelete, path: apiPath("apps", app, "build-cache")}, nil, requestOpts...)
 	return err
 }
 
@@ -235,7 +231,7 @@ func (s BuildsService) DeleteCache(ctx context.Context, app string, requestOpts 
 // [ErrWaitTimeout] after opts.Timeout, or the context's error; and those of
 // [BuildsService.Get].
 func (s BuildsService) Wait(ctx context.Context, app, id string, opts *WaitOptions) (*Build, error) {
-	return waitFor(ctx, s.client, app, opts, func(ctx context.Context) (*Build, error) { return s.Get(ctx, app, id) })
+	return waitFor(ctx, s.api, app, opts, func(ctx context.Context) (*Build, error) { return s.Get(ctx, app, id) })
 }
 
 // Output returns the output of a build from its start, live while the build runs. It
@@ -248,7 +244,7 @@ func (s BuildsService) Wait(ctx context.Context, app, id string, opts *WaitOptio
 // Errors: an error that matches [ErrNoOutput] for a build without an output stream;
 // and those of [BuildsService.Get].
 func (s BuildsService) Output(ctx context.Context, app, id string, opts *StreamOptions) (*OutputStream, error) {
-	return openOutput(ctx, s.client, opts, func(ctx context.Context) (*Build, error) { return s.Get(ctx, app, id) })
+	return openOutput(ctx, s.api, opts, func(ctx context.Context) (*Build, error) { return s.Get(ctx, app, id) })
 }
 
 func (b *Build) state() (Status, SecretURL) { return b.Status, b.OutputStreamURL }
@@ -258,4 +254,43 @@ func (b *Build) outcome(app string) error {
 		return nil
 	}
 	return &BuildError{App: app, Build: b}
+}
+
+// BuildError is a build whose final status is not success. It matches
+// [ErrBuildFailed].
+type BuildError struct {
+	// App is the app that was built, as the caller named it.
+	App string
+	// Build is the build as the platform last described it.
+	Build *Build
+	// Tail is the end of the build's output, at most some 20 lines; empty if the
+	// output was not followed. It has the colors and other control characters that
+	// the build printed, which a program should remove before it shows them on a
+	// terminal. Invalid UTF-8 is replaced.
+	Tail string
+}
+
+// Error implements error. It does not contain the tail.
+func (e *BuildError) Error() string {
+	b := orZero(e.Build)
+	return clip(fmt.Sprintf("herokubuild: build %s of %s %s", b.ID, e.App, b.Status), maxErrorText)
+}
+
+func (e *BuildError) isOutcome() {}
+
+// Is matches ErrBuildFailed.
+func (e *BuildError) Is(target error) bool { return target == ErrBuildFailed }
+
+func (b *Build) place(by string) (place int64, strict, ok bool) {
+	return b.CreatedAt.Unix(), false, by == "created_at" && !b.CreatedAt.IsZero()
+}
+
+func (b *Build) validate() error {
+	return firstError(
+		requireID("id", b.ID),
+		optionalID("app.id", b.App.ID),
+		optionalID("slug.id", b.Slug.ID),
+		optionalID("release.id", b.Release.ID),
+		optionalURL("output_stream_url", b.OutputStreamURL),
+	)
 }

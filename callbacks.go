@@ -21,9 +21,9 @@ type eventLog struct {
 	onEvent func(ctx context.Context, e DeployEvent) error
 }
 
-func newEventLog(c *Client, onEvent func(ctx context.Context, e DeployEvent) error, giveUp context.CancelCauseFunc, checkpoint Checkpoint) *eventLog {
+func newEventLog(logger *slog.Logger, onEvent func(ctx context.Context, e DeployEvent) error, giveUp context.CancelCauseFunc, checkpoint Checkpoint) *eventLog {
 	return &eventLog{
-		callbacks:     &callbacks{giveUp: giveUp, logger: c.log, turn: make(chan struct{}, 1)},
+		callbacks:     &callbacks{giveUp: giveUp, logger: logger, turn: make(chan struct{}, 1)},
 		checkpointLog: &checkpointLog{checkpoint: checkpoint},
 		onEvent:       onEvent,
 	}
@@ -209,36 +209,7 @@ func (c *callbacks) failure() error {
 	return c.err
 }
 
-// firstPanic keeps the value of a panic of the caller's code in a goroutine other
-// than the caller's.
-type firstPanic struct {
-	mu    sync.Mutex
-	value any
-}
-
-func (p *firstPanic) keep(v any) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.value == nil {
-		p.value = v
-	}
-}
-
-// rethrow panics with the value that was kept. It is for the caller's goroutine,
-// after everything else has been completed.
-func (p *firstPanic) rethrow() {
-	p.mu.Lock()
-	v := p.value
-	p.mu.Unlock()
-	if v != nil {
-		panic(v)
-	}
-}
-
-var (
-	errPanicked    = errors.New("panicked")
-	errNotReturned = errors.New("a callback did not return")
-)
+var errNotReturned = errors.New("a callback did not return")
 
 // callbackError is the error of one of the caller's own functions. It matches what
 // that error matches, except what would be a statement about this call: about its
@@ -278,28 +249,6 @@ type outcome interface {
 }
 
 var outcomeType = reflect.TypeFor[outcome]()
-
-// parallel calls f for 0 to n-1, at most limit at a time, and returns when all calls
-// have returned. It panics with the value of the first panic of f.
-func parallel(n, limit int, f func(i int)) {
-	var wg sync.WaitGroup
-	var panics firstPanic
-	slots := make(chan struct{}, limit)
-	for i := range n {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() {
-				if v := recover(); v != nil {
-					panics.keep(v)
-				}
-				<-slots
-			}()
-			f(i)
-		})
-	}
-	wg.Wait()
-	panics.rethrow()
-}
 
 // joined is errors.Join, but returns a single error as it is.
 func joined(first, second error) error {

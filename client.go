@@ -3,17 +3,13 @@ package herokubuild
 import (
 	"context"
 	"fmt"
+	"iter"
 	"log/slog"
-	"maps"
-	"net/http"
 	"net/url"
 	"os"
 	"reflect"
 	"runtime"
-	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/google/go-querystring/query"
 
@@ -38,20 +34,8 @@ type Client struct {
 	Slugs    SlugsService
 	Releases ReleasesService
 
-	// base is the URL of the API, without a slash at its end.
-	base      string
-	token     TokenSource
-	userAgent string
-	log       *slog.Logger
-	retry     RetryOptions
-	// timeout is that of WithAttemptTimeout.
-	timeout time.Duration
-	poll    Backoff
-	rate    *rateLimit
-	// wire sends all requests but those for output streams, for which storage is.
-	// Only requests to the API have the API key.
-	wire    transport.Client
-	storage *http.Client
+	// api is what the services share.
+	api *apiClient
 }
 
 // NewClient returns a client of the Platform API. With no options it is configured
@@ -84,16 +68,18 @@ func NewClient(opts ...Option) (*Client, error) {
 		cfg.transport = transport.NewRoundTripper()
 	}
 	product := fmt.Sprintf("herokubuild/%s (%s; %s/%s)", Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	c := &Client{
+	api := &apiClient{
 		base: base.String(), token: cfg.token, log: cfg.log, poll: cfg.poll,
 		rate: new(rateLimit), retry: cfg.retry.withDefaults(), timeout: cfg.timeout,
 		userAgent: strings.TrimLeft(cfg.userAgent+" "+product, " "),
 		wire:      transport.Client{RoundTripper: cfg.transport},
 		storage:   transport.NewStreamClient(cfg.transport),
 	}
-	c.Apps, c.Builds, c.Sources = AppsService{c}, BuildsService{c}, SourcesService{c}
-	c.Slugs, c.Releases = SlugsService{c}, ReleasesService{c}
-	return c, nil
+	return &Client{
+		Apps: AppsService{api}, Builds: BuildsService{api}, Sources: SourcesService{api},
+		Slugs: SlugsService{api}, Releases: ReleasesService{api},
+		api: api,
+	}, nil
 }
 
 // base returns the base URL, by default that of the environment.
@@ -119,8 +105,8 @@ func (cfg *config) base() (*url.URL, error) {
 
 // check refuses a client that NewClient did not return.
 func (c *Client) check() error {
-	if c == nil || c.base == "" {
-		return &ArgumentError{Name: "Client", Reason: errNoClient.Error()}
+	if c == nil || c.api == nil {
+		return errNoClient()
 	}
 	return nil
 }
@@ -148,37 +134,6 @@ func (o DoOptions) Format(f fmt.State, _ rune) {
 
 // LogValue implements slog.LogValuer. It omits the values of the fields, as Format does.
 func (o DoOptions) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(o)) }
-
-// Response describes a successful response of the API. [Client.Do] returns one, and
-// [ResponseInto] stores that of any other method.
-type Response struct {
-	// StatusCode is the HTTP status.
-	StatusCode int
-	// Header is a copy of the response's header, as it was received. Its values are not
-	// printed, logged or encoded as JSON.
-	Header http.Header `json:"-"`
-	// RequestID is the Request-Id header of the response, or of the request if the
-	// response has none. Heroku's support can find the request by it.
-	RequestID string
-	// RateLimitRemaining is how many requests the account had left after this one,
-	// or -1 if the response does not contain it.
-	RateLimitRemaining int
-	// NextRange is the Next-Range header of a list that has more pages: the Cursor of
-	// [ListOptions].
-	NextRange string
-	// Attempts is how often the request was sent.
-	Attempts int
-}
-
-// Format prints the response without the header's values, for every verb.
-func (r Response) Format(f fmt.State, _ rune) {
-	names := slices.Sorted(maps.Keys(r.Header))
-	_, _ = fmt.Fprintf(f, "{StatusCode:%d Header:%q RequestID:%q RateLimitRemaining:%d NextRange:%q Attempts:%d}",
-		r.StatusCode, names, r.RequestID, r.RateLimitRemaining, r.NextRange, r.Attempts)
-}
-
-// LogValue implements slog.LogValuer. It omits the header's values, as Format does.
-func (r Response) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(r)) }
 
 // Do calls any endpoint of the API, for those that have no method of their own in this
 // package. Authentication, retries and errors are the same. opts may be nil.
@@ -214,7 +169,7 @@ func (c *Client) Do(ctx context.Context, method, path string, opts *DoOptions, r
 	if err != nil {
 		return nil, err
 	}
-	got, err := c.call(ctx, apiCall{
+	got, err := c.api.call(ctx, apiCall{
 		method: method, path: path, query: encoded, body: o.Body,
 		mayBeEmpty: true, whole: true, bounds: anyBounds(),
 	}, o.Out, requestOpts...)
@@ -265,25 +220,43 @@ func encodeQuery(q any) (string, error) {
 	return values.Encode(), nil
 }
 
-// apiPath escapes and joins the segments of a path.
-func apiPath(segments ...string) string {
-	var b strings.Builder
-	b.Grow(128) // one allocation for nearly all of them
-	for _, s := range segments {
-		b.WriteByte('/')
-		b.WriteString(url.PathEscape(s))
+// List iterates over any list endpoint of the API, page by page as needed. It is for
+// endpoints that have no method in this package:
+//
+//	type addon struct{ ID, Name string }
+//	for a, err := range herokubuild.List[addon](ctx, client, "/apps/my-app/addons", nil) {
+//
+// The path is as for [Client.Do], and each item is decoded into a T. An error ends the
+// iteration; it is yielded with a nil item.
+//
+// Every iteration ends. A page without new items that is not the last one, or that is
+// not in the requested order, is an [*ResponseError], and so is a list of more than 10,000
+// pages. An item whose ID has been yielded before is skipped: a list that is sorted by an
+// attribute that changes, such as updated_at, can have it twice.
+//
+// Errors: [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
+func List[T any](ctx context.Context, c *Client, path string, opts *ListOptions, requestOpts ...RequestOption) iter.Seq2[*T, error] {
+	if err := c.check(); err != nil {
+		return failed[T](err)
 	}
-	return b.String()
+	if err := checkPath(path); err != nil {
+		return failed[T](err)
+	}
+	if !decodable(reflect.TypeFor[T]()) {
+		return failed[T](&ArgumentError{Name: "T", Reason: reflect.TypeFor[T]().String() + " is not a type that JSON can be decoded into"})
+	}
+	return list[T](ctx, c.api, path, opts, requestOpts...)
 }
 
-func (r apiResponse) metadata() Response {
-	m := Response{
-		StatusCode: r.status, Header: r.header.Clone(),
-		RequestID: r.exchange.responseID(r.header), RateLimitRemaining: -1,
-		NextRange: r.header.Get(nextRangeHeader), Attempts: r.attempts,
+// RateLimitRemaining returns how many requests the account may still make. Heroku gives
+// each account a pool of 4500 requests, to which it adds 75 a minute. This request does
+// not count.
+//
+// Endpoint: GET /account/rate-limits (schema: rate-limit, Info). Errors:
+// [*APIError], [*RequestError], [*ResponseError].
+func (c *Client) RateLimitRemaining(ctx context.Context, opts ...RequestOption) (int, error) {
+	if err := c.check(); err != nil {
+		return 0, err
 	}
-	if n, err := strconv.Atoi(r.header.Get(rateHeader)); err == nil {
-		m.RateLimitRemaining = max(n, 0)
-	}
-	return m
+	return c.api.rateLimitRemaining(ctx, opts...)
 }

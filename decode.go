@@ -5,36 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 )
 
 // This file decodes responses: it bounds them, and checks that they contain what they must.
-
-// decode decodes the content of a successful response into out, and validates it.
-func (a *apiCall) decode(resp apiResponse, content []byte, out any) error {
-	if a.whole && resp.header.Get(nextRangeHeader) != "" {
-		return ErrPartialList
-	}
-	switch trimmed := bytes.TrimSpace(content); {
-	case len(trimmed) == 0 && a.mayBeEmpty:
-		return nil
-	case len(trimmed) == 0:
-		return errEmptyResponse
-	case bytes.Equal(trimmed, []byte("null")):
-		return errors.New("the response is null")
-	}
-	if err := a.bounds.check(content); err != nil {
-		return err
-	}
-	if err := json.Unmarshal(content, out); err != nil {
-		return err
-	}
-	return validate(out)
-}
 
 // checkOut refuses what encoding/json cannot decode into. It is called before the request
 // is sent, because its response would be lost.
@@ -265,81 +241,6 @@ func optionalURL(field string, u SecretURL) error {
 	return requireURL(field, u)
 }
 
-func (a *App) validate() error { return requireID("id", a.ID) }
-
-func (b *Build) validate() error {
-	return firstError(
-		requireID("id", b.ID),
-		optionalID("app.id", b.App.ID),
-		optionalID("slug.id", b.Slug.ID),
-		optionalID("release.id", b.Release.ID),
-		optionalURL("output_stream_url", b.OutputStreamURL),
-	)
-}
-
-func (r *Release) validate() error {
-	if r.Version < 1 {
-		return fmt.Errorf("the response's version is %d", r.Version)
-	}
-	for _, a := range r.Artifacts {
-		if err := optionalID("artifacts.id", a.ID); err != nil {
-			return err
-		}
-	}
-	return firstError(
-		requireID("id", r.ID),
-		optionalID("app.id", r.App.ID),
-		optionalID("slug.id", r.Slug.ID),
-		optionalURL("output_stream_url", r.OutputStreamURL),
-	)
-}
-
-func (s *Slug) validate() error {
-	if s.Size < 0 {
-		return fmt.Errorf("the response's size is %d", s.Size)
-	}
-	return firstError(
-		requireID("id", s.ID),
-		optionalURL("blob.url", s.Blob.URL),
-	)
-}
-
-// newSlug is a slug that was just created and whose archive is uploaded next.
-type newSlug struct{ Slug }
-
-func (s *newSlug) validate() error {
-	return firstError(
-		s.Slug.validate(),
-		requireURL("blob.url", s.Blob.URL),
-		blobMethod(s.Blob, http.MethodPut, http.MethodPost),
-	)
-}
-
-// storedSlug is a slug whose archive can be downloaded, unless Heroku has deleted it.
-type storedSlug struct{ Slug }
-
-func (s *storedSlug) validate() error {
-	err := s.Slug.validate()
-	if err == nil && s.Blob.URL != "" {
-		err = blobMethod(s.Blob, http.MethodGet)
-	}
-	return err
-}
-
-func blobMethod(b Blob, want ...string) error {
-	if slices.Contains(want, strings.ToUpper(b.Method)) {
-		return nil
-	}
-	return fmt.Errorf("the response's blob.method is %s, not %s", quote(b.Method), strings.Join(want, " or "))
-}
-
-func (s *Source) validate() error {
-	return firstError(
-		requireURL("source_blob.get_url", s.SourceBlob.GetURL),
-		requireURL("source_blob.put_url", s.SourceBlob.PutURL),
-	)
-}
-
 func firstError(errs ...error) error {
 	for _, err := range errs {
 		if err != nil {
@@ -348,3 +249,5 @@ func firstError(errs ...error) error {
 	}
 	return nil
 }
+
+const maxPageSize = 1000

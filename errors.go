@@ -1,9 +1,12 @@
 package herokubuild
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"net/url"
 	"strings"
 
 	"github.com/herokubuild/herokubuild/internal/clean"
@@ -168,76 +171,6 @@ func (e *ArgumentError) Is(target error) bool { return target == ErrInvalidArgum
 // Unwrap returns the cause.
 func (e *ArgumentError) Unwrap() error { return withoutEOF(e.Err) }
 
-// StreamError reports that the rest of an output stream could not be read. It wraps
-// the cause. The build or release continues without it. It never matches io.EOF: a
-// lost connection matches io.ErrUnexpectedEOF.
-type StreamError struct {
-	// URL is the stream's URL without its signature.
-	URL string
-	// StatusCode is the status of the stream host's response, 0 if there was none.
-	StatusCode int
-	// Offset is how many bytes of output had been read.
-	Offset int64
-	// Err is the cause.
-	Err error
-}
-
-// Error implements error.
-func (e *StreamError) Error() string {
-	return clean.Line(fmt.Sprintf("herokubuild: output stream %s, after %d bytes: %s", e.URL, e.Offset, redactText(errorText(e.Err))))
-}
-
-// Unwrap returns the cause.
-func (e *StreamError) Unwrap() error { return withoutEOF(e.Err) }
-
-// BuildError is a build whose final status is not success. It matches
-// [ErrBuildFailed].
-type BuildError struct {
-	// App is the app that was built, as the caller named it.
-	App string
-	// Build is the build as the platform last described it.
-	Build *Build
-	// Tail is the end of the build's output, at most some 20 lines; empty if the
-	// output was not followed. It has the colors and other control characters that
-	// the build printed, which a program should remove before it shows them on a
-	// terminal. Invalid UTF-8 is replaced.
-	Tail string
-}
-
-// Error implements error. It does not contain the tail.
-func (e *BuildError) Error() string {
-	b := orZero(e.Build)
-	return clip(fmt.Sprintf("herokubuild: build %s of %s %s", b.ID, e.App, b.Status), maxErrorText)
-}
-
-func (e *BuildError) isOutcome() {}
-
-// Is matches ErrBuildFailed.
-func (e *BuildError) Is(target error) bool { return target == ErrBuildFailed }
-
-// ReleaseError is a release whose final status is not success: its release
-// phase failed, or it has expired. It matches [ErrReleaseFailed].
-type ReleaseError struct {
-	// App is the app that was released to, as the caller named it.
-	App string
-	// Release is the release as the platform last described it.
-	Release *Release
-	// Tail is the end of the release phase's output, as [BuildError].Tail is of a
-	// build's; empty if it was not followed.
-	Tail string
-}
-
-// Error implements error.
-func (e *ReleaseError) Error() string {
-	r := orZero(e.Release)
-	return clip(fmt.Sprintf("herokubuild: release v%d of %s %s", r.Version, e.App, r.Status), maxErrorText)
-}
-
-func (e *ReleaseError) isOutcome() {}
-
-// Is matches ErrReleaseFailed.
-func (e *ReleaseError) Is(target error) bool { return target == ErrReleaseFailed }
-
 // orZero returns what p points to. An error that a caller's test creates may lack
 // what this package always sets.
 func orZero[T any](p *T) (v T) {
@@ -263,27 +196,84 @@ func (e *timeoutError) Error() string { return e.cause.Error() }
 
 func (e *timeoutError) Unwrap() []error { return []error{e.ctx, e.cause} }
 
-// Limits on the text that an error carries: enough to read, too little to
-// bloat a log.
-const (
-	maxErrorText  = 4 << 10
-	maxHeaderText = 512
-)
+// ErrPartialList reports that [Client.Do] got the first page of a list and that
+// there are more. It is wrapped in an [*ResponseError]. [List] reads all pages.
+var ErrPartialList = errors.New("the response is only the first page of a list")
 
-// clip makes text from outside a clean line of a bounded length.
-func clip(s string, most int) string { return cut(clean.Line(s), most) }
-
-func cut(s string, most int) string {
-	if len(s) <= most {
-		return s
+// contextError is why a context ended: its error, and its cause if that adds to it.
+func contextError(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if cause == nil || errors.Is(cause, err) {
+		return cause
 	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
+	if errors.Is(cause, ErrWaitTimeout) {
+		return &timeoutError{cause: cause, ctx: err}
+	}
+	return fmt.Errorf("%w: %w", err, cause)
 }
 
-func firstLine(s string) string {
-	s = strings.TrimSpace(s)
-	if i := strings.IndexAny(s, "\r\n"); i >= 0 {
-		s = strings.TrimSpace(s[:i])
+// cleanURLError removes the URL from an error of net/http. A transport that is a client
+// itself adds another one.
+func cleanURLError(err error) error {
+	var ue *url.Error
+	for errors.As(err, &ue) && ue.Err != nil {
+		err = ue.Err
 	}
-	return clip(s, 200)
+	return err
 }
+
+// withoutEOF returns an error that no caller can mistake for the end of a stream.
+// net/http reports a connection that was closed before the response as io.EOF, which is
+// also what a reader returns when everything has been read. An error that wraps io.EOF
+// matches io.ErrUnexpectedEOF instead.
+//
+// Every reader of this package returns io.EOF itself at the end, and passes any other
+// error through withoutEOF. The error types do the same with their cause.
+func withoutEOF(err error) error {
+	switch {
+	case isEOF(err):
+		return io.ErrUnexpectedEOF
+	case errors.Is(err, io.EOF):
+		return &unexpectedEOF{err}
+	}
+	return err
+}
+
+// isEOF reports whether a reader has returned its end. A wrapped io.EOF is a failure of
+// something below the reader.
+func isEOF(err error) bool {
+	return err == io.EOF //nolint:errorlint // see above
+}
+
+// unexpectedEOF hides the io.EOF that err wraps and nothing else of it.
+type unexpectedEOF struct{ err error }
+
+func (e *unexpectedEOF) Error() string { return e.err.Error() }
+
+func (e *unexpectedEOF) Is(target error) bool {
+	return target == io.ErrUnexpectedEOF || target != io.EOF && errors.Is(e.err, target)
+}
+
+func (e *unexpectedEOF) As(target any) bool { return errors.As(e.err, target) }
+
+// StreamError reports that the rest of an output stream could not be read. It wraps
+// the cause. The build or release continues without it. It never matches io.EOF: a
+// lost connection matches io.ErrUnexpectedEOF.
+type StreamError struct {
+	// URL is the stream's URL without its signature.
+	URL string
+	// StatusCode is the status of the stream host's response, 0 if there was none.
+	StatusCode int
+	// Offset is how many bytes of output had been read.
+	Offset int64
+	// Err is the cause.
+	Err error
+}
+
+// Error implements error.
+func (e *StreamError) Error() string {
+	return clean.Line(fmt.Sprintf("herokubuild: output stream %s, after %d bytes: %s", e.URL, e.Offset, redactText(errorText(e.Err))))
+}
+
+// Unwrap returns the cause.
+func (e *StreamError) Unwrap() error { return withoutEOF(e.Err) }

@@ -50,7 +50,7 @@ func (f *follower) await(ctx context.Context, t *target) error {
 	var tail logTail
 	if out.Release.OutputStreamURL != "" {
 		if out.OutputErr = f.output(ctx, out, get, &tail); out.OutputErr != nil && ctx.Err() == nil {
-			f.client.log.LogAttrs(ctx, slog.LevelWarn, "herokubuild: release output is incomplete",
+			f.client.api.log.LogAttrs(ctx, slog.LevelWarn, "herokubuild: release output is incomplete",
 				slog.String("app", out.App), slog.String("error", out.OutputErr.Error()))
 			f.log.emit(ctx, DeployEvent{Kind: EventOutputLost, App: out.App, Release: out.Release, Err: out.OutputErr})
 		}
@@ -72,7 +72,7 @@ func (f *follower) output(ctx context.Context, out *AppResult, get func(context.
 	opts.OnHeartbeat = func(quiet time.Duration) {
 		f.log.emit(ctx, DeployEvent{Kind: EventHeartbeat, App: out.App, Release: out.Release, Quiet: quiet})
 	}
-	stream, err := followOutput(ctx, f.client, out.Release, &opts, get)
+	stream, err := followOutput(ctx, f.client.api, out.Release, &opts, get)
 	if err != nil {
 		return err
 	}
@@ -103,5 +103,5 @@ func (f *follower) outcome(ctx context.Context, out *AppResult, get func(context
 func (f *follower) backoff(polls int) time.Duration {
 	const alone, each = 8, 100 * time.Millisecond
 	crowd := time.Duration(max(f.following.Load()-alone, 0)) * each
-	return max(f.client.poll(polls), crowd+time.Duration(float64(crowd)*time.Since(f.since).Minutes()))
+	return max(f.client.api.poll(polls), crowd+time.Duration(float64(crowd)*time.Since(f.since).Minutes()))
 }

@@ -55,8 +55,6 @@ type Page[T any] struct {
 	Date time.Time
 }
 
-const maxPageSize = 1000
-
 // rangeHeader encodes the options as the API's Range header; "" requests the defaults.
 // Source: the API's overview, "List ranges".
 func (o *ListOptions) rangeHeader() (string, error) {
@@ -121,50 +119,15 @@ func validRangePart(s string) bool {
 	return validHeader(s) && !strings.ContainsAny(s, " ;,[]") && !strings.Contains(s, "..")
 }
 
-// validHeader reports whether a header can have this value.
-func validHeader(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
-}
-
-// ErrPartialList reports that [Client.Do] got the first page of a list and that
-// there are more. It is wrapped in an [*ResponseError]. [List] reads all pages.
-var ErrPartialList = errors.New("the response is only the first page of a list")
-
 var (
 	errNextRange = errors.New("Next-Range of the list does not advance")
 	errTooLong   = fmt.Errorf("list has more than %d pages", maxPages)
 )
 
 const (
-	nextRangeHeader = "Next-Range"
 	// maxPages bounds an iteration: two million items at the default page size.
 	maxPages = 10_000
 )
-
-// List iterates over any list endpoint of the API, page by page as needed. It is for
-// endpoints that have no method in this package:
-//
-//	type addon struct{ ID, Name string }
-//	for a, err := range herokubuild.List[addon](ctx, client, "/apps/my-app/addons", nil) {
-//
-// The path is as for [Client.Do], and each item is decoded into a T. An error ends the
-// iteration; it is yielded with a nil item.
-//
-// Every iteration ends. A page without new items that is not the last one, or that is
-// not in the requested order, is an [*ResponseError], and so is a list of more than 10,000
-// pages. An item whose ID has been yielded before is skipped: a list that is sorted by an
-// attribute that changes, such as updated_at, can have it twice.
-//
-// Errors: [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
-func List[T any](ctx context.Context, c *Client, path string, opts *ListOptions, requestOpts ...RequestOption) iter.Seq2[*T, error] {
-	if err := checkPath(path); err != nil {
-		return failed[T](err)
-	}
-	if !decodable(reflect.TypeFor[T]()) {
-		return failed[T](&ArgumentError{Name: "T", Reason: reflect.TypeFor[T]().String() + " is not a type that JSON can be decoded into"})
-	}
-	return list[T](ctx, c, path, opts, requestOpts...)
-}
 
 // items are the items of a page as they are decoded.
 type items[T any] []*T
@@ -183,9 +146,9 @@ func (l *items[T]) validate() error {
 
 // pages reads the pages of one list.
 type pages[T any] struct {
-	client *Client
-	path   string
-	opts   []RequestOption
+	api  *apiClient
+	path string
+	opts []RequestOption
 	// size is the largest permitted number of items of a page.
 	size  int
 	order order
@@ -194,7 +157,7 @@ type pages[T any] struct {
 }
 
 // listPages prepares to read a list. It also returns the range of the first page.
-func listPages[T any](c *Client, path string, opts *ListOptions, requestOpts []RequestOption) (*pages[T], string, error) {
+func listPages[T any](c *apiClient, path string, opts *ListOptions, requestOpts []RequestOption) (*pages[T], string, error) {
 	first, err := opts.rangeHeader()
 	if err != nil {
 		return nil, "", err
@@ -205,7 +168,7 @@ func listPages[T any](c *Client, path string, opts *ListOptions, requestOpts []R
 		return nil, "", &ArgumentError{Name: "RequestHeader", Reason: "the Range of a list is set by its ListOptions"}
 	}
 	order, size := parseRange(first)
-	return &pages[T]{client: c, path: path, opts: requestOpts, size: size, order: order}, first, nil
+	return &pages[T]{api: c, path: path, opts: requestOpts, size: size, order: order}, first, nil
 }
 
 // get requests a page of the list by its range.
@@ -215,7 +178,7 @@ func (p *pages[T]) get(ctx context.Context, requested string) (*Page[T], error) 
 		a.header = http.Header{"Range": {requested}}
 	}
 	var got items[T]
-	resp, err := p.client.call(ctx, a, &got, p.opts...)
+	resp, err := p.api.call(ctx, a, &got, p.opts...)
 	if err != nil {
 		return nil, err
 	}
@@ -240,7 +203,7 @@ func (p *pages[T]) get(ctx context.Context, requested string) (*Page[T], error) 
 }
 
 // listPage requests one page of the list at path.
-func listPage[T any](ctx context.Context, c *Client, path string, opts *ListOptions, requestOpts ...RequestOption) (*Page[T], error) {
+func listPage[T any](ctx context.Context, c *apiClient, path string, opts *ListOptions, requestOpts ...RequestOption) (*Page[T], error) {
 	p, first, err := listPages[T](c, path, opts, requestOpts)
 	if err != nil {
 		return nil, err
@@ -249,7 +212,7 @@ func listPage[T any](ctx context.Context, c *Client, path string, opts *ListOpti
 }
 
 // list iterates over the pages of a list. An error is the last thing that it yields.
-func list[T any](ctx context.Context, c *Client, path string, opts *ListOptions, requestOpts ...RequestOption) iter.Seq2[*T, error] {
+func list[T any](ctx context.Context, c *apiClient, path string, opts *ListOptions, requestOpts ...RequestOption) iter.Seq2[*T, error] {
 	return func(yield func(*T, error) bool) {
 		p, next, err := listPages[T](c, path, opts, requestOpts)
 		if err != nil {
@@ -402,17 +365,6 @@ type sorted interface {
 	place(by string) (place int64, strict, ok bool)
 }
 
-func (b *Build) place(by string) (place int64, strict, ok bool) {
-	return b.CreatedAt.Unix(), false, by == "created_at" && !b.CreatedAt.IsZero()
-}
-
-func (r *Release) place(by string) (place int64, strict, ok bool) {
-	if by == "version" {
-		return int64(r.Version), true, true
-	}
-	return r.CreatedAt.Unix(), false, by == "created_at" && !r.CreatedAt.IsZero()
-}
-
 // check checks that an item belongs after the one before it.
 func (o *order) check(item any) error {
 	s, ok := item.(sorted)
@@ -431,4 +383,9 @@ func (o *order) check(item any) error {
 	}
 	o.last, o.begun = place, true
 	return nil
+}
+
+// failed returns an iteration that ends with err at once.
+func failed[T any](err error) iter.Seq2[*T, error] {
+	return func(yield func(*T, error) bool) { yield(nil, err) }
 }

@@ -25,6 +25,30 @@ type config struct {
 	poll      Backoff
 }
 
+// WithToken sets the API key, instead of HEROKU_API_KEY and the netrc file.
+func WithToken(token string) Option {
+	return func(c *config) error {
+		if err := checkToken("WithToken", token); err != nil {
+			return err
+		}
+		c.token = staticToken(token)
+		return nil
+	}
+}
+
+// WithTokenSource sets the source of the API key, for keys that change while the program
+// runs.
+func WithTokenSource(source TokenSource) Option {
+	return func(c *config) error {
+		if source == nil {
+			return &ArgumentError{Name: "WithTokenSource", Reason: "the source is nil"}
+		}
+		// A method value hides the source's fields from fmt, as in staticToken.
+		c.token = TokenSourceFunc(source.Token)
+		return nil
+	}
+}
+
 // WithBaseURL sets the URL of the API, instead of the variable HEROKU_API_URL or
 // [DefaultBaseURL]. It must be https, or http on a loopback address, and have no query.
 func WithBaseURL(rawURL string) Option {

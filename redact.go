@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/herokubuild/herokubuild/internal/clean"
 	"github.com/herokubuild/herokubuild/internal/redact"
@@ -154,3 +155,28 @@ func (e *redactedError) Is(target error) bool { return e.is(target) }
 func (e *redactedError) As(target any) bool { return e.as != nil && e.as(target) }
 
 func (e *redactedError) Unwrap() []error { return e.causes }
+
+// clip makes text from outside a clean line of a bounded length.
+func clip(s string, most int) string { return cut(clean.Line(s), most) }
+
+func cut(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
+
+func firstLine(s string) string {
+	s = strings.TrimSpace(s)
+	if i := strings.IndexAny(s, "\r\n"); i >= 0 {
+		s = strings.TrimSpace(s[:i])
+	}
+	return clip(s, 200)
+}
+
+// Limits on the text that an error carries: enough to read, too little to
+// bloat a log.
+const (
+	maxErrorText  = 4 << 10
+	maxHeaderText = 512
+)

@@ -13,7 +13,7 @@ import (
 )
 
 // ReleasesService creates, reads, follows, promotes and rolls back releases.
-type ReleasesService struct{ client *Client }
+type ReleasesService struct{ api *apiClient }
 
 // Release is one state of an app: its code, config vars and add-ons. Source:
 // the schema's release.
@@ -167,7 +167,7 @@ func (s ReleasesService) Create(ctx context.Context, app string, opts ReleaseCre
 	if err := opts.check(); err != nil {
 		return nil, err
 	}
-	return fetch[Release](ctx, s.client, apiCall{method: http.MethodPost, path: releasesPath(app), body: opts}, requestOpts...)
+	return fetch[Release](ctx, s.api, apiCall{method: http.MethodPost, path: releasesPath(app), body: opts}, requestOpts...)
 }
 
 // Get returns the release with this id or version ("v12" or "12").
@@ -182,7 +182,7 @@ func (s ReleasesService) Get(ctx context.Context, app, idOrVersion string, reque
 	if err != nil {
 		return nil, err
 	}
-	return fetch[Release](ctx, s.client, apiCall{method: http.MethodGet, path: apiPath("apps", app, "releases", identity)}, requestOpts...)
+	return fetch[Release](ctx, s.api, apiCall{method: http.MethodGet, path: apiPath("apps", app, "releases", identity)}, requestOpts...)
 }
 
 // List iterates over the releases of an app, page by page as needed. An error
@@ -196,7 +196,7 @@ func (s ReleasesService) List(ctx context.Context, app string, opts *ListOptions
 	if err := checkApp("app", app); err != nil {
 		return failed[Release](err)
 	}
-	return list[Release](ctx, s.client, releasesPath(app), opts, requestOpts...)
+	return list[Release](ctx, s.api, releasesPath(app), opts, requestOpts...)
 }
 
 // ListPage returns one page of the releases of an app and the cursor of the
@@ -205,7 +205,7 @@ func (s ReleasesService) ListPage(ctx context.Context, app string, opts *ListOpt
 	if err := checkApp("app", app); err != nil {
 		return nil, err
 	}
-	return listPage[Release](ctx, s.client, releasesPath(app), opts, requestOpts...)
+	return listPage[Release](ctx, s.api, releasesPath(app), opts, requestOpts...)
 }
 
 // Current returns the release that an app runs. It is not always the newest one: a
@@ -236,7 +236,7 @@ func (s ReleasesService) Current(ctx context.Context, app string, requestOpts ..
 // [ErrWaitTimeout] after opts.Timeout, or the context's error; and those of
 // [ReleasesService.Get].
 func (s ReleasesService) Wait(ctx context.Context, app, idOrVersion string, opts *WaitOptions) (*Release, error) {
-	return waitFor(ctx, s.client, app, opts, func(ctx context.Context) (*Release, error) { return s.Get(ctx, app, idOrVersion) })
+	return waitFor(ctx, s.api, app, opts, func(ctx context.Context) (*Release, error) { return s.Get(ctx, app, idOrVersion) })
 }
 
 // Output returns the output of a release phase from its start, live while it runs; see
@@ -246,7 +246,7 @@ func (s ReleasesService) Wait(ctx context.Context, app, idOrVersion string, opts
 // Errors: an error that matches [ErrNoOutput] for a release without a release phase;
 // and those of [ReleasesService.Get].
 func (s ReleasesService) Output(ctx context.Context, app, idOrVersion string, opts *StreamOptions) (*OutputStream, error) {
-	return openOutput(ctx, s.client, opts, func(ctx context.Context) (*Release, error) { return s.Get(ctx, app, idOrVersion) })
+	return openOutput(ctx, s.api, opts, func(ctx context.Context) (*Release, error) { return s.Get(ctx, app, idOrVersion) })
 }
 
 func (r *Release) state() (Status, SecretURL) { return r.Status, r.OutputStreamURL }
@@ -284,7 +284,7 @@ func (s ReleasesService) ImageID(ctx context.Context, app, idOrDigest string) (s
 	a := apiCall{method: http.MethodGet, path: apiPath("apps", app, "oci-images", idOrDigest)}
 	// The endpoint returns a list, although it is of one image.
 	var images items[ociImage]
-	resp, err := s.client.call(ctx, a, &images)
+	resp, err := s.api.call(ctx, a, &images)
 	if err != nil {
 		return "", err
 	}
@@ -294,4 +294,51 @@ func (s ReleasesService) ImageID(ctx context.Context, app, idOrDigest string) (s
 		}
 	}
 	return "", resp.unexpected(fmt.Errorf("none of its %d images is the requested one", len(images)))
+}
+
+// ReleaseError is a release whose final status is not success: its release
+// phase failed, or it has expired. It matches [ErrReleaseFailed].
+type ReleaseError struct {
+	// App is the app that was released to, as the caller named it.
+	App string
+	// Release is the release as the platform last described it.
+	Release *Release
+	// Tail is the end of the release phase's output, as [BuildError].Tail is of a
+	// build's; empty if it was not followed.
+	Tail string
+}
+
+// Error implements error.
+func (e *ReleaseError) Error() string {
+	r := orZero(e.Release)
+	return clip(fmt.Sprintf("herokubuild: release v%d of %s %s", r.Version, e.App, r.Status), maxErrorText)
+}
+
+func (e *ReleaseError) isOutcome() {}
+
+// Is matches ErrReleaseFailed.
+func (e *ReleaseError) Is(target error) bool { return target == ErrReleaseFailed }
+
+func (r *Release) place(by string) (place int64, strict, ok bool) {
+	if by == "version" {
+		return int64(r.Version), true, true
+	}
+	return r.CreatedAt.Unix(), false, by == "created_at" && !r.CreatedAt.IsZero()
+}
+
+func (r *Release) validate() error {
+	if r.Version < 1 {
+		return fmt.Errorf("the response's version is %d", r.Version)
+	}
+	for _, a := range r.Artifacts {
+		if err := optionalID("artifacts.id", a.ID); err != nil {
+			return err
+		}
+	}
+	return firstError(
+		requireID("id", r.ID),
+		optionalID("app.id", r.App.ID),
+		optionalID("slug.id", r.Slug.ID),
+		optionalURL("output_stream_url", r.OutputStreamURL),
+	)
 }

@@ -74,7 +74,7 @@ func (s ReleasesService) Rollback(ctx context.Context, app, idOrVersion string) 
 	if err := checkApp("app", app); err != nil {
 		return nil, err
 	}
-	target, err := fetch[rollbackTarget](ctx, s.client, apiCall{method: http.MethodGet, path: apiPath("apps", app, "releases", identity)})
+	target, err := fetch[rollbackTarget](ctx, s.api, apiCall{method: http.MethodGet, path: apiPath("apps", app, "releases", identity)})
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +89,7 @@ func (s ReleasesService) rollBackTo(ctx context.Context, app, id string) (*Relea
 	body := struct {
 		Release string `json:"release"`
 	}{id}
-	return fetch[Release](ctx, s.client, apiCall{method: http.MethodPost, path: releasesPath(app), body: body})
+	return fetch[Release](ctx, s.api, apiCall{method: http.MethodPost, path: releasesPath(app), body: body})
 }
 
 // Previous returns the release that "heroku rollback" returns to: the newest eligible
@@ -151,7 +151,7 @@ func (s ReleasesService) Promote(ctx context.Context, from, to string, opts *Pro
 	if runs.IsZero() {
 		return nil, fmt.Errorf("herokubuild: promoting v%d of %s: %w", current.Version, from, ErrNoArtifact)
 	}
-	target, err := getApp(ctx, s.client, to)
+	target, err := getApp(ctx, s.api, to)
 	if err != nil {
 		return nil, err
 	}

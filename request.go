@@ -10,6 +10,10 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/herokubuild/herokubuild/internal/transport"
 )
@@ -19,9 +23,38 @@ import (
 const (
 	// acceptHeader requests the version of the API that this package supports.
 	acceptHeader = "application/vnd.heroku+json; version=3"
-	// requestIDHeader is in its canonical form.
-	requestIDHeader = "Request-Id"
 )
+
+// apiClient sends requests: to the API with the API key, to storage and stream hosts
+// without it. The services of a [Client] share one.
+type apiClient struct {
+	// base is the URL of the API, without a slash at its end.
+	base      string
+	token     TokenSource
+	userAgent string
+	log       *slog.Logger
+	retry     RetryOptions
+	// timeout is that of WithAttemptTimeout.
+	timeout time.Duration
+	poll    Backoff
+	rate    *rateLimit
+	// wire sends all requests but those for output streams, for which storage is.
+	// Only requests to the API have the API key.
+	wire    transport.Client
+	storage *http.Client
+}
+
+// check refuses the services of a zero Client.
+func (c *apiClient) check() error {
+	if c == nil {
+		return errNoClient()
+	}
+	return nil
+}
+
+func errNoClient() error {
+	return &ArgumentError{Name: "Client", Reason: "was not created by NewClient"}
+}
 
 // apiCall is one request to the API.
 type apiCall struct {
@@ -55,7 +88,7 @@ func (a *apiCall) idempotent() bool {
 }
 
 // fetch sends a call whose response is a T.
-func fetch[T any](ctx context.Context, c *Client, a apiCall, opts ...RequestOption) (*T, error) {
+func fetch[T any](ctx context.Context, c *apiClient, a apiCall, opts ...RequestOption) (*T, error) {
 	out := new(T)
 	if _, err := c.call(ctx, a, out, opts...); err != nil {
 		return nil, err
@@ -65,7 +98,7 @@ func fetch[T any](ctx context.Context, c *Client, a apiCall, opts ...RequestOpti
 
 // call sends an apiCall and decodes the body of its response into out, unless that is
 // nil. No other function attaches the API key to a request.
-func (c *Client) call(ctx context.Context, a apiCall, out any, opts ...RequestOption) (apiResponse, error) {
+func (c *apiClient) call(ctx context.Context, a apiCall, out any, opts ...RequestOption) (apiResponse, error) {
 	if err := c.check(); err != nil {
 		return apiResponse{}, err
 	}
@@ -98,7 +131,7 @@ func (c *Client) call(ctx context.Context, a apiCall, out any, opts ...RequestOp
 }
 
 // request builds the request of an exchange with the API, and gets the key for it.
-func (x *apiExchange) request(ctx context.Context, c *Client, o requestOptions) (transport.Request, error) {
+func (x *apiExchange) request(ctx context.Context, c *apiClient, o requestOptions) (transport.Request, error) {
 	a := &x.call
 	body, err := encodeBody(a.body)
 	if err != nil {
@@ -271,4 +304,49 @@ type apiResponse struct {
 // unexpected returns the error of a response that turns out to be unusable.
 func (r apiResponse) unexpected(err error) error {
 	return r.exchange.unexpected(r.status, r.header, err)
+}
+
+// apiPath escapes and joins the segments of a path.
+func apiPath(segments ...string) string {
+	var b strings.Builder
+	b.Grow(128) // one allocation for nearly all of them
+	for _, s := range segments {
+		b.WriteByte('/')
+		b.WriteString(url.PathEscape(s))
+	}
+	return b.String()
+}
+
+func (r apiResponse) metadata() Response {
+	m := Response{
+		StatusCode: r.status, Header: r.header.Clone(),
+		RequestID: r.exchange.responseID(r.header), RateLimitRemaining: -1,
+		NextRange: r.header.Get(nextRangeHeader), Attempts: r.attempts,
+	}
+	if n, err := strconv.Atoi(r.header.Get(rateHeader)); err == nil {
+		m.RateLimitRemaining = max(n, 0)
+	}
+	return m
+}
+
+// decode decodes the content of a successful response into out, and validates it.
+func (a *apiCall) decode(resp apiResponse, content []byte, out any) error {
+	if a.whole && resp.header.Get(nextRangeHeader) != "" {
+		return ErrPartialList
+	}
+	switch trimmed := bytes.TrimSpace(content); {
+	case len(trimmed) == 0 && a.mayBeEmpty:
+		return nil
+	case len(trimmed) == 0:
+		return errEmptyResponse
+	case bytes.Equal(trimmed, []byte("null")):
+		return errors.New("the response is null")
+	}
+	if err := a.bounds.check(content); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(content, out); err != nil {
+		return err
+	}
+	return validate(out)
 }

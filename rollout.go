@@ -39,7 +39,7 @@ func (c *Client) Rollout(ctx context.Context, release ReleaseCreateOptions, apps
 	}
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
-	log := newEventLog(c, o.OnEvent, giveUp, rolloutCheckpoint(o.Checkpoint, release, o.Policy.Rollback != RollbackNone))
+	log := newEventLog(c.api.log, o.OnEvent, giveUp, rolloutCheckpoint(o.Checkpoint, release, o.Policy.Rollback != RollbackNone))
 	ro := newRollout(c, log, release, o.Policy, o.IdleTimeout)
 	ro.begin(log.saved(), apps)
 	ro.resumed, ro.settledAt = o.Checkpoint.started(), settledAt(c, o.Checkpoint)
@@ -132,7 +132,7 @@ func newRollout(c *Client, log *eventLog, release ReleaseCreateOptions, policy R
 
 // run releases to all apps. Its error is that of the call.
 func (ro *rollout) run(ctx context.Context) *RolloutError {
-	ro.pace = newPacer(ro.client, reserveFor(ro.policy.Concurrency, len(ro.targets)))
+	ro.pace = newPacer(ro.client.api, reserveFor(ro.policy.Concurrency, len(ro.targets)))
 	if len(ro.log.saved().RollbackIDs) > 0 {
 		ro.finishRollback(ctx)
 		return ro.failure()
@@ -397,7 +397,7 @@ func (ro *rollout) observe(ctx context.Context, t *target) {
 // awaitOwn waits for the release that the platform created for a build, or that has
 // replaced it in a resumed deploy.
 func (ro *rollout) awaitOwn(ctx context.Context, t target, r *Release) error {
-	ro.pace = newPacer(ro.client, reserveFor(1, 1))
+	ro.pace = newPacer(ro.client.api, reserveFor(1, 1))
 	began := time.Now()
 	t.out.Release = r
 	t.out.Err = ro.ownOutcome(ctx, &t)

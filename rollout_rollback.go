@@ -275,7 +275,7 @@ func (ro *rollout) settleRelease(ctx context.Context, t *target) error {
 // findUnknown searches for the release of an app, if there is one.
 func (ro *rollout) findUnknown(ctx context.Context, t *target) error {
 	lost := errors.Is(t.out.Err, ErrMaybeApplied)
-	limit := ro.client.retry.SettleTime
+	limit := ro.client.api.retry.SettleTime
 	if !lost {
 		limit = 0
 	}

@@ -266,10 +266,10 @@ func (d *download) ended(err error) error {
 		return nil
 	}
 	d.breaks++
-	if d.breaks >= d.slugs.client.retry.MaxAttempts {
+	if d.breaks >= d.slugs.api.retry.MaxAttempts {
 		return d.requestError(err)
 	}
-	d.wait = d.slugs.client.retry.policy().Wait(d.breaks)
+	d.wait = d.slugs.api.retry.policy().Wait(d.breaks)
 	return nil
 }
 
@@ -353,7 +353,7 @@ func (d *download) dial() (*blobConn, error) {
 	if d.whole {
 		from = 0
 	}
-	resp, err := d.slugs.client.openBlob(d.ctx, d.url(), from, d.opts.IdleTimeout)
+	resp, err := d.slugs.api.openBlob(d.ctx, d.url(), from, d.opts.IdleTimeout)
 	if err != nil {
 		var refused *StorageError
 		if errors.As(err, &refused) && refused.StatusCode == http.StatusRequestedRangeNotSatisfiable && from > 0 {

@@ -3,15 +3,17 @@ package herokubuild
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
 
 // SlugsService reads and creates slugs.
-type SlugsService struct{ client *Client }
+type SlugsService struct{ api *apiClient }
 
 // Slug is a compiled app, ready to be released. Source: the schema's slug.
 type Slug struct {
@@ -84,7 +86,7 @@ func (s SlugsService) Get(ctx context.Context, app, id string, requestOpts ...Re
 	if err := checkAppAndID(app, "slug", id); err != nil {
 		return nil, err
 	}
-	slug, err := fetch[storedSlug](ctx, s.client, apiCall{method: http.MethodGet, path: slugPath(app, id)}, requestOpts...)
+	slug, err := fetch[storedSlug](ctx, s.api, apiCall{method: http.MethodGet, path: slugPath(app, id)}, requestOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +113,7 @@ func (s SlugsService) Create(ctx context.Context, app string, opts SlugCreateOpt
 		// The schema requires an object, not null.
 		opts.ProcessTypes = map[string]string{}
 	}
-	slug, err := fetch[newSlug](ctx, s.client, apiCall{method: http.MethodPost, path: apiPath("apps", app, "slugs"), body: opts}, requestOpts...)
+	slug, err := fetch[newSlug](ctx, s.api, apiCall{method: http.MethodPost, path: apiPath("apps", app, "slugs"), body: opts}, requestOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +130,7 @@ func (s SlugsService) Put(ctx context.Context, slug *Slug, archive *Archive, opt
 	if method != http.MethodPut && method != http.MethodPost {
 		return &ArgumentError{Name: "slug", Reason: "its blob is for " + quote(slug.Blob.Method) + ", not for uploading: only a slug just created can be uploaded"}
 	}
-	return s.client.putArchive(ctx, method, slug.Blob.URL, archive, opts)
+	return s.api.putArchive(ctx, method, slug.Blob.URL, archive, opts)
 }
 
 // SlugDirOptions configures [SlugsService.CreateFromDir].
@@ -176,7 +178,7 @@ func (s SlugsService) CreateFromDir(ctx context.Context, app, dir string, opts S
 		return nil, err
 	}
 	// A wrong key or name is detected before anything is packed.
-	target, err := fetch[App](ctx, s.client, apiCall{method: http.MethodGet, path: apiPath("apps", app)})
+	target, err := fetch[App](ctx, s.api, apiCall{method: http.MethodGet, path: apiPath("apps", app)})
 	if err != nil {
 		return nil, err
 	}
@@ -250,4 +252,43 @@ func readProcfile(dir string) (map[string]string, error) {
 	}
 	defer func() { _ = f.Close() }()
 	return ParseProcfile(f)
+}
+
+func (s *Slug) validate() error {
+	if s.Size < 0 {
+		return fmt.Errorf("the response's size is %d", s.Size)
+	}
+	return firstError(
+		requireID("id", s.ID),
+		optionalURL("blob.url", s.Blob.URL),
+	)
+}
+
+// newSlug is a slug that was just created and whose archive is uploaded next.
+type newSlug struct{ Slug }
+
+func (s *newSlug) validate() error {
+	return firstError(
+		s.Slug.validate(),
+		requireURL("blob.url", s.Blob.URL),
+		blobMethod(s.Blob, http.MethodPut, http.MethodPost),
+	)
+}
+
+// storedSlug is a slug whose archive can be downloaded, unless Heroku has deleted it.
+type storedSlug struct{ Slug }
+
+func (s *storedSlug) validate() error {
+	err := s.Slug.validate()
+	if err == nil && s.Blob.URL != "" {
+		err = blobMethod(s.Blob, http.MethodGet)
+	}
+	return err
+}
+
+func blobMethod(b Blob, want ...string) error {
+	if slices.Contains(want, strings.ToUpper(b.Method)) {
+		return nil
+	}
+	return fmt.Errorf("the response's blob.method is %s, not %s", quote(b.Method), strings.Join(want, " or "))
 }

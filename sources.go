@@ -7,7 +7,7 @@ import (
 )
 
 // SourcesService allocates upload URLs for source archives and uploads to them.
-type SourcesService struct{ client *Client }
+type SourcesService struct{ api *apiClient }
 
 // Source is a place for one source archive: a URL to upload it to and one to build from.
 // Both are signed and expire after an hour. Source: the schema's source.
@@ -29,7 +29,7 @@ type SourceURLs struct {
 // Endpoint: POST /sources (schema: source, Create). Errors: [*APIError],
 // [*RequestError], [*ResponseError].
 func (s SourcesService) Create(ctx context.Context, requestOpts ...RequestOption) (*Source, error) {
-	return fetch[Source](ctx, s.client, apiCall{method: http.MethodPost, path: apiPath("sources"), repeatable: true}, requestOpts...)
+	return fetch[Source](ctx, s.api, apiCall{method: http.MethodPost, path: apiPath("sources"), repeatable: true}, requestOpts...)
 }
 
 // CreateForApp allocates an upload URL for a source archive with the older endpoint that
@@ -44,7 +44,7 @@ func (s SourcesService) CreateForApp(ctx context.Context, app string, requestOpt
 	if err := checkApp("app", app); err != nil {
 		return nil, err
 	}
-	return fetch[Source](ctx, s.client, apiCall{method: http.MethodPost, path: apiPath("apps", app, "sources"), repeatable: true}, requestOpts...)
+	return fetch[Source](ctx, s.api, apiCall{method: http.MethodPost, path: apiPath("apps", app, "sources"), repeatable: true}, requestOpts...)
 }
 
 // Put uploads an archive to a source. The archive is opened again for every attempt and
@@ -59,7 +59,7 @@ func (s SourcesService) Put(ctx context.Context, source *Source, archive *Archiv
 	if source == nil {
 		return &ArgumentError{Name: "source", Reason: "is nil"}
 	}
-	return s.client.putArchive(ctx, http.MethodPut, source.SourceBlob.PutURL, archive, opts)
+	return s.api.putArchive(ctx, http.MethodPut, source.SourceBlob.PutURL, archive, opts)
 }
 
 // Upload allocates an upload URL and uploads an archive to it, by [SourcesService.Create]
@@ -86,4 +86,11 @@ func (s SourcesService) upload(ctx context.Context, archive *Archive, opts *Uplo
 		return nil, err
 	}
 	return source, s.Put(ctx, source, archive, opts)
+}
+
+func (s *Source) validate() error {
+	return firstError(
+		requireURL("source_blob.get_url", s.SourceBlob.GetURL),
+		requireURL("source_blob.put_url", s.SourceBlob.PutURL),
+	)
 }

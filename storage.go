@@ -35,7 +35,7 @@ type storageExchange struct {
 
 // storageCall prepares a request to a signed URL. Putting the same bytes to the same
 // URL twice has the effect of putting them once, so that it may be repeated.
-func (c *Client) storageCall(ctx context.Context, kind transport.Kind, method string, signed SecretURL, success ...int) (*storageExchange, transport.Request, error) {
+func (c *apiClient) storageCall(ctx context.Context, kind transport.Kind, method string, signed SecretURL, success ...int) (*storageExchange, transport.Request, error) {
 	if err := c.check(); err != nil {
 		return nil, transport.Request{}, err
 	}
@@ -77,7 +77,7 @@ func (x *storageExchange) failure(ctx context.Context, f *transport.Failure) err
 }
 
 // putArchive sends an archive to a signed URL.
-func (c *Client) putArchive(ctx context.Context, method string, signed SecretURL, archive *Archive, opts *UploadOptions) error {
+func (c *apiClient) putArchive(ctx context.Context, method string, signed SecretURL, archive *Archive, opts *UploadOptions) error {
 	if err := archive.check(); err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (c *Client) putArchive(ctx context.Context, method string, signed SecretURL
 
 // openBlob requests the content of a signed URL from an offset on. The time limit
 // applies to each wait for the storage host.
-func (c *Client) openBlob(ctx context.Context, signed SecretURL, from int64, idle time.Duration) (*http.Response, error) {
+func (c *apiClient) openBlob(ctx context.Context, signed SecretURL, from int64, idle time.Duration) (*http.Response, error) {
 	x, request, err := c.storageCall(ctx, transport.Download, http.MethodGet, signed, http.StatusOK, http.StatusPartialContent)
 	if err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func (c *Client) openBlob(ctx context.Context, signed SecretURL, from int64, idl
 
 // download sends a request for an archive, which is wanted as it is stored: with this
 // header the transport does not decompress it.
-func (c *Client) download(ctx context.Context, x *storageExchange, request transport.Request) (*http.Response, error) {
+func (c *apiClient) download(ctx context.Context, x *storageExchange, request transport.Request) (*http.Response, error) {
 	request.HTTP.Header.Set("Accept-Encoding", "identity")
 	resp, failed := c.wire.Do(request)
 	if failed != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -87,8 +88,6 @@ type OutputStream struct {
 	buf, pending []byte
 	offset       atomic.Int64
 }
-
-var errStreamClosed = errors.New("herokubuild: the output stream is closed")
 
 // String returns the URL of the stream without the signature.
 func (s *OutputStream) String() string { return s.name }
@@ -294,4 +293,30 @@ func (f *heartbeatFilter) Read(p []byte) (int, error) {
 			return n, err
 		}
 	}
+}
+
+func (s *OutputStream) logInterruption(offset int64, cause error) {
+	s.host.api.log.LogAttrs(s.ctx, slog.LevelInfo, "herokubuild: output stream interrupted, reconnecting",
+		slog.String("stream", s.name), slog.Int64("offset", offset), slog.String("error", clip(s.host.redact(cause).Error(), maxErrorText)))
+}
+
+// streamError converts the error of a read.
+func (s *OutputStream) streamError(err error) error {
+	if isEOF(err) {
+		return err
+	}
+	if errors.Is(context.Cause(s.ctx), errStreamClosed) {
+		return errStreamClosed
+	}
+	e := &StreamError{URL: s.name, Offset: s.reader.Position()}
+	if s.ctx.Err() != nil {
+		e.Err = withoutEOF(contextError(s.ctx))
+		return e
+	}
+	var cause *logstream.Error
+	if errors.As(err, &cause) {
+		e.StatusCode, err = cause.Status, cause.Err
+	}
+	e.Err = withoutEOF(s.host.redact(err))
+	return e
 }

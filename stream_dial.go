@@ -3,8 +3,6 @@ package herokubuild
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -14,94 +12,15 @@ import (
 	"github.com/herokubuild/herokubuild/internal/logstream"
 )
 
-// openOutput gets a process and opens its output stream.
-func openOutput[T process](ctx context.Context, c *Client, opts *StreamOptions, get func(context.Context) (T, error)) (*OutputStream, error) {
-	if _, err := opts.withDefaults(); err != nil {
-		return nil, err
-	}
-	now, err := get(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return followOutput(ctx, c, now, opts, get)
-}
-
-// followOutput opens the output stream of a process in the state now. get requests
-// its state again. The first read connects.
-func followOutput[T process](ctx context.Context, c *Client, now T, opts *StreamOptions, get func(context.Context) (T, error)) (*OutputStream, error) {
-	if c == nil || c.storage == nil {
-		return nil, &ArgumentError{Name: "Client", Reason: errNoClient.Error()}
-	}
-	o, err := opts.withDefaults()
-	if err != nil {
-		return nil, err
-	}
-	status, signed := now.state()
-	if signed == "" {
-		return nil, fmt.Errorf("herokubuild: %w", ErrNoOutput)
-	}
-	if _, err := checkWebURL("OutputStreamURL", signed.Reveal()); err != nil {
-		return nil, err
-	}
-	renew := func(ctx context.Context) (Status, SecretURL, error) {
-		latest, err := get(ctx)
-		if err != nil {
-			return "", "", err
-		}
-		status, signed := latest.state()
-		return status, signed, nil
-	}
-	host := &streamHost{client: c, url: signed, renew: renew}
-	s := &OutputStream{name: signed.String(), host: host}
-	s.ctx, s.cancel = context.WithCancelCause(ctx)
-	s.offset.Store(o.Offset)
-	backoff := c.poll
-	if o.backoff != nil {
-		backoff = o.backoff
-	}
-	s.reader = logstream.New(s.ctx, logstream.Config{ //nolint:contextcheck // It is made from ctx.
-		Dial: host.dial, Status: host.status, Final: outputEnds(status),
-		Offset: o.Offset, IdleTimeout: o.IdleTimeout, FinalTimeout: o.FinalTimeout,
-		Backoff: backoff, OnHeartbeat: o.OnHeartbeat, OnReconnect: s.logInterruption,
-	})
-	return s, nil
-}
-
 // outputEnds reports whether nothing more is written to the output of a process with
 // this status. Only a pending process writes, whatever else its status may be.
 func outputEnds(status Status) bool { return status != StatusPending }
 
-func (s *OutputStream) logInterruption(offset int64, cause error) {
-	s.host.client.log.LogAttrs(s.ctx, slog.LevelInfo, "herokubuild: output stream interrupted, reconnecting",
-		slog.String("stream", s.name), slog.Int64("offset", offset), slog.String("error", clip(s.host.redact(cause).Error(), maxErrorText)))
-}
-
-// streamError converts the error of a read.
-func (s *OutputStream) streamError(err error) error {
-	if isEOF(err) {
-		return err
-	}
-	if errors.Is(context.Cause(s.ctx), errStreamClosed) {
-		return errStreamClosed
-	}
-	e := &StreamError{URL: s.name, Offset: s.reader.Position()}
-	if s.ctx.Err() != nil {
-		e.Err = withoutEOF(contextError(s.ctx))
-		return e
-	}
-	var cause *logstream.Error
-	if errors.As(err, &cause) {
-		e.StatusCode, err = cause.Status, cause.Err
-	}
-	e.Err = withoutEOF(s.host.redact(err))
-	return e
-}
-
 // streamHost makes the requests for the output of one build or release. An
 // OutputStream has a pointer to it, so that fmt does not print the signed URL.
 type streamHost struct {
-	client *Client
-	url    SecretURL
+	api *apiClient
+	url SecretURL
 	// renew returns the current status and a freshly signed URL.
 	renew func(context.Context) (Status, SecretURL, error)
 	// hide has the secrets of the last connection.
@@ -134,7 +53,7 @@ func (h *streamHost) dial(ctx context.Context, from int64) (*logstream.Response,
 	resp, err := h.request(ctx, from) //nolint:bodyclose // The reader of the output closes it.
 	h.hide = newRedactor(secretsOf(h.url.Reveal())...).after(resp)
 	attempt.hide = h.hide
-	attempt.write(ctx, h.client.log, resp, err)
+	attempt.write(ctx, h.api.log, resp, err)
 	switch {
 	case errors.Is(err, errRedirect):
 		return nil, &logstream.Error{Kind: logstream.Permanent, Err: cleanURLError(err)}
@@ -158,7 +77,7 @@ func (h *streamHost) request(ctx context.Context, from int64) (*http.Response, e
 	if err != nil {
 		return nil, &logstream.Error{Kind: logstream.Permanent, Err: errors.New("the URL cannot be requested")}
 	}
-	req.Header.Set("User-Agent", h.client.userAgent)
+	req.Header.Set("User-Agent", h.api.userAgent)
 	req.Header.Set("Accept", "text/plain")
 	// A compressed stream would be held back until a block is full.
 	req.Header.Set("Accept-Encoding", "identity")
@@ -169,7 +88,7 @@ func (h *streamHost) request(ctx context.Context, from int64) (*http.Response, e
 		// this header for plain text, too.
 		req.Header.Set("Last-Event-Id", offset)
 	}
-	return h.client.storage.Do(req)
+	return h.api.storage.Do(req)
 }
 
 // response converts the head of a response.
@@ -252,3 +171,5 @@ func unsatisfied(header string) (total int64, ok bool) {
 	total, err := strconv.ParseInt(text, 10, 64)
 	return total, err == nil && total >= 0
 }
+
+var errStreamClosed = errors.New("the output stream is closed")

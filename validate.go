@@ -1,8 +1,10 @@
 package herokubuild
 
 import (
+	"net/http"
 	"net/url"
 	"regexp"
+	"strings"
 
 	"github.com/herokubuild/herokubuild/internal/clean"
 	"github.com/herokubuild/herokubuild/internal/transport"
@@ -114,3 +116,30 @@ func checkChecksum(field, sum string) error {
 
 // quote returns a caller's own value for an error, clipped to a readable length.
 func quote(s string) string { return clean.Quote(s) }
+
+// validHeader reports whether a header can have this value.
+func validHeader(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
+}
+
+// checkHeader rejects a header that cannot be sent. Its errors never contain a
+// value.
+func checkHeader(h http.Header) error {
+	for name, values := range h {
+		if name == "" || strings.ContainsFunc(name, func(r rune) bool {
+			return r <= ' ' || r > '~' || strings.ContainsRune(`()<>@,;:\"/[]?={}`, r)
+		}) {
+			return &ArgumentError{Name: "Header", Reason: quote(name) + " is not a valid header name"}
+		}
+		switch http.CanonicalHeaderKey(name) {
+		case "Host", "Content-Length", "Transfer-Encoding", "Connection":
+			return &ArgumentError{Name: "Header", Reason: quote(name) + " cannot be overridden"}
+		}
+		for _, value := range values {
+			if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+				return &ArgumentError{Name: "Header", Reason: "value of " + quote(name) + " has a line break or another invalid character"}
+			}
+		}
+	}
+	return nil
+}

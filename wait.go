@@ -3,7 +3,6 @@ package herokubuild
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -132,23 +131,6 @@ type process interface {
 	outcome(app string) error
 }
 
-// waitFor polls a process of an app until its status is final, and returns it if
-// that is success.
-func waitFor[T process](ctx context.Context, c *Client, app string, opts *WaitOptions, get func(context.Context) (T, error)) (T, error) {
-	var none T
-	if c == nil {
-		return none, &ArgumentError{Name: "Client", Reason: errNoClient.Error()}
-	}
-	v, err := waitFinal(ctx, opts, c.poll, get, statusOf[T])
-	if err == nil {
-		err = v.outcome(app)
-	}
-	if err != nil {
-		return none, err
-	}
-	return v, nil
-}
-
 func statusOf[T process](v T) Status {
 	status, _ := v.state()
 	return status
@@ -165,6 +147,3 @@ func sleep(ctx context.Context, d time.Duration) error {
 		return nil
 	}
 }
-
-// errNoClient is the error of methods of a zero Client.
-var errNoClient = errors.New("the client was not made by NewClient")
