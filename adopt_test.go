@@ -35,7 +35,7 @@ func deploy() herokubuild.BuildAndReleaseOptions {
 func archiveOf(t *testing.T, files ...file) *herokubuild.Archive {
 	t.Helper()
 	if len(files) == 0 {
-		files = []file{{"index.html", "hi"}}
+		files = []file{{name: "index.html", content: "hi"}}
 	}
 	archive, err := herokubuild.NewArchive(packed(t, files...))
 	require.NoError(t, err)
@@ -132,7 +132,9 @@ func TestCheckpointOfAnotherSource(t *testing.T) {
 			o.Archive, o.SourceURL = nil, "https://example.com/other.tgz"
 		},
 		"version": func(o *herokubuild.BuildAndReleaseOptions) { o.Version = "v2" },
-		"archive": func(o *herokubuild.BuildAndReleaseOptions) { o.Archive = archiveOf(t, file{"other.html", "other"}) },
+		"archive": func(o *herokubuild.BuildAndReleaseOptions) {
+			o.Archive = archiveOf(t, file{name: "other.html", content: "other"})
+		},
 	} {
 		opts := first
 		opts.Checkpoint = result.Checkpoint
@@ -389,7 +391,7 @@ func TestAnotherProcessGoesOnFromEveryEvent(t *testing.T) {
 	t.Parallel()
 	var log eventLog
 	opts := deploy()
-	opts.Archive = archiveOf(t, file{"Procfile", "web: serve\nrelease: echo migrating\n"})
+	opts.Archive = archiveOf(t, file{name: "Procfile", content: "web: serve\nrelease: echo migrating\n"})
 	opts.OnEvent = log.on
 	{
 		_, client := startPlatform(t, platform.Options{Builder: printing("compiled\n")}, quickRetry())
@@ -492,7 +494,7 @@ func TestCheckpointsOfFailures(t *testing.T) {
 		t.Parallel()
 		_, client := startPlatform(t, platform.Options{Builder: printing("")})
 		opts := deploy()
-		opts.Archive = archiveOf(t, file{"Procfile", "release: exit 1\n"})
+		opts.Archive = archiveOf(t, file{name: "Procfile", content: "release: exit 1\n"})
 		_, err := client.BuildAndRelease(t.Context(), opts)
 		var failed *herokubuild.DeployError
 		require.ErrorAs(t, err, &failed)
@@ -505,7 +507,7 @@ func TestCheckpointsOfFailures(t *testing.T) {
 		require.NoError(t, p.SetConfigVars("other-app", map[string]string{"FAIL": "1"}))
 		opts := deploy()
 		opts.ReleaseTo = append(opts.ReleaseTo, "third-app")
-		opts.Archive = archiveOf(t, file{"Procfile", "release: test -z \"$FAIL\"\n"})
+		opts.Archive = archiveOf(t, file{name: "Procfile", content: "release: test -z \"$FAIL\"\n"})
 		_, err := client.BuildAndRelease(t.Context(), opts)
 		var failed *herokubuild.DeployError
 		require.ErrorAs(t, err, &failed)
@@ -549,7 +551,7 @@ func TestUploadWithAFreshSource(t *testing.T) {
 	for name, tt := range map[string]struct {
 		refusals int
 		want     error
-	}{"once": {1, nil}, "twice": {2, herokubuild.ErrForbidden}} {
+	}{"once": {refusals: 1}, "twice": {refusals: 2, want: herokubuild.ErrForbidden}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := newAPI(t)

@@ -149,7 +149,7 @@ func copyLog(b *testing.B, text []byte, wrap func(io.Reader) io.Reader) {
 	for b.Loop() {
 		src.Reset(text)
 		// Neither end may have a short cut.
-		_, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{wrap(src)}, buf)
+		_, err := io.CopyBuffer(struct{ io.Writer }{Writer: io.Discard}, struct{ io.Reader }{Reader: wrap(src)}, buf)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -241,7 +241,7 @@ func streamLoopback(b *testing.B, size int, wire []byte) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if _, err := io.Copy(struct{ io.Writer }{io.Discard}, resp.Body); err != nil {
+			if _, err := io.Copy(struct{ io.Writer }{Writer: io.Discard}, resp.Body); err != nil {
 				b.Fatal(err)
 			}
 			_ = resp.Body.Close()
@@ -255,7 +255,7 @@ func streamLoopback(b *testing.B, size int, wire []byte) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if _, err := io.Copy(struct{ io.Writer }{io.Discard}, s); err != nil {
+			if _, err := io.Copy(struct{ io.Writer }{Writer: io.Discard}, s); err != nil {
 				b.Fatal(err)
 			}
 			_ = s.Close()

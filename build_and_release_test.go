@@ -340,9 +340,9 @@ func TestBuildAndReleaseFindsOutAboutAppsAndKeyFirst(t *testing.T) {
 		message          string
 		requests         int
 	}{
-		{"unknown build app", "no-such-app", "other-app", nil, herokubuild.ErrNotFound, "Couldn't find that app", 1},
-		{"unknown other app", "example-app", "no-such-app", nil, herokubuild.ErrNotFound, "Couldn't find that app", 2},
-		{"bad key", "example-app", "other-app", []herokubuild.Option{herokubuild.WithToken("wrong")}, herokubuild.ErrUnauthorized, "Invalid credentials", 1},
+		{name: "unknown build app", app: "no-such-app", other: "other-app", is: herokubuild.ErrNotFound, message: "Couldn't find that app", requests: 1},
+		{name: "unknown other app", app: "example-app", other: "no-such-app", is: herokubuild.ErrNotFound, message: "Couldn't find that app", requests: 2},
+		{name: "bad key", app: "example-app", other: "other-app", opts: []herokubuild.Option{herokubuild.WithToken("wrong")}, is: herokubuild.ErrUnauthorized, message: "Invalid credentials", requests: 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -492,7 +492,7 @@ func TestBuildAndReleaseEndsWithTheCallersOwnErrors(t *testing.T) {
 	}
 	for name, opts := range map[string]herokubuild.BuildAndReleaseOptions{
 		"of OnEvent": {OnEvent: onBuild},
-		"of Output":  {Output: failingWriter{mine}},
+		"of Output":  {Output: failingWriter{err: mine}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

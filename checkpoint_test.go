@@ -64,18 +64,18 @@ func TestResumeReleasesAgainWhatWasRolledBack(t *testing.T) {
 		then     func(*testing.T, *fleet)
 		stale    bool
 	}{
-		"by the deploy":                         {herokubuild.RollbackAll, nil, false},
-		"by the deploy, from an old checkpoint": {herokubuild.RollbackAll, nil, true},
-		"the unverified only":                   {herokubuild.RollbackUnverified, nil, false},
-		"by a person":                           {herokubuild.RollbackNone, rollBack, false},
-		"by a person, from an old checkpoint":   {herokubuild.RollbackNone, rollBack, true},
+		"by the deploy":                         {rollback: herokubuild.RollbackAll},
+		"by the deploy, from an old checkpoint": {rollback: herokubuild.RollbackAll, stale: true},
+		"the unverified only":                   {rollback: herokubuild.RollbackUnverified},
+		"by a person":                           {rollback: herokubuild.RollbackNone, then: rollBack},
+		"by a person, from an old checkpoint":   {rollback: herokubuild.RollbackNone, then: rollBack, stale: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t, 2, "web: new\n", platform.Options{})
 			var first herokubuild.Checkpoint
 			opts := herokubuild.BuildAndReleaseOptions{
-				BuildApp: "build-app", ReleaseTo: f.apps, Archive: archiveOf(t, file{"Procfile", "web: newer\n"}),
+				BuildApp: "build-app", ReleaseTo: f.apps, Archive: archiveOf(t, file{name: "Procfile", content: "web: newer\n"}),
 				ReleaseDescription: "new",
 				Rollout:            herokubuild.RolloutPolicy{Rollback: tt.rollback, Verify: unhealthy("app-1")},
 				OnEvent: func(_ context.Context, e herokubuild.DeployEvent) error {

@@ -59,7 +59,7 @@ func (u unreadable) Open(name string) (fs.File, error) {
 
 func TestErrorsOfPackingAreClean(t *testing.T) {
 	t.Parallel()
-	_, err := herokubuild.PackFS(t.Context(), unreadable{fstest.MapFS{"x" + strings.ReplaceAll(unclean, "\n", ""): {}}}, nil)
+	_, err := herokubuild.PackFS(t.Context(), unreadable{MapFS: fstest.MapFS{"x" + strings.ReplaceAll(unclean, "\n", ""): {}}}, nil)
 	require.ErrorIs(t, err, fs.ErrPermission)
 	assertClean(t, err.Error())
 }

@@ -65,18 +65,18 @@ func TestAPIErrorBodies(t *testing.T) {
 		want herokubuild.APIError
 		text string
 	}{
-		"html":             {"<html>\n<h1>Application error</h1>", herokubuild.APIError{Body: "<html>\n<h1>Application error</h1>"}, "422 Unprocessable Entity: <html>"},
-		"empty":            {"", herokubuild.APIError{}, "422 Unprocessable Entity"},
-		"other JSON":       {`{"error":"no"}`, herokubuild.APIError{Body: `{"error":"no"}`}, `: {"error":"no"}`},
-		"a list":           {`[1]`, herokubuild.APIError{Body: `[1]`}, ": [1]"},
-		"id only":          {`{"id":"bad_request"}`, herokubuild.APIError{ID: "bad_request"}, "422 bad_request"},
-		"message only":     {`{"message":"No."}`, herokubuild.APIError{Message: "No."}, "422 Unprocessable Entity: No."},
-		"odd types":        {`{"id":"x","message":"No.","url":5,"resource":{"a":1}}`, herokubuild.APIError{ID: "x", Message: "No."}, "422 x: No."},
-		"null url":         {`{"id":"x","message":"No.","url":null}`, herokubuild.APIError{ID: "x", Message: "No."}, "422 x: No."},
-		"signed URL":       {`{"id":"x","message":"Cannot get ` + sourceURL + fakeQuery + `, sorry."}`, herokubuild.APIError{ID: "x", Message: "Cannot get " + sourceURL + "?REDACTED sorry."}, "?REDACTED"},
-		"signed URL, text": {"Cannot get '" + sourceURL + fakeQuery + "'.", herokubuild.APIError{Body: "Cannot get '" + sourceURL + "?REDACTED'."}, "?REDACTED'"},
-		"two signed URLs":  {sourceURL + fakeQuery + " " + slugURL + fakeQuery, herokubuild.APIError{Body: sourceURL + "?REDACTED " + slugURL + "?REDACTED"}, "?REDACTED"},
-		"long message":     {`{"id":"x","message":"` + long + `"}`, herokubuild.APIError{ID: "x", Message: long[:4096] + "…"}, "é…"},
+		"html":             {body: "<html>\n<h1>Application error</h1>", want: herokubuild.APIError{Body: "<html>\n<h1>Application error</h1>"}, text: "422 Unprocessable Entity: <html>"},
+		"empty":            {want: herokubuild.APIError{}, text: "422 Unprocessable Entity"},
+		"other JSON":       {body: `{"error":"no"}`, want: herokubuild.APIError{Body: `{"error":"no"}`}, text: `: {"error":"no"}`},
+		"a list":           {body: `[1]`, want: herokubuild.APIError{Body: `[1]`}, text: ": [1]"},
+		"id only":          {body: `{"id":"bad_request"}`, want: herokubuild.APIError{ID: "bad_request"}, text: "422 bad_request"},
+		"message only":     {body: `{"message":"No."}`, want: herokubuild.APIError{Message: "No."}, text: "422 Unprocessable Entity: No."},
+		"odd types":        {body: `{"id":"x","message":"No.","url":5,"resource":{"a":1}}`, want: herokubuild.APIError{ID: "x", Message: "No."}, text: "422 x: No."},
+		"null url":         {body: `{"id":"x","message":"No.","url":null}`, want: herokubuild.APIError{ID: "x", Message: "No."}, text: "422 x: No."},
+		"signed URL":       {body: `{"id":"x","message":"Cannot get ` + sourceURL + fakeQuery + `, sorry."}`, want: herokubuild.APIError{ID: "x", Message: "Cannot get " + sourceURL + "?REDACTED sorry."}, text: "?REDACTED"},
+		"signed URL, text": {body: "Cannot get '" + sourceURL + fakeQuery + "'.", want: herokubuild.APIError{Body: "Cannot get '" + sourceURL + "?REDACTED'."}, text: "?REDACTED'"},
+		"two signed URLs":  {body: sourceURL + fakeQuery + " " + slugURL + fakeQuery, want: herokubuild.APIError{Body: sourceURL + "?REDACTED " + slugURL + "?REDACTED"}, text: "?REDACTED"},
+		"long message":     {body: `{"id":"x","message":"` + long + `"}`, want: herokubuild.APIError{ID: "x", Message: long[:4096] + "…"}, text: "é…"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -123,16 +123,16 @@ func TestStorageErrors(t *testing.T) {
 		code, message string
 		want          error
 	}{
-		"xml": {403, refusal, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided. Check your key and signing method.", herokubuild.ErrForbidden},
+		"xml": {status: 403, body: refusal, code: "SignatureDoesNotMatch", message: "The request signature we calculated does not match the signature you provided. Check your key and signing method.", want: herokubuild.ErrForbidden},
 		"xml with a namespace": {
-			404, `<Error xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Code>NoSuchKey</Code></Error>`, "NoSuchKey", "", herokubuild.ErrNotFound,
+			status: 404, body: `<Error xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Code>NoSuchKey</Code></Error>`, code: "NoSuchKey", want: herokubuild.ErrNotFound,
 		},
-		"xml cut in the middle":   {403, refusal[:len(refusal)-40], "", "", herokubuild.ErrForbidden},
-		"xml cut at its start":    {403, refusal[:code], "", "", herokubuild.ErrForbidden},
-		"xml of another encoding": {403, strings.Replace(refusal, "UTF-8", "ISO-8859-1", 1), "", "", herokubuild.ErrForbidden},
-		"message with an address": {400, "<Error><Code>X</Code><Message>at " + sourceURL + "?a=b&amp;Signature=fake</Message></Error>", "X", "at " + sourceURL + "?REDACTED", nil},
-		"text":                    {400, "bad " + sourceURL + fakeQuery, "", "", nil},
-		"nothing":                 {411, "", "", "", nil},
+		"xml cut in the middle":   {status: 403, body: refusal[:len(refusal)-40], want: herokubuild.ErrForbidden},
+		"xml cut at its start":    {status: 403, body: refusal[:code], want: herokubuild.ErrForbidden},
+		"xml of another encoding": {status: 403, body: strings.Replace(refusal, "UTF-8", "ISO-8859-1", 1), want: herokubuild.ErrForbidden},
+		"message with an address": {status: 400, body: "<Error><Code>X</Code><Message>at " + sourceURL + "?a=b&amp;Signature=fake</Message></Error>", code: "X", message: "at " + sourceURL + "?REDACTED"},
+		"text":                    {status: 400, body: "bad " + sourceURL + fakeQuery},
+		"nothing":                 {status: 411},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -174,23 +174,23 @@ func TestErrorsHaveNoSecrets(t *testing.T) {
 		text string
 		is   error
 	}{
-		"argument": {&herokubuild.ArgumentError{Name: "app", Reason: "is odd"}, "herokubuild: app: is odd", herokubuild.ErrInvalidArgument},
+		"argument": {err: &herokubuild.ArgumentError{Name: "app", Reason: "is odd"}, text: "herokubuild: app: is odd", is: herokubuild.ErrInvalidArgument},
 		"request": {
-			&herokubuild.RequestError{Method: "PUT", URL: signed.String(), Attempts: 2, Err: network, Last: &herokubuild.StorageError{Method: "PUT", URL: signed, StatusCode: 503}},
-			`herokubuild: PUT https://storage.example.com/sources/1.tgz?REDACTED: Put "https://storage.example.com/sources/1.tgz?REDACTED": http: ContentLength=3 with Body length 2` +
-				` [2 attempts] (last response: PUT https://storage.example.com/sources/1.tgz?REDACTED: 503 Service Unavailable)`, network,
+			err: &herokubuild.RequestError{Method: "PUT", URL: signed.String(), Attempts: 2, Err: network, Last: &herokubuild.StorageError{Method: "PUT", URL: signed, StatusCode: 503}},
+			text: `herokubuild: PUT https://storage.example.com/sources/1.tgz?REDACTED: Put "https://storage.example.com/sources/1.tgz?REDACTED": http: ContentLength=3 with Body length 2` +
+				` [2 attempts] (last response: PUT https://storage.example.com/sources/1.tgz?REDACTED: 503 Service Unavailable)`, is: network,
 		},
-		"response": {&herokubuild.ResponseError{Method: "GET", Path: "/x", StatusCode: 200, Err: io.ErrUnexpectedEOF}, "herokubuild: GET /x: unexpected response (status 200): unexpected EOF", herokubuild.ErrUnexpectedResponse},
+		"response": {err: &herokubuild.ResponseError{Method: "GET", Path: "/x", StatusCode: 200, Err: io.ErrUnexpectedEOF}, text: "herokubuild: GET /x: unexpected response (status 200): unexpected EOF", is: herokubuild.ErrUnexpectedResponse},
 		"upload": {
-			&herokubuild.StorageError{Method: "PUT", URL: signed, StatusCode: 403, Code: "AccessDenied", Message: "Request has expired", Attempts: 3},
-			"herokubuild: PUT https://storage.example.com/sources/1.tgz?REDACTED: 403 AccessDenied: Request has expired [3 attempts]", herokubuild.ErrForbidden,
+			err:  &herokubuild.StorageError{Method: "PUT", URL: signed, StatusCode: 403, Code: "AccessDenied", Message: "Request has expired", Attempts: 3},
+			text: "herokubuild: PUT https://storage.example.com/sources/1.tgz?REDACTED: 403 AccessDenied: Request has expired [3 attempts]", is: herokubuild.ErrForbidden,
 		},
 		"stream": {
-			&herokubuild.StreamError{URL: "https://h/p", Offset: 7, Err: network},
-			`herokubuild: output stream https://h/p, after 7 bytes: Put "https://storage.example.com/sources/1.tgz?REDACTED": http: ContentLength=3 with Body length 2`, network,
+			err:  &herokubuild.StreamError{URL: "https://h/p", Offset: 7, Err: network},
+			text: `herokubuild: output stream https://h/p, after 7 bytes: Put "https://storage.example.com/sources/1.tgz?REDACTED": http: ContentLength=3 with Body length 2`, is: network,
 		},
-		"build":   {&herokubuild.BuildError{App: appName, Build: build, Tail: "Signature=secret"}, "herokubuild: build " + buildID + " of example-app failed", herokubuild.ErrBuildFailed},
-		"release": {&herokubuild.ReleaseError{App: appName, Release: release}, "herokubuild: release v3 of example-app expired", herokubuild.ErrReleaseFailed},
+		"build":   {err: &herokubuild.BuildError{App: appName, Build: build, Tail: "Signature=secret"}, text: "herokubuild: build " + buildID + " of example-app failed", is: herokubuild.ErrBuildFailed},
+		"release": {err: &herokubuild.ReleaseError{App: appName, Release: release}, text: "herokubuild: release v3 of example-app expired", is: herokubuild.ErrReleaseFailed},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -288,7 +288,7 @@ func packed(t testing.TB, files ...file) []byte {
 
 func testArchive(t testing.TB) (*herokubuild.Archive, []byte) {
 	t.Helper()
-	b := packed(t, file{"main.go", "package main\n"}, file{"Procfile", "web: bin/main\n"})
+	b := packed(t, file{name: "main.go", content: "package main\n"}, file{name: "Procfile", content: "web: bin/main\n"})
 	a, err := herokubuild.NewArchive(b)
 	require.NoError(t, err)
 	return a, b

@@ -123,11 +123,11 @@ func TestTheReasonOfAnInterruptedRollback(t *testing.T) {
 		then      func(*testing.T, *fleet)
 		want      error
 	}{
-		"before anything":                {herokubuild.EventRollback, nil, herokubuild.ErrRolledBack},
-		"before a release of others":     {herokubuild.EventRollback, hotfix, herokubuild.ErrRollbackFailed},
-		"after the app that failed":      {herokubuild.EventRolledBack, nil, herokubuild.ErrRolledBack},
-		"after it, config vars are set":  {herokubuild.EventRolledBack, configure, herokubuild.ErrRolledBack},
-		"after it, from the event's own": {"", configure, herokubuild.ErrRolledBack},
+		"before anything":                {interrupt: herokubuild.EventRollback, want: herokubuild.ErrRolledBack},
+		"before a release of others":     {interrupt: herokubuild.EventRollback, then: hotfix, want: herokubuild.ErrRollbackFailed},
+		"after the app that failed":      {interrupt: herokubuild.EventRolledBack, want: herokubuild.ErrRolledBack},
+		"after it, config vars are set":  {interrupt: herokubuild.EventRolledBack, then: configure, want: herokubuild.ErrRolledBack},
+		"after it, from the event's own": {then: configure, want: herokubuild.ErrRolledBack},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -197,7 +197,7 @@ func TestARollbackToWhatHasExpired(t *testing.T) {
 	f := newFleet(t, 1, "web: new\n", platform.Options{})
 	release := func(procfile string) {
 		result, err := f.client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
-			BuildApp: "build-app", Archive: archiveOf(t, file{"Procfile", procfile}), ReleaseTo: f.apps,
+			BuildApp: "build-app", Archive: archiveOf(t, file{name: "Procfile", content: procfile}), ReleaseTo: f.apps,
 		})
 		require.NoError(t, err)
 		require.Equal(t, 4, result.Apps[1].Release.Version)
@@ -280,14 +280,14 @@ func TestAReleaseThatIsReplacedWhileItIsPending(t *testing.T) {
 			replace func(*testing.T, *fleet, *herokubuild.Release)
 			want    error
 		}{
-			"rolled back": {func(t *testing.T, f *fleet, v3 *herokubuild.Release) {
+			"rolled back": {replace: func(t *testing.T, f *fleet, v3 *herokubuild.Release) {
 				_, err := f.client.Releases.Rollback(t.Context(), "app-1", v3.ID)
 				require.NoError(t, err)
-			}, herokubuild.ErrRolledBack},
-			"superseded": {func(t *testing.T, f *fleet, v3 *herokubuild.Release) {
+			}, want: herokubuild.ErrRolledBack},
+			"superseded": {replace: func(t *testing.T, f *fleet, v3 *herokubuild.Release) {
 				_, err := f.client.Releases.Create(t.Context(), "app-1", herokubuild.ReleaseCreateOptions{Slug: v3.Slug.ID, Description: "hotfix"})
 				require.NoError(t, err)
-			}, herokubuild.ErrSuperseded},
+			}, want: herokubuild.ErrSuperseded},
 		} {
 			t.Run(fmt.Sprint(name, ", resumed ", resumed), func(t *testing.T) {
 				t.Parallel()

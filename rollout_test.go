@@ -43,7 +43,7 @@ func newFleet(t *testing.T, n int, procfile string, opts platform.Options, clien
 	f.p, f.client = startPlatform(t, opts, append([]herokubuild.Option{quickRetry()}, clientOpts...)...)
 	slug := func(procfile string) string {
 		result, err := f.client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
-			BuildApp: "build-app", Archive: archiveOf(t, file{"Procfile", procfile}),
+			BuildApp: "build-app", Archive: archiveOf(t, file{name: "Procfile", content: procfile}),
 		})
 		require.NoError(t, err)
 		return result.Artifact.SlugID
@@ -411,13 +411,13 @@ func TestAnotherProcessGoesOnWithAFanOut(t *testing.T) {
 		err  error
 	}{
 		"canaries": {
-			herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: 1, Canaries: 1}},
-			map[string]string{"app-1": "summer sale", "app-2": "summer sale", "app-3": "summer sale"}, nil,
+			opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: 1, Canaries: 1}},
+			want: map[string]string{"app-1": "summer sale", "app-2": "summer sale", "app-3": "summer sale"},
 		},
 		"rollback": {
-			herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: 1, Canaries: 1, Verify: verify, Rollback: herokubuild.RollbackAll}},
-			map[string]string{"app-1": "summer sale, Rollback to v3", "app-2": "summer sale, Rollback to v3", "app-3": "summer sale, Rollback to v3"},
-			herokubuild.ErrRolledBack,
+			opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: 1, Canaries: 1, Verify: verify, Rollback: herokubuild.RollbackAll}},
+			want: map[string]string{"app-1": "summer sale, Rollback to v3", "app-2": "summer sale, Rollback to v3", "app-3": "summer sale, Rollback to v3"},
+			err:  herokubuild.ErrRolledBack,
 		},
 	} {
 		var log eventLog

@@ -147,7 +147,7 @@ func (s *resumeSoak) prepare() bool {
 	s.others = client
 	defer done()
 	release := func(procfile string) string {
-		archive, err := herokubuild.NewArchive(packed(s.t, file{"Procfile", procfile}))
+		archive, err := herokubuild.NewArchive(packed(s.t, file{name: "Procfile", content: procfile}))
 		if !s.must(err) {
 			return ""
 		}
@@ -171,7 +171,7 @@ func (s *resumeSoak) prepare() bool {
 	if s.intN(2) == 0 {
 		s.slug = release(procfile)
 	} else {
-		s.archive, err = herokubuild.NewArchive(packed(s.t, file{"Procfile", procfile}))
+		s.archive, err = herokubuild.NewArchive(packed(s.t, file{name: "Procfile", content: procfile}))
 		s.must(err)
 	}
 	for _, app := range s.apps {

@@ -203,7 +203,7 @@ func (s *soak) run() {
 		s.check(false, "%v", err)
 		return
 	}
-	archive, err := herokubuild.NewArchive(packed(s.t, file{"Procfile", "release: echo migrating; test -z \"$FAIL\"\n"}))
+	archive, err := herokubuild.NewArchive(packed(s.t, file{name: "Procfile", content: "release: echo migrating; test -z \"$FAIL\"\n"}))
 	if err != nil {
 		s.check(false, "%v", err)
 		return

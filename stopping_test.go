@@ -149,7 +149,7 @@ func TestACancelThatWasOnlyAccepted(t *testing.T) {
 	for name, tt := range map[string]struct {
 		then     string
 		canceled bool
-	}{"and succeeds": {"succeeded", false}, "and fails": {"failed", true}, "and goes on": {"pending", false}} {
+	}{"and succeeds": {then: "succeeded"}, "and fails": {then: "failed", canceled: true}, "and goes on": {then: "pending"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -299,7 +299,7 @@ func TestLostOutputIsReported(t *testing.T) {
 		return platform.Fault{}
 	}}, quickRetry())
 	opts := deploy()
-	opts.Archive = archiveOf(t, file{"Procfile", "release: echo migrating\n"})
+	opts.Archive = archiveOf(t, file{name: "Procfile", content: "release: echo migrating\n"})
 	result, err := client.BuildAndRelease(t.Context(), opts)
 	require.NoError(t, err)
 	var lost *herokubuild.StreamError
