@@ -200,7 +200,7 @@ func (s *resumeSoak) prepare() bool {
 
 // process is a client of its own, with what ends it: requests that are under way
 // then still reach the platform.
-func (s *resumeSoak) process(network *mortal) (client *herokubuild.Client, done func()) {
+func (s *resumeSoak) process(network *killableTransport) (client *herokubuild.Client, done func()) {
 	transport := &http.Transport{}
 	var next http.RoundTripper = &wrongClocks{next: transport, soak: s}
 	if network != nil {
@@ -292,7 +292,7 @@ func (s *resumeSoak) trouble() {
 
 // life is a call that may end at any event.
 func (s *resumeSoak) life(checkpoint herokubuild.Checkpoint) herokubuild.Checkpoint {
-	network := new(mortal)
+	network := new(killableTransport)
 	client, done := s.process(network)
 	defer done()
 	ctx, cancel := context.WithCancelCause(s.t.Context())
@@ -314,7 +314,7 @@ func (s *resumeSoak) life(checkpoint herokubuild.Checkpoint) herokubuild.Checkpo
 		case 0, 1, 2:
 			killed = true
 			s.all.killed.Add(1)
-			network.die()
+			network.kill()
 			cancel(herokubuild.ErrDetached)
 		case 3:
 			s.all.detached.Add(1)

@@ -276,7 +276,7 @@ func TestAVerifyThatIsInterrupted(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1, "web: new\n", platform.Options{})
 	ctx, cancel := context.WithCancel(t.Context())
-	result, err := f.client.Rollout(ctx, f.what, f.apps, &herokubuild.RolloutOptions{
+	result, err := f.client.Rollout(ctx, f.release, f.apps, &herokubuild.RolloutOptions{
 		Policy: herokubuild.RolloutPolicy{
 			Verify: func(ctx context.Context, _ string, _ *herokubuild.Release) error {
 				cancel()
