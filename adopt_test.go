@@ -232,8 +232,8 @@ func TestBuildAndReleaseReportsBuildThatMayBeRunning(t *testing.T) {
 	})
 }
 
-// If a request's effect cannot be determined, the error says so, and a later call can
-// resume from it.
+// If the effect of a request cannot be determined, a later call can resume from the
+// error.
 func TestBuildAndReleaseReportsUncertainRequests(t *testing.T) {
 	t.Parallel()
 	for path, phase := range map[string]herokubuild.DeployPhase{"/builds": herokubuild.PhaseBuild, "/releases": herokubuild.PhaseRelease} {
@@ -259,8 +259,8 @@ func TestBuildAndReleaseReportsUncertainRequests(t *testing.T) {
 			require.ErrorAs(t, err, &failed)
 			assert.Equal(t, phase, failed.Phase)
 			assert.False(t, failed.Canceled)
-			var refused *herokubuild.APIError
-			require.ErrorAs(t, err, &refused, "the failure of the search is wrapped")
+			var apiErr *herokubuild.APIError
+			require.ErrorAs(t, err, &apiErr, "the failure of the search is wrapped")
 
 			p.SetFaults(nil)
 			opts.Checkpoint = roundTrip(t, failed.Checkpoint)

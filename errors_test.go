@@ -35,9 +35,9 @@ func TestAPIErrorMatchesSentinelOfStatus(t *testing.T) {
 			a := newAPI(t, noRetry())
 			a.on("POST", apiURL+"/x", reply(status, `{"id":"some_new_id","message":"Why."}`))
 			err := a.Do(t.Context(), "POST", "/x", nil, nil, nil)
-			refused := requireAPIError(t, err)
-			assert.Equal(t, status, refused.StatusCode)
-			assert.Equal(t, "some_new_id", refused.ID)
+			apiErr := requireAPIError(t, err)
+			assert.Equal(t, status, apiErr.StatusCode)
+			assert.Equal(t, "some_new_id", apiErr.ID)
 			for _, sentinel := range sentinels {
 				assert.Equal(t, sentinel == want, errors.Is(err, sentinel), "%v", sentinel)
 			}
@@ -108,10 +108,10 @@ func FuzzAPIError(f *testing.F) {
 		body += " https://h.example.com/p" + fakeQuery + " "
 		a.mock.RegisterResponder("GET", apiURL+"/x", reply(status, body))
 		err := a.Do(t.Context(), "GET", "/x", nil, nil, nil)
-		refused := requireAPIError(t, err)
-		assert.Equal(t, status, refused.StatusCode)
-		assert.NotContains(t, refused.Body+refused.Message+refused.Error(), "FAKEKEY")
-		assert.Less(t, len(refused.Error()), 16<<10)
+		apiErr := requireAPIError(t, err)
+		assert.Equal(t, status, apiErr.StatusCode)
+		assert.NotContains(t, apiErr.Body+apiErr.Message+apiErr.Error(), "FAKEKEY")
+		assert.Less(t, len(apiErr.Error()), 16<<10)
 	})
 }
 
@@ -143,22 +143,22 @@ func TestStorageErrorHasCodeAndMessageOfXML(t *testing.T) {
 			a.on("PUT", sourceURL, reply(tt.status, tt.body))
 			archive, _ := testArchive(t)
 			err := a.Sources.Put(t.Context(), decodeSource(t, sourceURL+fakeQuery), archive, nil)
-			var refused *herokubuild.StorageError
-			require.ErrorAs(t, err, &refused)
-			assert.Equal(t, tt.status, refused.StatusCode)
-			assert.Equal(t, "PUT", refused.Method)
-			assert.Equal(t, 1, refused.Attempts)
+			var storageErr *herokubuild.StorageError
+			require.ErrorAs(t, err, &storageErr)
+			assert.Equal(t, tt.status, storageErr.StatusCode)
+			assert.Equal(t, "PUT", storageErr.Method)
+			assert.Equal(t, 1, storageErr.Attempts)
 			if tt.code != "" {
-				assert.Equal(t, tt.code, refused.Code)
-				assert.Equal(t, tt.message, refused.Message)
-				assert.Empty(t, refused.Body)
+				assert.Equal(t, tt.code, storageErr.Code)
+				assert.Equal(t, tt.message, storageErr.Message)
+				assert.Empty(t, storageErr.Body)
 			}
 			if tt.want != nil {
 				require.ErrorIs(t, err, tt.want)
 			}
 			require.NotErrorIs(t, err, herokubuild.ErrMaybeApplied)
 			assertErrorClean(t, err)
-			assertNoSecret(t, refused.Body)
+			assertNoSecret(t, storageErr.Body)
 		})
 	}
 }

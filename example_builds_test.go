@@ -51,8 +51,8 @@ func ExampleBuildsService_Create() {
 	if _, err := io.Copy(os.Stderr, output); err != nil {
 		log.Fatal(err)
 	}
-	// The end of the output does not tell the outcome, and a build that succeeded is
-	// followed by a release that may fail.
+	// The build may still fail after the end of its output, and the release that
+	// follows a successful build may fail, too.
 	build, err = client.Builds.Wait(ctx, "example-app", build.ID, nil)
 	if err != nil {
 		log.Fatal(err)

@@ -264,9 +264,9 @@ func requireInvalid(t testing.TB, err error, name string) *herokubuild.ArgumentE
 
 func requireAPIError(t testing.TB, err error) *herokubuild.APIError {
 	t.Helper()
-	var refused *herokubuild.APIError
-	require.ErrorAs(t, err, &refused)
-	return refused
+	var apiErr *herokubuild.APIError
+	require.ErrorAs(t, err, &apiErr)
+	return apiErr
 }
 
 type file struct {

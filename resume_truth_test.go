@@ -50,8 +50,8 @@ func TestResumeFindsBuildAfterFailedSearch(t *testing.T) {
 				return platform.Fault{}
 			})
 			_, err = client.BuildAndRelease(t.Context(), opts)
-			var refused *herokubuild.APIError
-			require.ErrorAs(t, err, &refused)
+			var apiErr *herokubuild.APIError
+			require.ErrorAs(t, err, &apiErr)
 			opts.Checkpoint = checkpointOf(t, err)
 			assert.True(t, opts.Checkpoint.Resumable())
 

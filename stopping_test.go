@@ -191,13 +191,13 @@ func TestBuildAndReleaseReportsOutcomeOfAcceptedCancel(t *testing.T) {
 // canceled.
 func TestBuildAndReleasePassesOnPanicsOfCallbacks(t *testing.T) {
 	t.Parallel()
-	boom := func(kind herokubuild.DeployEventKind) func(context.Context, herokubuild.DeployEvent) error {
+	panicAt := func(kind herokubuild.DeployEventKind) func(context.Context, herokubuild.DeployEvent) error {
 		return when(kind, func() { panic("boom") })
 	}
 	for name, set := range map[string]func(*herokubuild.BuildAndReleaseOptions){
-		"OnEvent of the upload":  func(o *herokubuild.BuildAndReleaseOptions) { o.OnEvent = boom(herokubuild.EventUpload) },
-		"OnEvent of the build":   func(o *herokubuild.BuildAndReleaseOptions) { o.OnEvent = boom(herokubuild.EventBuildCreated) },
-		"OnEvent of the release": func(o *herokubuild.BuildAndReleaseOptions) { o.OnEvent = boom(herokubuild.EventReleaseCreated) },
+		"OnEvent of the upload":  func(o *herokubuild.BuildAndReleaseOptions) { o.OnEvent = panicAt(herokubuild.EventUpload) },
+		"OnEvent of the build":   func(o *herokubuild.BuildAndReleaseOptions) { o.OnEvent = panicAt(herokubuild.EventBuildCreated) },
+		"OnEvent of the release": func(o *herokubuild.BuildAndReleaseOptions) { o.OnEvent = panicAt(herokubuild.EventReleaseCreated) },
 		"Output": func(o *herokubuild.BuildAndReleaseOptions) {
 			o.Output = writer(func([]byte) (int, error) { panic("boom") })
 		},
