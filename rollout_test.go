@@ -289,7 +289,7 @@ func TestRolloutReportsFailedRollbackOfUncertainRelease(t *testing.T) {
 
 // A canceled rollout skips the apps that have not been started. If the policy is to
 // roll back, the others are rolled back although the context has ended.
-func TestRolloutCanceled(t *testing.T) {
+func TestCanceledRolloutSkipsAppsAndRollsBackOthers(t *testing.T) {
 	t.Parallel()
 	for name, rollback := range map[string]herokubuild.RollbackPolicy{"without rollback": herokubuild.RollbackNone, "with rollback": herokubuild.RollbackAll} {
 		t.Run(name, func(t *testing.T) {
