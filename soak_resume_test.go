@@ -28,7 +28,7 @@ import (
 // The outcomes of each call are compared with the platform's history.
 //
 // SOAK_RUNS and SOAK_SEED are as for TestSoakDeploysOnceDespiteRandomFaults.
-func TestSoakResumedCallsReportTheTruth(t *testing.T) {
+func TestSoakResumedCallsMatchPlatformHistory(t *testing.T) {
 	runs, seed := soakSettings(t)
 	var all resumeTally
 	slots := make(chan struct{}, 12)
