@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-func TestReplacedBy(t *testing.T) {
+func TestReplacedByFindsTheReplacingRelease(t *testing.T) {
 	t.Parallel()
 	release := func(version int, slug, description string) *Release {
 		return &Release{Version: version, Status: StatusSucceeded, Slug: ResourceRef{ID: slug}, Description: description}
@@ -19,20 +19,20 @@ func TestReplacedBy(t *testing.T) {
 		by         int
 		rolledBack bool
 	}{
-		"nothing since":                      {},
-		"config vars":                        {newer: []*Release{release(6, "new", "Set A config vars")}},
-		"another deploy":                     {newer: []*Release{release(6, "newer", "Deploy")}, by: 6},
-		"another deploy, config vars":        {newer: []*Release{release(6, "newer", "Deploy"), release(7, "newer", "Set A config vars")}, by: 6},
-		"rolled back":                        {newer: []*Release{release(6, "old", "Rollback to v4")}, by: 6, rolledBack: true},
-		"rolled back, config vars":           {newer: []*Release{release(6, "old", "Rollback to v4"), release(7, "old", "Set A config vars")}, by: 6, rolledBack: true},
-		"rolled back, another deploy":        {newer: []*Release{release(6, "old", "Rollback to v4"), release(7, "newer", "Deploy")}, by: 7},
-		"rolled back to the same code":       {newer: []*Release{release(6, "new", "Rollback to v4")}, by: 6, rolledBack: true},
-		"back to the release":                {newer: []*Release{release(6, "newer", "Deploy"), release(7, "new", "Rollback to v5")}},
-		"rolled back and forth":              {newer: []*Release{release(6, "old", "Rollback to v4"), release(7, "new", "Rollback to v5")}},
-		"the same code again":                {newer: []*Release{release(6, "newer", "Deploy"), release(7, "new", "Promote")}},
-		"rolled back to somebody else's":     {newer: []*Release{release(6, "newer", "Deploy"), release(7, "newest", "Deploy"), release(8, "newer", "Rollback to v6")}, by: 8},
-		"a description that is no rollback":  {newer: []*Release{release(6, "newer", "Rollback to v4 of the API")}, by: 6},
-		"an image instead of the slug there": {newer: []*Release{{Version: 6, Artifacts: []ReleaseArtifact{{ID: "image", Type: artifactImage}}}}, by: 6},
+		"no newer release":               {},
+		"config vars":                    {newer: []*Release{release(6, "new", "Set A config vars")}},
+		"another deploy":                 {newer: []*Release{release(6, "newer", "Deploy")}, by: 6},
+		"another deploy, config vars":    {newer: []*Release{release(6, "newer", "Deploy"), release(7, "newer", "Set A config vars")}, by: 6},
+		"rolled back":                    {newer: []*Release{release(6, "old", "Rollback to v4")}, by: 6, rolledBack: true},
+		"rolled back, config vars":       {newer: []*Release{release(6, "old", "Rollback to v4"), release(7, "old", "Set A config vars")}, by: 6, rolledBack: true},
+		"rolled back, another deploy":    {newer: []*Release{release(6, "old", "Rollback to v4"), release(7, "newer", "Deploy")}, by: 7},
+		"rolled back to the same code":   {newer: []*Release{release(6, "new", "Rollback to v4")}, by: 6, rolledBack: true},
+		"rolled back to the release":     {newer: []*Release{release(6, "newer", "Deploy"), release(7, "new", "Rollback to v5")}},
+		"rolled back and forth":          {newer: []*Release{release(6, "old", "Rollback to v4"), release(7, "new", "Rollback to v5")}},
+		"the same code again":            {newer: []*Release{release(6, "newer", "Deploy"), release(7, "new", "Promote")}},
+		"rolled back to somebody else's": {newer: []*Release{release(6, "newer", "Deploy"), release(7, "newest", "Deploy"), release(8, "newer", "Rollback to v6")}, by: 8},
+		"a description of another kind":  {newer: []*Release{release(6, "newer", "Rollback to v4 of the API")}, by: 6},
+		"an image instead of a slug":     {newer: []*Release{{Version: 6, Artifacts: []ReleaseArtifact{{ID: "image", Type: artifactImage}}}}, by: 6},
 	} {
 		by, rolledBack := replacedBy(deployed, tt.newer)
 		assert.Equal(t, tt.by, orZero(by).Version, name)
@@ -40,7 +40,7 @@ func TestReplacedBy(t *testing.T) {
 	}
 }
 
-func TestSourceIdentity(t *testing.T) {
+func TestSourceIdentityJudgesBuilds(t *testing.T) {
 	t.Parallel()
 	const (
 		upload  = "https://storage.example.com/sources/1.tgz"
@@ -62,35 +62,35 @@ func TestSourceIdentity(t *testing.T) {
 		build *Build
 		want  verdict
 	}{
-		"uploaded":                         {uploaded, build("b", upload+"?Signature=x", ""), ours},
-		"uploaded, without the signature":  {uploaded, build("b", upload, ""), ours},
-		"uploaded, with a description":     {uploaded, build("b", upload, "fix"), ours},
-		"another upload":                   {uploaded, build("b", "https://storage.example.com/sources/2.tgz", ""), notOurs},
-		"of another version":               {uploaded, version, notOurs},
-		"of another checksum":              {uploaded, another, notOurs},
-		"without a URL":                    {uploaded, build("b", "", ""), perhapsOurs},
-		"without a version":                {uploaded, &Build{ID: "b", SourceBlob: SourceBlob{URL: upload}}, ours},
-		"of which nothing is said":         {uploaded, &Build{ID: "b"}, perhapsOurs},
-		"fetched, nothing is said":         {fetched, &Build{ID: "b"}, perhapsOurs},
-		"fetched, without a version":       {fetched, &Build{ID: "b", SourceBlob: SourceBlob{URL: archive}}, perhapsOurs},
-		"from before, nothing is said":     {fetched, &Build{ID: "earlier"}, notOurs},
-		"another URL without a version":    {fetched, &Build{ID: "b", SourceBlob: SourceBlob{URL: upload}}, notOurs},
-		"with the token":                   {fetched, build("b", archive, "fix (deploy 0123456789ab)"), ours},
-		"with the token, without a URL":    {fetched, build("b", "", "(deploy 0123456789ab)"), ours},
-		"with another token":               {fetched, build("b", archive+"?ref=two", "fix (deploy ba9876543210)"), notOurs},
-		"with another description":         {fetched, build("b", archive+"?ref=two", "fix"), notOurs},
-		"of the URL, signed again":         {fetched, build("b", archive+"?token=b&ref=two", ""), ours},
-		"of the URL, less the query":       {fetched, build("b", archive, ""), ours},
-		"of the URL, from before":          {fetched, build("earlier", archive+"?ref=two", ""), notOurs},
-		"of another query":                 {fetched, build("b", archive+"?ref=one&token=a", ""), notOurs},
-		"of the URL, not said, nor before": {fetched, build("b", "", ""), perhapsOurs},
+		"uploaded":                        {id: uploaded, build: build("b", upload+"?Signature=x", ""), want: ours},
+		"uploaded, without the signature": {id: uploaded, build: build("b", upload, ""), want: ours},
+		"uploaded, with a description":    {id: uploaded, build: build("b", upload, "fix"), want: ours},
+		"another upload":                  {id: uploaded, build: build("b", "https://storage.example.com/sources/2.tgz", ""), want: notOurs},
+		"another version":                 {id: uploaded, build: version, want: notOurs},
+		"another checksum":                {id: uploaded, build: another, want: notOurs},
+		"without a URL":                   {id: uploaded, build: build("b", "", ""), want: perhapsOurs},
+		"without a version":               {id: uploaded, build: &Build{ID: "b", SourceBlob: SourceBlob{URL: upload}}, want: ours},
+		"without any details":             {id: uploaded, build: &Build{ID: "b"}, want: perhapsOurs},
+		"fetched, without any details":    {id: fetched, build: &Build{ID: "b"}, want: perhapsOurs},
+		"fetched, without a version":      {id: fetched, build: &Build{ID: "b", SourceBlob: SourceBlob{URL: archive}}, want: perhapsOurs},
+		"earlier, without any details":    {id: fetched, build: &Build{ID: "earlier"}, want: notOurs},
+		"another URL without a version":   {id: fetched, build: &Build{ID: "b", SourceBlob: SourceBlob{URL: upload}}, want: notOurs},
+		"with the token":                  {id: fetched, build: build("b", archive, "fix (deploy 0123456789ab)"), want: ours},
+		"with the token, without a URL":   {id: fetched, build: build("b", "", "(deploy 0123456789ab)"), want: ours},
+		"with another token":              {id: fetched, build: build("b", archive+"?ref=two", "fix (deploy ba9876543210)"), want: notOurs},
+		"with another description":        {id: fetched, build: build("b", archive+"?ref=two", "fix"), want: notOurs},
+		"same URL, another signature":     {id: fetched, build: build("b", archive+"?token=b&ref=two", ""), want: ours},
+		"same URL, without the query":     {id: fetched, build: build("b", archive, ""), want: ours},
+		"same URL, earlier build":         {id: fetched, build: build("earlier", archive+"?ref=two", ""), want: notOurs},
+		"another query":                   {id: fetched, build: build("b", archive+"?ref=one&token=a", ""), want: notOurs},
+		"fetched, without a URL":          {id: fetched, build: build("b", "", ""), want: perhapsOurs},
 	} {
 		assert.Equal(t, tt.want, tt.id.judge(tt.build), name)
 	}
 }
 
-// What grants access is not part of a source's identity, and all else is.
-func TestSourceDigest(t *testing.T) {
+// Only the parameters that grant access are not part of a source's identity.
+func TestSourceDigestIgnoresSignatures(t *testing.T) {
 	t.Parallel()
 	same := func(a, b string) bool { return sourceDigest(SecretURL(a)) == sourceDigest(SecretURL(b)) }
 	const u = "https://h.example.com/a.tgz"
@@ -102,17 +102,17 @@ func TestSourceDigest(t *testing.T) {
 		assert.True(t, same(u+"?ref=1", u+"?"+signed+"&ref=1"), signed)
 		assert.False(t, same(u+"?ref=1&"+signed, u+"?"+signed+"&ref=2"), signed)
 	}
-	assert.False(t, same(u+"?se=1", u+"?se=2"), "Azure's names without its signature")
+	assert.False(t, same(u+"?se=1", u+"?se=2"), "names of Azure's signature that have no signature with them")
 	assert.False(t, same(u, u+"?sha=1"))
-	assert.False(t, same(u+"?ref=1;x=1", u+"?ref=2;x=1"), "which the parser leaves out")
+	assert.False(t, same(u+"?ref=1;x=1", u+"?ref=2;x=1"), "parameters that the parser omits")
 	assert.False(t, same(u+"?ref=%zz1", u+"?ref=%zz2"))
 	assert.True(t, same(u+"?ref=1;x=1&token=a", u+"?token=b&ref=1;x=1"))
 	assert.False(t, same(u, "https://h.example.com/b.tgz"))
 	assert.False(t, same(u, "https://i.example.com/a.tgz"))
 }
 
-// However many run at once, a full pool is enough to begin.
-func TestReserve(t *testing.T) {
+// The reserve must stay below the full pool, or the first request would wait forever.
+func TestReserveIsBounded(t *testing.T) {
 	t.Parallel()
 	assert.Equal(t, 32, reserveFor(16, 1000))
 	assert.Equal(t, 6, reserveFor(1000, 3))
@@ -120,8 +120,9 @@ func TestReserve(t *testing.T) {
 	assert.Zero(t, reserveFor(16, 0))
 }
 
-// The error names the causes, and counts what follows from them apart.
-func TestRolloutErrorNamesCausesFirst(t *testing.T) {
+// The error names the apps that failed by themselves. It only counts those that were
+// rolled back or skipped because of them.
+func TestRolloutErrorNamesCauses(t *testing.T) {
 	t.Parallel()
 	e := new(RolloutError)
 	for i := range 11 {
@@ -131,5 +132,5 @@ func TestRolloutErrorNamesCausesFirst(t *testing.T) {
 	e.Apps = append(e.Apps,
 		AppResult{App: "app-12", Err: fmt.Errorf("app-12: %w: %w", ErrVerifyFailed, errors.New("THE REASON"))},
 		AppResult{App: "app-13", Err: ErrNotAttempted}, AppResult{App: "app-14"})
-	assert.Equal(t, "herokubuild: released to 1 of 14 apps, 1 failed: app-12: verification failed: THE REASON (11 rolled back, 1 not attempted)", e.Error())
+	assert.Equal(t, "released to 1 of 14 apps, 1 failed: app-12: verification failed: THE REASON (11 rolled back, 1 not attempted)", e.Error())
 }

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/jarcoal/httpmock"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -18,7 +19,7 @@ import (
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
-// onCall gives a request to the API, so many of its kind, a fault each.
+// onCall injects one fault after the other into matching requests to the API.
 func onCall(method, pathEnd string, faults ...platform.Fault) platform.FaultFunc {
 	return func(at platform.FaultPoint) platform.Fault {
 		if at.Host == "api" && at.Method == method && strings.HasSuffix(at.Path, pathEnd) && at.Nth < len(faults) {
@@ -28,39 +29,40 @@ func onCall(method, pathEnd string, faults ...platform.Fault) platform.FaultFunc
 	}
 }
 
+// deploy returns the options of a deploy of example-app to itself and other-app.
 func deploy() herokubuild.BuildAndReleaseOptions {
 	return herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", ReleaseTo: []string{"other-app"}}
 }
 
+// archiveOf returns an archive of the files, or of one file if there are none.
 func archiveOf(t *testing.T, files ...file) *herokubuild.Archive {
 	t.Helper()
 	if len(files) == 0 {
-		files = []file{{"index.html", "hi"}}
+		files = []file{{name: "index.html", content: "hi"}}
 	}
 	archive, err := herokubuild.NewArchive(packed(t, files...))
 	require.NoError(t, err)
 	return archive
 }
 
-// An answer that is lost, on whichever side of the action, makes neither a
-// second build nor a second release.
-func TestLostAnswersStartNothingTwice(t *testing.T) {
+// The platform may or may not have acted on a request whose response is lost.
+func TestBuildAndReleaseActsOnceWhenResponsesAreLost(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]platform.Fault{
-		"lost":                {Lost: true},
-		"cut answer":          {CutResponseAfter: 20},
-		"502 page after it":   {StatusAfter: 502, HTML: true},
-		"503 after it":        {StatusAfter: 503},
-		"500 instead":         {Status: 500},
-		"503 page instead":    {Status: 503, HTML: true},
-		"cut request":         {CutRequestAfter: 10},
-		"429":                 {Status: 429, RetryAfter: "0"},
-		"as slow as it comes": {Delay: 20 * time.Millisecond, Lost: true},
+		"response lost":             {Lost: true},
+		"response cut":              {CutResponseAfter: 20},
+		"502 page after effect":     {StatusAfter: 502, HTML: true},
+		"503 after effect":          {StatusAfter: 503},
+		"500 without effect":        {Status: 500},
+		"503 page without effect":   {Status: 503, HTML: true},
+		"request cut":               {CutRequestAfter: 10},
+		"429":                       {Status: 429, RetryAfter: "0"},
+		"response delayed and lost": {Delay: 20 * time.Millisecond, Lost: true},
 	} {
-		for _, calls := range []string{"/builds", "/releases", "/sources"} {
-			t.Run(calls+", "+name, func(t *testing.T) {
+		for _, path := range []string{"/builds", "/releases", "/sources"} {
+			t.Run(path+", "+name, func(t *testing.T) {
 				t.Parallel()
-				p, client := startPlatform(t, platform.Options{Builder: printing("compiled\n"), Faults: onCall("POST", calls, fault)}, quickRetry())
+				p, client := startPlatform(t, platform.Options{Builder: printing("compiled\n"), Faults: onCall("POST", path, fault)}, quickRetry())
 				opts := deploy()
 				opts.Archive = archiveOf(t)
 				var out bytes.Buffer
@@ -79,9 +81,9 @@ func TestLostAnswersStartNothingTwice(t *testing.T) {
 	}
 }
 
-// A request that nobody waits for any more may have its effect much later. How
-// long it is looked for does not depend on how often a status is asked for.
-func TestABuildThatBeginsLateIsFound(t *testing.T) {
+// A request may take effect long after it has failed. How long the build is searched
+// for must not depend on the polling interval.
+func TestBuildAndReleaseFindsBuildThatStartsLate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t, herokubuild.WithPollBackoff(func(int) time.Duration { return time.Millisecond }))
@@ -102,23 +104,22 @@ func TestABuildThatBeginsLateIsFound(t *testing.T) {
 		result, err := a.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{BuildApp: appName, SourceURL: sourceURL})
 		require.NoError(t, err)
 		assert.Equal(t, buildID, result.Build.ID)
-		posts, looks := 0, 0
+		posts, polls := 0, 0
 		for _, r := range a.seen() {
 			if r.Method == "POST" {
 				posts++
 			}
 			if r.URL == appBuildsURL {
-				looks++
+				polls++
 			}
 		}
 		assert.Equal(t, 1, posts)
-		assert.Less(t, looks, 30, "the rate limit")
+		assert.Less(t, polls, 30, "polling must not use up the rate limit")
 	})
 }
 
-// A checkpoint of another source than the one that is given would deploy what
-// nobody asked for.
-func TestCheckpointOfAnotherSource(t *testing.T) {
+// A checkpoint of another source would deploy something other than what was given.
+func TestResumeRejectsAnotherSource(t *testing.T) {
 	t.Parallel()
 	p, client := startPlatform(t, platform.Options{Builder: printing("compiled\n")})
 	first := deploy()
@@ -132,7 +133,9 @@ func TestCheckpointOfAnotherSource(t *testing.T) {
 			o.Archive, o.SourceURL = nil, "https://example.com/other.tgz"
 		},
 		"version": func(o *herokubuild.BuildAndReleaseOptions) { o.Version = "v2" },
-		"archive": func(o *herokubuild.BuildAndReleaseOptions) { o.Archive = archiveOf(t, file{"other.html", "other"}) },
+		"archive": func(o *herokubuild.BuildAndReleaseOptions) {
+			o.Archive = archiveOf(t, file{name: "other.html", content: "other"})
+		},
 	} {
 		opts := first
 		opts.Checkpoint = result.Checkpoint
@@ -142,13 +145,13 @@ func TestCheckpointOfAnotherSource(t *testing.T) {
 		assert.Len(t, p.Builds("example-app"), 1, name)
 	}
 
-	// What a checkpoint does not say is no contradiction.
+	// A checkpoint without a source matches every source.
 	onlyBuild := first
 	onlyBuild.Checkpoint = herokubuild.Checkpoint{BuildID: result.Build.ID}
 	_, err = client.BuildAndRelease(t.Context(), onlyBuild)
 	require.NoError(t, err)
 
-	// With the same it leads to the same, and the apps need not be named again.
+	// The checkpoint names the apps, so that they need not be given again.
 	again, err := client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Checkpoint: result.Checkpoint})
 	require.NoError(t, err)
 	assert.Equal(t, result.Build.ID, again.Build.ID)
@@ -157,7 +160,7 @@ func TestCheckpointOfAnotherSource(t *testing.T) {
 	assert.Equal(t, 1, releasesOf(p, "other-app"))
 }
 
-func TestCheckpointOfAnotherCommit(t *testing.T) {
+func TestResumeRejectsAnotherCommit(t *testing.T) {
 	t.Parallel()
 	needGit(t)
 	p, client := startPlatform(t, platform.Options{Builder: printing("compiled\n")})
@@ -183,8 +186,9 @@ func TestCheckpointOfAnotherCommit(t *testing.T) {
 	assert.Len(t, p.Builds("example-app"), 1)
 }
 
-// A deploy that begins anew after a failure, and is to no other app now.
-func TestAppsOfACheckpointAreNotForEver(t *testing.T) {
+// A deploy that starts from scratch after a failed build uses the apps of the call,
+// not those of the checkpoint.
+func TestResumeAfterFailedBuildUsesAppsOfTheCall(t *testing.T) {
 	t.Parallel()
 	builds := 0
 	p, client := startPlatform(t, platform.Options{Builder: platform.BuilderFunc(func(context.Context, *platform.Job) error {
@@ -205,9 +209,8 @@ func TestAppsOfACheckpointAreNotForEver(t *testing.T) {
 	assert.Zero(t, releasesOf(p, "other-app"))
 }
 
-// A context that ends while the build is being started leaves a doubt, which is
-// said.
-func TestABuildThatMayBeRunningIsMentioned(t *testing.T) {
+// If the context ends while the build is being created, the build may exist.
+func TestBuildAndReleaseReportsBuildThatMayBeRunning(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t)
@@ -219,24 +222,30 @@ func TestABuildThatMayBeRunningIsMentioned(t *testing.T) {
 		start := time.Now()
 		_, err := a.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{BuildApp: appName, SourceURL: sourceURL})
 		require.ErrorIs(t, err, context.Canceled)
-		require.ErrorContains(t, err, "a build may have been started")
+		var failed *herokubuild.DeployError
+		require.ErrorAs(t, err, &failed)
+		assert.False(t, failed.Canceled)
+		assert.Nil(t, failed.Result.Build)
+		require.Error(t, failed.CancelErr, "the build cannot be canceled, as its id is unknown")
+		assert.True(t, failed.Checkpoint.Resumable())
 		assert.Less(t, time.Since(start), 11*time.Second)
 	})
 }
 
-// Where nobody can find out, that is the error; and a later process can.
-func TestWhatCannotBeFoundOutIsSaid(t *testing.T) {
+// If the effect of a request cannot be determined, a later call can resume from the
+// error.
+func TestBuildAndReleaseReportsUncertainRequests(t *testing.T) {
 	t.Parallel()
-	for calls, phase := range map[string]herokubuild.DeployPhase{"/builds": herokubuild.PhaseBuild, "/releases": herokubuild.PhaseRelease} {
-		t.Run(calls, func(t *testing.T) {
+	for path, phase := range map[string]herokubuild.DeployPhase{"/builds": herokubuild.PhaseBuild, "/releases": herokubuild.PhaseRelease} {
+		t.Run(path, func(t *testing.T) {
 			t.Parallel()
 			p, client := startPlatform(t, platform.Options{
 				Builder: printing("compiled\n"),
 				Faults: func(at platform.FaultPoint) platform.Fault {
 					switch {
-					case at.Host == "api" && at.Method == "POST" && strings.HasSuffix(at.Path, calls):
+					case at.Host == "api" && at.Method == "POST" && strings.HasSuffix(at.Path, path):
 						return platform.Fault{Lost: true}
-					case at.Host == "api" && at.Method == "GET" && strings.HasSuffix(at.Path, calls):
+					case at.Host == "api" && at.Method == "GET" && strings.HasSuffix(at.Path, path):
 						return platform.Fault{Status: 500}
 					}
 					return platform.Fault{}
@@ -250,8 +259,8 @@ func TestWhatCannotBeFoundOutIsSaid(t *testing.T) {
 			require.ErrorAs(t, err, &failed)
 			assert.Equal(t, phase, failed.Phase)
 			assert.False(t, failed.Canceled)
-			var refused *herokubuild.APIError
-			require.ErrorAs(t, err, &refused, "why it could not be found out")
+			var apiErr *herokubuild.APIError
+			require.ErrorAs(t, err, &apiErr, "the failure of the search is wrapped")
 
 			p.SetFaults(nil)
 			opts.Checkpoint = roundTrip(t, failed.Checkpoint)
@@ -265,8 +274,7 @@ func TestWhatCannotBeFoundOutIsSaid(t *testing.T) {
 	}
 }
 
-// A request that is refused is not looked for.
-func TestARefusedBuildIsNotLookedFor(t *testing.T) {
+func TestBuildAndReleaseDoesNotSearchForRejectedBuild(t *testing.T) {
 	t.Parallel()
 	p, client := startPlatform(t, platform.Options{Builder: printing(""), Faults: onCall("POST", "/builds", platform.Fault{Status: 422})}, quickRetry())
 	opts := deploy()
@@ -281,11 +289,10 @@ func TestARefusedBuildIsNotLookedFor(t *testing.T) {
 	}
 }
 
-// A source that has been built before is told from the build that is looked
-// for.
-func TestTheBuildOfAKnownSourceIsNotTakenForOurs(t *testing.T) {
+// The same URL may have been built before: that build must not be adopted.
+func TestBuildAndReleaseDoesNotAdoptEarlierBuildOfSameURL(t *testing.T) {
 	t.Parallel()
-	for name, fault := range map[string]platform.Fault{"acted": {Lost: true}, "did not act": {CutRequestAfter: 1}} {
+	for name, fault := range map[string]platform.Fault{"request took effect": {Lost: true}, "request had no effect": {CutRequestAfter: 1}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p, client := startPlatform(t, platform.Options{Builder: printing("compiled\n")}, quickRetry())
@@ -306,9 +313,9 @@ func TestTheBuildOfAKnownSourceIsNotTakenForOurs(t *testing.T) {
 	}
 }
 
-// The context that ends while the build is being asked for leaves no build
-// running that nobody knows of.
-func TestCancelWhileTheBuildIsBeingStarted(t *testing.T) {
+// If the context ends while the build is being created, the build is searched for, so
+// that none keeps running unnoticed.
+func TestBuildAndReleaseCancelsBuildThatIsBeingCreated(t *testing.T) {
 	t.Parallel()
 	for _, keep := range []bool{false, true} {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -340,13 +347,12 @@ func TestCancelWhileTheBuildIsBeingStarted(t *testing.T) {
 		}
 		assert.Equal(t, "failed", build.Status)
 		assert.True(t, failed.Canceled)
-		assert.Contains(t, err.Error(), build.ID)
 		assert.True(t, failed.Checkpoint.IsZero())
 	}
 }
 
-// A platform that does not react does not hold up the end of a deploy.
-func TestCancelIsBounded(t *testing.T) {
+// A platform that does not respond must not delay the end of a canceled deploy.
+func TestBuildAndReleaseBoundsTheCanceling(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t)
@@ -355,22 +361,21 @@ func TestCancelIsBounded(t *testing.T) {
 		a.mock.RegisterNoResponder(hang)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
-		archive := herokubuild.SecretURL(sourceURL)
 		a.on("GET", appBuildsURL, reply(200, "[]"))
 		started := time.Now()
-		_, err := a.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{BuildApp: appName, SourceURL: archive})
+		_, err := a.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{BuildApp: appName, SourceURL: sourceURL})
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		var failed *herokubuild.DeployError
 		require.ErrorAs(t, err, &failed)
 		assert.False(t, failed.Canceled)
 		require.Error(t, failed.CancelErr)
-		assert.Contains(t, err.Error(), "may still be running")
-		assert.NotEmpty(t, failed.Checkpoint.BuildID)
+		assert.Equal(t, buildID, failed.Result.Build.ID)
+		assert.Equal(t, buildID, failed.Checkpoint.BuildID)
 		assert.Equal(t, 15*time.Second, time.Since(started))
 	})
 }
 
-// roundTrip is what another process gets.
+// roundTrip returns the Checkpoint as another process reads it from JSON.
 func roundTrip(t *testing.T, c herokubuild.Checkpoint) herokubuild.Checkpoint {
 	t.Helper()
 	text, err := json.Marshal(c)
@@ -383,13 +388,12 @@ func roundTrip(t *testing.T, c herokubuild.Checkpoint) herokubuild.Checkpoint {
 	return back
 }
 
-// A process that ends at any event of a deploy, without a word to anybody, is
-// followed by one that goes on from that event's checkpoint.
-func TestAnotherProcessGoesOnFromEveryEvent(t *testing.T) {
+// A process fails at an event; another one resumes from that event's checkpoint.
+func TestBuildAndReleaseResumesFromEveryEvent(t *testing.T) {
 	t.Parallel()
 	var log eventLog
 	opts := deploy()
-	opts.Archive = archiveOf(t, file{"Procfile", "web: serve\nrelease: echo migrating\n"})
+	opts.Archive = archiveOf(t, file{name: "Procfile", content: "web: serve\nrelease: echo migrating\n"})
 	opts.OnEvent = log.on
 	{
 		_, client := startPlatform(t, platform.Options{Builder: printing("compiled\n")}, quickRetry())
@@ -427,7 +431,7 @@ func TestAnotherProcessGoesOnFromEveryEvent(t *testing.T) {
 			assert.Equal(t, result.Version, strings.TrimPrefix(result.Checksum, "SHA256:"))
 			assert.NotEmpty(t, result.Version)
 
-			// And a third has nothing left to do.
+			// A third call has nothing left to do.
 			before := len(p.Requests())
 			opts.Checkpoint = result.Checkpoint
 			opts.Archive = nil
@@ -441,9 +445,7 @@ func TestAnotherProcessGoesOnFromEveryEvent(t *testing.T) {
 	}
 }
 
-// The output of a deploy that another process goes on with continues where the
-// first one's ended.
-func TestOutputGoesOnFromACheckpoint(t *testing.T) {
+func TestResumeContinuesOutputWhereItStopped(t *testing.T) {
 	t.Parallel()
 	text := buildLog(7, 40_000)
 	p, client := startPlatform(t, platform.Options{Builder: printing(text)}, quickRetry())
@@ -473,9 +475,9 @@ func TestOutputGoesOnFromACheckpoint(t *testing.T) {
 	assert.EqualValues(t, len(want), result.Checkpoint.OutputOffset)
 }
 
-// What failed for good is not gone on with; an app whose release failed gets
-// another.
-func TestCheckpointsOfFailures(t *testing.T) {
+// A deploy whose build or own release failed cannot be resumed. If the release of
+// another app failed, that app gets a new one.
+func TestCheckpointAfterFailures(t *testing.T) {
 	t.Parallel()
 	t.Run("build", func(t *testing.T) {
 		t.Parallel()
@@ -492,7 +494,7 @@ func TestCheckpointsOfFailures(t *testing.T) {
 		t.Parallel()
 		_, client := startPlatform(t, platform.Options{Builder: printing("")})
 		opts := deploy()
-		opts.Archive = archiveOf(t, file{"Procfile", "release: exit 1\n"})
+		opts.Archive = archiveOf(t, file{name: "Procfile", content: "release: exit 1\n"})
 		_, err := client.BuildAndRelease(t.Context(), opts)
 		var failed *herokubuild.DeployError
 		require.ErrorAs(t, err, &failed)
@@ -505,7 +507,7 @@ func TestCheckpointsOfFailures(t *testing.T) {
 		require.NoError(t, p.SetConfigVars("other-app", map[string]string{"FAIL": "1"}))
 		opts := deploy()
 		opts.ReleaseTo = append(opts.ReleaseTo, "third-app")
-		opts.Archive = archiveOf(t, file{"Procfile", "release: test -z \"$FAIL\"\n"})
+		opts.Archive = archiveOf(t, file{name: "Procfile", content: "release: test -z \"$FAIL\"\n"})
 		_, err := client.BuildAndRelease(t.Context(), opts)
 		var failed *herokubuild.DeployError
 		require.ErrorAs(t, err, &failed)
@@ -517,19 +519,19 @@ func TestCheckpointsOfFailures(t *testing.T) {
 		_, err = client.BuildAndRelease(t.Context(), opts)
 		require.NoError(t, err)
 		require.Len(t, p.Builds("example-app"), 1)
-		assert.Equal(t, 2, releasesOf(p, "other-app"), "the one that failed, and another")
+		assert.Equal(t, 2, releasesOf(p, "other-app"), "the failed release and a new one")
 		assert.Equal(t, 1, releasesOf(p, "third-app"))
 	})
 }
 
-func TestCheckpointIsChecked(t *testing.T) {
+func TestResumeRejectsInvalidCheckpoint(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
 	for name, c := range map[string]herokubuild.Checkpoint{
 		"of another app": {BuildApp: "shop", BuildID: buildID},
 		"build id":       {BuildID: "../../account"},
-		"after":          {Before: []string{"x"}},
-		"output":         {OutputOffset: -1},
+		"earlier build":  {Before: []string{"x"}},
+		"output offset":  {OutputOffset: -1},
 		"release id":     {ReleaseIDs: map[string]string{"other-app": "v5"}},
 	} {
 		_, err := a.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Archive: archiveOf(t), Checkpoint: c})
@@ -542,25 +544,25 @@ func TestCheckpointIsChecked(t *testing.T) {
 	assert.Empty(t, a.mock.GetTotalCallCount())
 }
 
-// An address that has expired by the time of the upload is replaced once.
-func TestUploadWithAFreshSource(t *testing.T) {
+// A URL may expire before the upload begins.
+func TestUploadReplacesExpiredURLOnce(t *testing.T) {
 	t.Parallel()
 	archive, content := testArchive(t)
-	for name, tt := range map[string]struct {
-		refusals int
-		want     error
-	}{"once": {1, nil}, "twice": {2, herokubuild.ErrForbidden}} {
+	for name, tt := range map[string]struct{ want error }{
+		"expired once":  {},
+		"expired twice": {want: herokubuild.ErrForbidden},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := newAPI(t)
 			second := strings.ReplaceAll(golden(t, "source.json"), "fake", "fake2")
 			a.on("POST", apiURL+"/sources", replyFile(t, 201, "source.json"), reply(201, second))
-			refusal := replyFile(t, 403, "storage_refusal.xml")
-			answers := []func(*http.Request) (*http.Response, error){refusal, reply(200, "")}
-			if tt.refusals > 1 {
-				answers[1] = refusal
+			forbidden := replyFile(t, 403, "storage_refusal.xml")
+			responses := []httpmock.Responder{forbidden, reply(200, "")}
+			if tt.want != nil {
+				responses[1] = forbidden
 			}
-			a.on("PUT", sourceURL, answers[0], answers[1])
+			a.on("PUT", sourceURL, responses...)
 			source, err := a.Sources.Upload(t.Context(), archive, nil)
 			seen := a.seen()
 			require.Len(t, seen, 4)

@@ -119,7 +119,7 @@ type GenerationError struct {
 
 // Error implements error.
 func (e *GenerationError) Error() string {
-	return clean.Line("herokubuild: " + e.App + " is a " + clip(e.Generation, maxHeaderText) + " app: " + e.Reason)
+	return clean.Line(e.App + " is a " + clip(e.Generation, maxHeaderText) + " app: " + e.Reason)
 }
 
 // Is matches ErrUnsupportedGeneration.

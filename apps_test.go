@@ -11,7 +11,7 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-func TestAppsGet(t *testing.T) {
+func TestAppsGetDecodesAllFields(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
 	a.on("GET", apiURL+"/apps/example-app", replyFile(t, 200, "app.json"))
@@ -33,28 +33,28 @@ func TestAppsGet(t *testing.T) {
 	}, app)
 }
 
-func TestAppNames(t *testing.T) {
+func TestAppsGetChecksNames(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
 	a.mock.RegisterNoResponder(reply(200, `{"id":"`+slugID+`"}`))
-	for _, good := range []string{"abc", "a-1", "a" + strings.Repeat("b", 29), buildID, strings.ToUpper(buildID)} {
-		_, err := a.Apps.Get(t.Context(), good)
-		require.NoError(t, err, good)
+	for _, valid := range []string{"abc", "a-1", "a" + strings.Repeat("b", 29), buildID, strings.ToUpper(buildID)} {
+		_, err := a.Apps.Get(t.Context(), valid)
+		require.NoError(t, err, valid)
 	}
 	calls := a.mock.GetTotalCallCount()
-	for _, bad := range []string{
+	for _, invalid := range []string{
 		"", "ab", "1ab", "-ab", "ab-", "Abc", "a_b", "a b", "a/b", "..", "a.b", "abc\n", "a%2Fb", "a?b=c", "a" + strings.Repeat("b", 30),
 		buildID + "0", "é" + strings.Repeat("b", 200),
 	} {
-		_, err := a.Apps.Get(t.Context(), bad)
+		_, err := a.Apps.Get(t.Context(), invalid)
 		argument := requireInvalid(t, err, "app")
 		assert.Less(t, len(argument.Error()), 300)
 		assert.NotContains(t, argument.Error(), "\n")
 	}
-	assert.Equal(t, calls, a.mock.GetTotalCallCount())
+	assert.Equal(t, calls, a.mock.GetTotalCallCount(), "an invalid name is not sent")
 }
 
-func TestAppsList(t *testing.T) {
+func TestAppsListFollowsPages(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
 	first := reply(206, `[{"id":"`+uuidOf("1")+`","name":"one"}]`, "Next-Range", "id ]1..")

@@ -211,7 +211,7 @@ func spoolArchive(tempDir string, write func(spool *targz.Spool) error) (a *Arch
 }
 
 func spoolError(err error) error {
-	return withClean(fmt.Errorf("herokubuild: create a temporary file for the archive: %w", err))
+	return withClean(fmt.Errorf("create a temporary file for the archive: %w", err))
 }
 
 // treeError converts an error of package sourcetree. what is the operation that
@@ -224,7 +224,7 @@ func treeError(ctx context.Context, what string, err error) error {
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		err = contextError(ctx)
 	}
-	return withClean(fmt.Errorf("herokubuild: %s: %w", what, err))
+	return withClean(fmt.Errorf("%s: %w", what, err))
 }
 
 func invalidTree(bad *sourcetree.InputError) error {
@@ -255,7 +255,7 @@ func OpenArchive(ctx context.Context, path string) (*Archive, error) {
 	size, sum, err := targz.Check(&contextReader{ctx: ctx, r: f})
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, withClean(fmt.Errorf("herokubuild: read %s: %w", path, contextError(ctx)))
+			return nil, withClean(fmt.Errorf("read %s: %w", path, contextError(ctx)))
 		}
 		return nil, badArchive(quote(path)+" is not a gzipped tar archive", err)
 	}

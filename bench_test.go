@@ -22,11 +22,10 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// The benchmarks come in pairs: what this package does, and the same work by
-// hand with net/http, which is the reference that internal/bench divides by.
-// "benchstat -col /impl" sets them side by side.
+// The benchmarks come in pairs: this package, and the same work with net/http as the
+// reference of internal/bench. "benchstat -col /impl" compares them.
 
-// benchServer serves body to every request, and is gone with the benchmark.
+// benchServer starts a server and returns its URL, a client for it and an HTTP client.
 func benchServer(b *testing.B, handler http.HandlerFunc) (url string, client *herokubuild.Client, hc *http.Client) {
 	b.Helper()
 	server := httptest.NewServer(handler)
@@ -38,7 +37,7 @@ func benchServer(b *testing.B, handler http.HandlerFunc) (url string, client *he
 	return server.URL, client, hc
 }
 
-// bareGet is a GET with its JSON decoded, as one writes it by hand.
+// bareGet makes a GET request with net/http and decodes its JSON.
 func bareGet(b testing.TB, hc *http.Client, url string, out any) {
 	req, err := http.NewRequestWithContext(b.Context(), http.MethodGet, url, nil)
 	if err != nil {
@@ -117,7 +116,7 @@ func BenchmarkList(b *testing.B) {
 
 const logSize = 16 << 20
 
-// logs are log texts of about a size with heartbeats in them.
+// logs returns log texts of about the given size, by how often they have heartbeats.
 func logs(size int) map[string][]byte {
 	text := []byte(buildLog(1, size))
 	block := append(bytes.Clone(text[:4096]), 0)
@@ -132,8 +131,8 @@ func logs(size int) map[string][]byte {
 	}
 }
 
-// BenchmarkStreamMemory reads a log that the processor's cache holds, so that it
-// is not the memory that is measured.
+// BenchmarkStreamMemory reads a log that fits in the processor's cache, so that the
+// memory is not what limits it.
 func BenchmarkStreamMemory(b *testing.B) {
 	for name, text := range logs(1 << 18) {
 		b.Run("heartbeats="+name+"/impl=bare", func(b *testing.B) { copyLog(b, text, func(r io.Reader) io.Reader { return r }) })
@@ -148,17 +147,16 @@ func copyLog(b *testing.B, text []byte, wrap func(io.Reader) io.Reader) {
 	buf := make([]byte, 32<<10)
 	for b.Loop() {
 		src.Reset(text)
-		// Neither end may have a short cut.
-		_, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{wrap(src)}, buf)
+		// The wrappers hide WriterTo and ReaderFrom.
+		_, err := io.CopyBuffer(struct{ io.Writer }{Writer: io.Discard}, struct{ io.Reader }{Reader: wrap(src)}, buf)
 		if err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
-// BenchmarkStreamLoopback reads a log from a server: as a stream that is one
-// chunk, and in the chunks that the platform would send it in, of which each
-// heartbeat is one.
+// BenchmarkStreamLoopback reads a log from a server: in one chunk, and in chunks as
+// the platform sends it, with each heartbeat in a chunk of its own.
 func BenchmarkStreamLoopback(b *testing.B) {
 	for name, text := range logs(logSize) {
 		b.Run("heartbeats="+name, func(b *testing.B) { streamLoopback(b, len(text), chunked(text)) })
@@ -177,7 +175,7 @@ func BenchmarkStreamLoopback(b *testing.B) {
 	b.Run("heartbeats=every-2nd-byte-chunks", func(b *testing.B) { streamLoopback(b, 2*len(text), chunked(pieces...)) })
 }
 
-// chunked is an answer's body in these chunks.
+// chunked encodes a response's body in the given chunks.
 func chunked(pieces ...[]byte) []byte {
 	var wire []byte
 	for _, p := range pieces {
@@ -186,8 +184,8 @@ func chunked(pieces ...[]byte) []byte {
 	return append(wire, "0\r\n\r\n"...)
 }
 
-// serveWire answers every request with a body of this size that is on the wire
-// like this: a server of net/http decides itself what is a chunk.
+// serveWire responds to every request with a body of the given size and encoding. A
+// server of net/http would choose the chunks itself.
 func serveWire(b *testing.B, size int, wire []byte) (url string) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(b, err)
@@ -201,7 +199,7 @@ func serveWire(b *testing.B, size int, wire []byte) (url string) {
 	// A stored log has no heartbeats, and its length does not include any.
 	total := size - bytes.Count(wire, []byte{0})
 	serve := func(conn net.Conn) {
-		// A kept connection is nobody's to close on the other side.
+		// The client may keep an idle connection open.
 		context.AfterFunc(ctx, func() { _ = conn.Close() })
 		for r := bufio.NewReader(conn); ; {
 			req, err := http.ReadRequest(r)
@@ -237,7 +235,7 @@ func streamLoopback(b *testing.B, size int, wire []byte) {
 	url := serveWire(b, size, wire)
 	hc := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
 	b.Cleanup(hc.CloseIdleConnections)
-	// Each with its own default transport, as people have them.
+	// The client uses its default transport, as most programs do.
 	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(url))
 	require.NoError(b, err)
 	b.Run("impl=bare", func(b *testing.B) {
@@ -248,7 +246,7 @@ func streamLoopback(b *testing.B, size int, wire []byte) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if _, err := io.Copy(struct{ io.Writer }{io.Discard}, resp.Body); err != nil {
+			if _, err := io.Copy(struct{ io.Writer }{Writer: io.Discard}, resp.Body); err != nil {
 				b.Fatal(err)
 			}
 			_ = resp.Body.Close()
@@ -262,7 +260,7 @@ func streamLoopback(b *testing.B, size int, wire []byte) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if _, err := io.Copy(struct{ io.Writer }{io.Discard}, s); err != nil {
+			if _, err := io.Copy(struct{ io.Writer }{Writer: io.Discard}, s); err != nil {
 				b.Fatal(err)
 			}
 			_ = s.Close()
@@ -270,9 +268,9 @@ func streamLoopback(b *testing.B, size int, wire []byte) {
 	})
 }
 
-// BenchmarkFanOut releases to 1,000 apps that are 50 ms away. The floor is what
-// the requests take, 16 at a time.
-func BenchmarkFanOut(b *testing.B) {
+// BenchmarkRollout releases to 1,000 apps with 50 ms per request. The floor is the
+// time of the requests, 16 at a time.
+func BenchmarkRollout(b *testing.B) {
 	const n, delay, concurrency = 1000, 50 * time.Millisecond, 16
 	apps := make([]string, n)
 	for i := range apps {
@@ -291,7 +289,7 @@ func BenchmarkFanOut(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed())/float64(b.N)/float64(floor), "x-floor")
 }
 
-// Allocations do not depend on the machine, so that a test can hold them.
+// Allocations do not depend on the machine, so that a test can check them.
 func TestAllocations(t *testing.T) {
 	text := golden(t, "build_succeeded.json")
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }))
@@ -300,15 +298,15 @@ func TestAllocations(t *testing.T) {
 	defer hc.CloseIdleConnections()
 	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(server.URL), herokubuild.WithTransport(hc.Transport))
 	require.NoError(t, err)
-	bare := testing.AllocsPerRun(200, func() { bareGet(t, hc, server.URL+"/apps/"+appName+"/builds/"+buildID, new(herokubuild.Build)) })
+	reference := testing.AllocsPerRun(200, func() { bareGet(t, hc, server.URL+"/apps/"+appName+"/builds/"+buildID, new(herokubuild.Build)) })
 	ours := testing.AllocsPerRun(200, func() { _, _ = client.Builds.Get(t.Context(), appName, buildID) })
-	// It is 12 with Go 1.26 and 14 with 1.25, whose library allocates more.
-	assert.LessOrEqual(t, ours, bare+14, "a GET, over one by hand")
+	// There are 12 more with Go 1.26, and 14 with 1.25, whose library allocates more.
+	assert.LessOrEqual(t, ours, reference+14, "a GET, compared with net/http")
 
 	list := "[" + strings.TrimSuffix(strings.Repeat(text+",", 100), ",") + "]"
 	a := newAPI(t)
 	a.mock.RegisterResponder("GET", buildsURL, reply(200, list))
-	bare = testing.AllocsPerRun(20, func() {
+	reference = testing.AllocsPerRun(20, func() {
 		var builds []*herokubuild.Build
 		bareGet(t, &http.Client{Transport: a.mock}, buildsURL, &builds)
 	})
@@ -317,7 +315,7 @@ func TestAllocations(t *testing.T) {
 			require.NoError(t, err)
 		}
 	})
-	assert.LessOrEqual(t, ours, bare*1.05, "a list of 100 builds, over one GET by hand")
+	assert.LessOrEqual(t, ours, reference*1.05, "a list of 100 builds, compared with one GET of net/http")
 
 	for name, text := range logs(1 << 16) {
 		src := bytes.NewReader(text[:1<<16])
@@ -330,7 +328,7 @@ func TestAllocations(t *testing.T) {
 					return
 				}
 			}
-		}), "a Read of the filter, heartbeats %s", name)
+		}), "a Read of DropHeartbeats, heartbeats %s", name)
 	}
 
 	logs := httptest.NewServer(withBuild(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }))

@@ -20,8 +20,7 @@ import (
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
-// startPlatform serves the embedded platform without its delays and returns a
-// client of it.
+// startPlatform starts the emulator without its delays and returns a client for it.
 func startPlatform(t *testing.T, opts platform.Options, clientOpts ...herokubuild.Option) (*platform.Platform, *herokubuild.Client) {
 	t.Helper()
 	if opts.StatusLag == 0 {
@@ -43,7 +42,7 @@ func startPlatform(t *testing.T, opts platform.Options, clientOpts ...herokubuil
 	return p, client
 }
 
-// printing is a builder that prints and is done.
+// printing returns a builder that prints text and succeeds.
 func printing(text string) platform.Builder {
 	return platform.BuilderFunc(func(_ context.Context, j *platform.Job) error {
 		_, err := fmt.Fprint(j.Output, text)
@@ -51,7 +50,7 @@ func printing(text string) platform.Builder {
 	})
 }
 
-// sourceDir is a directory with the given files.
+// sourceDir creates a directory with the given files.
 func sourceDir(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -63,11 +62,11 @@ func sourceDir(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-// releasesOf counts an app's releases beyond the two that every app is born
-// with.
+// releasesOf returns the number of an app's releases, without the two that every app
+// starts with.
 func releasesOf(p *platform.Platform, app string) int { return len(p.Releases(app)) - 2 }
 
-// eventLog records events.
+// eventLog is an OnEvent that records the events.
 type eventLog struct {
 	mu     sync.Mutex
 	events []herokubuild.DeployEvent
@@ -80,8 +79,8 @@ func (l *eventLog) on(_ context.Context, e herokubuild.DeployEvent) error {
 	return nil
 }
 
-// kinds are those of the events, without their repeats and without heartbeats,
-// which come when they come.
+// kinds returns the kinds of the events, without repetitions. Heartbeats are omitted,
+// as they may occur anywhere.
 func (l *eventLog) kinds() []string {
 	var kinds []string
 	for _, e := range l.events {
@@ -99,7 +98,7 @@ func (l *eventLog) kinds() []string {
 	return kinds
 }
 
-func TestBuildAndReleaseDeploysADirectoryToSeveralApps(t *testing.T) {
+func TestBuildAndReleaseDeploysDirectoryToSeveralApps(t *testing.T) {
 	t.Parallel()
 	const text = "-----> Compiling\n\xff not UTF-8 \r progress\n  no line end"
 	p, client := startPlatform(t, platform.Options{
@@ -126,7 +125,7 @@ func TestBuildAndReleaseDeploysADirectoryToSeveralApps(t *testing.T) {
 
 	whole, err := p.Output(build.ID)
 	require.NoError(t, err)
-	assert.Equal(t, string(whole), output.String(), "the output is to arrive byte for byte")
+	assert.Equal(t, string(whole), output.String(), "the output is written byte for byte")
 	assert.Contains(t, output.String(), text)
 
 	require.Len(t, result.Apps, 3)
@@ -140,6 +139,7 @@ func TestBuildAndReleaseDeploysADirectoryToSeveralApps(t *testing.T) {
 	assert.Equal(t, fmt.Sprintf("Deploy v1.4.0 (build %s)", build.ID), result.Apps[1].Release.Description)
 
 	kinds := log.kinds()
+	require.GreaterOrEqual(t, len(kinds), 12, "%v", kinds)
 	assert.Equal(t, []string{
 		"phase check", "phase pack", "packed", "phase upload", "upload", "phase build", "build_created",
 		"build_done", "phase release", "release_created", "release_output", "release_done",
@@ -156,7 +156,7 @@ func TestBuildAndReleaseDeploysADirectoryToSeveralApps(t *testing.T) {
 	for _, r := range p.Requests() {
 		hosts[r.Host] = true
 		if r.Host != "api" {
-			assert.Empty(t, r.Header.Get("Authorization"), "the key goes to the API only: %s %s", r.Method, r.Path)
+			assert.Empty(t, r.Header.Get("Authorization"), "the API key is sent to the API only: %s %s", r.Method, r.Path)
 		}
 		if r.Method == "PUT" {
 			assert.NotContains(t, r.Header, "Content-Type")
@@ -166,24 +166,23 @@ func TestBuildAndReleaseDeploysADirectoryToSeveralApps(t *testing.T) {
 	assert.Len(t, hosts, 3)
 }
 
-func TestBuildAndReleaseTellsOfHeartbeats(t *testing.T) {
+func TestBuildAndReleaseReportsHeartbeats(t *testing.T) {
 	t.Parallel()
-	// The build goes on when its heartbeats have been heard of, and so does the
-	// release phase.
-	heard := filepath.Join(t.TempDir(), "heard")
-	alive := make(chan struct{})
+	// The build and the release phase end after three heartbeats each.
+	endRelease := filepath.Join(t.TempDir(), "end")
+	endBuild := make(chan struct{})
 	p, client := startPlatform(t, platform.Options{
 		Heartbeat: 5 * time.Millisecond,
 		Builder: platform.BuilderFunc(func(ctx context.Context, _ *platform.Job) error {
 			select {
-			case <-alive:
+			case <-endBuild:
 				return nil
 			case <-ctx.Done():
 				return ctx.Err()
 			}
 		}),
 	})
-	dir := sourceDir(t, map[string]string{"Procfile": "release: while ! [ -e '" + heard + "' ]; do sleep 0.01; done\n"})
+	dir := sourceDir(t, map[string]string{"Procfile": "release: while ! [ -e '" + endRelease + "' ]; do sleep 0.01; done\n"})
 	var builds, releases []herokubuild.DeployEvent
 	_, err := client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
 		BuildApp: "example-app", Dir: dir, Timeout: time.Minute,
@@ -193,11 +192,11 @@ func TestBuildAndReleaseTellsOfHeartbeats(t *testing.T) {
 			case e.Release == nil:
 				builds = append(builds, e)
 				if len(builds) == 3 {
-					close(alive)
+					close(endBuild)
 				}
 			default:
 				if releases = append(releases, e); len(releases) == 3 {
-					return os.WriteFile(heard, nil, 0o600)
+					return os.WriteFile(endRelease, nil, 0o600)
 				}
 			}
 			return nil
@@ -209,11 +208,11 @@ func TestBuildAndReleaseTellsOfHeartbeats(t *testing.T) {
 		assert.Positive(t, e.Quiet)
 	}
 	assert.Equal(t, p.Builds("example-app")[0].ID, builds[0].Build.ID)
-	assert.Greater(t, releases[2].Quiet, releases[1].Quiet, "the silence grows")
+	assert.Greater(t, releases[2].Quiet, releases[1].Quiet, "Quiet is the time since the last output")
 	assert.Equal(t, 3, releases[0].Release.Version)
 }
 
-func TestBuildAndReleaseWithTheDefaultsOfVersionAndDescription(t *testing.T) {
+func TestBuildAndReleaseDefaultsVersionAndDescription(t *testing.T) {
 	t.Parallel()
 	p, client := startPlatform(t, platform.Options{Builder: printing("")})
 	result, err := client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
@@ -224,7 +223,7 @@ func TestBuildAndReleaseWithTheDefaultsOfVersionAndDescription(t *testing.T) {
 	assert.Equal(t, "Deploy "+result.Version[:12]+" (build "+result.Build.ID+")", p.Releases("other-app")[2].Description)
 }
 
-func TestBuildAndReleaseOfAnArchiveAndOfAURL(t *testing.T) {
+func TestBuildAndReleaseDeploysArchiveAndURL(t *testing.T) {
 	t.Parallel()
 	p, client := startPlatform(t, platform.Options{Builder: printing("ok\n")})
 	archive, err := herokubuild.PackDir(t.Context(), sourceDir(t, map[string]string{"a": "b"}), nil)
@@ -240,16 +239,17 @@ func TestBuildAndReleaseOfAnArchiveAndOfAURL(t *testing.T) {
 		BuildApp: "example-app", SourceURL: source.SourceBlob.GetURL, SourceChecksum: archive.Checksum(),
 	})
 	require.NoError(t, err)
-	assert.Equal(t, uploads, countRequests(p, "PUT"), "a URL is not uploaded")
+	assert.Equal(t, uploads, countRequests(p, "PUT"), "a SourceURL is not uploaded")
 	assert.Equal(t, source.SourceBlob.GetURL, result.Build.SourceBlob.URL)
 	assert.Empty(t, result.Version)
 
 	_, err = client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
 		BuildApp: "example-app", SourceURL: source.SourceBlob.GetURL, SourceChecksum: "SHA256:" + strings.Repeat("0", 64),
 	})
-	require.ErrorIs(t, err, herokubuild.ErrBuildFailed, "the platform checks the checksum that it is given")
+	require.ErrorIs(t, err, herokubuild.ErrBuildFailed, "the platform verifies the checksum")
 }
 
+// countRequests returns the number of requests with the method.
 func countRequests(p *platform.Platform, method string) int {
 	n := 0
 	for _, r := range p.Requests() {
@@ -260,7 +260,7 @@ func countRequests(p *platform.Platform, method string) int {
 	return n
 }
 
-func TestBuildAndReleaseFailedBuild(t *testing.T) {
+func TestBuildAndReleaseReportsFailedBuild(t *testing.T) {
 	t.Parallel()
 	p, client := startPlatform(t, platform.Options{Builder: platform.BuilderFunc(func(_ context.Context, j *platform.Job) error {
 		for i := range 100 {
@@ -285,12 +285,13 @@ func TestBuildAndReleaseFailedBuild(t *testing.T) {
 	assert.Equal(t, p.Builds("example-app")[0].ID, deploy.Result.Build.ID)
 	assert.Empty(t, deploy.Result.Apps)
 	assert.False(t, deploy.Canceled)
-	assert.Contains(t, err.Error(), build.Build.ID)
+	assert.Equal(t, p.Builds("example-app")[0].ID, build.Build.ID)
 	assert.Zero(t, releasesOf(p, "example-app"))
 	assert.Zero(t, releasesOf(p, "other-app"))
 }
 
-func TestBuildAndReleaseFailedReleasePhaseOfTheBuildApp(t *testing.T) {
+// If the release of the build app fails, nothing is released to the other apps.
+func TestBuildAndReleaseStopsIfReleaseOfBuildAppFails(t *testing.T) {
 	t.Parallel()
 	p, client := startPlatform(t, platform.Options{Builder: printing("ok\n")})
 	_, err := client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
@@ -305,15 +306,14 @@ func TestBuildAndReleaseFailedReleasePhaseOfTheBuildApp(t *testing.T) {
 	assert.Equal(t, 3, release.Release.Version)
 	assert.Equal(t, herokubuild.StatusFailed, release.Release.Status)
 	assert.Contains(t, release.Tail, "cannot migrate")
-	assert.Contains(t, err.Error(), "release v3 of example-app failed")
 	var deploy *herokubuild.DeployError
 	require.ErrorAs(t, err, &deploy)
 	require.Len(t, deploy.Result.Apps, 2)
 	require.ErrorIs(t, deploy.Result.Apps[1].Err, herokubuild.ErrNotAttempted)
-	assert.Zero(t, releasesOf(p, "other-app"), "what does not run on one app is not given to the others")
+	assert.Zero(t, releasesOf(p, "other-app"))
 }
 
-func TestBuildAndReleaseFailedReleaseOfOneOfTheOthers(t *testing.T) {
+func TestBuildAndReleaseContinuesIfOneOfTheOtherReleasesFails(t *testing.T) {
 	t.Parallel()
 	p, client := startPlatform(t, platform.Options{Apps: []string{"build-app", "bad-app", "good-app"}, Builder: printing("ok\n")})
 	require.NoError(t, p.SetConfigVars("bad-app", map[string]string{"BROKEN": "1"}))
@@ -331,18 +331,19 @@ func TestBuildAndReleaseFailedReleaseOfOneOfTheOthers(t *testing.T) {
 	assert.Equal(t, herokubuild.StatusSucceeded, deploy.Result.Apps[2].Release.Status)
 }
 
-func TestBuildAndReleaseFindsOutAboutAppsAndKeyFirst(t *testing.T) {
+// A wrong app or key is detected before anything is packed or uploaded.
+func TestBuildAndReleaseChecksAppsAndKeyFirst(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name, app, other string
 		opts             []herokubuild.Option
 		is               error
-		message          string
+		id               string
 		requests         int
 	}{
-		{"unknown build app", "no-such-app", "other-app", nil, herokubuild.ErrNotFound, "Couldn't find that app", 1},
-		{"unknown other app", "example-app", "no-such-app", nil, herokubuild.ErrNotFound, "Couldn't find that app", 2},
-		{"bad key", "example-app", "other-app", []herokubuild.Option{herokubuild.WithToken("wrong")}, herokubuild.ErrUnauthorized, "Invalid credentials", 1},
+		{name: "unknown build app", app: "no-such-app", other: "other-app", is: herokubuild.ErrNotFound, id: "not_found", requests: 1},
+		{name: "unknown other app", app: "example-app", other: "no-such-app", is: herokubuild.ErrNotFound, id: "not_found", requests: 2},
+		{name: "bad key", app: "example-app", other: "other-app", opts: []herokubuild.Option{herokubuild.WithToken("wrong")}, is: herokubuild.ErrUnauthorized, id: "unauthorized", requests: 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -355,8 +356,7 @@ func TestBuildAndReleaseFindsOutAboutAppsAndKeyFirst(t *testing.T) {
 			var api *herokubuild.APIError
 			require.ErrorAs(t, err, &api)
 			assert.NotEmpty(t, api.RequestID)
-			assert.Contains(t, err.Error(), api.RequestID)
-			assert.Contains(t, err.Error(), tt.message)
+			assert.Equal(t, tt.id, api.ID)
 			assert.Equal(t, 1, api.Attempts)
 			assert.Len(t, p.Requests(), tt.requests)
 			assert.Equal(t, []string{"phase check"}, log.kinds())
@@ -364,7 +364,7 @@ func TestBuildAndReleaseFindsOutAboutAppsAndKeyFirst(t *testing.T) {
 	}
 }
 
-func TestBuildAndReleaseRefusesTheSameAppByNameAndID(t *testing.T) {
+func TestBuildAndReleaseRejectsDuplicateAppByNameAndID(t *testing.T) {
 	t.Parallel()
 	p, client := startPlatform(t, platform.Options{Builder: printing("")})
 	app, err := client.Apps.Get(t.Context(), "other-app")
@@ -372,12 +372,11 @@ func TestBuildAndReleaseRefusesTheSameAppByNameAndID(t *testing.T) {
 	_, err = client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
 		BuildApp: "example-app", ReleaseTo: []string{"other-app", app.ID}, Dir: sourceDir(t, map[string]string{"a": "b"}),
 	})
-	require.ErrorIs(t, err, herokubuild.ErrInvalidArgument)
-	assert.Contains(t, err.Error(), "the same app")
+	requireInvalid(t, err, "ReleaseTo")
 	assert.Zero(t, countRequests(p, "POST"))
 }
 
-// when is an OnEvent that calls f at the first event of a kind.
+// when returns an OnEvent that calls f at each event of a kind.
 func when(kind herokubuild.DeployEventKind, f func()) func(context.Context, herokubuild.DeployEvent) error {
 	return func(_ context.Context, e herokubuild.DeployEvent) error {
 		if e.Kind == kind {
@@ -387,8 +386,7 @@ func when(kind herokubuild.DeployEventKind, f func()) func(context.Context, hero
 	}
 }
 
-// blocking is a builder that says that it has started and then waits for its
-// end.
+// blocking returns a builder that closes started and then runs until it is canceled.
 func blocking(started chan<- struct{}) platform.Builder {
 	return platform.BuilderFunc(func(ctx context.Context, j *platform.Job) error {
 		_, _ = fmt.Fprintln(j.Output, "compiling")
@@ -398,12 +396,12 @@ func blocking(started chan<- struct{}) platform.Builder {
 	})
 }
 
-func TestBuildAndReleaseCancelsTheBuildWithItsContext(t *testing.T) {
+func TestBuildAndReleaseCancelsBuildWithContext(t *testing.T) {
 	t.Parallel()
 	started := make(chan struct{})
 	p, client := startPlatform(t, platform.Options{Builder: blocking(started)})
 	ctx, cancel := context.WithCancelCause(t.Context())
-	reason := errors.New("the user has had enough")
+	reason := errors.New("interrupted by the user")
 	_, err := client.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{
 		BuildApp: "example-app", Dir: sourceDir(t, map[string]string{"a": "b"}),
 		OnEvent: when(herokubuild.EventBuildCreated, func() {
@@ -420,10 +418,9 @@ func TestBuildAndReleaseCancelsTheBuildWithItsContext(t *testing.T) {
 	build := p.Builds("example-app")[0]
 	assert.Equal(t, build.ID, deploy.Result.Build.ID)
 	assert.Equal(t, "failed", build.Status)
-	assert.Contains(t, err.Error(), build.ID)
 }
 
-func TestBuildAndReleaseLeavesTheBuildWhenAsked(t *testing.T) {
+func TestBuildAndReleaseKeepsBuildOnCancelIfConfigured(t *testing.T) {
 	t.Parallel()
 	started := make(chan struct{})
 	p, client := startPlatform(t, platform.Options{Builder: blocking(started)})
@@ -440,7 +437,7 @@ func TestBuildAndReleaseLeavesTheBuildWhenAsked(t *testing.T) {
 	assert.Zero(t, countRequests(p, "DELETE"))
 }
 
-func TestBuildAndReleaseCancelsTheBuildAtTheTimeout(t *testing.T) {
+func TestBuildAndReleaseCancelsBuildAtTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t)
@@ -481,66 +478,64 @@ type failingWriter struct{ err error }
 
 func (w failingWriter) Write([]byte) (int, error) { return 0, w.err }
 
-func TestBuildAndReleaseEndsWithTheCallersOwnErrors(t *testing.T) {
+func TestBuildAndReleaseEndsWithErrorsOfCallbacks(t *testing.T) {
 	t.Parallel()
-	mine := errors.New("disk full")
+	diskFull := errors.New("disk full")
 	onBuild := func(_ context.Context, e herokubuild.DeployEvent) error {
 		if e.Kind == herokubuild.EventBuildCreated {
-			return mine
+			return diskFull
 		}
 		return nil
 	}
 	for name, opts := range map[string]herokubuild.BuildAndReleaseOptions{
-		"of OnEvent": {OnEvent: onBuild},
-		"of Output":  {Output: failingWriter{mine}},
+		"OnEvent": {OnEvent: onBuild},
+		"Output":  {Output: failingWriter{err: diskFull}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p, client := startPlatform(t, platform.Options{Builder: blocking(make(chan struct{}))})
 			opts.BuildApp, opts.Dir = "example-app", sourceDir(t, map[string]string{"a": "b"})
 			_, err := client.BuildAndRelease(t.Context(), opts)
-			require.ErrorIs(t, err, mine)
+			require.ErrorIs(t, err, diskFull)
 			require.Len(t, p.Builds("example-app"), 1)
-			assert.Equal(t, "failed", p.Builds("example-app")[0].Status, "a build that nobody follows is cancelled")
+			assert.Equal(t, "failed", p.Builds("example-app")[0].Status, "the build is canceled")
 		})
 	}
 }
 
-func TestBuildAndReleaseRefusesBadInputBeforeAnyRequest(t *testing.T) {
+func TestBuildAndReleaseRejectsInvalidOptionsBeforeAnyChange(t *testing.T) {
 	t.Parallel()
 	p, client := startPlatform(t, platform.Options{})
 	dir := sourceDir(t, map[string]string{"a": "b"})
-	file := filepath.Join(dir, "a")
-	for name, opts := range map[string]herokubuild.BuildAndReleaseOptions{
-		"BuildApp: app name":        {Dir: dir},
-		"BuildApp: \"Example_App\"": {BuildApp: "Example_App", Dir: dir},
-		"exactly one of Dir":        {BuildApp: "example-app"},
-		"2 are set":                 {BuildApp: "example-app", Dir: dir, SourceURL: "https://example.com/a.tgz"},
-		"cannot read":               {BuildApp: "example-app", Dir: filepath.Join(dir, "missing")},
-		"is not a directory":        {BuildApp: "example-app", Dir: file},
-		"is not https":              {BuildApp: "example-app", SourceURL: "http://example.com/a.tgz?token=geheim"},
-		"has no host":               {BuildApp: "example-app", SourceURL: "./app.tgz"},
-		"SourceChecksum":            {BuildApp: "example-app", SourceURL: "https://example.com/a.tgz", SourceChecksum: "md5:1"},
-		"is for SourceURL only":     {BuildApp: "example-app", Dir: dir, SourceChecksum: "SHA256:" + strings.Repeat("0", 64)},
-		"archive: is empty":         {BuildApp: "example-app", Archive: &herokubuild.Archive{}},
-		"is the app that builds":    {BuildApp: "example-app", Dir: dir, ReleaseTo: []string{"example-app"}},
-		"is named twice":            {BuildApp: "example-app", Dir: dir, ReleaseTo: []string{"other-app", "other-app"}},
-		"ReleaseTo: app name":       {BuildApp: "example-app", Dir: dir, ReleaseTo: []string{""}},
-		"Buildpacks":                {BuildApp: "example-app", Dir: dir, Buildpacks: []herokubuild.Buildpack{{}}},
-		"Timeout: is negative":      {BuildApp: "example-app", Dir: dir, Timeout: -1},
-		"IdleTimeout: is negative":  {BuildApp: "example-app", Dir: dir, IdleTimeout: -1},
+	checksum := "SHA256:" + strings.Repeat("0", 64)
+	for name, tt := range map[string]struct {
+		argument string
+		opts     herokubuild.BuildAndReleaseOptions
+	}{
+		"no build app":            {argument: "BuildApp", opts: herokubuild.BuildAndReleaseOptions{Dir: dir}},
+		"bad build app":           {argument: "BuildApp", opts: herokubuild.BuildAndReleaseOptions{BuildApp: "Example_App", Dir: dir}},
+		"no source":               {argument: "BuildAndReleaseOptions", opts: herokubuild.BuildAndReleaseOptions{BuildApp: "example-app"}},
+		"two sources":             {argument: "BuildAndReleaseOptions", opts: herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Dir: dir, SourceURL: "https://example.com/a.tgz"}},
+		"missing directory":       {argument: "Dir", opts: herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Dir: filepath.Join(dir, "missing")}},
+		"file as directory":       {argument: "Dir", opts: herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Dir: filepath.Join(dir, "a")}},
+		"empty directory":         {argument: "dir", opts: herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Dir: t.TempDir()}},
+		"plain http":              {argument: "SourceURL", opts: herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", SourceURL: "http://example.com/a.tgz?token=top-secret"}},
+		"URL without host":        {argument: "SourceURL", opts: herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", SourceURL: "./app.tgz"}},
+		"bad checksum":            {argument: "SourceChecksum", opts: herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", SourceURL: "https://example.com/a.tgz", SourceChecksum: "md5:1"}},
+		"checksum of a directory": {argument: "SourceChecksum", opts: herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Dir: dir, SourceChecksum: checksum}},
+		"empty archive":           {argument: "archive", opts: herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Archive: &herokubuild.Archive{}}},
+		"build app again":         {argument: "ReleaseTo", opts: herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Dir: dir, ReleaseTo: []string{"example-app"}}},
+		"duplicate app":           {argument: "ReleaseTo", opts: herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Dir: dir, ReleaseTo: []string{"other-app", "other-app"}}},
+		"empty app":               {argument: "ReleaseTo", opts: herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Dir: dir, ReleaseTo: []string{""}}},
+		"empty buildpack":         {argument: "Buildpacks", opts: herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Dir: dir, Buildpacks: []herokubuild.Buildpack{{}}}},
+		"negative timeout":        {argument: "Timeout", opts: herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Dir: dir, Timeout: -1}},
+		"negative idle timeout":   {argument: "StreamOptions.IdleTimeout", opts: herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Dir: dir, IdleTimeout: -1}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := client.BuildAndRelease(t.Context(), opts)
-			require.ErrorIs(t, err, herokubuild.ErrInvalidArgument)
-			var argument *herokubuild.ArgumentError
-			require.ErrorAs(t, err, &argument)
-			assert.Contains(t, err.Error(), name)
-			assert.NotContains(t, err.Error(), "geheim")
+			_, err := client.BuildAndRelease(t.Context(), tt.opts)
+			requireInvalid(t, err, tt.argument)
+			assert.NotContains(t, err.Error(), "top-secret")
 		})
 	}
-	_, err := client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Dir: t.TempDir()})
-	require.ErrorIs(t, err, herokubuild.ErrInvalidArgument)
-	assert.Contains(t, err.Error(), "no files to build")
 	assert.Zero(t, countRequests(p, "POST"))
 }

@@ -273,7 +273,7 @@ type BuildError struct {
 // Error implements error. It does not contain the tail.
 func (e *BuildError) Error() string {
 	b := orZero(e.Build)
-	return clip(fmt.Sprintf("herokubuild: build %s of %s %s", b.ID, e.App, b.Status), maxErrorText)
+	return clip(fmt.Sprintf("build %s of %s %s", b.ID, e.App, b.Status), maxErrorText)
 }
 
 func (e *BuildError) isOutcome() {}

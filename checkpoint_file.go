@@ -38,7 +38,7 @@ func (f CheckpointFile) Load() (Checkpoint, error) {
 		err = json.Unmarshal(text, &c)
 	}
 	if err != nil {
-		return Checkpoint{}, fmt.Errorf("herokubuild: checkpoint file: %w", err)
+		return Checkpoint{}, fmt.Errorf("checkpoint file: %w", err)
 	}
 	return c, nil
 }
@@ -54,7 +54,7 @@ func (f CheckpointFile) Save(c Checkpoint) error {
 		err = replaceFile(string(f), append(text, '\n'))
 	}
 	if err != nil {
-		return fmt.Errorf("herokubuild: checkpoint file: %w", err)
+		return fmt.Errorf("checkpoint file: %w", err)
 	}
 	return nil
 }
@@ -62,7 +62,7 @@ func (f CheckpointFile) Save(c Checkpoint) error {
 // Remove deletes the file. It returns no error if there is none.
 func (f CheckpointFile) Remove() error {
 	if err := os.Remove(string(f)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("herokubuild: checkpoint file: %w", err)
+		return fmt.Errorf("checkpoint file: %w", err)
 	}
 	return nil
 }

@@ -76,7 +76,11 @@ type DeployError struct {
 
 // Error implements error.
 func (e *DeployError) Error() string {
-	text := fmt.Sprintf("herokubuild: deploy %s: %s: %s", e.App, e.Phase, errorText(e.Err))
+	text := "deploy " + e.App + ": "
+	if !namesItsStep(e.Err) {
+		text += string(e.Phase) + ": "
+	}
+	text += errorText(e.Err)
 	b := orZero(orZero(e.Result).Build)
 	switch {
 	case e.Canceled:
@@ -90,6 +94,15 @@ func (e *DeployError) Error() string {
 }
 
 func (e *DeployError) isOutcome() {}
+
+// namesItsStep reports whether the text of an error begins with what failed.
+func namesItsStep(err error) bool {
+	switch err.(type) { //nolint:errorlint // Only the outermost error begins the text.
+	case *BuildError, *ReleaseError, *RolloutError:
+		return true
+	}
+	return false
+}
 
 // Unwrap returns the cause.
 func (e *DeployError) Unwrap() error { return withoutEOF(e.Err) }
@@ -203,7 +216,7 @@ func (e *RolloutError) Error() string {
 			skipped++
 		}
 	}
-	text := fmt.Sprintf("herokubuild: released to %d of %d apps", released, len(e.Apps))
+	text := fmt.Sprintf("released to %d of %d apps", released, len(e.Apps))
 	if failed := len(causes); failed > 0 {
 		if failed > most {
 			causes = append(causes[:most], fmt.Sprintf("and %d more", failed-most))

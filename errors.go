@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"net/url"
-	"strings"
 
 	"github.com/herokubuild/herokubuild/internal/clean"
 	"github.com/herokubuild/herokubuild/internal/logstream"
@@ -152,7 +151,7 @@ type ArgumentError struct {
 
 // Error implements error.
 func (e *ArgumentError) Error() string {
-	text := "herokubuild: " + e.Name + ": " + e.Reason
+	text := e.Name + ": " + e.Reason
 	if e.Err == nil {
 		return clean.Line(text)
 	}
@@ -160,7 +159,7 @@ func (e *ArgumentError) Error() string {
 	if path, ok := cause.(*fs.PathError); ok { //nolint:errorlint // only of Err itself: Reason has the path
 		cause = path.Err
 	}
-	return clean.Line(text + ": " + redactText(strings.TrimPrefix(errorText(cause), "herokubuild: ")))
+	return clean.Line(text + ": " + redactText(errorText(cause)))
 }
 
 func (e *ArgumentError) isOutcome() {}
@@ -272,7 +271,7 @@ type StreamError struct {
 
 // Error implements error.
 func (e *StreamError) Error() string {
-	return clean.Line(fmt.Sprintf("herokubuild: output stream %s, after %d bytes: %s", e.URL, e.Offset, redactText(errorText(e.Err))))
+	return clean.Line(fmt.Sprintf("output stream %s, after %d bytes: %s", e.URL, e.Offset, redactText(errorText(e.Err))))
 }
 
 // Unwrap returns the cause.

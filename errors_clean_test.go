@@ -17,11 +17,12 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// unclean is what an app's name, a status or the name of a file may have in it.
+// unclean has control characters, which an app's name, a status or the name of a file
+// may contain.
 const unclean = "a\x1b[2J\u202eb\u009b\nc"
 
-// Whatever is in its fields, an error is one clean line.
-func TestErrorsOfUncleanFieldsAreClean(t *testing.T) {
+// The text of an error is one line without control characters.
+func TestErrorsWithUncleanFieldsAreClean(t *testing.T) {
 	t.Parallel()
 	cause := errors.New(unclean)
 	release := &herokubuild.Release{Status: unclean, ID: unclean}
@@ -59,21 +60,22 @@ func (u unreadable) Open(name string) (fs.File, error) {
 
 func TestErrorsOfPackingAreClean(t *testing.T) {
 	t.Parallel()
-	_, err := herokubuild.PackFS(t.Context(), unreadable{fstest.MapFS{"x" + strings.ReplaceAll(unclean, "\n", ""): {}}}, nil)
+	_, err := herokubuild.PackFS(t.Context(), unreadable{MapFS: fstest.MapFS{"x" + strings.ReplaceAll(unclean, "\n", ""): {}}}, nil)
 	require.ErrorIs(t, err, fs.ErrPermission)
 	assertClean(t, err.Error())
 }
 
-// An error of the caller's own code is clean, too, and never the end of something.
-func TestErrorsOfCallersAreClean(t *testing.T) {
+// An error of a callback must not match io.EOF, which callers treat as the end of a
+// stream.
+func TestErrorsOfCallbacksAreCleanAndNotEOF(t *testing.T) {
 	t.Parallel()
-	for _, cause := range []error{io.EOF, fmt.Errorf("lost: %w", io.EOF), fmt.Errorf("%s: %w", unclean, fs.ErrPermission)} {
+	for _, cause := range []error{io.EOF, fmt.Errorf("disconnected: %w", io.EOF), fmt.Errorf("%s: %w", unclean, fs.ErrPermission)} {
 		a := newAPI(t, herokubuild.WithTokenSource(herokubuild.TokenSourceFunc(func(context.Context) (string, error) { return "", cause })))
-		_, ofToken := a.Builds.Get(t.Context(), appName, buildID)
-		errs := []error{ofToken}
-		if cause != io.EOF { //nolint:errorlint // which is the end of the file
-			_, ofProcfile := herokubuild.ParseProcfile(iotest.ErrReader(cause))
-			errs = append(errs, ofProcfile)
+		_, tokenErr := a.Builds.Get(t.Context(), appName, buildID)
+		errs := []error{tokenErr}
+		if cause != io.EOF { //nolint:errorlint // io.EOF itself is the end of the file
+			_, procfileErr := herokubuild.ParseProcfile(iotest.ErrReader(cause))
+			errs = append(errs, procfileErr)
 		}
 		for _, err := range errs {
 			want := io.ErrUnexpectedEOF
@@ -87,8 +89,7 @@ func TestErrorsOfCallersAreClean(t *testing.T) {
 	}
 }
 
-// So are the values of this package that are logged.
-func TestLoggedNamesAreClean(t *testing.T) {
+func TestLoggedValuesAreClean(t *testing.T) {
 	t.Parallel()
 	app := herokubuild.AppResult{App: unclean}
 	for _, v := range []any{

@@ -51,7 +51,7 @@ type APIError struct {
 // Error implements error.
 func (e *APIError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "herokubuild: %s %s: %d", e.Method, e.Path, e.StatusCode)
+	fmt.Fprintf(&b, "%s %s: %d", e.Method, e.Path, e.StatusCode)
 	switch {
 	case e.ID != "":
 		b.WriteString(" " + e.ID)
@@ -173,12 +173,12 @@ type RequestError struct {
 
 // Error implements error.
 func (e *RequestError) Error() string {
-	text := "herokubuild: " + e.Method + " " + e.URL + ": " + redactText(errorText(e.Err))
+	text := e.Method + " " + e.URL + ": " + redactText(errorText(e.Err))
 	if e.Attempts > 1 {
 		text += " [" + strconv.Itoa(e.Attempts) + " attempts]"
 	}
 	if e.Last != nil {
-		text += " (last response: " + strings.TrimPrefix(e.Last.Error(), "herokubuild: ") + ")"
+		text += " (last response: " + e.Last.Error() + ")"
 	}
 	if e.RequestID != "" {
 		text += " [Request-Id " + e.RequestID + "]"
@@ -220,7 +220,7 @@ type ResponseError struct {
 
 // Error implements error.
 func (e *ResponseError) Error() string {
-	text := fmt.Sprintf("herokubuild: %s %s: unexpected response (status %d): %s", e.Method, e.Path, e.StatusCode, redactText(errorText(e.Err)))
+	text := fmt.Sprintf("%s %s: unexpected response (status %d): %s", e.Method, e.Path, e.StatusCode, redactText(errorText(e.Err)))
 	if e.RequestID != "" {
 		text += " [Request-Id " + e.RequestID + "]"
 	}
@@ -257,7 +257,7 @@ type StorageError struct {
 
 // Error implements error.
 func (e *StorageError) Error() string {
-	text := fmt.Sprintf("herokubuild: %s %s: %d", e.Method, e.URL, e.StatusCode)
+	text := fmt.Sprintf("%s %s: %d", e.Method, e.URL, e.StatusCode)
 	if e.Code != "" {
 		text += " " + e.Code
 	} else if status := http.StatusText(e.StatusCode); status != "" {

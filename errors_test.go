@@ -20,15 +20,17 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-func TestAPIErrorSentinels(t *testing.T) {
+func TestAPIErrorMatchesSentinelOfStatus(t *testing.T) {
 	t.Parallel()
 	sentinels := []error{
-		herokubuild.ErrUnauthorized, herokubuild.ErrForbidden, herokubuild.ErrNotFound, herokubuild.ErrRateLimited,
+		herokubuild.ErrUnauthorized, herokubuild.ErrPaymentRequired, herokubuild.ErrForbidden, herokubuild.ErrNotFound,
+		herokubuild.ErrConflict, herokubuild.ErrUnprocessable, herokubuild.ErrRateLimited,
 		herokubuild.ErrMaybeApplied, herokubuild.ErrInvalidArgument, herokubuild.ErrUnexpectedResponse,
 	}
 	tests := map[int]error{
-		400: nil, 401: herokubuild.ErrUnauthorized, 402: nil, 403: herokubuild.ErrForbidden, 404: herokubuild.ErrNotFound,
-		409: nil, 410: nil, 422: nil, 429: herokubuild.ErrRateLimited, 503: herokubuild.ErrMaybeApplied,
+		400: nil, 401: herokubuild.ErrUnauthorized, 402: herokubuild.ErrPaymentRequired, 403: herokubuild.ErrForbidden,
+		404: herokubuild.ErrNotFound, 409: herokubuild.ErrConflict, 410: nil, 422: herokubuild.ErrUnprocessable,
+		429: herokubuild.ErrRateLimited, 503: herokubuild.ErrMaybeApplied,
 	}
 	for status, want := range tests {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
@@ -36,9 +38,9 @@ func TestAPIErrorSentinels(t *testing.T) {
 			a := newAPI(t, noRetry())
 			a.on("POST", apiURL+"/x", reply(status, `{"id":"some_new_id","message":"Why."}`))
 			err := do(t.Context(), a.Client, "POST", "/x", nil)
-			refused := requireAPIError(t, err)
-			assert.Equal(t, status, refused.StatusCode)
-			assert.Equal(t, "some_new_id", refused.ID)
+			apiErr := requireAPIError(t, err)
+			assert.Equal(t, status, apiErr.StatusCode)
+			assert.Equal(t, "some_new_id", apiErr.ID)
 			for _, sentinel := range sentinels {
 				assert.Equal(t, sentinel == want, errors.Is(err, sentinel), "%v", sentinel)
 			}
@@ -46,7 +48,7 @@ func TestAPIErrorSentinels(t *testing.T) {
 	}
 }
 
-func TestAPIErrorFields(t *testing.T) {
+func TestAPIErrorHasFieldsOfResponse(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
 	a.on("GET", apiURL+"/apps/example-app", reply(404, golden(t, "error_not_found.json"), "Request-Id", "id-1,id-2"))
@@ -56,11 +58,11 @@ func TestAPIErrorFields(t *testing.T) {
 		Message: "Couldn't find that app.", Resource: "app", RequestID: "id-1,id-2", Attempts: 1,
 		URL: "https://devcenter.heroku.com/articles/platform-api-reference#errors",
 	}, *requireAPIError(t, err))
-	assert.Equal(t, "herokubuild: GET /apps/example-app: 404 not_found: Couldn't find that app. "+
+	assert.Equal(t, "GET /apps/example-app: 404 not_found: Couldn't find that app. "+
 		"(see https://devcenter.heroku.com/articles/platform-api-reference#errors) [Request-Id id-1,id-2]", err.Error())
 }
 
-func TestAPIErrorBodies(t *testing.T) {
+func TestAPIErrorOfUnusualBodies(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("é", 100_000)
 	tests := map[string]struct {
@@ -68,18 +70,18 @@ func TestAPIErrorBodies(t *testing.T) {
 		want herokubuild.APIError
 		text string
 	}{
-		"html":             {"<html>\n<h1>Application error</h1>", herokubuild.APIError{Body: "<html>\n<h1>Application error</h1>"}, "422 Unprocessable Entity: <html>"},
-		"empty":            {"", herokubuild.APIError{}, "422 Unprocessable Entity"},
-		"other JSON":       {`{"error":"no"}`, herokubuild.APIError{Body: `{"error":"no"}`}, `: {"error":"no"}`},
-		"a list":           {`[1]`, herokubuild.APIError{Body: `[1]`}, ": [1]"},
-		"id only":          {`{"id":"bad_request"}`, herokubuild.APIError{ID: "bad_request"}, "422 bad_request"},
-		"message only":     {`{"message":"No."}`, herokubuild.APIError{Message: "No."}, "422 Unprocessable Entity: No."},
-		"odd types":        {`{"id":"x","message":"No.","url":5,"resource":{"a":1}}`, herokubuild.APIError{ID: "x", Message: "No."}, "422 x: No."},
-		"null url":         {`{"id":"x","message":"No.","url":null}`, herokubuild.APIError{ID: "x", Message: "No."}, "422 x: No."},
-		"signed URL":       {`{"id":"x","message":"Cannot get ` + sourceURL + fakeQuery + `, sorry."}`, herokubuild.APIError{ID: "x", Message: "Cannot get " + sourceURL + "?REDACTED sorry."}, "?REDACTED"},
-		"signed URL, text": {"Cannot get '" + sourceURL + fakeQuery + "'.", herokubuild.APIError{Body: "Cannot get '" + sourceURL + "?REDACTED'."}, "?REDACTED'"},
-		"two signed URLs":  {sourceURL + fakeQuery + " " + slugURL + fakeQuery, herokubuild.APIError{Body: sourceURL + "?REDACTED " + slugURL + "?REDACTED"}, "?REDACTED"},
-		"long message":     {`{"id":"x","message":"` + long + `"}`, herokubuild.APIError{ID: "x", Message: long[:4096] + "…"}, "é…"},
+		"html":             {body: "<html>\n<h1>Application error</h1>", want: herokubuild.APIError{Body: "<html>\n<h1>Application error</h1>"}, text: "422 Unprocessable Entity: <html>"},
+		"empty":            {want: herokubuild.APIError{}, text: "422 Unprocessable Entity"},
+		"other JSON":       {body: `{"error":"no"}`, want: herokubuild.APIError{Body: `{"error":"no"}`}, text: `: {"error":"no"}`},
+		"a list":           {body: `[1]`, want: herokubuild.APIError{Body: `[1]`}, text: ": [1]"},
+		"id only":          {body: `{"id":"bad_request"}`, want: herokubuild.APIError{ID: "bad_request"}, text: "422 bad_request"},
+		"message only":     {body: `{"message":"No."}`, want: herokubuild.APIError{Message: "No."}, text: "422 Unprocessable Entity: No."},
+		"odd types":        {body: `{"id":"x","message":"No.","url":5,"resource":{"a":1}}`, want: herokubuild.APIError{ID: "x", Message: "No."}, text: "422 x: No."},
+		"null url":         {body: `{"id":"x","message":"No.","url":null}`, want: herokubuild.APIError{ID: "x", Message: "No."}, text: "422 x: No."},
+		"signed URL":       {body: `{"id":"x","message":"Cannot get ` + sourceURL + fakeQuery + `, sorry."}`, want: herokubuild.APIError{ID: "x", Message: "Cannot get " + sourceURL + "?REDACTED sorry."}, text: "?REDACTED"},
+		"signed URL, text": {body: "Cannot get '" + sourceURL + fakeQuery + "'.", want: herokubuild.APIError{Body: "Cannot get '" + sourceURL + "?REDACTED'."}, text: "?REDACTED'"},
+		"two signed URLs":  {body: sourceURL + fakeQuery + " " + slugURL + fakeQuery, want: herokubuild.APIError{Body: sourceURL + "?REDACTED " + slugURL + "?REDACTED"}, text: "?REDACTED"},
+		"long message":     {body: `{"id":"x","message":"` + long + `"}`, want: herokubuild.APIError{ID: "x", Message: long[:4096] + "…"}, text: "é…"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -105,37 +107,37 @@ func FuzzAPIError(f *testing.F) {
 	a := newAPI(f, noRetry())
 	f.Fuzz(func(t *testing.T, status int, body string) {
 		status = 300 + (status%300+300)%300
-		// Whatever stands around it, the query of a URL is not for people.
+		// The query of a URL is redacted in any context.
 		body += " https://h.example.com/p" + fakeQuery + " "
 		a.mock.RegisterResponder("GET", apiURL+"/x", reply(status, body))
 		err := do(t.Context(), a.Client, "GET", "/x", nil)
-		refused := requireAPIError(t, err)
-		assert.Equal(t, status, refused.StatusCode)
-		assert.NotContains(t, refused.Body+refused.Message+refused.Error(), "FAKEKEY")
-		assert.Less(t, len(refused.Error()), 16<<10)
+		apiErr := requireAPIError(t, err)
+		assert.Equal(t, status, apiErr.StatusCode)
+		assert.NotContains(t, apiErr.Body+apiErr.Message+apiErr.Error(), "FAKEKEY")
+		assert.Less(t, len(apiErr.Error()), 16<<10)
 	})
 }
 
-func TestStorageErrors(t *testing.T) {
+func TestStorageErrorHasCodeAndMessageOfXML(t *testing.T) {
 	t.Parallel()
-	refusal := golden(t, "storage_refusal.xml")
-	code := strings.Index(refusal, "</Code>")
+	xml := golden(t, "storage_refusal.xml")
+	code := strings.Index(xml, "</Code>")
 	tests := map[string]struct {
 		status        int
 		body          string
 		code, message string
 		want          error
 	}{
-		"xml": {403, refusal, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided. Check your key and signing method.", herokubuild.ErrForbidden},
+		"xml": {status: 403, body: xml, code: "SignatureDoesNotMatch", message: "The request signature we calculated does not match the signature you provided. Check your key and signing method.", want: herokubuild.ErrForbidden},
 		"xml with a namespace": {
-			404, `<Error xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Code>NoSuchKey</Code></Error>`, "NoSuchKey", "", herokubuild.ErrNotFound,
+			status: 404, body: `<Error xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Code>NoSuchKey</Code></Error>`, code: "NoSuchKey", want: herokubuild.ErrNotFound,
 		},
-		"xml cut in the middle":   {403, refusal[:len(refusal)-40], "", "", herokubuild.ErrForbidden},
-		"xml cut at its start":    {403, refusal[:code], "", "", herokubuild.ErrForbidden},
-		"xml of another encoding": {403, strings.Replace(refusal, "UTF-8", "ISO-8859-1", 1), "", "", herokubuild.ErrForbidden},
-		"message with an address": {400, "<Error><Code>X</Code><Message>at " + sourceURL + "?a=b&amp;Signature=fake</Message></Error>", "X", "at " + sourceURL + "?REDACTED", nil},
-		"text":                    {400, "bad " + sourceURL + fakeQuery, "", "", nil},
-		"nothing":                 {411, "", "", "", nil},
+		"xml cut in the middle":   {status: 403, body: xml[:len(xml)-40], want: herokubuild.ErrForbidden},
+		"xml cut at its start":    {status: 403, body: xml[:code], want: herokubuild.ErrForbidden},
+		"xml of another encoding": {status: 403, body: strings.Replace(xml, "UTF-8", "ISO-8859-1", 1), want: herokubuild.ErrForbidden},
+		"message with a URL":      {status: 400, body: "<Error><Code>X</Code><Message>at " + sourceURL + "?a=b&amp;Signature=fake</Message></Error>", code: "X", message: "at " + sourceURL + "?REDACTED"},
+		"text":                    {status: 400, body: "bad " + sourceURL + fakeQuery},
+		"empty":                   {status: 411},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -144,28 +146,27 @@ func TestStorageErrors(t *testing.T) {
 			a.on("PUT", sourceURL, reply(tt.status, tt.body))
 			archive, _ := testArchive(t)
 			err := a.Sources.Put(t.Context(), decodeSource(t, sourceURL+fakeQuery), archive, nil)
-			var refused *herokubuild.StorageError
-			require.ErrorAs(t, err, &refused)
-			assert.Equal(t, tt.status, refused.StatusCode)
-			assert.Equal(t, "PUT", refused.Method)
-			assert.Equal(t, 1, refused.Attempts)
+			var storageErr *herokubuild.StorageError
+			require.ErrorAs(t, err, &storageErr)
+			assert.Equal(t, tt.status, storageErr.StatusCode)
+			assert.Equal(t, "PUT", storageErr.Method)
+			assert.Equal(t, 1, storageErr.Attempts)
 			if tt.code != "" {
-				assert.Equal(t, tt.code, refused.Code)
-				assert.Equal(t, tt.message, refused.Message)
-				assert.Empty(t, refused.Body)
-				assert.Contains(t, err.Error(), tt.code)
+				assert.Equal(t, tt.code, storageErr.Code)
+				assert.Equal(t, tt.message, storageErr.Message)
+				assert.Empty(t, storageErr.Body)
 			}
 			if tt.want != nil {
 				require.ErrorIs(t, err, tt.want)
 			}
 			require.NotErrorIs(t, err, herokubuild.ErrMaybeApplied)
 			assertErrorClean(t, err)
-			assertNoSecret(t, refused.Body)
+			assertNoSecret(t, storageErr.Body)
 		})
 	}
 }
 
-// One of each kind, as full of secrets as it can get.
+// Every type of error, with secrets in all of its fields.
 func TestErrorsHaveNoSecrets(t *testing.T) {
 	t.Parallel()
 	signed := herokubuild.SecretURL(sourceURL + fakeQuery)
@@ -177,23 +178,23 @@ func TestErrorsHaveNoSecrets(t *testing.T) {
 		text string
 		is   error
 	}{
-		"argument": {&herokubuild.ArgumentError{Name: "app", Reason: "is odd"}, "herokubuild: app: is odd", herokubuild.ErrInvalidArgument},
+		"argument": {err: &herokubuild.ArgumentError{Name: "app", Reason: "is odd"}, text: "app: is odd", is: herokubuild.ErrInvalidArgument},
 		"request": {
-			&herokubuild.RequestError{Method: "PUT", URL: signed.String(), Attempts: 2, Err: network, Last: &herokubuild.StorageError{Method: "PUT", URL: signed, StatusCode: 503}},
-			`herokubuild: PUT https://storage.example.com/sources/1.tgz?REDACTED: Put "https://storage.example.com/sources/1.tgz?REDACTED": http: ContentLength=3 with Body length 2` +
-				` [2 attempts] (last response: PUT https://storage.example.com/sources/1.tgz?REDACTED: 503 Service Unavailable)`, network,
+			err: &herokubuild.RequestError{Method: "PUT", URL: signed.String(), Attempts: 2, Err: network, Last: &herokubuild.StorageError{Method: "PUT", URL: signed, StatusCode: 503}},
+			text: `PUT https://storage.example.com/sources/1.tgz?REDACTED: Put "https://storage.example.com/sources/1.tgz?REDACTED": http: ContentLength=3 with Body length 2` +
+				` [2 attempts] (last response: PUT https://storage.example.com/sources/1.tgz?REDACTED: 503 Service Unavailable)`, is: network,
 		},
-		"response": {&herokubuild.ResponseError{Method: "GET", Path: "/x", StatusCode: 200, Err: io.ErrUnexpectedEOF}, "herokubuild: GET /x: unexpected response (status 200): unexpected EOF", herokubuild.ErrUnexpectedResponse},
-		"upload": {
-			&herokubuild.StorageError{Method: "PUT", URL: signed, StatusCode: 403, Code: "AccessDenied", Message: "Request has expired", Attempts: 3},
-			"herokubuild: PUT https://storage.example.com/sources/1.tgz?REDACTED: 403 AccessDenied: Request has expired [3 attempts]", herokubuild.ErrForbidden,
+		"response": {err: &herokubuild.ResponseError{Method: "GET", Path: "/x", StatusCode: 200, Err: io.ErrUnexpectedEOF}, text: "GET /x: unexpected response (status 200): unexpected EOF", is: herokubuild.ErrUnexpectedResponse},
+		"storage": {
+			err:  &herokubuild.StorageError{Method: "PUT", URL: signed, StatusCode: 403, Code: "AccessDenied", Message: "Request has expired", Attempts: 3},
+			text: "PUT https://storage.example.com/sources/1.tgz?REDACTED: 403 AccessDenied: Request has expired [3 attempts]", is: herokubuild.ErrForbidden,
 		},
 		"stream": {
-			&herokubuild.StreamError{URL: "https://h/p", Offset: 7, Err: network},
-			`herokubuild: output stream https://h/p, after 7 bytes: Put "https://storage.example.com/sources/1.tgz?REDACTED": http: ContentLength=3 with Body length 2`, network,
+			err:  &herokubuild.StreamError{URL: "https://h/p", Offset: 7, Err: network},
+			text: `output stream https://h/p, after 7 bytes: Put "https://storage.example.com/sources/1.tgz?REDACTED": http: ContentLength=3 with Body length 2`, is: network,
 		},
-		"build":   {&herokubuild.BuildError{App: appName, Build: build, Tail: "Signature=secret"}, "herokubuild: build " + buildID + " of example-app failed", herokubuild.ErrBuildFailed},
-		"release": {&herokubuild.ReleaseError{App: appName, Release: release}, "herokubuild: release v3 of example-app expired", herokubuild.ErrReleaseFailed},
+		"build":   {err: &herokubuild.BuildError{App: appName, Build: build, Tail: "Signature=secret"}, text: "build " + buildID + " of example-app failed", is: herokubuild.ErrBuildFailed},
+		"release": {err: &herokubuild.ReleaseError{App: appName, Release: release}, text: "release v3 of example-app expired", is: herokubuild.ErrReleaseFailed},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -212,13 +213,13 @@ func TestErrorsHaveNoSecrets(t *testing.T) {
 	}
 }
 
-// The network library's own errors quote the whole URL.
+// The errors of net/http contain the whole URL.
 func TestNetworkErrorsHaveNoSecrets(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, noRetry())
 	archive, _ := testArchive(t)
 	signed := unreachable(t)
-	real := newRealClient(t, noRetry(), herokubuild.WithPollBackoff(func(int) time.Duration { return 0 }))
+	client := newRealClient(t, noRetry(), herokubuild.WithPollBackoff(func(int) time.Duration { return 0 }))
 
 	a.serveBuild("ftp://h/" + outputSign)
 	_, outputErr := a.Builds.Output(t.Context(), appName, buildID, nil)
@@ -232,15 +233,15 @@ func TestNetworkErrorsHaveNoSecrets(t *testing.T) {
 	stream, err := streaming.Builds.Output(t.Context(), appName, buildID, nil)
 	require.NoError(t, err)
 	_, readErr := io.ReadAll(stream)
-	_, slugErr := real.Slugs.DownloadFrom(t.Context(), appName, &herokubuild.Slug{Blob: herokubuild.Blob{Method: "GET", URL: herokubuild.SecretURL(signed)}}, nil)
+	_, slugErr := client.Slugs.DownloadFrom(t.Context(), appName, &herokubuild.Slug{Blob: herokubuild.Blob{Method: "GET", URL: herokubuild.SecretURL(signed)}}, nil)
 	for name, err := range map[string]error{
-		"upload":          real.Sources.Put(t.Context(), decodeSource(t, signed), archive, nil),
-		"download":        slugErr,
-		"stream":          readErr,
-		"stream address":  outputErr,
-		"upload address":  a.Sources.Put(t.Context(), decodeSource(t, "http://storage.example.com/"+fakeQuery), archive, nil),
-		"control":         a.Sources.Put(t.Context(), decodeSource(t, "https://storage.example.com/\n"+fakeQuery), archive, nil),
-		"query of a call": do(t.Context(), real, "GET", "/x", &herokubuild.DoOptions{Query: map[string][]string{"Signature": {"fake"}}}),
+		"upload":                     client.Sources.Put(t.Context(), decodeSource(t, signed), archive, nil),
+		"download":                   slugErr,
+		"stream":                     readErr,
+		"stream URL":                 outputErr,
+		"upload URL":                 a.Sources.Put(t.Context(), decodeSource(t, "http://storage.example.com/"+fakeQuery), archive, nil),
+		"URL with control character": a.Sources.Put(t.Context(), decodeSource(t, "https://storage.example.com/\n"+fakeQuery), archive, nil),
+		"query of a call":            do(t.Context(), client, "GET", "/x", &herokubuild.DoOptions{Query: map[string][]string{"Signature": {"fake"}}}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.Error(t, err)
@@ -252,8 +253,30 @@ func TestNetworkErrorsHaveNoSecrets(t *testing.T) {
 	}
 }
 
-// newRealClient has a real transport and an API at an address where nobody
-// listens.
+func TestDeployErrorNamesAppPhaseAndBuild(t *testing.T) {
+	t.Parallel()
+	created := &herokubuild.DeployResult{Build: &herokubuild.Build{ID: buildID}}
+	cause := errors.New("the cause")
+	for name, tt := range map[string]struct {
+		err  *herokubuild.DeployError
+		text string
+	}{
+		"failed":        {err: &herokubuild.DeployError{Result: created}},
+		"canceled":      {err: &herokubuild.DeployError{Result: created, Canceled: true}, text: " (build " + buildID + " was canceled)"},
+		"maybe running": {err: &herokubuild.DeployError{Result: created, CancelErr: errDropped}, text: " (build " + buildID + " may still be running: canceling it: " + errDropped.Error() + ")"},
+		"maybe started": {err: &herokubuild.DeployError{CancelErr: errDropped}, text: " (a build may have been started: " + errDropped.Error() + ")"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tt.err.App, tt.err.Phase, tt.err.Err = appName, herokubuild.PhaseBuild, cause
+			assert.Equal(t, "deploy example-app: build: the cause"+tt.text, tt.err.Error())
+			require.ErrorIs(t, tt.err, cause)
+		})
+	}
+}
+
+// newRealClient returns a client with a real transport, for an API that is
+// unreachable.
 func newRealClient(t *testing.T, opts ...herokubuild.Option) *herokubuild.Client {
 	t.Helper()
 	base, _, _ := strings.Cut(unreachable(t), "?")
@@ -265,8 +288,8 @@ func newRealClient(t *testing.T, opts ...herokubuild.Option) *herokubuild.Client
 	return client
 }
 
-// A test of the caller's makes an error with the fields that it needs.
-func TestErrorsMadeByHand(t *testing.T) {
+// A test of a program may create an error with only some of its fields.
+func TestErrorsWithoutFieldsHaveText(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{
 		&herokubuild.ArgumentError{}, &herokubuild.APIError{}, &herokubuild.RequestError{}, &herokubuild.ResponseError{},
@@ -286,7 +309,7 @@ func TestErrorsMadeByHand(t *testing.T) {
 	}
 }
 
-// A transport of the caller's may quote what it likes in its errors.
+// The errors of a custom transport may contain the whole URL.
 func TestTransportErrorsHaveNoSecrets(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, noRetry())
@@ -301,11 +324,11 @@ func TestTransportErrorsHaveNoSecrets(t *testing.T) {
 func TestArgumentErrorShowsItsCause(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[string]*herokubuild.ArgumentError{
-		"herokubuild: app: is nil":                             {Name: "app", Reason: "is nil"},
-		"herokubuild: dir: cannot be read: permission denied":  {Name: "dir", Reason: "cannot be read", Err: &fs.PathError{Op: "open", Path: "x", Err: errors.New("permission denied")}},
-		"herokubuild: body: is odd: no JSON":                   {Name: "body", Reason: "is odd", Err: errors.New("no\nJSON")},
-		"herokubuild: a: is b: c: d":                           {Name: "a", Reason: "is b", Err: &herokubuild.ArgumentError{Name: "c", Reason: "d"}},
-		"herokubuild: URL: is bad: parse https://h/x?REDACTED": {Name: "URL", Reason: "is bad", Err: errors.New("parse https://h/x?Signature=abcdef")},
+		"app: is nil":                             {Name: "app", Reason: "is nil"},
+		"dir: cannot be read: permission denied":  {Name: "dir", Reason: "cannot be read", Err: &fs.PathError{Op: "open", Path: "x", Err: errors.New("permission denied")}},
+		"body: is odd: no JSON":                   {Name: "body", Reason: "is odd", Err: errors.New("no\nJSON")},
+		"a: is b: c: d":                           {Name: "a", Reason: "is b", Err: &herokubuild.ArgumentError{Name: "c", Reason: "d"}},
+		"URL: is bad: parse https://h/x?REDACTED": {Name: "URL", Reason: "is bad", Err: errors.New("parse https://h/x?Signature=abcdef")},
 	} {
 		require.EqualError(t, err, want)
 	}

@@ -22,7 +22,7 @@ func ExamplePackDir() {
 		log.Fatal(err)
 	}
 
-	// What git would list, and what it ignores but the app needs.
+	// The archive has the files that git does not ignore, and dist, which the app needs.
 	archive, err := herokubuild.PackDir(context.Background(), dir, &herokubuild.PackOptions{
 		Include: []string{"dist/"},
 	})
@@ -49,7 +49,7 @@ func ExamplePlanArchive() {
 	}
 	fmt.Printf("%d files, %d bytes\n", plan.FileCount, plan.TotalSize)
 	for _, out := range plan.Excluded {
-		fmt.Printf("left out: %s (%s)\n", out.Path, out.Reason)
+		fmt.Printf("excluded: %s (%s)\n", out.Path, out.Reason)
 	}
 	for _, warning := range plan.Warnings {
 		text, _, _ := strings.Cut(warning.String(), ":")
@@ -57,13 +57,13 @@ func ExamplePlanArchive() {
 	}
 	// Output:
 	// 2 files, 12 bytes
-	// left out: noisy.log (Exclude:1: *.log)
+	// excluded: noisy.log (Exclude:1: *.log)
 	// warning: .env probably contains secrets
 	// warning: Procfile is missing
 }
 
 func ExamplePackFS() {
-	// An embed.FS or a zip.Reader will do as well.
+	// Any fs.FS works, such as an embed.FS or a zip.Reader.
 	files := fstest.MapFS{
 		"index.php": {Data: []byte("<?php echo 'hello';\n"), Mode: 0o644},
 		"bin/tool":  {Data: []byte("#!/bin/sh\n"), Mode: 0o755},
@@ -73,7 +73,7 @@ func ExamplePackFS() {
 		log.Fatal(err)
 	}
 	defer func() { _ = archive.Close() }()
-	// The same files are the same bytes, whenever and wherever they are packed.
+	// Packing the same files again gives the same bytes.
 	again, err := herokubuild.PackFS(context.Background(), files, nil)
 	if err != nil {
 		log.Fatal(err)
@@ -89,17 +89,21 @@ func ExampleNewArchive() {
 	fmt.Println(err)
 	// Output:
 	// true
-	// herokubuild: archive: not a gzipped tar archive: gzip: invalid header
+	// archive: not a gzipped tar archive: gzip: invalid header
 }
 
 func ExampleOpenArchive() {
 	archive, err := herokubuild.OpenArchive(context.Background(), "no-such.tar.gz")
 	if errors.Is(err, os.ErrNotExist) {
-		fmt.Println("there is no such archive")
+		fmt.Println("the archive does not exist")
 		return
 	}
-	fmt.Println(archive.Size, err)
-	// Output: there is no such archive
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = archive.Close() }()
+	fmt.Println(archive.Size, "bytes")
+	// Output: the archive does not exist
 }
 
 func ExampleTreeVersion() {
@@ -110,16 +114,18 @@ func ExampleTreeVersion() {
 		log.Fatal(err)
 	}
 	if version == "" {
-		fmt.Println("not a commit's checkout")
+		fmt.Println("the directory is not in a git repository")
 	}
-	// Output: not a commit's checkout
+	// Output: the directory is not in a git repository
 }
 
-// The archive of a private repository needs a header, which the platform cannot
-// send.
+// The archive of a private repository requires a header, which Heroku cannot send.
 func ExampleClient_FetchArchive() {
-	client, stop := exampleClient()
-	defer stop()
+	defer startEmulator()() // sets HEROKU_API_URL and HEROKU_API_KEY
+	client, err := herokubuild.NewClient()
+	if err != nil {
+		log.Fatal(err)
+	}
 	repository := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer secret" {
 			w.WriteHeader(http.StatusNotFound)
@@ -131,8 +137,8 @@ func ExampleClient_FetchArchive() {
 	from := herokubuild.SecretURL(repository.URL + "/shop/tarball/main")
 	ctx := context.Background()
 
-	_, err := client.FetchArchive(ctx, from, nil)
-	fmt.Println("without the header, not found:", errors.Is(err, herokubuild.ErrNotFound))
+	_, err = client.FetchArchive(ctx, from, nil)
+	fmt.Println("not found without the header:", errors.Is(err, herokubuild.ErrNotFound))
 	archive, err := client.FetchArchive(ctx, from, &herokubuild.FetchArchiveOptions{
 		Header: http.Header{"Authorization": {"Bearer secret"}},
 	})
@@ -146,6 +152,6 @@ func ExampleClient_FetchArchive() {
 	}
 	fmt.Println("build", result.Build.Status)
 	// Output:
-	// without the header, not found: true
+	// not found without the header: true
 	// build succeeded
 }

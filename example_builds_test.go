@@ -13,11 +13,13 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// The steps of a deploy one by one, for a program that wants something in
-// between; [Client.BuildAndRelease] makes them all.
+// [Client.BuildAndRelease] combines these steps.
 func ExampleBuildsService_Create() {
-	client, stop := exampleClient()
-	defer stop()
+	defer startEmulator()() // sets HEROKU_API_URL and HEROKU_API_KEY
+	client, err := herokubuild.NewClient()
+	if err != nil {
+		log.Fatal(err)
+	}
 	dir, remove := exampleDir("main.go")
 	defer remove()
 	ctx := context.Background()
@@ -39,7 +41,7 @@ func ExampleBuildsService_Create() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("the build is", build.Status)
+	fmt.Println("build", build.Status)
 
 	output, err := client.Builds.Output(ctx, "example-app", build.ID, nil)
 	if err != nil {
@@ -49,8 +51,8 @@ func ExampleBuildsService_Create() {
 	if _, err := io.Copy(os.Stderr, output); err != nil {
 		log.Fatal(err)
 	}
-	// The end of the output is not the outcome, and a build that succeeded is
-	// not yet a release that runs.
+	// The build may still fail after the end of its output, and the release that
+	// follows a successful build may fail, too.
 	build, err = client.Builds.Wait(ctx, "example-app", build.ID, nil)
 	if err != nil {
 		log.Fatal(err)
@@ -59,20 +61,23 @@ func ExampleBuildsService_Create() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Printf("the build %s, and v%d %s\n", build.Status, release.Version, release.Status)
+	fmt.Printf("build %s, release v%d %s\n", build.Status, release.Version, release.Status)
 	// Output:
-	// the build is pending
-	// the build succeeded, and v3 succeeded
+	// build pending
+	// build succeeded, release v3 succeeded
 }
 
 func ExampleBuildsService_Output() {
-	client, stop := exampleClient()
-	defer stop()
+	defer startEmulator()() // sets HEROKU_API_URL and HEROKU_API_KEY
+	client, err := herokubuild.NewClient()
+	if err != nil {
+		log.Fatal(err)
+	}
 	ctx := context.Background()
 	build := exampleBuild(ctx, client, "main.go")
 
 	output, err := client.Builds.Output(ctx, "example-app", build.ID, &herokubuild.StreamOptions{
-		OnHeartbeat: func(quiet time.Duration) { fmt.Println("alive, quiet for", quiet) },
+		OnHeartbeat: func(quiet time.Duration) { fmt.Println("still running, no output for", quiet) },
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -94,25 +99,33 @@ func ExampleBuildsService_Output() {
 }
 
 func ExampleBuildsService_Wait() {
-	client, stop := exampleClient()
-	defer stop()
+	defer startEmulator()() // sets HEROKU_API_URL and HEROKU_API_KEY
+	client, err := herokubuild.NewClient()
+	if err != nil {
+		log.Fatal(err)
+	}
 	ctx := context.Background()
 	build := exampleBuild(ctx, client, "broken.go")
 
-	_, err := client.Builds.Wait(ctx, "example-app", build.ID, &herokubuild.WaitOptions{Timeout: time.Hour})
+	_, err = client.Builds.Wait(ctx, "example-app", build.ID, &herokubuild.WaitOptions{Timeout: time.Hour})
 	var failed *herokubuild.BuildError
 	switch {
 	case errors.As(err, &failed):
-		fmt.Println("the build", failed.Build.Status)
+		fmt.Println("build", failed.Build.Status)
 	case errors.Is(err, herokubuild.ErrWaitTimeout):
-		fmt.Println("it takes longer than an hour")
+		fmt.Println("the build takes longer than an hour")
+	case err != nil:
+		log.Fatal(err)
 	}
-	// Output: the build failed
+	// Output: build failed
 }
 
 func ExampleBuildsService_List() {
-	client, stop := exampleClient()
-	defer stop()
+	defer startEmulator()() // sets HEROKU_API_URL and HEROKU_API_KEY
+	client, err := herokubuild.NewClient()
+	if err != nil {
+		log.Fatal(err)
+	}
 	ctx := context.Background()
 	exampleBuild(ctx, client, "main.go")
 
@@ -127,22 +140,24 @@ func ExampleBuildsService_List() {
 }
 
 func ExampleBuildsService_Cancel() {
-	client, stop := exampleClient()
-	defer stop()
-	ctx := context.Background()
-	build := exampleBuild(ctx, client, "endless.go")
-
-	build, err := client.Builds.Cancel(ctx, "example-app", build.ID)
+	defer startEmulator()() // sets HEROKU_API_URL and HEROKU_API_KEY
+	client, err := herokubuild.NewClient()
 	if err != nil {
 		log.Fatal(err)
 	}
-	// The platform has no other word for it.
+	ctx := context.Background()
+	build := exampleBuild(ctx, client, "endless.go")
+
+	build, err = client.Builds.Cancel(ctx, "example-app", build.ID)
+	if err != nil {
+		log.Fatal(err)
+	}
+	// The API has no separate status for canceled builds.
 	fmt.Println(build.Status)
 	// Output: failed
 }
 
-// A reader that comes from elsewhere, such as a recording of a stream made with
-// curl.
+// The reader can be any output stream, such as one that was recorded with curl.
 func ExampleDropHeartbeats() {
 	recorded := strings.NewReader("-----> Compiling\n\x00\x00\x00-----> Do\x00ne\n")
 	text, err := io.ReadAll(herokubuild.DropHeartbeats(recorded))
@@ -156,8 +171,11 @@ func ExampleDropHeartbeats() {
 }
 
 func ExampleSourcesService_Upload() {
-	client, stop := exampleClient()
-	defer stop()
+	defer startEmulator()() // sets HEROKU_API_URL and HEROKU_API_KEY
+	client, err := herokubuild.NewClient()
+	if err != nil {
+		log.Fatal(err)
+	}
 	dir, remove := exampleDir("main.go")
 	defer remove()
 	ctx := context.Background()
@@ -173,7 +191,7 @@ func ExampleSourcesService_Upload() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	// Signed addresses print without what grants access.
+	// A signed URL is printed without its query, which grants access.
 	fmt.Println(strings.HasSuffix(source.SourceBlob.GetURL.String(), "?REDACTED"))
 	// Output:
 	// 100%

@@ -7,22 +7,22 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// deployer is what this program needs of a *herokubuild.Client.
+// deployer is the part of *herokubuild.Client that the program uses.
 type deployer interface {
 	BuildAndRelease(ctx context.Context, opts herokubuild.BuildAndReleaseOptions) (*herokubuild.DeployResult, error)
 }
 
-// ship is the program's own code.
+// ship is the code to be tested.
 func ship(ctx context.Context, d deployer, app string) string {
 	result, err := d.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{BuildApp: app, Dir: "."})
 	if err != nil {
-		return app + " is as it was: " + err.Error()
+		return app + " was not deployed: " + err.Error()
 	}
 	return fmt.Sprintf("%s runs v%d", app, result.Apps[0].Release.Version)
 }
 
-// fakeDeployer deploys nothing, and fails if it is told to. All fields of the
-// package's types and errors can be set.
+// fakeDeployer is a deployer for tests that fails with err, if that is set. All fields
+// of the package's types and errors can be set.
 type fakeDeployer struct{ err error }
 
 func (f fakeDeployer) BuildAndRelease(_ context.Context, opts herokubuild.BuildAndReleaseOptions) (*herokubuild.DeployResult, error) {
@@ -33,7 +33,8 @@ func (f fakeDeployer) BuildAndRelease(_ context.Context, opts herokubuild.BuildA
 	return &herokubuild.DeployResult{Apps: []herokubuild.AppResult{{App: opts.BuildApp, Release: release}}}, nil
 }
 
-// A program tests its own code with a fake of a small interface of its own.
+// A program can test its own code with a small interface and a fake.
+// [NewClient] returns the real one.
 func Example_ownInterface() {
 	ctx := context.Background()
 	fmt.Println(ship(ctx, fakeDeployer{}, "shop"))
@@ -42,5 +43,5 @@ func Example_ownInterface() {
 	fmt.Println(ship(ctx, fakeDeployer{err: failed}, "shop"))
 	// Output:
 	// shop runs v7
-	// shop is as it was: herokubuild: build 7f of shop failed
+	// shop was not deployed: build 7f of shop failed
 }

@@ -11,10 +11,14 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// One slug to many apps: one of them first, and all go back if one is not well.
+// A slug is rolled out to one app first and then to the others. Apps that fail their
+// check are rolled back.
 func ExampleClient_Rollout() {
-	client, stop := exampleClient("shop-eu", "shop-us", "shop-jp")
-	defer stop()
+	defer startEmulator("shop-eu", "shop-us", "shop-jp")() // sets HEROKU_API_URL and HEROKU_API_KEY
+	client, err := herokubuild.NewClient()
+	if err != nil {
+		log.Fatal(err)
+	}
 	ctx := context.Background()
 	apps := []string{"shop-eu", "shop-us", "shop-jp"}
 	v6 := herokubuild.ReleaseCreateOptions{SlugID: exampleSlug(ctx, client), Description: "Deploy v6"}
@@ -23,45 +27,48 @@ func ExampleClient_Rollout() {
 	}
 
 	v7 := herokubuild.ReleaseCreateOptions{SlugID: exampleSlug(ctx, client), Description: "Deploy v7"}
-	_, err := client.Rollout(ctx, v7, apps, &herokubuild.RolloutOptions{
+	_, err = client.Rollout(ctx, v7, apps, &herokubuild.RolloutOptions{
 		Policy: herokubuild.RolloutPolicy{
 			Canaries: 1,
 			Verify: func(_ context.Context, app string, _ *herokubuild.Release) error {
 				if app == "shop-us" {
-					return errors.New("it answers with 500")
+					return errors.New("status 500")
 				}
 				return nil
 			},
 			Rollback: herokubuild.RollbackUnverified,
 		},
 	})
-	var some *herokubuild.RolloutError
-	if errors.As(err, &some) {
-		for _, o := range some.Apps {
-			fmt.Println(o.App, "has v7:", o.Err == nil)
-			if o.RolledBack != nil {
-				fmt.Println("  ", o.Err)
-				fmt.Println("  ", o.RolledBack.Description)
+	var failed *herokubuild.RolloutError
+	if errors.As(err, &failed) {
+		for _, app := range failed.Apps {
+			fmt.Printf("%s: %s\n", app.App, app.Outcome())
+			if app.RolledBack != nil {
+				fmt.Println("  ", app.Err)
+				fmt.Println("  ", app.RolledBack.Description)
 			}
 		}
 	}
 	// Output:
-	// shop-eu has v7: true
-	// shop-us has v7: false
-	//    shop-us: verification failed: it answers with 500
+	// shop-eu: released
+	// shop-us: rolled_back
+	//    shop-us: verification failed: status 500
 	//    Rollback to v3
-	// shop-jp has v7: true
+	// shop-jp: released
 }
 
 func ExampleReleasesService_Promote() {
-	client, stop := exampleClient()
-	defer stop()
+	defer startEmulator()() // sets HEROKU_API_URL and HEROKU_API_KEY
+	client, err := herokubuild.NewClient()
+	if err != nil {
+		log.Fatal(err)
+	}
 	ctx := context.Background()
 	staged, err := client.Releases.Create(ctx, "example-app", herokubuild.ReleaseCreateOptions{SlugID: exampleSlug(ctx, client)})
 	if err != nil {
 		log.Fatal(err)
 	}
-	// What an app runs is its newest release that succeeded.
+	// An app runs its newest release that succeeded.
 	if _, err := client.Releases.Wait(ctx, "example-app", staged.ID, nil); err != nil {
 		log.Fatal(err)
 	}
@@ -74,10 +81,13 @@ func ExampleReleasesService_Promote() {
 	// Output: v3: Promote example-app v3
 }
 
-// A release with a release phase is pending until that has ended.
+// A release is pending until its release phase has ended.
 func ExampleReleasesService_Wait() {
-	client, stop := exampleClient()
-	defer stop()
+	defer startEmulator()() // sets HEROKU_API_URL and HEROKU_API_KEY
+	client, err := herokubuild.NewClient()
+	if err != nil {
+		log.Fatal(err)
+	}
 	ctx := context.Background()
 	release, err := client.Releases.Create(ctx, "example-app", herokubuild.ReleaseCreateOptions{SlugID: exampleSlug(ctx, client)})
 	if err != nil {
@@ -99,8 +109,11 @@ func ExampleReleasesService_Wait() {
 	release, err = client.Releases.Wait(ctx, "example-app", release.ID, nil)
 	var failed *herokubuild.ReleaseError
 	if errors.As(err, &failed) {
-		fmt.Println("the app goes on running what it ran")
+		fmt.Println("the app still runs its previous release")
 		return
+	}
+	if err != nil {
+		log.Fatal(err)
 	}
 	fmt.Printf("v%d %s\n", release.Version, release.Status)
 	// Output:
@@ -109,8 +122,11 @@ func ExampleReleasesService_Wait() {
 }
 
 func ExampleReleasesService_Current() {
-	client, stop := exampleClient()
-	defer stop()
+	defer startEmulator()() // sets HEROKU_API_URL and HEROKU_API_KEY
+	client, err := herokubuild.NewClient()
+	if err != nil {
+		log.Fatal(err)
+	}
 	release, err := client.Releases.Current(context.Background(), "example-app")
 	if err != nil {
 		log.Fatal(err)
@@ -121,10 +137,13 @@ func ExampleReleasesService_Current() {
 	// Output: v2 has no code to promote
 }
 
-// A list in pages, for a program that shows them one at a time.
+// A program can fetch a list page by page, to show one at a time.
 func ExampleReleasesService_ListPage() {
-	client, stop := exampleClient()
-	defer stop()
+	defer startEmulator()() // sets HEROKU_API_URL and HEROKU_API_KEY
+	client, err := herokubuild.NewClient()
+	if err != nil {
+		log.Fatal(err)
+	}
 	opts := &herokubuild.ListOptions{SortBy: "version", PageSize: 1}
 	for {
 		page, err := client.Releases.ListPage(context.Background(), "example-app", opts)

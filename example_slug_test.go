@@ -16,11 +16,14 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// A directory becomes a slug without a build; the slug is downloaded, verified
+// A slug is created from a directory without a build, and then downloaded, verified
 // and unpacked.
 func ExampleSlugsService_CreateFromDir() {
-	client, stop := exampleClient()
-	defer stop()
+	defer startEmulator()() // sets HEROKU_API_URL and HEROKU_API_KEY
+	client, err := herokubuild.NewClient()
+	if err != nil {
+		log.Fatal(err)
+	}
 	dir, remove := exampleDir("index.html")
 	defer remove()
 	ctx := context.Background()
@@ -42,11 +45,11 @@ func ExampleSlugsService_CreateFromDir() {
 		log.Fatal(err)
 	}
 	defer func() { _ = archive.Close() }()
-	into := filepath.Join(dir, "unpacked")
-	if err := herokubuild.UnpackSlug(ctx, archive, into, nil); err != nil {
+	target := filepath.Join(dir, "unpacked")
+	if err := herokubuild.UnpackSlug(ctx, archive, target, nil); err != nil {
 		log.Fatal(err)
 	}
-	page, err := os.ReadFile(filepath.Join(into, "app", "index.html"))
+	page, err := os.ReadFile(filepath.Join(target, "app", "index.html"))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -66,28 +69,35 @@ func ExampleParseProcfile() {
 	fmt.Println(err)
 	// Output:
 	// bin/web -p $PORT
-	// herokubuild: Procfile: line 1 ("web bin/web") is not of the form "type: command"
+	// Procfile: line 1 ("web bin/web") is not of the form "type: command"
 }
 
 func ExampleReleasesService_Rollback() {
-	client, stop := exampleClient()
-	defer stop()
-	// The first releases of an app have no code to go back to.
-	_, err := client.Releases.Rollback(context.Background(), "example-app", "v1")
+	defer startEmulator()() // sets HEROKU_API_URL and HEROKU_API_KEY
+	client, err := herokubuild.NewClient()
+	if err != nil {
+		log.Fatal(err)
+	}
+	// The first releases of an app have no code to roll back to.
+	_, err = client.Releases.Rollback(context.Background(), "example-app", "v1")
 	switch {
 	case errors.Is(err, herokubuild.ErrArtifactExpired):
-		fmt.Println("the platform no longer has it")
+		fmt.Println("the platform has deleted the slug of the release")
 	case errors.Is(err, herokubuild.ErrNotEligible):
-		fmt.Println(err)
+		fmt.Println("the release is not eligible for rollback")
+	case err != nil:
+		log.Fatal(err)
 	}
-	// Output: herokubuild: example-app cannot be rolled back to release v1: it is not eligible (it has neither slug nor image)
+	// Output: the release is not eligible for rollback
 }
 
-// An archive that was made elsewhere becomes a slug. It has everything under
-// ./app.
+// The archive of a slug has all files below ./app.
 func ExampleSlugsService_Create() {
-	client, stop := exampleClient()
-	defer stop()
+	defer startEmulator()() // sets HEROKU_API_URL and HEROKU_API_KEY
+	client, err := herokubuild.NewClient()
+	if err != nil {
+		log.Fatal(err)
+	}
 	ctx := context.Background()
 	files := fstest.MapFS{"index.html": {Data: []byte("hello\n"), Mode: 0o644}}
 	archive, err := herokubuild.PackFS(ctx, files, &herokubuild.PackOptions{Prefix: "./app"})
@@ -128,16 +138,19 @@ func ExampleUnpackSlug() {
 	defer remove()
 
 	err = herokubuild.UnpackSlug(context.Background(), &hostile, filepath.Join(dir, "slug"), nil)
-	var refused *herokubuild.UnpackError
-	if errors.As(err, &refused) && errors.Is(err, herokubuild.ErrUnsafeArchive) {
-		fmt.Println("refused because of", refused.Entry)
+	var unpack *herokubuild.UnpackError
+	if errors.As(err, &unpack) && errors.Is(err, herokubuild.ErrUnsafeArchive) {
+		fmt.Println("unsafe entry:", unpack.Entry)
 	}
-	// Output: refused because of ./app/../../.ssh/authorized_keys
+	// Output: unsafe entry: ./app/../../.ssh/authorized_keys
 }
 
 func ExampleReleasesService_Previous() {
-	client, stop := exampleClient()
-	defer stop()
+	defer startEmulator()() // sets HEROKU_API_URL and HEROKU_API_KEY
+	client, err := herokubuild.NewClient()
+	if err != nil {
+		log.Fatal(err)
+	}
 	ctx := context.Background()
 	for range 2 {
 		release, err := client.Releases.Create(ctx, "example-app", herokubuild.ReleaseCreateOptions{SlugID: exampleSlug(ctx, client)})

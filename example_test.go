@@ -20,10 +20,9 @@ import (
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
-// exampleClient returns a client of an embedded platform with these apps, so that
-// the examples run. A program calls herokubuild.NewClient() with no options
-// instead.
-func exampleClient(apps ...string) (client *herokubuild.Client, stop func()) {
+// startEmulator starts an emulator with the given apps, besides example-app and
+// other-app, and sets HEROKU_API_URL and HEROKU_API_KEY so that NewClient uses it.
+func startEmulator(apps ...string) (stop func()) {
 	p, err := platform.Start(platform.Options{
 		StatusLag: -1, ReleaseStreamDelay: -1,
 		Apps: append([]string{"example-app", "other-app"}, apps...),
@@ -41,14 +40,15 @@ func exampleClient(apps ...string) (client *herokubuild.Client, stop func()) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	client, err = herokubuild.NewClient(herokubuild.WithBaseURL(p.URL()), herokubuild.WithToken(p.Token()))
-	if err != nil {
+	if err := errors.Join(os.Setenv("HEROKU_API_URL", p.URL()), os.Setenv("HEROKU_API_KEY", p.Token())); err != nil {
 		log.Fatal(err)
 	}
-	return client, func() { _ = p.Close() }
+	return func() {
+		_ = errors.Join(os.Unsetenv("HEROKU_API_URL"), os.Unsetenv("HEROKU_API_KEY"), p.Close())
+	}
 }
 
-// exampleDir is a directory with these files.
+// exampleDir creates a directory with the given files.
 func exampleDir(names ...string) (dir string, remove func()) {
 	dir, err := os.MkdirTemp("", "example-")
 	if err != nil {
@@ -63,7 +63,7 @@ func exampleDir(names ...string) (dir string, remove func()) {
 	return dir, func() { _ = os.RemoveAll(dir) }
 }
 
-// exampleArchive is a small source tree.
+// exampleArchive returns an archive of a small source tree.
 func exampleArchive(ctx context.Context) *herokubuild.Archive {
 	archive, err := herokubuild.NewArchive(exampleTarball(ctx))
 	if err != nil {
@@ -72,7 +72,7 @@ func exampleArchive(ctx context.Context) *herokubuild.Archive {
 	return archive
 }
 
-// exampleTarball is a gzipped tar archive of a small source tree.
+// exampleTarball returns the bytes of such an archive.
 func exampleTarball(ctx context.Context) []byte {
 	archive, err := herokubuild.PackFS(ctx, fstest.MapFS{"main.go": {Data: []byte("package main\n")}}, nil)
 	if err != nil {
@@ -91,7 +91,7 @@ func exampleTarball(ctx context.Context) []byte {
 	return content
 }
 
-// exampleBuild starts a build of one file.
+// exampleBuild starts a build of a source tree with one file.
 func exampleBuild(ctx context.Context, client *herokubuild.Client, file string) *herokubuild.Build {
 	archive, err := herokubuild.PackFS(ctx, fstest.MapFS{file: {Data: []byte("package main\n")}}, nil)
 	if err != nil {
@@ -111,7 +111,7 @@ func exampleBuild(ctx context.Context, client *herokubuild.Client, file string) 
 	return build
 }
 
-// exampleSlug makes a slug with a release phase, and returns its id.
+// exampleSlug creates a slug with a release phase and returns its id.
 func exampleSlug(ctx context.Context, client *herokubuild.Client) string {
 	dir, remove := exampleDir("index.html")
 	defer remove()
@@ -125,8 +125,11 @@ func exampleSlug(ctx context.Context, client *herokubuild.Client) string {
 }
 
 func ExampleClient_BuildAndRelease() {
-	client, stop := exampleClient()
-	defer stop()
+	defer startEmulator()() // sets HEROKU_API_URL and HEROKU_API_KEY
+	client, err := herokubuild.NewClient()
+	if err != nil {
+		log.Fatal(err)
+	}
 	dir, remove := exampleDir("main.go")
 	defer remove()
 
@@ -150,33 +153,43 @@ func ExampleClient_BuildAndRelease() {
 }
 
 func ExampleClient_BuildAndRelease_errors() {
-	client, stop := exampleClient()
-	defer stop()
+	defer startEmulator()() // sets HEROKU_API_URL and HEROKU_API_KEY
+	client, err := herokubuild.NewClient()
+	if err != nil {
+		log.Fatal(err)
+	}
 	dir, remove := exampleDir("broken.go")
 	defer remove()
 
-	_, err := client.BuildAndRelease(context.Background(), herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Dir: dir})
+	_, err = client.BuildAndRelease(context.Background(), herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Dir: dir})
 	var build *herokubuild.BuildError
 	var release *herokubuild.ReleaseError
 	switch {
 	case errors.As(err, &build):
-		fmt.Println("the code does not compile; the end of the log says why:")
-		fmt.Println(strings.Contains(build.Tail, "broken.go:1:1: expected 'package'"))
+		fmt.Println("the build failed:")
+		for line := range strings.Lines(build.Tail) {
+			if strings.HasPrefix(line, "broken.go:") {
+				fmt.Print(line)
+			}
+		}
 	case errors.As(err, &release):
 		fmt.Printf("the release phase of v%d failed on %s\n", release.Release.Version, release.App)
 	case errors.Is(err, herokubuild.ErrNotFound):
 		fmt.Println("there is no such app")
 	case err != nil:
-		fmt.Println("the deploy did not get that far:", err)
+		fmt.Println("the deploy failed:", err)
 	}
 	// Output:
-	// the code does not compile; the end of the log says why:
-	// true
+	// the build failed:
+	// broken.go:1:1: expected 'package'
 }
 
 func ExampleReleasesService_List() {
-	client, stop := exampleClient()
-	defer stop()
+	defer startEmulator()() // sets HEROKU_API_URL and HEROKU_API_KEY
+	client, err := herokubuild.NewClient()
+	if err != nil {
+		log.Fatal(err)
+	}
 
 	newest := &herokubuild.ListOptions{SortBy: "version", Order: herokubuild.Descending, Limit: 10}
 	for release, err := range client.Releases.List(context.Background(), "example-app", newest) {
@@ -191,10 +204,13 @@ func ExampleReleasesService_List() {
 }
 
 func ExampleAPIError() {
-	client, stop := exampleClient()
-	defer stop()
+	defer startEmulator()() // sets HEROKU_API_URL and HEROKU_API_KEY
+	client, err := herokubuild.NewClient()
+	if err != nil {
+		log.Fatal(err)
+	}
 
-	_, err := client.Apps.Get(context.Background(), "no-such-app")
+	_, err = client.Apps.Get(context.Background(), "no-such-app")
 	var api *herokubuild.APIError
 	if errors.As(err, &api) {
 		fmt.Println(api.StatusCode, api.ID, api.Message)
@@ -206,10 +222,13 @@ func ExampleAPIError() {
 }
 
 func ExampleClient_Do() {
-	client, stop := exampleClient()
-	defer stop()
+	defer startEmulator()() // sets HEROKU_API_URL and HEROKU_API_KEY
+	client, err := herokubuild.NewClient()
+	if err != nil {
+		log.Fatal(err)
+	}
 
-	// An endpoint that has no method of its own.
+	// The package has no method for this endpoint.
 	var limits struct {
 		Remaining int `json:"remaining"`
 	}
@@ -230,10 +249,10 @@ func ExampleNewClient() {
 		log.Fatal(err)
 	}
 
-	// What cannot work is found out at once. Nothing is sent.
+	// Invalid options are rejected before anything is sent.
 	_, err = herokubuild.NewClient(herokubuild.WithBaseURL("http://api.example.com"))
 	fmt.Println(err)
-	// Output: herokubuild: WithBaseURL: "http://api.example.com" is not https (plain http is for loopback addresses only)
+	// Output: WithBaseURL: "http://api.example.com" is not https (plain http is for loopback addresses only)
 }
 
 func ExampleWithTokenSource() {
@@ -247,26 +266,22 @@ func ExampleWithTokenSource() {
 	}
 	_, err = client.Apps.Get(context.Background(), "example-app")
 	fmt.Println(err)
-	// Output: herokubuild: getting the API key: the vault is sealed
+	// Output: getting the API key: the vault is sealed
 }
 
 func ExampleWithLogger() {
-	p, err := platform.Start(platform.Options{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer func() { _ = p.Close() }()
+	defer startEmulator()() // sets HEROKU_API_URL and HEROKU_API_KEY
 	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
 		Level: slog.LevelDebug,
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 			switch a.Key {
 			case "time", "host", "duration", "request_id":
-				return slog.Attr{} // they are others in every run
+				return slog.Attr{} // these differ in every run
 			}
 			return a
 		},
 	}))
-	client, err := herokubuild.NewClient(herokubuild.WithBaseURL(p.URL()), herokubuild.WithToken(p.Token()), herokubuild.WithLogger(logger))
+	client, err := herokubuild.NewClient(herokubuild.WithLogger(logger))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -276,14 +291,14 @@ func ExampleWithLogger() {
 	// Output: level=DEBUG msg="herokubuild: request" method=GET path=/apps/example-app attempt=1 status=200 rate_remaining=4499
 }
 
-// A test of a program that uses this package, without a network.
+// A program can test its use of this package without a network.
 func ExampleWithTransport() {
 	mock := httpmock.NewMockTransport()
 	mock.RegisterResponder("GET", "https://api.heroku.com/apps/shop/releases",
 		httpmock.NewStringResponder(200, `[{"id": "0fd8f4a2-5c1b-4f7a-9d8e-3b2a1c0d9e8f", "version": 7, "status": "succeeded", "current": true}]`))
 	client, err := herokubuild.NewClient(
 		herokubuild.WithToken("any"),
-		herokubuild.WithBaseURL(herokubuild.DefaultBaseURL), // whatever HEROKU_API_URL says
+		herokubuild.WithBaseURL(herokubuild.DefaultBaseURL), // ignores HEROKU_API_URL
 		herokubuild.WithTransport(mock),
 	)
 	if err != nil {
@@ -299,8 +314,11 @@ func ExampleWithTransport() {
 }
 
 func ExampleClient_RateLimitRemaining() {
-	client, stop := exampleClient()
-	defer stop()
+	defer startEmulator()() // sets HEROKU_API_URL and HEROKU_API_KEY
+	client, err := herokubuild.NewClient()
+	if err != nil {
+		log.Fatal(err)
+	}
 	left, err := client.RateLimitRemaining(context.Background())
 	if err != nil {
 		log.Fatal(err)
@@ -318,12 +336,15 @@ func ExampleSecretURL() {
 	// https://storage.example.com/source.tgz?Signature=abc
 }
 
-// Progress for people, or for a program: every step is an event.
+// OnEvent receives every step, to show the progress.
 func ExampleClient_BuildAndRelease_events() {
-	client, stop := exampleClient()
-	defer stop()
+	defer startEmulator()() // sets HEROKU_API_URL and HEROKU_API_KEY
+	client, err := herokubuild.NewClient()
+	if err != nil {
+		log.Fatal(err)
+	}
 
-	_, err := client.BuildAndRelease(context.Background(), herokubuild.BuildAndReleaseOptions{
+	_, err = client.BuildAndRelease(context.Background(), herokubuild.BuildAndReleaseOptions{
 		BuildApp: "example-app",
 		Archive:  exampleArchive(context.Background()),
 		OnEvent: func(_ context.Context, e herokubuild.DeployEvent) error {
@@ -336,7 +357,7 @@ func ExampleClient_BuildAndRelease_events() {
 				fmt.Println("    build", e.Build.Status)
 			case herokubuild.EventReleaseDone:
 				fmt.Printf("    %s v%d %s\n", e.App, e.Release.Version, e.Release.Status)
-			default: // there are more kinds, and may be others some day
+			default: // there are more kinds, and later versions may add some
 			}
 			return nil
 		},
@@ -354,15 +375,19 @@ func ExampleClient_BuildAndRelease_events() {
 	//     example-app v3 succeeded
 }
 
-// A deploy whose process dies is gone on with by the next one: there is one
-// build, and one release an app.
+// If the process of a deploy is killed, another one resumes it from a stored
+// Checkpoint, with the same build and one release per app. [CheckpointFile] stores
+// the Checkpoint in a file; this example does that by hand.
 func ExampleCheckpoint() {
-	client, stop := exampleClient()
-	defer stop()
+	defer startEmulator()() // sets HEROKU_API_URL and HEROKU_API_KEY
+	client, err := herokubuild.NewClient()
+	if err != nil {
+		log.Fatal(err)
+	}
 	dir, remove := exampleDir()
 	defer remove()
 	file := filepath.Join(dir, "deploy.json")
-	// What is stored is whole, or what was stored before.
+	// Renaming the file ensures that it is never incomplete.
 	save := func(_ context.Context, e herokubuild.DeployEvent) error {
 		text, err := json.Marshal(e.Checkpoint)
 		if err != nil {
@@ -381,10 +406,10 @@ func ExampleCheckpoint() {
 		}
 		return save(ctx, e)
 	}
-	_, err := client.BuildAndRelease(context.Background(), opts)
+	_, err = client.BuildAndRelease(context.Background(), opts)
 	fmt.Println("stopped:", err != nil)
 
-	// The next process has nothing but the file.
+	// The next process has only the file.
 	text, err := os.ReadFile(file)
 	if err != nil {
 		log.Fatal(err)
@@ -399,7 +424,7 @@ func ExampleCheckpoint() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	// Done: the next deploy is another one.
+	// The deploy has succeeded, so that there is nothing to resume.
 	if err := os.Remove(file); err != nil {
 		log.Fatal(err)
 	}

@@ -43,7 +43,7 @@ const (
 	buildURL    = buildsURL + "/" + buildID
 	releasesURL = apiURL + "/apps/" + appName + "/releases"
 
-	// appID is that of testdata/app.json.
+	// appID is the id of the app in testdata/app.json.
 	appID        = "01234567-89ab-cdef-0123-456789abcde0"
 	appBuildsURL = apiURL + "/apps/" + appID + "/builds"
 
@@ -56,7 +56,7 @@ const (
 	accept = "application/vnd.heroku+json; version=3"
 )
 
-// api is a client whose network is a mock, and the requests that reached it.
+// api is a client with a mock transport, which records the requests.
 type api struct {
 	*herokubuild.Client
 	mock *httpmock.MockTransport
@@ -86,9 +86,9 @@ func newAPI(t testing.TB, opts ...herokubuild.Option) *api {
 	return a
 }
 
-// on answers requests with the answers in turn, and with the last of them from
-// then on.
-func (a *api) on(method, url string, answers ...httpmock.Responder) {
+// on registers the responses to a request. Each request gets the next one, and the
+// last one is repeated.
+func (a *api) on(method, url string, responses ...httpmock.Responder) {
 	calls := 0
 	a.mock.RegisterResponder(method, url, func(req *http.Request) (*http.Response, error) {
 		r := request{Method: req.Method, URL: req.URL.String(), Header: req.Header.Clone(), At: time.Now()}
@@ -101,20 +101,21 @@ func (a *api) on(method, url string, answers ...httpmock.Responder) {
 		}
 		a.mu.Lock()
 		a.requests = append(a.requests, r)
-		answer := answers[min(calls, len(answers)-1)]
+		respond := responses[min(calls, len(responses)-1)]
 		calls++
 		a.mu.Unlock()
-		return answer(req)
+		return respond(req)
 	})
 }
 
+// seen returns the requests so far.
 func (a *api) seen() []request {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return append([]request(nil), a.requests...)
 }
 
-// gaps are the waits between the requests seen.
+// gaps returns the time between each request and the one before it.
 func (a *api) gaps() []time.Duration {
 	var gaps []time.Duration
 	seen := a.seen()
@@ -124,8 +125,8 @@ func (a *api) gaps() []time.Duration {
 	return gaps
 }
 
-// requireCall demands that exactly one request was made, and that it is what
-// every request to the API has to be.
+// requireCall checks that exactly one request was made, and that it has what every
+// request to the API must have.
 func (a *api) requireCall(t *testing.T, method, url, body string) request {
 	t.Helper()
 	seen := a.seen()
@@ -149,7 +150,7 @@ func assertCall(t *testing.T, r request, method, url, body string) {
 	assert.Equal(t, wantType, r.Header.Get("Content-Type"))
 }
 
-// reply answers with a status, a body and header lines given in pairs.
+// reply responds with a status, a body and header fields, which are given in pairs.
 func reply(status int, body string, header ...string) httpmock.Responder {
 	return func(req *http.Request) (*http.Response, error) {
 		resp := httpmock.NewStringResponse(status, body)
@@ -175,7 +176,7 @@ func golden(t testing.TB, name string) string {
 
 func fail(err error) httpmock.Responder { return httpmock.NewErrorResponder(err) }
 
-// hang never answers; the request ends with its context.
+// hang never responds, so that the request ends with its context.
 func hang(req *http.Request) (*http.Response, error) {
 	<-req.Context().Done()
 	return nil, req.Context().Err()
@@ -186,8 +187,8 @@ var (
 	errDropped = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 )
 
-// live answers with a body that the test writes to. It breaks off with the
-// request's context, as the body of a real connection does.
+// live responds with a body that the test writes. Like the body of a real
+// connection, it fails when the request's context ends.
 func live(status int) (httpmock.Responder, *io.PipeWriter) {
 	r, w := io.Pipe()
 	return func(req *http.Request) (*http.Response, error) {
@@ -197,7 +198,7 @@ func live(status int) (httpmock.Responder, *io.PipeWriter) {
 	}, w
 }
 
-// quickRetry keeps tests on real connections from waiting.
+// quickRetry shortens all waits, for tests that use real connections.
 func quickRetry() herokubuild.Option {
 	return herokubuild.WithRetry(herokubuild.RetryOptions{MinWait: time.Microsecond, MaxWait: time.Microsecond, MaxRetryAfter: time.Microsecond, SettleTime: 100 * time.Millisecond})
 }
@@ -206,8 +207,8 @@ func noRetry() herokubuild.Option {
 	return herokubuild.WithRetry(herokubuild.RetryOptions{MaxAttempts: 1, SettleTime: 100 * time.Millisecond})
 }
 
-// newServer is a server on loopback and a client of it with a transport of its
-// own.
+// newServer starts a server on loopback and returns a client for it with its own
+// transport.
 func newServer(t *testing.T, handler http.HandlerFunc, opts ...herokubuild.Option) (*herokubuild.Client, *httptest.Server) {
 	t.Helper()
 	server := httptest.NewServer(handler)
@@ -224,7 +225,7 @@ func newServer(t *testing.T, handler http.HandlerFunc, opts ...herokubuild.Optio
 	return client, server
 }
 
-// drop closes the connection without an answer.
+// drop closes the connection without a response.
 func drop(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -233,8 +234,8 @@ func drop(w http.ResponseWriter) {
 	_ = conn.Close()
 }
 
-// assertNoSecret fails if a text that people or logs see shows the API key or
-// any part of a signature.
+// assertNoSecret checks that a text contains neither the API key nor any part of a
+// signature.
 func assertNoSecret(t testing.TB, text string) {
 	t.Helper()
 	for _, secret := range []string{testToken, "Signature=", "FAKEKEY", "fake+signature", "StringToSign"} {
@@ -242,7 +243,7 @@ func assertNoSecret(t testing.TB, text string) {
 	}
 }
 
-// assertErrorClean looks at an error and all that it wraps, as people print it.
+// assertErrorClean checks that an error prints no secret in any format.
 func assertErrorClean(t testing.TB, err error) {
 	t.Helper()
 	for _, verb := range []string{"%v", "%+v", "%#v", "%q"} {
@@ -250,6 +251,7 @@ func assertErrorClean(t testing.TB, err error) {
 	}
 }
 
+// requireInvalid checks that err is an ArgumentError about the named argument.
 func requireInvalid(t testing.TB, err error, name string) *herokubuild.ArgumentError {
 	t.Helper()
 	var bad *herokubuild.ArgumentError
@@ -262,16 +264,16 @@ func requireInvalid(t testing.TB, err error, name string) *herokubuild.ArgumentE
 
 func requireAPIError(t testing.TB, err error) *herokubuild.APIError {
 	t.Helper()
-	var refused *herokubuild.APIError
-	require.ErrorAs(t, err, &refused)
-	return refused
+	var apiErr *herokubuild.APIError
+	require.ErrorAs(t, err, &apiErr)
+	return apiErr
 }
 
 type file struct {
 	name, content string
 }
 
-// packed is a gzipped tar archive.
+// packed returns a gzipped tar archive of the files.
 func packed(t testing.TB, files ...file) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -288,7 +290,7 @@ func packed(t testing.TB, files ...file) []byte {
 
 func testArchive(t testing.TB) (*herokubuild.Archive, []byte) {
 	t.Helper()
-	b := packed(t, file{"main.go", "package main\n"}, file{"Procfile", "web: bin/main\n"})
+	b := packed(t, file{name: "main.go", content: "package main\n"}, file{name: "Procfile", content: "web: bin/main\n"})
 	a, err := herokubuild.NewArchive(b)
 	require.NoError(t, err)
 	return a, b
@@ -315,7 +317,7 @@ func countNew(opened interface{ Add(int32) int32 }) func(net.Conn, http.ConnStat
 	}
 }
 
-// unreachable is a signed address where nobody listens.
+// unreachable returns a signed URL of a port on which nothing listens.
 func unreachable(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

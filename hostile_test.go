@@ -21,32 +21,32 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// What a platform, or somebody who plays one, can answer: each is a typed error
-// or is borne, in bounded memory, and never hangs.
+// These tests send responses that a broken or malicious server may send. Each must
+// lead to a typed error or be tolerated, in bounded memory and without hanging.
 
-// bomb is a gigabyte of spaces as a megabyte of gzip.
-func bomb(t *testing.T) []byte {
+// gzipBomb returns a gigabyte of spaces as a megabyte of gzip.
+func gzipBomb(t *testing.T) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
 	_, err := z.Write(bytes.Repeat([]byte(" "), 1<<20))
 	require.NoError(t, err)
 	require.NoError(t, z.Close())
-	// One after another, they unpack as one.
+	// Concatenated gzip streams are decompressed as one.
 	return bytes.Repeat(b.Bytes(), 1<<10)
 }
 
-func TestHostileAnswers(t *testing.T) {
+func TestHostileResponsesAreTypedErrors(t *testing.T) {
 	t.Parallel()
-	packed := bomb(t)
-	unpacking := func(status int) http.HandlerFunc {
+	bomb := gzipBomb(t)
+	compressed := func(status int) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
 			w.WriteHeader(status)
-			_, _ = w.Write(packed)
+			_, _ = w.Write(bomb)
 		}
 	}
-	answer := func(status int, body string, header ...string) http.HandlerFunc {
+	respond := func(status int, body string, header ...string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			for i := 0; i < len(header); i += 2 {
 				w.Header().Set(header[i], header[i+1])
@@ -56,37 +56,37 @@ func TestHostileAnswers(t *testing.T) {
 		}
 	}
 	var api *herokubuild.APIError
-	var odd *herokubuild.ResponseError
-	var lost *herokubuild.RequestError
+	var response *herokubuild.ResponseError
+	var request *herokubuild.RequestError
 	megabyte := strings.Repeat("x", 1<<20)
 	tests := map[string]struct {
 		handler http.HandlerFunc
 		want    any
 	}{
-		"gzip bomb":             {unpacking(200), &odd},
-		"gzip bomb as an error": {unpacking(404), &api},
-		"not gzip":              {answer(200, "{}", "Content-Encoding", "gzip"), &lost},
-		"a megabyte of header":  {answer(404, "", "Request-Id", megabyte), &api},
-		"many megabytes":        {answer(404, "", "Request-Id", strings.Repeat(megabyte, 12)), &lost},
-		"nested for ever":       {answer(200, strings.Repeat("[", 1<<20)), &odd},
-		"nested in an object":   {answer(200, strings.Repeat(`{"app":`, 1<<20)), &odd},
-		"a page":                {answer(200, "<html><body>Welcome</body></html>"), &odd},
-		"a list":                {answer(200, "[]"), &odd},
-		"a text":                {answer(200, `"build"`), &odd},
-		"fields of other types": {answer(200, `{"id":{"a":[1]},"status":7,"app":"x"}`), &odd},
-		"a date of its own":     {answer(200, `{"created_at":"yesterday"}`), &odd},
-		"nothing":               {answer(200, ""), &odd},
-		"an error of an error":  {answer(500, `{"id":[],"message":{"a":1}}`), &api},
-		"a huge error":          {answer(422, `{"id":"x","message":"`+megabyte+`"}`), &api},
-		"another protocol":      {answer(101, ""), &api},
-		"redirect to ftp":       {answer(302, "", "Location", "ftp://h/"), &api},
+		"gzip bomb":              {handler: compressed(200), want: &response},
+		"gzip bomb as an error":  {handler: compressed(404), want: &api},
+		"not gzip":               {handler: respond(200, "{}", "Content-Encoding", "gzip"), want: &request},
+		"a megabyte of header":   {handler: respond(404, "", "Request-Id", megabyte), want: &api},
+		"12 megabytes of header": {handler: respond(404, "", "Request-Id", strings.Repeat(megabyte, 12)), want: &request},
+		"nested arrays":          {handler: respond(200, strings.Repeat("[", 1<<20)), want: &response},
+		"nested objects":         {handler: respond(200, strings.Repeat(`{"app":`, 1<<20)), want: &response},
+		"an HTML page":           {handler: respond(200, "<html><body>Welcome</body></html>"), want: &response},
+		"a list":                 {handler: respond(200, "[]"), want: &response},
+		"a string":               {handler: respond(200, `"build"`), want: &response},
+		"fields of other types":  {handler: respond(200, `{"id":{"a":[1]},"status":7,"app":"x"}`), want: &response},
+		"an invalid date":        {handler: respond(200, `{"created_at":"yesterday"}`), want: &response},
+		"an empty body":          {handler: respond(200, ""), want: &response},
+		"an invalid error":       {handler: respond(500, `{"id":[],"message":{"a":1}}`), want: &api},
+		"a huge error":           {handler: respond(422, `{"id":"x","message":"`+megabyte+`"}`), want: &api},
+		"another protocol":       {handler: respond(101, ""), want: &api},
+		"redirect to ftp":        {handler: respond(302, "", "Location", "ftp://h/"), want: &api},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			client, _ := newServer(t, tt.handler, noRetry())
 			before := allocated()
 			b, err := client.Builds.Get(t.Context(), appName, buildID)
-			// A mebibyte is let through; other tests allocate at the same time.
+			// The limit is generous because other tests allocate at the same time.
 			assert.Less(t, allocated()-before, uint64(512<<20))
 			assert.Nil(t, b)
 			require.ErrorAs(t, err, tt.want)
@@ -95,17 +95,18 @@ func TestHostileAnswers(t *testing.T) {
 	}
 }
 
+// allocated returns the number of bytes allocated so far.
 func allocated() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.TotalAlloc
 }
 
-// The status that nobody knows ends a deploy, neither as a success nor never,
-// and no build is started again that the platform says it has started.
-func TestHostileStatus(t *testing.T) {
+// A deploy whose build has an unknown status fails instead of waiting forever, and
+// does not start a second build.
+func TestBuildAndReleaseFailsOnUnknownStatus(t *testing.T) {
 	t.Parallel()
-	for name, status := range map[string]string{"unknown": `"melted"`, "of another type": `7`, "nothing": `null`} {
+	for name, status := range map[string]string{"unknown": `"melted"`, "of another type": `7`, "null": `null`} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -125,8 +126,7 @@ func TestHostileStatus(t *testing.T) {
 	}
 }
 
-// A storage or stream host sends its client somewhere else.
-func TestHostileRedirects(t *testing.T) {
+func TestRedirectsOfStorageHostsStayOnHTTPS(t *testing.T) {
 	t.Parallel()
 	var reached atomic.Int32
 	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -136,7 +136,7 @@ func TestHostileRedirects(t *testing.T) {
 	archive, _ := testArchive(t)
 	for name, to := range map[string]string{
 		"to itself": "", "to ftp": "ftp://h/?Signature=fake", "to a file": "file:///etc/passwd", "to plain http": plain.URL,
-		"to javascript": "javascript:alert(1)", "nowhere": "://?Signature=fake",
+		"to javascript": "javascript:alert(1)", "to an invalid URL": "://?Signature=fake",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -169,14 +169,14 @@ func TestHostileRedirects(t *testing.T) {
 			assertErrorClean(t, err)
 		})
 	}
-	t.Cleanup(func() { assert.Zero(t, reached.Load(), "what was sent over TLS goes on over TLS") })
+	t.Cleanup(func() { assert.Zero(t, reached.Load(), "a request over TLS is not redirected to plain http") })
 }
 
-// The key goes to the host that the caller named, whatever that says.
-func TestTheKeyDoesNotTravel(t *testing.T) {
+// The API key is sent only to the host that the caller configured.
+func TestAPIKeyIsNotSentToRedirects(t *testing.T) {
 	t.Parallel()
 	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		t.Errorf("a request to another host: %v", r.Header)
+		t.Errorf("unexpected request to another host: %v", r.Header)
 	}))
 	t.Cleanup(other.Close)
 	for _, status := range []int{301, 302, 303, 307, 308} {
@@ -191,8 +191,7 @@ func TestTheKeyDoesNotTravel(t *testing.T) {
 	}
 }
 
-// A stream of nothing but heartbeats, and a line without an end.
-func TestHostileStreams(t *testing.T) {
+func TestHostileStreamsAreBounded(t *testing.T) {
 	t.Parallel()
 	open := func(t *testing.T, ctx context.Context, handler http.HandlerFunc) *herokubuild.OutputStream {
 		t.Helper()
@@ -211,7 +210,7 @@ func TestHostileStreams(t *testing.T) {
 			}
 		}
 	}
-	t.Run("heartbeats", func(t *testing.T) {
+	t.Run("only heartbeats", func(t *testing.T) {
 		t.Parallel()
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
@@ -219,7 +218,7 @@ func TestHostileStreams(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		assert.Empty(t, got)
 	})
-	t.Run("a line", func(t *testing.T) {
+	t.Run("an endless line", func(t *testing.T) {
 		t.Parallel()
 		n := 0
 		for line, err := range open(t, t.Context(), flood(bytes.Repeat([]byte("x"), 4096))).Lines() {
@@ -231,7 +230,7 @@ func TestHostileStreams(t *testing.T) {
 		}
 	})
 	for i, contentRange := range []string{"", "bytes", "bytes 5-", "bytes -5-9/10", "bytes 99999999999999999999-/*", "bytes 0-1/1e9", "lines 0-1/2"} {
-		t.Run(fmt.Sprint("a range ", i), func(t *testing.T) {
+		t.Run(fmt.Sprint("invalid Content-Range ", i), func(t *testing.T) {
 			t.Parallel()
 			calls := 0
 			got, err := io.ReadAll(open(t, t.Context(), func(w http.ResponseWriter, r *http.Request) {
@@ -250,7 +249,7 @@ func TestHostileStreams(t *testing.T) {
 				}
 			}))
 			require.NoError(t, err)
-			assert.Equal(t, "abcdef", string(got), "what does not prove where it starts is not believed")
+			assert.Equal(t, "abcdef", string(got), "a part whose offset is unknown is not used")
 		})
 	}
 }

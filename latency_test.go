@@ -16,12 +16,12 @@ import (
 	"github.com/herokubuild/herokubuild"
 )
 
-// distant is a platform that answers every request after a delay, and whose
-// build ends when it is told to. It counts requests by host.
+// distant is a transport to a platform that responds after a delay. It records the
+// requests and when the build ended.
 type distant struct {
 	delay time.Duration
-	// silence is how long the build takes; a heartbeat comes every 10 s.
-	silence time.Duration
+	// duration is how long the build takes. It sends a heartbeat every 10 s.
+	duration time.Duration
 
 	mu       sync.Mutex
 	started  time.Time
@@ -32,8 +32,9 @@ type distant struct {
 
 const otherRelease = "7d1c6a80-3c3a-4cf1-9d5e-0a6f1f2b3c4d"
 
-func (d *distant) over(now time.Time) bool {
-	return !d.started.IsZero() && now.Sub(d.started) >= d.silence
+// buildEnded reports whether the build has ended.
+func (d *distant) buildEnded(now time.Time) bool {
+	return !d.started.IsZero() && now.Sub(d.started) >= d.duration
 }
 
 func (d *distant) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -56,7 +57,7 @@ func (d *distant) RoundTrip(req *http.Request) (*http.Response, error) {
 	case strings.HasSuffix(path, "/builds"):
 		return reply(200, "[]")(req)
 	case strings.Contains(path, "/builds/"):
-		if !d.over(now) {
+		if !d.buildEnded(now) {
 			return build("pending", "")
 		}
 		return build("succeeded", `,"slug":{"id":"`+slugID+`"},"release":{"id":"`+releaseID+`"}`)
@@ -71,12 +72,13 @@ func (d *distant) RoundTrip(req *http.Request) (*http.Response, error) {
 
 const distantLog = "-----> Compiling\n"
 
+// output sends a line, heartbeats until the build ends, and nothing else.
 func (d *distant) output(req *http.Request) (*http.Response, error) {
 	if req.Header.Get("Range") != "" {
 		return reply(206, distantLog, "Content-Range", fmt.Sprintf("bytes 0-%d/%d", len(distantLog)-1, len(distantLog)))(req)
 	}
 	r, w := io.Pipe()
-	wait := d.silence - time.Since(d.started)
+	wait := d.duration - time.Since(d.started)
 	go func() {
 		_, _ = io.WriteString(w, distantLog)
 		for ; wait > 10*time.Second; wait -= 10 * time.Second {
@@ -92,6 +94,7 @@ func (d *distant) output(req *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: 200, Header: http.Header{}, Body: r, ContentLength: -1, Request: req}, nil
 }
 
+// deploy builds appName and releases to the other apps.
 func (d *distant) deploy(tb testing.TB, releaseTo ...string) {
 	tb.Helper()
 	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(apiURL), herokubuild.WithTransport(d))
@@ -103,26 +106,25 @@ func (d *distant) deploy(tb testing.TB, releaseTo ...string) {
 	require.Len(tb, d.released, len(releaseTo))
 }
 
-// What the API forces between the end of a build and the release of its slug
-// are three requests, one after the other: the build, its release, and the
-// release of the slug. Whether all of the output has come is found out
-// meanwhile.
-func TestReleaseFollowsTheBuildAtOnce(t *testing.T) {
+// The API requires three consecutive requests between the end of a build and the
+// release of its slug: they get the build and its release, and create the release.
+// That the output is complete is verified at the same time.
+func TestReleaseFollowsBuildWithThreeRequests(t *testing.T) {
 	t.Parallel()
 	for _, delay := range []time.Duration{0, 20 * time.Millisecond, 100 * time.Millisecond} {
 		synctest.Test(t, func(t *testing.T) {
-			d := &distant{delay: delay, silence: 5 * time.Second}
+			d := &distant{delay: delay, duration: 5 * time.Second}
 			d.deploy(t, "other-app")
 			assert.Equal(t, 3*delay, d.released[0].Sub(d.ended))
 		})
 	}
 }
 
-// A build that says nothing for ten minutes but that it is alive.
-func TestRequestsOfALongBuild(t *testing.T) {
+// A build without output for ten minutes needs few requests.
+func TestLongBuildNeedsFewRequests(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := &distant{delay: 20 * time.Millisecond, silence: 10 * time.Minute}
+		d := &distant{delay: 20 * time.Millisecond, duration: 10 * time.Minute}
 		d.deploy(t)
 		t.Logf("%d requests: %s", len(d.requests), strings.Join(d.requests, ", "))
 		assert.LessOrEqual(t, len(d.requests), 12)

@@ -34,31 +34,35 @@ func (a attemptLog) write(ctx context.Context, log *slog.Logger, resp *http.Resp
 		level, text = slog.LevelInfo, "herokubuild: retrying request"
 	}
 	if log.Enabled(ctx, level) {
-		attrs := append(make([]slog.Attr, 0, 10), a.request()...)
-		attrs = append(attrs, slog.Duration("duration", time.Since(a.started)), slog.Int("attempt", a.attempt))
-		if err != nil {
-			attrs = append(attrs, slog.String("error", clip(cleanURLError(a.hide.err(err)).Error(), maxErrorText)))
-		} else {
-			attrs = append(attrs, slog.Int("status", resp.StatusCode))
-		}
-		if err == nil && resp.Header.Get(requestIDHeader) != "" {
-			attrs = a.header(attrs, "request_id", resp.Header, requestIDHeader)
-		} else if a.requestID != "" {
-			attrs = append(attrs, slog.String("request_id", a.requestID))
-		}
-		if err == nil {
-			if left, err := strconv.Atoi(resp.Header.Get(rateHeader)); err == nil {
-				attrs = append(attrs, slog.Int("rate_remaining", left))
-			}
-		}
-		if a.again {
-			attrs = append(attrs, slog.Duration("wait", a.wait))
-		}
-		log.LogAttrs(ctx, level, text, attrs...)
+		log.LogAttrs(ctx, level, text, a.attrs(resp, err)...)
 	}
 	if err == nil && log.Enabled(ctx, slog.LevelWarn) {
 		a.warn(ctx, log, resp.Header)
 	}
+}
+
+func (a attemptLog) attrs(resp *http.Response, err error) []slog.Attr {
+	attrs := append(make([]slog.Attr, 0, 10), a.request()...)
+	attrs = append(attrs, slog.Duration("duration", time.Since(a.started)), slog.Int("attempt", a.attempt))
+	if err != nil {
+		attrs = append(attrs, slog.String("error", clip(cleanURLError(a.hide.err(err)).Error(), maxErrorText)))
+	} else {
+		attrs = append(attrs, slog.Int("status", resp.StatusCode))
+	}
+	if err == nil && resp.Header.Get(requestIDHeader) != "" {
+		attrs = a.header(attrs, "request_id", resp.Header, requestIDHeader)
+	} else if a.requestID != "" {
+		attrs = append(attrs, slog.String("request_id", a.requestID))
+	}
+	if err == nil {
+		if left, err := strconv.Atoi(resp.Header.Get(rateHeader)); err == nil {
+			attrs = append(attrs, slog.Int("rate_remaining", left))
+		}
+	}
+	if a.again {
+		attrs = append(attrs, slog.Duration("wait", a.wait))
+	}
+	return attrs
 }
 
 func (a attemptLog) request() []slog.Attr {

@@ -50,7 +50,7 @@ func followOutput[T process](ctx context.Context, c *apiClient, now T, opts *Str
 	}
 	status, signed := now.state()
 	if signed == "" {
-		return nil, fmt.Errorf("herokubuild: %w", ErrNoOutput)
+		return nil, fmt.Errorf("%w", ErrNoOutput)
 	}
 	if _, err := checkWebURL("OutputStreamURL", signed.Reveal()); err != nil {
 		return nil, err

@@ -32,7 +32,7 @@ func ParseProcfile(r io.Reader) (map[string]string, error) {
 	}
 	text, err := io.ReadAll(io.LimitReader(r, maxProcfile+1))
 	if err != nil {
-		return nil, withClean(fmt.Errorf("herokubuild: read Procfile: %w", withoutEOF(err)))
+		return nil, withClean(fmt.Errorf("read Procfile: %w", withoutEOF(err)))
 	}
 	if len(text) > maxProcfile {
 		return nil, &ArgumentError{Name: "Procfile", Reason: fmt.Sprintf("is larger than %d bytes", maxProcfile)}

@@ -224,7 +224,7 @@ func (s ReleasesService) Current(ctx context.Context, app string, requestOpts ..
 			return r, nil
 		}
 	}
-	return nil, fmt.Errorf("herokubuild: current release of %s: %w", app, ErrNotFound)
+	return nil, fmt.Errorf("current release of %s: %w", app, ErrNotFound)
 }
 
 // Wait polls a release, named by id or version, until its status is final and returns
@@ -311,7 +311,7 @@ type ReleaseError struct {
 // Error implements error.
 func (e *ReleaseError) Error() string {
 	r := orZero(e.Release)
-	return clip(fmt.Sprintf("herokubuild: release v%d of %s %s", r.Version, e.App, r.Status), maxErrorText)
+	return clip(fmt.Sprintf("release v%d of %s %s", r.Version, e.App, r.Status), maxErrorText)
 }
 
 func (e *ReleaseError) isOutcome() {}

@@ -30,7 +30,7 @@ func (e *RollbackError) Error() string {
 	case r.Artifact().IsZero():
 		reason += " (it has neither slug nor image)"
 	}
-	return clean.Line(fmt.Sprintf("herokubuild: %s cannot be rolled back to release v%d: %s", e.App, r.Version, reason))
+	return clean.Line(fmt.Sprintf("%s cannot be rolled back to release v%d: %s", e.App, r.Version, reason))
 }
 
 // Is matches ErrNotEligible, and ErrArtifactExpired for an expired release.
@@ -111,7 +111,7 @@ func (s ReleasesService) Previous(ctx context.Context, app string) (*Release, er
 			return r, nil
 		}
 	}
-	return nil, fmt.Errorf("herokubuild: a release of %s to roll back to: %w", app, ErrNotFound)
+	return nil, fmt.Errorf("a release of %s to roll back to: %w", app, ErrNotFound)
 }
 
 // PromoteOptions configures [ReleasesService.Promote]. nil is the default.
@@ -149,7 +149,7 @@ func (s ReleasesService) Promote(ctx context.Context, from, to string, opts *Pro
 	}
 	runs := current.Artifact()
 	if runs.IsZero() {
-		return nil, fmt.Errorf("herokubuild: promoting v%d of %s: %w", current.Version, from, ErrNoArtifact)
+		return nil, fmt.Errorf("promoting v%d of %s: %w", current.Version, from, ErrNoArtifact)
 	}
 	target, err := getApp(ctx, s.api, to)
 	if err != nil {

@@ -148,7 +148,7 @@ func (x *apiExchange) request(ctx context.Context, c *apiClient, o requestOption
 	}
 	token, err := c.token.Token(ctx)
 	if err != nil {
-		return transport.Request{}, withClean(fmt.Errorf("herokubuild: getting the API key: %w", withoutEOF(err)))
+		return transport.Request{}, withClean(fmt.Errorf("getting the API key: %w", withoutEOF(err)))
 	}
 	if err := checkToken("token", token); err != nil {
 		return transport.Request{}, err

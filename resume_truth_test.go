@@ -2,6 +2,7 @@ package herokubuild_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,9 +20,9 @@ import (
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
-// A call that fails before it could search for the build of an earlier one
-// leaves that build to the next.
-func TestABuildThatWasNotSearchedForIsNotForgotten(t *testing.T) {
+// If a call fails before it can search for the build of an earlier call, the next
+// call must still find that build.
+func TestResumeFindsBuildAfterFailedSearch(t *testing.T) {
 	t.Parallel()
 	for _, failing := range []string{"", "/builds"} {
 		t.Run("GET "+failing, func(t *testing.T) {
@@ -49,8 +50,8 @@ func TestABuildThatWasNotSearchedForIsNotForgotten(t *testing.T) {
 				return platform.Fault{}
 			})
 			_, err = client.BuildAndRelease(t.Context(), opts)
-			var refused *herokubuild.APIError
-			require.ErrorAs(t, err, &refused)
+			var apiErr *herokubuild.APIError
+			require.ErrorAs(t, err, &apiErr)
 			opts.Checkpoint = checkpointOf(t, err)
 			assert.True(t, opts.Checkpoint.Resumable())
 
@@ -62,8 +63,8 @@ func TestABuildThatWasNotSearchedForIsNotForgotten(t *testing.T) {
 	}
 }
 
-// A status that lags behind one that was final before changes nothing.
-func TestABuildThatSeemsPendingAgain(t *testing.T) {
+// The API may return an older status after a final one.
+func TestBuildAndReleaseIgnoresPendingStatusAfterFinalStatus(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		build := func(status string) string {
@@ -80,9 +81,9 @@ func TestABuildThatSeemsPendingAgain(t *testing.T) {
 	})
 }
 
-// An upload is not the source of a checkpoint that is of a URL, whose checksum
-// is not known.
-func TestAnUploadIsNotTheURLOfACheckpoint(t *testing.T) {
+// A checkpoint of a SourceURL has no checksum, so that an upload can never be known
+// to be the same source.
+func TestResumeRejectsUploadForCheckpointOfURL(t *testing.T) {
 	t.Parallel()
 	p, client := startPlatform(t, platform.Options{Builder: printing("")}, quickRetry())
 	opts := herokubuild.BuildAndReleaseOptions{
@@ -96,18 +97,18 @@ func TestAnUploadIsNotTheURLOfACheckpoint(t *testing.T) {
 	}
 	_, err := client.BuildAndRelease(t.Context(), opts)
 	require.ErrorIs(t, err, herokubuild.ErrDetached)
-	c := checkpointOf(t, err)
+	checkpoint := checkpointOf(t, err)
 	for _, opts := range []herokubuild.BuildAndReleaseOptions{{Archive: archiveOf(t)}, {Dir: sourceDir(t, map[string]string{"index.html": "hi"})}} {
-		opts.BuildApp, opts.Checkpoint = "example-app", c
+		opts.BuildApp, opts.Checkpoint = "example-app", checkpoint
 		_, err = client.BuildAndRelease(t.Context(), opts)
 		require.ErrorIs(t, err, herokubuild.ErrCheckpointMismatch)
 	}
 	assert.Len(t, p.Builds("example-app"), 1)
 }
 
-// Whatever becomes of an interrupted rollback, the call that finishes it fails
-// with what caused it.
-func TestTheReasonOfAnInterruptedRollback(t *testing.T) {
+// The call that finishes an interrupted rollback fails with the reason of the
+// rollback, whether or not it succeeds.
+func TestResumedRollbackReportsOriginalFailure(t *testing.T) {
 	t.Parallel()
 	hotfix := func(t *testing.T, f *fleet) {
 		v3, err := f.client.Releases.Get(t.Context(), "app-1", "v3")
@@ -123,11 +124,11 @@ func TestTheReasonOfAnInterruptedRollback(t *testing.T) {
 		then      func(*testing.T, *fleet)
 		want      error
 	}{
-		"before anything":                {herokubuild.EventRollback, nil, herokubuild.ErrRolledBack},
-		"before a release of others":     {herokubuild.EventRollback, hotfix, herokubuild.ErrRollbackFailed},
-		"after the app that failed":      {herokubuild.EventRolledBack, nil, herokubuild.ErrRolledBack},
-		"after it, config vars are set":  {herokubuild.EventRolledBack, configure, herokubuild.ErrRolledBack},
-		"after it, from the event's own": {"", configure, herokubuild.ErrRolledBack},
+		"before the first app":                         {interrupt: herokubuild.EventRollback, want: herokubuild.ErrRolledBack},
+		"before the first app, then a hotfix":          {interrupt: herokubuild.EventRollback, then: hotfix, want: herokubuild.ErrRollbackFailed},
+		"after the unhealthy app":                      {interrupt: herokubuild.EventRolledBack, want: herokubuild.ErrRolledBack},
+		"after the unhealthy app, then config vars":    {interrupt: herokubuild.EventRolledBack, then: configure, want: herokubuild.ErrRolledBack},
+		"after the rollback, from an older checkpoint": {then: configure, want: herokubuild.ErrRolledBack},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -144,7 +145,7 @@ func TestTheReasonOfAnInterruptedRollback(t *testing.T) {
 				}
 				return nil
 			}
-			_, err := f.client.Rollout(ctx, f.what, f.apps, &opts)
+			_, err := f.client.Rollout(ctx, f.release, f.apps, &opts)
 			require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
 			if opts.Checkpoint = checkpointOf(t, err); tt.interrupt == "" {
 				opts.Checkpoint = roundTrip(t, old)
@@ -154,20 +155,19 @@ func TestTheReasonOfAnInterruptedRollback(t *testing.T) {
 				tt.then(t, f)
 			}
 			opts.OnEvent, opts.Policy.Verify = nil, unhealthy()
-			result, err := f.client.Rollout(t.Context(), f.what, f.apps, &opts)
+			result, err := f.client.Rollout(t.Context(), f.release, f.apps, &opts)
 			require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
-			require.ErrorContains(t, err, "health check: 503")
-			require.ErrorIs(t, result.Apps[0].Err, tt.want)
-			require.NotErrorIs(t, result.Apps[0].Err, map[error]error{
-				herokubuild.ErrRolledBack: herokubuild.ErrRollbackFailed, herokubuild.ErrRollbackFailed: herokubuild.ErrRolledBack,
-			}[tt.want])
+			require.ErrorContains(t, result.Apps[0].Err, unhealthyReason, "the checkpoint carries the reason as text")
+			for _, sentinel := range []error{herokubuild.ErrRolledBack, herokubuild.ErrRollbackFailed} {
+				assert.Equal(t, sentinel == tt.want, errors.Is(result.Apps[0].Err, sentinel), "%v", sentinel)
+			}
 			require.ErrorIs(t, result.Apps[1].Err, herokubuild.ErrRolledBack)
 		})
 	}
 }
 
-// The rollback of an app that the call does not name would be forgotten.
-func TestARollbackOfAnAppThatIsNotNamed(t *testing.T) {
+// The rollback of an app that the call omits would never be finished.
+func TestResumeRejectsCallsThatOmitAppsOfARollback(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 2, "web: new\n", platform.Options{})
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -177,35 +177,36 @@ func TestARollbackOfAnAppThatIsNotNamed(t *testing.T) {
 		},
 		OnEvent: when(herokubuild.EventRollback, func() { cancel(herokubuild.ErrDetached) }),
 	}
-	_, err := f.client.Rollout(ctx, f.what, f.apps, &opts)
+	_, err := f.client.Rollout(ctx, f.release, f.apps, &opts)
 	opts.Checkpoint, opts.OnEvent = checkpointOf(t, err), nil
 	for _, apps := range [][]string{{"app-1"}, {f.p.AppID("app-1"), f.p.AppID("app-2")}} {
-		_, err = f.client.Rollout(t.Context(), f.what, apps, &opts)
+		_, err = f.client.Rollout(t.Context(), f.release, apps, &opts)
 		require.ErrorIs(t, err, herokubuild.ErrCheckpointMismatch)
 	}
 	_, err = f.client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
 		BuildApp: "build-app", ReleaseTo: f.apps, Archive: archiveOf(t), Checkpoint: opts.Checkpoint,
 	})
-	require.ErrorIs(t, err, herokubuild.ErrCheckpointMismatch, "it is of a rollout")
-	_, err = f.client.Rollout(t.Context(), f.what, f.apps, &opts)
+	require.ErrorIs(t, err, herokubuild.ErrCheckpointMismatch, "the checkpoint is of a rollout without a build")
+	_, err = f.client.Rollout(t.Context(), f.release, f.apps, &opts)
 	require.ErrorIs(t, err, herokubuild.ErrRolledBack)
 }
 
-// What an app ran before may be there no more. It is not taken further back.
-func TestARollbackToWhatHasExpired(t *testing.T) {
+// If the previous release of an app has expired, the app is not rolled back to an
+// even older one.
+func TestRollbackFailsIfPreviousReleaseHasExpired(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1, "web: new\n", platform.Options{})
 	release := func(procfile string) {
 		result, err := f.client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
-			BuildApp: "build-app", Archive: archiveOf(t, file{"Procfile", procfile}), ReleaseTo: f.apps,
+			BuildApp: "build-app", Archive: archiveOf(t, file{name: "Procfile", content: procfile}), ReleaseTo: f.apps,
 		})
 		require.NoError(t, err)
 		require.Equal(t, 4, result.Apps[1].Release.Version)
 	}
 	release("web: newer\n")
-	_, err := f.client.Rollout(t.Context(), f.what, []string{"build-app"}, nil)
+	_, err := f.client.Rollout(t.Context(), f.release, []string{"build-app"}, nil)
 	require.NoError(t, err)
-	result, err := f.client.Rollout(t.Context(), f.what, f.apps, &herokubuild.RolloutOptions{
+	result, err := f.client.Rollout(t.Context(), f.release, f.apps, &herokubuild.RolloutOptions{
 		Policy: herokubuild.RolloutPolicy{
 			Rollback: herokubuild.RollbackAll,
 			Verify: func(context.Context, string, *herokubuild.Release) error {
@@ -220,21 +221,22 @@ func TestARollbackToWhatHasExpired(t *testing.T) {
 	assert.Len(t, f.p.Releases("app-1"), 5)
 }
 
-// What a callback's error matches does not decide what becomes of the deploy.
-func TestErrorsOfCallbacksAreNoOutcomes(t *testing.T) {
+// An error that a callback returns is only a cause: the sentinels that it matches
+// must not be mistaken for outcomes of the deploy.
+func TestRolloutIgnoresSentinelsOfCallbackErrors(t *testing.T) {
 	t.Parallel()
 	nested := &herokubuild.RolloutError{Err: herokubuild.ErrMaybeApplied, Apps: []herokubuild.AppResult{
 		{Err: herokubuild.ErrSuperseded}, {Err: herokubuild.ErrRolledBack}, {Err: herokubuild.ErrNotFound},
 	}}
 	f := newFleet(t, 2, "web: new\n", platform.Options{})
-	_, err := f.client.Rollout(t.Context(), f.what, f.apps, &herokubuild.RolloutOptions{
+	_, err := f.client.Rollout(t.Context(), f.release, f.apps, &herokubuild.RolloutOptions{
 		Policy: herokubuild.RolloutPolicy{
 			Concurrency: 1, StopOnError: true, Rollback: herokubuild.RollbackUnverified,
 			Verify: func(context.Context, string, *herokubuild.Release) error { return nested },
 		},
 	})
 	require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
-	require.ErrorIs(t, err, herokubuild.ErrNotFound, "which is no outcome")
+	require.ErrorIs(t, err, herokubuild.ErrNotFound, "the cause is wrapped")
 	assert.Equal(t, map[string]string{"app-1": "summer sale, Rollback to v3", "app-2": ""}, f.histories())
 	assert.True(t, checkpointOf(t, err).Settled)
 
@@ -247,11 +249,11 @@ func TestErrorsOfCallbacksAreNoOutcomes(t *testing.T) {
 		},
 	})
 	require.Error(t, err)
-	assert.True(t, nested.Checkpoint.IsZero(), "the error of another call is not changed")
+	assert.True(t, nested.Checkpoint.IsZero(), "the callback's own error value is not modified")
 }
 
-// RollbackAll is for the apps that an earlier call released to, too.
-func TestRollbackAllOfAResumedCallThatIsCanceled(t *testing.T) {
+// RollbackAll includes the apps that an earlier call released to.
+func TestCanceledResumeRollsBackAppsOfEarlierCall(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 2, "web: new\n", platform.Options{})
 	opts := herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: 1, Rollback: herokubuild.RollbackAll}}
@@ -261,39 +263,39 @@ func TestRollbackAllOfAResumedCallThatIsCanceled(t *testing.T) {
 		}
 		return nil
 	}
-	_, err := f.client.Rollout(t.Context(), f.what, f.apps, &opts)
+	_, err := f.client.Rollout(t.Context(), f.release, f.apps, &opts)
 	require.ErrorIs(t, err, herokubuild.ErrDetached)
 	require.Equal(t, map[string]string{"app-1": "summer sale", "app-2": ""}, f.histories())
 	ctx, cancel := context.WithCancel(t.Context())
 	opts.Checkpoint, opts.OnEvent = checkpointOf(t, err), when(herokubuild.EventReleaseDone, cancel)
-	_, err = f.client.Rollout(ctx, f.what, []string{"app-2", "app-1"}, &opts)
+	_, err = f.client.Rollout(ctx, f.release, []string{"app-2", "app-1"}, &opts)
 	require.ErrorIs(t, err, context.Canceled)
 	assert.Equal(t, map[string]string{"app-1": "summer sale, Rollback to v3", "app-2": "summer sale, Rollback to v3"}, f.histories())
 }
 
-// A release that was replaced while its phase ran is no success, although it
-// succeeded.
-func TestAReleaseThatIsReplacedWhileItIsPending(t *testing.T) {
+// An app whose release was replaced during its release phase does not run it, even
+// if that phase succeeds.
+func TestRolloutReportsReleaseReplacedWhilePending(t *testing.T) {
 	t.Parallel()
 	for _, resumed := range []bool{false, true} {
 		for name, tt := range map[string]struct {
 			replace func(*testing.T, *fleet, *herokubuild.Release)
 			want    error
 		}{
-			"rolled back": {func(t *testing.T, f *fleet, v3 *herokubuild.Release) {
+			"rolled back": {replace: func(t *testing.T, f *fleet, v3 *herokubuild.Release) {
 				_, err := f.client.Releases.Rollback(t.Context(), "app-1", v3.ID)
 				require.NoError(t, err)
-			}, herokubuild.ErrRolledBack},
-			"superseded": {func(t *testing.T, f *fleet, v3 *herokubuild.Release) {
+			}, want: herokubuild.ErrRolledBack},
+			"superseded": {replace: func(t *testing.T, f *fleet, v3 *herokubuild.Release) {
 				_, err := f.client.Releases.Create(t.Context(), "app-1", herokubuild.ReleaseCreateOptions{SlugID: v3.Slug.ID, Description: "hotfix"})
 				require.NoError(t, err)
-			}, herokubuild.ErrSuperseded},
+			}, want: herokubuild.ErrSuperseded},
 		} {
 			t.Run(fmt.Sprint(name, ", resumed ", resumed), func(t *testing.T) {
 				t.Parallel()
 				gate := filepath.Join(t.TempDir(), "open")
 				open := func() { require.NoError(t, os.WriteFile(gate, nil, 0o600)) }
-				open() // for the release of the app that builds
+				open() // the build app has a release phase, too
 				f := newFleet(t, 1, "release: while [ ! -e "+gate+" ]; do sleep 0.02; done\n", platform.Options{})
 				require.NoError(t, os.Remove(gate))
 				v3, err := f.client.Releases.Get(t.Context(), "app-1", "v3")
@@ -310,13 +312,13 @@ func TestAReleaseThatIsReplacedWhileItIsPending(t *testing.T) {
 					open()
 					return nil
 				}
-				result, err := f.client.Rollout(t.Context(), f.what, f.apps, opts)
+				result, err := f.client.Rollout(t.Context(), f.release, f.apps, opts)
 				if resumed {
 					require.ErrorIs(t, err, herokubuild.ErrDetached)
 					tt.replace(t, f, v3)
 					opts.Checkpoint = checkpointOf(t, err)
 					opts.OnEvent = when(herokubuild.EventReleaseCreated, open)
-					result, err = f.client.Rollout(t.Context(), f.what, f.apps, opts)
+					result, err = f.client.Rollout(t.Context(), f.release, f.apps, opts)
 				}
 				require.ErrorIs(t, err, tt.want)
 				assert.Equal(t, 4, result.Apps[0].Release.Version)
@@ -326,39 +328,38 @@ func TestAReleaseThatIsReplacedWhileItIsPending(t *testing.T) {
 	}
 }
 
-// A rollback that is pending when a call resumes is waited for: it may be that of
-// the call before.
-func TestResumeWhileARollbackIsPending(t *testing.T) {
+// A rollback that is pending when a call resumes may be one of the previous call.
+func TestResumeWaitsForPendingRollback(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "open")
 	open := func() { require.NoError(t, os.WriteFile(gate, nil, 0o600)) }
 	open()
 	f := newFleet(t, 1, "release: while [ ! -e "+gate+" ]; do sleep 0.02; done\n", platform.Options{})
-	// app-1 runs the slug with the release phase, and gets the one without.
+	// The rollback is to the slug with the release phase.
 	v3, err := f.client.Releases.Get(t.Context(), "app-1", "v3")
 	require.NoError(t, err)
-	before, err := f.client.Rollout(t.Context(), f.what, f.apps, nil)
+	before, err := f.client.Rollout(t.Context(), f.release, f.apps, nil)
 	require.NoError(t, err)
 	require.NoError(t, os.Remove(gate))
-	what := herokubuild.ReleaseCreateOptions{SlugID: v3.Slug.ID, Description: "autumn sale"}
+	release := herokubuild.ReleaseCreateOptions{SlugID: v3.Slug.ID, Description: "autumn sale"}
 	opts := herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Verify: unhealthy("app-1")}}
-	_, err = f.client.Rollout(t.Context(), what, f.apps, &opts)
+	_, err = f.client.Rollout(t.Context(), release, f.apps, &opts)
 	require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
-	back, err2 := f.client.Releases.Rollback(t.Context(), "app-1", before.Apps[0].Release.ID)
+	rollback, err2 := f.client.Releases.Rollback(t.Context(), "app-1", before.Apps[0].Release.ID)
 	require.NoError(t, err2)
-	require.Equal(t, herokubuild.StatusPending, back.Status)
+	require.Equal(t, herokubuild.StatusPending, rollback.Status)
 
 	opts.Checkpoint, opts.Policy.Verify = checkpointOf(t, err), nil
 	time.AfterFunc(50*time.Millisecond, open)
-	result, err := f.client.Rollout(t.Context(), what, f.apps, &opts)
+	result, err := f.client.Rollout(t.Context(), release, f.apps, &opts)
 	require.NoError(t, err)
-	assert.Equal(t, 7, result.Apps[0].Release.Version, "what was rolled back is released again")
-	assert.Equal(t, "autumn sale", runs(f.p, "app-1"))
+	assert.Equal(t, 7, result.Apps[0].Release.Version, "the app is released to again")
+	assert.Equal(t, "autumn sale", currentRelease(f.p, "app-1"))
 }
 
-// A checkpoint of a rollback that is over does not undo what a later call has
-// released.
-func TestAnOldRollbackDoesNotUndoALaterRelease(t *testing.T) {
+// An old checkpoint of a rollback that has finished must not undo the release of a
+// later call.
+func TestResumeDoesNotRepeatFinishedRollback(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1, "web: new\n", platform.Options{})
 	var old herokubuild.Checkpoint
@@ -368,22 +369,23 @@ func TestAnOldRollbackDoesNotUndoALaterRelease(t *testing.T) {
 		}
 		return nil
 	}}
-	_, err := f.client.Rollout(t.Context(), f.what, f.apps, &opts)
+	_, err := f.client.Rollout(t.Context(), f.release, f.apps, &opts)
 	require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
 	opts.OnEvent, opts.Policy.Verify, opts.Checkpoint = nil, unhealthy(), checkpointOf(t, err)
-	_, err = f.client.Rollout(t.Context(), f.what, f.apps, &opts)
+	_, err = f.client.Rollout(t.Context(), f.release, f.apps, &opts)
 	require.NoError(t, err)
-	require.Equal(t, "summer sale", runs(f.p, "app-1"))
+	require.Equal(t, "summer sale", currentRelease(f.p, "app-1"))
 
 	opts.Checkpoint = old
-	result, err := f.client.Rollout(t.Context(), f.what, f.apps, &opts)
+	result, err := f.client.Rollout(t.Context(), f.release, f.apps, &opts)
 	require.NoError(t, err)
 	require.NoError(t, result.Apps[0].Err)
-	assert.Equal(t, "summer sale", runs(f.p, "app-1"))
+	assert.Equal(t, "summer sale", currentRelease(f.p, "app-1"))
 }
 
-// A rollback of the call before may be under way, whatever this call would do.
-func TestResumeWithoutRollbackAwaitsOne(t *testing.T) {
+// A rollback of the previous call may be in progress even if this call's policy is
+// not to roll back.
+func TestResumeWithoutRollbackPolicyWaitsForRollback(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	f := newFleet(t, 1, "web: new\n", platform.Options{}, herokubuild.WithRetry(herokubuild.RetryOptions{SettleTime: 2 * time.Second}))
@@ -402,16 +404,16 @@ func TestResumeWithoutRollbackAwaitsOne(t *testing.T) {
 		}
 		return nil
 	}}
-	_, err := f.client.Rollout(ctx, f.what, f.apps, &opts)
+	_, err := f.client.Rollout(ctx, f.release, f.apps, &opts)
 	require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
-	result, err := f.client.Rollout(t.Context(), f.what, f.apps, &herokubuild.RolloutOptions{Checkpoint: early})
+	result, err := f.client.Rollout(t.Context(), f.release, f.apps, &herokubuild.RolloutOptions{Checkpoint: early})
 	require.NoError(t, err)
 	assert.Equal(t, 6, result.Apps[0].Release.Version)
 	assert.Equal(t, "summer sale, Rollback to v3, summer sale", f.history("app-1"))
 }
 
-// A release and a build are found however much has happened since.
-func TestResumeAfterManyOthers(t *testing.T) {
+// Many other releases may follow that of the first call in the list.
+func TestResumeFindsReleaseAfterManyOthers(t *testing.T) {
 	t.Parallel()
 	p, client := startPlatform(t, platform.Options{Builder: printing("")}, quickRetry())
 	var first herokubuild.Checkpoint
@@ -436,8 +438,8 @@ func TestResumeAfterManyOthers(t *testing.T) {
 	assert.Equal(t, 61, releasesOf(p, "other-app"))
 }
 
-// A callback that ends its goroutine, as a failing test does, is no success.
-func TestCallbacksThatDoNotReturn(t *testing.T) {
+// A callback may call runtime.Goexit, as t.FailNow does.
+func TestBuildAndReleaseFailsIfCallbackExitsGoroutine(t *testing.T) {
 	t.Parallel()
 	for name, set := range map[string]func(*herokubuild.BuildAndReleaseOptions){
 		"Verify": func(o *herokubuild.BuildAndReleaseOptions) {
@@ -466,9 +468,9 @@ func TestCallbacksThatDoNotReturn(t *testing.T) {
 	}
 }
 
-// An app that is not come to is only "not attempted" once a request of the call
-// before can have had no effect.
-func TestNotAttemptedIsCertain(t *testing.T) {
+// An app that this call does not reach may still get the release from a request of
+// the previous call, and is not reported as not attempted then.
+func TestResumeReportsNotAttemptedOnlyIfCertain(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	f := newFleet(t, 2, "web: new\n", platform.Options{}, herokubuild.WithRetry(herokubuild.RetryOptions{SettleTime: 2 * time.Second}))
@@ -480,16 +482,16 @@ func TestNotAttemptedIsCertain(t *testing.T) {
 		return platform.Fault{}
 	})
 	opts := herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Canaries: 1}}
-	_, err := f.client.Rollout(ctx, f.what, f.apps, &opts)
+	_, err := f.client.Rollout(ctx, f.release, f.apps, &opts)
 	require.ErrorIs(t, err, herokubuild.ErrMaybeApplied)
-	old, err2 := f.client.Releases.Get(t.Context(), "app-1", "v3")
+	v3, err2 := f.client.Releases.Get(t.Context(), "app-1", "v3")
 	require.NoError(t, err2)
-	_, err2 = f.client.Releases.Create(t.Context(), "app-1", herokubuild.ReleaseCreateOptions{SlugID: old.Slug.ID})
+	_, err2 = f.client.Releases.Create(t.Context(), "app-1", herokubuild.ReleaseCreateOptions{SlugID: v3.Slug.ID})
 	require.NoError(t, err2)
 
 	opts.Checkpoint = checkpointOf(t, err)
-	result, err := f.client.Rollout(t.Context(), f.what, f.apps, &opts)
-	require.ErrorIs(t, result.Apps[0].Err, herokubuild.ErrSuperseded, "the canary")
+	result, err := f.client.Rollout(t.Context(), f.release, f.apps, &opts)
+	require.ErrorIs(t, result.Apps[0].Err, herokubuild.ErrSuperseded, "the canary is superseded")
 	require.ErrorIs(t, err, herokubuild.ErrSuperseded)
 	require.NoError(t, result.Apps[1].Err)
 	assert.Equal(t, "summer sale", f.history("app-2"))

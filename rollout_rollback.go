@@ -50,7 +50,7 @@ func (ro *rollout) reasons() map[string]CheckpointFailure {
 	reasons := map[string]CheckpointFailure{}
 	for _, t := range ro.targets {
 		if t.out.Err != nil && isCause(t.out.Err) {
-			text := strings.TrimPrefix(strings.TrimPrefix(t.out.Err.Error(), "herokubuild: "), t.out.App+": ")
+			text := strings.TrimPrefix(t.out.Err.Error(), t.out.App+": ")
 			reasons[t.out.App] = CheckpointFailure{Reason: clip(redactText(text), maxErrorText), Verify: errors.Is(t.out.Err, ErrVerifyFailed)}
 		}
 	}

@@ -22,13 +22,13 @@ import (
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
-// fleet is a platform with a slug and apps to release it to. Each app has run
-// another slug before: v3.
+// fleet is a platform with apps and a release to roll out to them. Each app runs
+// another slug as v3.
 type fleet struct {
-	p      *platform.Platform
-	client *herokubuild.Client
-	apps   []string
-	what   herokubuild.ReleaseCreateOptions
+	p       *platform.Platform
+	client  *herokubuild.Client
+	apps    []string
+	release herokubuild.ReleaseCreateOptions
 }
 
 func newFleet(t *testing.T, n int, procfile string, opts platform.Options, clientOpts ...herokubuild.Option) *fleet {
@@ -43,7 +43,7 @@ func newFleet(t *testing.T, n int, procfile string, opts platform.Options, clien
 	f.p, f.client = startPlatform(t, opts, append([]herokubuild.Option{quickRetry()}, clientOpts...)...)
 	slug := func(procfile string) string {
 		result, err := f.client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
-			BuildApp: "build-app", Archive: archiveOf(t, file{"Procfile", procfile}),
+			BuildApp: "build-app", Archive: archiveOf(t, file{name: "Procfile", content: procfile}),
 		})
 		require.NoError(t, err)
 		return result.Artifact.SlugID
@@ -51,27 +51,27 @@ func newFleet(t *testing.T, n int, procfile string, opts platform.Options, clien
 	before := slug("web: old\n")
 	_, err := f.client.Rollout(t.Context(), herokubuild.ReleaseCreateOptions{SlugID: before}, f.apps, nil)
 	require.NoError(t, err)
-	f.what = herokubuild.ReleaseCreateOptions{SlugID: slug(procfile), Description: "summer sale"}
+	f.release = herokubuild.ReleaseCreateOptions{SlugID: slug(procfile), Description: "summer sale"}
 	return f
 }
 
-// fails makes the release phase of an app fail, where the Procfile says
-// "release: test -z $FAIL".
-func (f *fleet) fails(t *testing.T, apps ...string) {
+// failReleases makes the release phases of the apps fail. The Procfile must be
+// withReleasePhase.
+func (f *fleet) failReleases(t *testing.T, apps ...string) {
 	t.Helper()
 	for _, app := range apps {
 		require.NoError(t, f.p.SetConfigVars(app, map[string]string{"FAIL": "1"}))
 	}
 }
 
-const phased = "release: echo migrating $HEROKU_APP_NAME; test -z \"$FAIL\"\n"
+// withReleasePhase is a Procfile whose release phase fails if $FAIL is set.
+const withReleasePhase = "release: echo migrating $HEROKU_APP_NAME; test -z \"$FAIL\"\n"
 
-// rolloutToken is what tells the releases of one call of ReleaseToApps from
-// others.
+// rolloutToken matches the part of a description that identifies a rollout.
 var rolloutToken = regexp.MustCompile(` \(rollout [0-9a-f]{12}\)$`)
 
-// history is the descriptions, without the token of the rollout, and statuses of
-// an app's releases from v4 on.
+// history returns the descriptions of an app's releases from v4 on, without the
+// token of the rollout and with the status of those that did not succeed.
 func (f *fleet) history(app string) string {
 	var all []string
 	for _, r := range f.p.Releases(app)[3:] {
@@ -84,6 +84,7 @@ func (f *fleet) history(app string) string {
 	return strings.Join(all, ", ")
 }
 
+// histories returns the history of every app.
 func (f *fleet) histories() map[string]string {
 	all := map[string]string{}
 	for _, app := range f.apps {
@@ -92,11 +93,11 @@ func (f *fleet) histories() map[string]string {
 	return all
 }
 
-func TestRollout(t *testing.T) {
+func TestRolloutReleasesToAllApps(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 20, phased, platform.Options{})
+	f := newFleet(t, 20, withReleasePhase, platform.Options{})
 	var log eventLog
-	result, err := f.client.Rollout(t.Context(), f.what, f.apps, &herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: 4}, OnEvent: log.on})
+	result, err := f.client.Rollout(t.Context(), f.release, f.apps, &herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: 4}, OnEvent: log.on})
 	require.NoError(t, err)
 	require.Len(t, result.Apps, len(f.apps))
 	for _, app := range result.Apps {
@@ -120,19 +121,8 @@ func TestRollout(t *testing.T) {
 	}
 }
 
-func TestRolloutFailures(t *testing.T) {
+func TestRolloutAppliesPolicyToFailures(t *testing.T) {
 	t.Parallel()
-	unwell := errors.New("the health check says 503")
-	unwellIs := func(sick ...string) func(context.Context, string, *herokubuild.Release) error {
-		return func(_ context.Context, app string, r *herokubuild.Release) error {
-			for _, s := range sick {
-				if app == s {
-					return unwell
-				}
-			}
-			return nil
-		}
-	}
 	const (
 		done   = "summer sale"
 		failed = "summer sale (failed)"
@@ -141,7 +131,7 @@ func TestRolloutFailures(t *testing.T) {
 	tests := map[string]struct {
 		opts  herokubuild.RolloutOptions
 		fails []string
-		// history is that of app-1 to app-5; want the sentinel of each outcome.
+		// history and want are the history and the error's sentinel of each app.
 		history [5]string
 		want    [5]error
 	}{
@@ -160,36 +150,36 @@ func TestRolloutFailures(t *testing.T) {
 			history: [5]string{failed, done},
 			want:    [5]error{herokubuild.ErrReleaseFailed, nil, herokubuild.ErrNotAttempted, herokubuild.ErrNotAttempted, herokubuild.ErrNotAttempted},
 		},
-		"a canary is not well": {
-			opts:    herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Canaries: 1, Verify: unwellIs("app-1")}},
+		"a canary is unhealthy": {
+			opts:    herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Canaries: 1, Verify: unhealthy("app-1")}},
 			history: [5]string{done},
 			want:    [5]error{herokubuild.ErrVerifyFailed, herokubuild.ErrNotAttempted, herokubuild.ErrNotAttempted, herokubuild.ErrNotAttempted, herokubuild.ErrNotAttempted},
 		},
-		"the unwell go back": {
-			opts:    herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Canaries: 1, Verify: unwellIs("app-3"), Rollback: herokubuild.RollbackUnverified}},
+		"roll back unhealthy apps": {
+			opts:    herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Canaries: 1, Verify: unhealthy("app-3"), Rollback: herokubuild.RollbackUnverified}},
 			fails:   []string{"app-5"},
 			history: [5]string{done, done, back, done, failed},
 			want:    [5]error{nil, nil, herokubuild.ErrVerifyFailed, nil, herokubuild.ErrReleaseFailed},
 		},
-		"all go back": {
-			opts:    herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Canaries: 2, Verify: unwellIs("app-3"), Rollback: herokubuild.RollbackAll}},
+		"roll back all apps": {
+			opts:    herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Canaries: 2, Verify: unhealthy("app-3"), Rollback: herokubuild.RollbackAll}},
 			fails:   []string{"app-5"},
 			history: [5]string{back, back, back, back, failed},
 			want: [5]error{
 				herokubuild.ErrRolledBack, herokubuild.ErrRolledBack, herokubuild.ErrVerifyFailed, herokubuild.ErrRolledBack, herokubuild.ErrReleaseFailed,
 			},
 		},
-		"all well": {
-			opts:    herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Canaries: 5, Verify: unwellIs(), Rollback: herokubuild.RollbackAll}},
+		"all apps are healthy": {
+			opts:    herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Canaries: 5, Verify: unhealthy(), Rollback: herokubuild.RollbackAll}},
 			history: [5]string{done, done, done, done, done},
 		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFleet(t, 5, phased, platform.Options{})
-			f.fails(t, tt.fails...)
-			result, err := f.client.Rollout(t.Context(), f.what, f.apps, &tt.opts)
+			f := newFleet(t, 5, withReleasePhase, platform.Options{})
+			f.failReleases(t, tt.fails...)
+			result, err := f.client.Rollout(t.Context(), f.release, f.apps, &tt.opts)
 			ok := true
 			for i, app := range f.apps {
 				assert.Equal(t, app, result.Apps[i].App)
@@ -212,14 +202,12 @@ func TestRolloutFailures(t *testing.T) {
 			require.ErrorAs(t, err, &failure)
 			assert.Equal(t, result.Apps, failure.Apps)
 			assertErrorClean(t, err)
-			if tt.opts.Policy.Verify != nil {
-				assert.Equal(t, !errors.Is(err, herokubuild.ErrVerifyFailed), !errors.Is(err, unwell), "the caller's own error")
-			}
+			assert.Equal(t, errors.Is(err, herokubuild.ErrVerifyFailed), errors.Is(err, errUnhealthy), "the error of Verify is wrapped")
 		})
 	}
 }
 
-func TestAppOutcome(t *testing.T) {
+func TestAppResultOutcome(t *testing.T) {
 	t.Parallel()
 	wrapped := func(errs ...error) error { return fmt.Errorf("app-1: %w", errors.Join(errs...)) }
 	for want, results := range map[herokubuild.AppOutcome][]herokubuild.AppResult{
@@ -238,16 +226,16 @@ func TestAppOutcome(t *testing.T) {
 	}
 }
 
-// What goes on while the releases are made is not undone by a rollback.
-func TestRollbackLeavesNewerReleasesAlone(t *testing.T) {
+// A rollback must not undo a release that somebody else made after the rollout's.
+func TestRollbackKeepsNewerReleases(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1, "web: new\n", platform.Options{})
-	result, err := f.client.Rollout(t.Context(), f.what, f.apps, &herokubuild.RolloutOptions{
+	result, err := f.client.Rollout(t.Context(), f.release, f.apps, &herokubuild.RolloutOptions{
 		Policy: herokubuild.RolloutPolicy{
 			Rollback: herokubuild.RollbackAll,
 			Verify: func(ctx context.Context, app string, r *herokubuild.Release) error {
-				_, err := f.client.Releases.Create(ctx, app, herokubuild.ReleaseCreateOptions{SlugID: f.what.SlugID, Description: "somebody else's"})
-				return errors.Join(err, errors.New("unwell"))
+				_, err := f.client.Releases.Create(ctx, app, herokubuild.ReleaseCreateOptions{SlugID: f.release.SlugID, Description: "somebody else's"})
+				return errors.Join(err, errUnhealthy)
 			},
 		},
 	})
@@ -258,25 +246,19 @@ func TestRollbackLeavesNewerReleasesAlone(t *testing.T) {
 	assert.Equal(t, "summer sale, somebody else's", f.history("app-1"))
 }
 
-// An app that could not be taken back is not said to be back.
-func TestRollbackThatFailsIsSaid(t *testing.T) {
+func TestRolloutReportsFailedRollback(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 3, "web: new\n", platform.Options{})
-	// The release is made by name, the rollback by the id that is known then.
+	// Only the rollback uses the id: the app is released to by its name.
 	f.p.SetFaults(onCall("POST", "/apps/"+f.p.AppID("app-1")+"/releases", platform.Fault{Status: 403}))
-	result, err := f.client.Rollout(t.Context(), f.what, f.apps, &herokubuild.RolloutOptions{
+	result, err := f.client.Rollout(t.Context(), f.release, f.apps, &herokubuild.RolloutOptions{
 		Policy: herokubuild.RolloutPolicy{
-			Rollback: herokubuild.RollbackAll,
-			Verify: func(_ context.Context, app string, _ *herokubuild.Release) error {
-				if app == "app-3" {
-					return errors.New("unwell")
-				}
-				return nil
-			},
+			Rollback: herokubuild.RollbackAll, Verify: unhealthy("app-3"),
 		},
 	})
-	assert.Equal(t, []string{"summer sale", "summer sale, Rollback to v3", "summer sale, Rollback to v3"},
-		[]string{f.history("app-1"), f.history("app-2"), f.history("app-3")})
+	assert.Equal(t, map[string]string{
+		"app-1": "summer sale", "app-2": "summer sale, Rollback to v3", "app-3": "summer sale, Rollback to v3",
+	}, f.histories())
 	require.ErrorIs(t, result.Apps[0].Err, herokubuild.ErrRollbackFailed)
 	require.NotErrorIs(t, result.Apps[0].Err, herokubuild.ErrRolledBack)
 	require.ErrorIs(t, result.Apps[0].RollbackErr, herokubuild.ErrForbidden)
@@ -284,13 +266,13 @@ func TestRollbackThatFailsIsSaid(t *testing.T) {
 	require.ErrorIs(t, result.Apps[1].Err, herokubuild.ErrRolledBack)
 	require.NotErrorIs(t, result.Apps[2].Err, herokubuild.ErrRollbackFailed)
 	require.ErrorIs(t, err, herokubuild.ErrForbidden)
-	require.ErrorContains(t, err, "app-1: not rolled back")
+	require.ErrorContains(t, err, "app-1: not rolled back", "the text names the app and the cause")
 	assertErrorClean(t, err)
 }
 
-// Where it is not known whether an app has got the release, it is not known
-// whether it is back.
-func TestRollbackOfWhatIsNotKnown(t *testing.T) {
+// If it is unknown whether an app was released to, it is unknown whether it needs a
+// rollback, too.
+func TestRolloutReportsFailedRollbackOfUncertainRelease(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t)
@@ -305,16 +287,16 @@ func TestRollbackOfWhatIsNotKnown(t *testing.T) {
 	})
 }
 
-// An ended context skips what has not begun and, where that is wanted, takes
-// back what has, on the platform's time and not the caller's.
-func TestRolloutIsCancelled(t *testing.T) {
+// A canceled rollout skips the apps that have not been started. If the policy is to
+// roll back, the others are rolled back although the context has ended.
+func TestCanceledRolloutSkipsAppsAndRollsBackOthers(t *testing.T) {
 	t.Parallel()
-	for name, rollback := range map[string]herokubuild.RollbackPolicy{"left": herokubuild.RollbackNone, "rolled back": herokubuild.RollbackAll} {
+	for name, rollback := range map[string]herokubuild.RollbackPolicy{"without rollback": herokubuild.RollbackNone, "with rollback": herokubuild.RollbackAll} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFleet(t, 4, phased, platform.Options{})
+			f := newFleet(t, 4, withReleasePhase, platform.Options{})
 			ctx, cancel := context.WithCancel(t.Context())
-			result, err := f.client.Rollout(ctx, f.what, f.apps, &herokubuild.RolloutOptions{
+			result, err := f.client.Rollout(ctx, f.release, f.apps, &herokubuild.RolloutOptions{
 				Policy: herokubuild.RolloutPolicy{
 					Concurrency: 1, Rollback: rollback,
 				},
@@ -331,37 +313,31 @@ func TestRolloutIsCancelled(t *testing.T) {
 			want := "summer sale"
 			if rollback == herokubuild.RollbackAll {
 				want += ", Rollback to v3"
-				assert.Equal(t, want, f.history("app-2"), "it was pending, and is awaited first")
+				assert.Equal(t, want, f.history("app-2"), "its release was pending and is awaited before the rollback")
 			}
 			assert.Equal(t, want, f.history("app-1"))
 		})
 	}
 }
 
-// Lost answers make no second release and no second rollback.
-func TestFanOutWithLostAnswers(t *testing.T) {
+func TestRolloutReleasesOnceWhenResponsesAreLost(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]platform.Fault{
-		"lost": {Lost: true}, "502 after it": {StatusAfter: 502, HTML: true}, "cut request": {CutRequestAfter: 5}, "500 instead": {Status: 500},
+		"response lost": {Lost: true}, "502 after the effect": {StatusAfter: 502, HTML: true},
+		"request cut": {CutRequestAfter: 5}, "500 without effect": {Status: 500},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFleet(t, 3, phased, platform.Options{})
+			f := newFleet(t, 3, withReleasePhase, platform.Options{})
 			f.p.SetFaults(func(at platform.FaultPoint) platform.Fault {
 				if at.Method == "POST" && at.Nth%2 == 0 {
 					return fault
 				}
 				return platform.Fault{}
 			})
-			result, err := f.client.Rollout(t.Context(), f.what, f.apps, &herokubuild.RolloutOptions{
+			result, err := f.client.Rollout(t.Context(), f.release, f.apps, &herokubuild.RolloutOptions{
 				Policy: herokubuild.RolloutPolicy{
-					Rollback: herokubuild.RollbackAll,
-					Verify: func(_ context.Context, app string, _ *herokubuild.Release) error {
-						if app == "app-3" {
-							return errors.New("unwell")
-						}
-						return nil
-					},
+					Rollback: herokubuild.RollbackAll, Verify: unhealthy("app-3"),
 				},
 			})
 			require.ErrorIs(t, err, herokubuild.ErrVerifyFailed)
@@ -375,18 +351,18 @@ func TestFanOutWithLostAnswers(t *testing.T) {
 	}
 }
 
-// A release that was there before, of the same slug with the same description,
-// is not adopted for one whose response was lost, whatever the clocks say.
-func TestOnlyAReleaseOfThisRolloutIsAdopted(t *testing.T) {
+// An older release of the same slug with the same description must not be adopted
+// after the response to the release request was lost.
+func TestRolloutAdoptsOnlyItsOwnRelease(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]platform.Fault{"took effect": {Lost: true}, "no effect": {CutRequestAfter: 1}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t, 1, "web: new\n", platform.Options{})
-			first, err := f.client.Rollout(t.Context(), f.what, f.apps, nil)
+			first, err := f.client.Rollout(t.Context(), f.release, f.apps, nil)
 			require.NoError(t, err)
 			f.p.SetFaults(onCall("POST", "/app-1/releases", fault))
-			second, err := f.client.Rollout(t.Context(), f.what, f.apps, nil)
+			second, err := f.client.Rollout(t.Context(), f.release, f.apps, nil)
 			require.NoError(t, err)
 			assert.Equal(t, "summer sale, summer sale", f.history("app-1"))
 			assert.NotEqual(t, first.Apps[0].Release.ID, second.Apps[0].Release.ID)
@@ -395,36 +371,29 @@ func TestOnlyAReleaseOfThisRolloutIsAdopted(t *testing.T) {
 	}
 }
 
-// A process that ends at any event, without a word to anybody, is followed by
-// one that goes on: with the releases, or with the rollback.
-func TestAnotherProcessGoesOnWithAFanOut(t *testing.T) {
+// A process is killed at an event; another one resumes its releases or its rollback.
+func TestRolloutResumesFromEveryEvent(t *testing.T) {
 	t.Parallel()
-	verify := func(_ context.Context, app string, _ *herokubuild.Release) error {
-		if app == "app-3" {
-			return errors.New("unwell")
-		}
-		return nil
-	}
 	for name, tt := range map[string]struct {
 		opts herokubuild.RolloutOptions
 		want map[string]string
 		err  error
 	}{
 		"canaries": {
-			herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: 1, Canaries: 1}},
-			map[string]string{"app-1": "summer sale", "app-2": "summer sale", "app-3": "summer sale"}, nil,
+			opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: 1, Canaries: 1}},
+			want: map[string]string{"app-1": "summer sale", "app-2": "summer sale", "app-3": "summer sale"},
 		},
 		"rollback": {
-			herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: 1, Canaries: 1, Verify: verify, Rollback: herokubuild.RollbackAll}},
-			map[string]string{"app-1": "summer sale, Rollback to v3", "app-2": "summer sale, Rollback to v3", "app-3": "summer sale, Rollback to v3"},
-			herokubuild.ErrRolledBack,
+			opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: 1, Canaries: 1, Verify: unhealthy("app-3"), Rollback: herokubuild.RollbackAll}},
+			want: map[string]string{"app-1": "summer sale, Rollback to v3", "app-2": "summer sale, Rollback to v3", "app-3": "summer sale, Rollback to v3"},
+			err:  herokubuild.ErrRolledBack,
 		},
 	} {
 		var log eventLog
 		opts := tt.opts
 		opts.OnEvent = log.on
-		f := newFleet(t, 3, phased, platform.Options{})
-		_, err := f.client.Rollout(t.Context(), f.what, f.apps, &opts)
+		f := newFleet(t, 3, withReleasePhase, platform.Options{})
+		_, err := f.client.Rollout(t.Context(), f.release, f.apps, &opts)
 		if tt.err == nil {
 			require.NoError(t, err)
 		}
@@ -432,13 +401,13 @@ func TestAnotherProcessGoesOnWithAFanOut(t *testing.T) {
 		for i, event := range log.events {
 			t.Run(fmt.Sprintf("%s, %s of %s", name, event.Kind, event.App), func(t *testing.T) {
 				t.Parallel()
-				f := newFleet(t, 3, phased, platform.Options{})
-				// It dies: nothing that it sends from then on arrives.
+				f := newFleet(t, 3, withReleasePhase, platform.Options{})
+				// No request of the killed process arrives from then on.
 				ctx, cancel := context.WithCancel(t.Context())
-				dying := &mortal{next: http.DefaultTransport}
-				doomed, err := herokubuild.NewClient(herokubuild.WithBaseURL(f.p.URL()), herokubuild.WithToken(f.p.Token()), quickRetry(),
+				network := &killableTransport{next: http.DefaultTransport}
+				killed, err := herokubuild.NewClient(herokubuild.WithBaseURL(f.p.URL()), herokubuild.WithToken(f.p.Token()), quickRetry(),
 					herokubuild.WithPollBackoff(func(int) time.Duration { return time.Millisecond }),
-					herokubuild.WithTransport(dying))
+					herokubuild.WithTransport(network))
 				require.NoError(t, err)
 				opts := tt.opts
 				var saved herokubuild.Checkpoint
@@ -446,21 +415,21 @@ func TestAnotherProcessGoesOnWithAFanOut(t *testing.T) {
 				opts.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
 					if seen++; seen == i+1 {
 						saved = e.Checkpoint
-						dying.die()
+						network.kill()
 						cancel()
 					}
 					return nil
 				}
-				_, err = doomed.Rollout(ctx, f.what, f.apps, &opts)
+				_, err = killed.Rollout(ctx, f.release, f.apps, &opts)
 				if seen <= i {
-					t.Fatalf("it ended before event %d", i)
+					t.Fatalf("the rollout ended before event %d", i)
 				}
 				if tt.err != nil || i+1 < len(log.events) {
 					require.Error(t, err)
 				}
 
 				opts.OnEvent, opts.Checkpoint = nil, roundTrip(t, saved)
-				result, err := f.client.Rollout(t.Context(), f.what, f.apps, &opts)
+				result, err := f.client.Rollout(t.Context(), f.release, f.apps, &opts)
 				assert.Equal(t, tt.want, f.histories())
 				if tt.err == nil {
 					require.NoError(t, err)
@@ -478,49 +447,50 @@ func TestAnotherProcessGoesOnWithAFanOut(t *testing.T) {
 	}
 }
 
-// mortal is the network of a process that ends.
-type mortal struct {
-	next http.RoundTripper
-	mu   sync.Mutex
-	dead bool
+// killableTransport is the network of a process that is killed: from then on, no
+// request is sent.
+type killableTransport struct {
+	next   http.RoundTripper
+	mu     sync.Mutex
+	killed bool
 }
 
-func (m *mortal) die() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.dead = true
+func (k *killableTransport) kill() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.killed = true
 }
 
-func (m *mortal) RoundTrip(req *http.Request) (*http.Response, error) {
-	m.mu.Lock()
-	dead := m.dead
-	m.mu.Unlock()
-	if dead {
+func (k *killableTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	k.mu.Lock()
+	killed := k.killed
+	k.mu.Unlock()
+	if killed {
 		return nil, errDropped
 	}
-	return m.next.RoundTrip(req)
+	return k.next.RoundTrip(req)
 }
 
-func TestRolloutRefuses(t *testing.T) {
+func TestRolloutRejectsInvalidArguments(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)
 	slug := herokubuild.ReleaseCreateOptions{SlugID: slugID}
 	for name, tt := range map[string]struct {
-		what herokubuild.ReleaseCreateOptions
-		apps []string
-		opts herokubuild.RolloutOptions
+		release herokubuild.ReleaseCreateOptions
+		apps    []string
+		opts    herokubuild.RolloutOptions
 	}{
 		"ReleaseCreateOptions":          {},
-		"SlugID":                        {what: herokubuild.ReleaseCreateOptions{SlugID: "v12"}},
-		"apps":                          {what: slug, apps: []string{"a-b", "a-b"}},
-		"RolloutPolicy.Concurrency":     {what: slug, opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: -1}}},
-		"RolloutPolicy.Canaries":        {what: slug, apps: []string{"a-b"}, opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Canaries: -1}}},
-		"RolloutPolicy.Rollback":        {what: slug, opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackUnverified}}},
-		"RolloutPolicy.RollbackTimeout": {what: slug, opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{RollbackTimeout: -1}}},
-		"RolloutOptions.IdleTimeout":    {what: slug, opts: herokubuild.RolloutOptions{IdleTimeout: -1}},
-		"Checkpoint":                    {what: slug, opts: herokubuild.RolloutOptions{Checkpoint: herokubuild.Checkpoint{ArtifactID: releaseID}}},
+		"SlugID":                        {release: herokubuild.ReleaseCreateOptions{SlugID: "v12"}},
+		"apps":                          {release: slug, apps: []string{"a-b", "a-b"}},
+		"RolloutPolicy.Concurrency":     {release: slug, opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: -1}}},
+		"RolloutPolicy.Canaries":        {release: slug, apps: []string{"a-b"}, opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Canaries: -1}}},
+		"RolloutPolicy.Rollback":        {release: slug, opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackUnverified}}},
+		"RolloutPolicy.RollbackTimeout": {release: slug, opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{RollbackTimeout: -1}}},
+		"RolloutOptions.IdleTimeout":    {release: slug, opts: herokubuild.RolloutOptions{IdleTimeout: -1}},
+		"Checkpoint":                    {release: slug, opts: herokubuild.RolloutOptions{Checkpoint: herokubuild.Checkpoint{ArtifactID: releaseID}}},
 	} {
-		result, err := a.Rollout(t.Context(), tt.what, tt.apps, &tt.opts)
+		result, err := a.Rollout(t.Context(), tt.release, tt.apps, &tt.opts)
 		requireInvalid(t, err, name)
 		assert.Nil(t, result)
 	}
@@ -530,9 +500,9 @@ func TestRolloutRefuses(t *testing.T) {
 	assert.Zero(t, a.mock.GetTotalCallCount())
 }
 
-// With little left of the account's rate limit, requests wait for more instead
-// of being refused.
-func TestFanOutKeepsTheRateLimit(t *testing.T) {
+// When little is left of the account's rate limit, requests wait for it to refill
+// instead of being rejected.
+func TestRolloutWaitsForTheRateLimit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		account := &account{tokens: 40, max: 40, at: time.Now()}
@@ -544,20 +514,21 @@ func TestFanOutKeepsTheRateLimit(t *testing.T) {
 		started := time.Now()
 		_, err := a.Rollout(t.Context(), herokubuild.ReleaseCreateOptions{SlugID: slugID}, apps, &herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: 4}})
 		require.NoError(t, err)
-		assert.Zero(t, account.refused)
+		assert.Zero(t, account.rejected)
 		assert.Equal(t, 120, account.charged)
-		// 32 at once, and the others as they come back, 1.25 a second.
+		// 32 requests are sent at once, and 1.25 per second after that.
 		assert.InDelta(t, 70, time.Since(started).Seconds(), 20)
-		assert.Less(t, account.free, 60, "one asks for all")
+		assert.Less(t, account.free, 60, "the goroutines share one query of the limit")
 	})
 }
 
-// account is a platform of which only the rate limit counts.
+// account is a transport that enforces the rate limit of an account.
 type account struct {
-	mu                     sync.Mutex
-	tokens, max            float64
-	at                     time.Time
-	charged, refused, free int
+	mu          sync.Mutex
+	tokens, max float64
+	at          time.Time
+	// charged, rejected and free count requests; queries of the limit are free.
+	charged, rejected, free int
 }
 
 func (a *account) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -572,7 +543,7 @@ func (a *account) RoundTrip(req *http.Request) (*http.Response, error) {
 		return reply(200, `{"remaining":`+left()+`}`)(req)
 	}
 	if a.tokens < 1 {
-		a.refused++
+		a.rejected++
 		return reply(429, `{"id":"rate_limit"}`)(req)
 	}
 	a.tokens--
@@ -580,13 +551,12 @@ func (a *account) RoundTrip(req *http.Request) (*http.Response, error) {
 	return reply(201, `{"id":"`+releaseID+`","status":"succeeded","version":4}`, "RateLimit-Remaining", left())(req)
 }
 
-// TestFleet releases to many apps on a platform that keeps to its rate limit,
-// with release phases of random length of which some fail. FLEET_APPS is how
-// many there are (40 if it is not set; the pool of requests is 4.5 an app, as
-// it is with a thousand).
-func TestFleet(t *testing.T) {
+// The release phases take random times, and some fail. ROLLOUT_APPS sets the number
+// of apps (40 by default). The rate limit allows 4.5 requests per app, which is what
+// Heroku allows for a thousand apps.
+func TestRolloutToManyAppsStaysWithinTheRateLimit(t *testing.T) {
 	n := 40
-	if text := os.Getenv("FLEET_APPS"); text != "" {
+	if text := os.Getenv("ROLLOUT_APPS"); text != "" {
 		var err error
 		n, err = strconv.Atoi(text)
 		require.NoError(t, err)
@@ -606,7 +576,7 @@ func TestFleet(t *testing.T) {
 	before := len(f.p.Requests())
 	f.p.SetRateLimit(n * 9 / 2)
 	started := time.Now()
-	result, err := f.client.Rollout(t.Context(), f.what, f.apps, nil)
+	result, err := f.client.Rollout(t.Context(), f.release, f.apps, nil)
 	took := time.Since(started)
 	require.ErrorIs(t, err, herokubuild.ErrReleaseFailed)
 	for i, app := range f.apps {
@@ -618,7 +588,7 @@ func TestFleet(t *testing.T) {
 		}
 		assert.Equal(t, want, f.history(app))
 	}
-	charged, streams, refused := 0, 0, 0
+	charged, streams, rejected := 0, 0, 0
 	for _, r := range f.p.Requests()[before:] {
 		switch {
 		case r.Host == "stream":
@@ -627,15 +597,15 @@ func TestFleet(t *testing.T) {
 			charged++
 		}
 		if r.Status == http.StatusTooManyRequests {
-			refused++
+			rejected++
 		}
 	}
-	assert.Zero(t, refused, "no request is refused for the rate limit")
-	t.Logf("%d apps, %d failing, in %v: %.2f requests an app, and %.2f to the stream host", n, len(failing), took.Round(time.Millisecond), float64(charged)/float64(n), float64(streams)/float64(n))
+	assert.Zero(t, rejected, "no request exceeds the rate limit")
+	t.Logf("%d apps, %d failing, in %v: %.2f requests per app, and %.2f to the stream host", n, len(failing), took.Round(time.Millisecond), float64(charged)/float64(n), float64(streams)/float64(n))
 }
 
-// Fir apps have no slugs: what a build makes of them is an image.
-func TestBuildAndReleaseOfFirApps(t *testing.T) {
+// A build of a Fir app has an image instead of a slug.
+func TestBuildAndReleaseReleasesImagesOfFirApps(t *testing.T) {
 	t.Parallel()
 	p, client := startPlatform(t, platform.Options{
 		Apps: []string{"cedar-a"}, FirApps: []string{"fir-build", "fir-a", "fir-b"}, Builder: printing("compiled\n"),
@@ -658,5 +628,5 @@ func TestBuildAndReleaseOfFirApps(t *testing.T) {
 	opts.ReleaseTo, opts.Buildpacks = nil, []herokubuild.Buildpack{{URL: "https://github.com/heroku/heroku-buildpack-go"}}
 	_, err = client.BuildAndRelease(t.Context(), opts)
 	require.ErrorIs(t, err, herokubuild.ErrUnsupportedGeneration)
-	assert.Len(t, p.Builds("fir-build"), 1, "found out before anything is built")
+	assert.Len(t, p.Builds("fir-build"), 1, "the generations are checked before the build")
 }

@@ -82,7 +82,7 @@ func (s SlugsService) getStored(ctx context.Context, app, id string) (*Slug, err
 	case err != nil:
 		return nil, err
 	case !slug.DeletedAt.IsZero():
-		return nil, fmt.Errorf("herokubuild: slug %s: archive destroyed at %s: %w", id, slug.DeletedAt.UTC().Format(time.RFC3339), ErrArtifactExpired)
+		return nil, fmt.Errorf("slug %s: archive destroyed at %s: %w", id, slug.DeletedAt.UTC().Format(time.RFC3339), ErrArtifactExpired)
 	case slug.Blob.URL == "":
 		return nil, &ResponseError{Method: http.MethodGet, Path: slugPath(app, id), StatusCode: http.StatusOK, Err: errors.New("blob.url is missing")}
 	}
@@ -127,7 +127,7 @@ type ChecksumError struct {
 
 // Error implements error.
 func (e *ChecksumError) Error() string {
-	return clip(fmt.Sprintf("herokubuild: slug %s: checksum of the archive (%d bytes) is %s, not %s", e.SlugID, e.Size, e.Got, e.Want), maxErrorText)
+	return clip(fmt.Sprintf("slug %s: checksum of the archive (%d bytes) is %s, not %s", e.SlugID, e.Size, e.Got, e.Want), maxErrorText)
 }
 
 // Is matches ErrChecksumMismatch.
@@ -168,7 +168,7 @@ type download struct {
 	wait time.Duration
 }
 
-var errDownloadClosed = errors.New("herokubuild: download is closed")
+var errDownloadClosed = errors.New("download is closed")
 
 // Close ends the download; a blocked Read returns immediately.
 func (d *download) Close() error {

@@ -61,7 +61,7 @@ type UnpackError struct {
 
 // Error implements error.
 func (e *UnpackError) Error() string {
-	text := "herokubuild: unpack archive"
+	text := "unpack archive"
 	if e.Entry != "" {
 		text += ": entry " + quote(e.Entry)
 	}

@@ -21,15 +21,14 @@ import (
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
-// TestSoakResume resumes deploys and rollouts again and again: processes are
-// killed at random events while requests of theirs are still under way, detach,
-// are canceled or fail and roll back; the next begins at once, from the newest
-// checkpoint or an older one. In between other people release, roll back and
-// rename, and clocks are wrong. Whatever the last call reports is compared with
-// the platform's own history.
+// The test resumes deploys and rollouts several times. Processes are killed at random
+// events while their requests are in progress, detach, are canceled, or fail and roll
+// back; the next one starts at once, from the newest checkpoint or an older one. In
+// between, other people release, roll back and rename apps, and clocks are wrong.
+// The outcomes of each call are compared with the platform's history.
 //
-// SOAK_RUNS and SOAK_SEED are those of TestSoak.
-func TestSoakResume(t *testing.T) {
+// SOAK_RUNS and SOAK_SEED are as for TestSoakDeploysOnceDespiteRandomFaults.
+func TestSoakResumedCallsMatchPlatformHistory(t *testing.T) {
 	runs, seed := soakSettings(t)
 	var all resumeTally
 	slots := make(chan struct{}, 12)
@@ -55,7 +54,7 @@ type resumeTally struct {
 }
 
 func (r *resumeTally) String() string {
-	return fmt.Sprintf("%d runs, %d calls: %d killed, %d resumed from an older checkpoint, %d detached, %d canceled, %d failed; %d things that others did, %d renamed apps; %d rolled back and %d superseded outcomes; %d releases",
+	return fmt.Sprintf("%d runs, %d calls: %d killed, %d resumed from an older checkpoint, %d detached, %d canceled, %d failed; %d actions of others, %d renamed apps; %d rolled back and %d superseded outcomes; %d releases",
 		r.runs.Load(), r.calls.Load(), r.killed.Load(), r.stale.Load(), r.detached.Load(), r.canceled.Load(), r.failed.Load(),
 		r.others.Load(), r.renamed.Load(), r.rolledBack.Load(), r.superseded.Load(), r.releases.Load())
 }
@@ -65,7 +64,7 @@ const (
 	resumeInFlight = 300 * time.Millisecond
 )
 
-// resumeSoak is one deploy or rollout, by as many calls as it takes.
+// resumeSoak is one deploy or rollout, in several calls.
 type resumeSoak struct {
 	t    *testing.T
 	seed uint64
@@ -79,14 +78,17 @@ type resumeSoak struct {
 	apps    []string
 	ids     map[string]string
 	archive *herokubuild.Archive
-	slug    string // of a rollout without a build
+	// slug is set for a rollout without a build.
+	slug    string
 	oldSlug string
 	policy  herokubuild.RolloutPolicy
 	// unhealthy are the apps whose Verify fails.
 	unhealthy map[string]bool
-	sameTime  bool
-	skew      time.Duration
-	// checkpoints are those of all events so far.
+	// sameTime gives everything the same time of creation; skew is how far the
+	// platform's clock is ahead.
+	sameTime bool
+	skew     time.Duration
+	// checkpoints are from all events so far.
 	checkpoints []herokubuild.Checkpoint
 	log         []string
 }
@@ -101,6 +103,7 @@ func (s *resumeSoak) intN(n int) int {
 	return s.rand.IntN(n)
 }
 
+// did records an action, which is printed if a check fails.
 func (s *resumeSoak) did(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,18 +139,18 @@ func (s *resumeSoak) run() {
 	if !s.prepare() {
 		return
 	}
-	outcomes, err := s.lives()
+	results, err := s.calls()
 	s.settle()
-	s.judge(outcomes, err)
+	s.judge(results, err)
 }
 
-// prepare gives every app something to go back to.
+// prepare gives every app a release to roll back to.
 func (s *resumeSoak) prepare() bool {
 	client, done := s.process(nil)
 	s.others = client
 	defer done()
 	release := func(procfile string) string {
-		archive, err := herokubuild.NewArchive(packed(s.t, file{"Procfile", procfile}))
+		archive, err := herokubuild.NewArchive(packed(s.t, file{name: "Procfile", content: procfile}))
 		if !s.must(err) {
 			return ""
 		}
@@ -171,7 +174,7 @@ func (s *resumeSoak) prepare() bool {
 	if s.intN(2) == 0 {
 		s.slug = release(procfile)
 	} else {
-		s.archive, err = herokubuild.NewArchive(packed(s.t, file{"Procfile", procfile}))
+		s.archive, err = herokubuild.NewArchive(packed(s.t, file{name: "Procfile", content: procfile}))
 		s.must(err)
 	}
 	for _, app := range s.apps {
@@ -198,9 +201,9 @@ func (s *resumeSoak) prepare() bool {
 	return true
 }
 
-// process is a client of its own, with what ends it: requests that are under way
-// then still reach the platform.
-func (s *resumeSoak) process(network *mortal) (client *herokubuild.Client, done func()) {
+// process returns a client with its own connections. If network is not nil, killing
+// it ends the process: requests that are in progress then still reach the platform.
+func (s *resumeSoak) process(network *killableTransport) (client *herokubuild.Client, done func()) {
 	transport := &http.Transport{}
 	var next http.RoundTripper = &wrongClocks{next: transport, soak: s}
 	if network != nil {
@@ -215,12 +218,12 @@ func (s *resumeSoak) process(network *mortal) (client *herokubuild.Client, done 
 	return client, transport.CloseIdleConnections
 }
 
-// lives are the calls, of which the last is left alone.
-func (s *resumeSoak) lives() ([]herokubuild.AppResult, error) {
+// calls makes a number of calls that may be interrupted, and then one that is not.
+func (s *resumeSoak) calls() ([]herokubuild.AppResult, error) {
 	var checkpoint herokubuild.Checkpoint
 	for range 1 + s.intN(4) {
-		s.trouble()
-		checkpoint = s.life(checkpoint)
+		s.chooseFailures()
+		checkpoint = s.interruptedCall(checkpoint)
 		if len(checkpoint.AppIDs) == 0 {
 			s.restoreNames()
 		}
@@ -228,40 +231,40 @@ func (s *resumeSoak) lives() ([]herokubuild.AppResult, error) {
 			s.somebodyElse(checkpoint)
 		}
 	}
-	// Nothing goes wrong any more; an interrupted rollback still fails once, and
-	// so does a release that was pending.
+	// From here on nothing fails, except that a call which finishes an interrupted
+	// rollback fails, and a pending release may fail.
 	s.mu.Lock()
 	clear(s.unhealthy)
 	s.mu.Unlock()
 	client, done := s.process(nil)
 	defer done()
-	var outcomes []herokubuild.AppResult
+	var results []herokubuild.AppResult
 	var err error
 	for call := range 4 {
 		for _, app := range s.apps {
-			// A rollback brings config vars back, too.
+			// A rollback restores config vars, too.
 			s.must(s.p.SetConfigVars(s.ids[app], map[string]string{"FAIL": ""}))
 		}
 		finishing := len(checkpoint.RollbackIDs) > 0
-		outcomes, err = s.call(s.t.Context(), client, checkpoint, nil)
-		s.did("last call %d: %v", call, err)
+		results, err = s.call(s.t.Context(), client, checkpoint, nil)
+		s.did("final call %d: %v", call, err)
 		if err == nil || !finishing && !errors.Is(err, herokubuild.ErrReleaseFailed) {
 			break
 		}
 		s.settle()
-		s.judge(outcomes, err)
+		s.judge(results, err)
 		checkpoint = s.checkpoint(err)
 	}
-	// A canary that somebody has released to since keeps the others back.
-	keptBack := s.policy.Canaries > 0 && len(outcomes) > 0 && errors.Is(outcomes[0].Err, herokubuild.ErrSuperseded)
-	for _, out := range outcomes {
-		s.check(out.Err == nil || errors.Is(out.Err, herokubuild.ErrSuperseded) || keptBack, "%s, with nothing wrong: %v", out.App, out.Err)
+	// The rollout stops at a canary that somebody else has released to.
+	stopped := s.policy.Canaries > 0 && len(results) > 0 && errors.Is(results[0].Err, herokubuild.ErrSuperseded)
+	for _, result := range results {
+		s.check(result.Err == nil || errors.Is(result.Err, herokubuild.ErrSuperseded) || stopped, "%s failed in the final call: %v", result.App, result.Err)
 	}
-	return outcomes, err
+	return results, err
 }
 
-// restoreNames is for a deploy that starts from scratch, which knows its apps by
-// name.
+// restoreNames undoes the renames before a deploy that starts from scratch, because
+// it knows its apps by name only.
 func (s *resumeSoak) restoreNames() {
 	for _, app := range s.apps {
 		id := s.p.AppID(app)
@@ -275,24 +278,25 @@ func (s *resumeSoak) restoreNames() {
 	}
 }
 
-// trouble decides what goes wrong with the apps.
-func (s *resumeSoak) trouble() {
+// chooseFailures decides whose release phase or Verify fails.
+func (s *resumeSoak) chooseFailures() {
 	for _, app := range s.apps {
-		fail, sick := s.intN(6) == 0, s.intN(4) == 0
+		fail, unhealthy := s.intN(6) == 0, s.intN(4) == 0
 		value := ""
 		if fail {
 			value = "1"
 		}
 		s.must(s.p.SetConfigVars(s.ids[app], map[string]string{"FAIL": value}))
 		s.mu.Lock()
-		s.unhealthy[app] = sick
+		s.unhealthy[app] = unhealthy
 		s.mu.Unlock()
 	}
 }
 
-// life is a call that may end at any event.
-func (s *resumeSoak) life(checkpoint herokubuild.Checkpoint) herokubuild.Checkpoint {
-	network := new(mortal)
+// interruptedCall makes a call that is killed, detached or canceled at a random event
+// and returns the checkpoint to resume from.
+func (s *resumeSoak) interruptedCall(checkpoint herokubuild.Checkpoint) herokubuild.Checkpoint {
+	network := new(killableTransport)
 	client, done := s.process(network)
 	defer done()
 	ctx, cancel := context.WithCancelCause(s.t.Context())
@@ -300,7 +304,7 @@ func (s *resumeSoak) life(checkpoint herokubuild.Checkpoint) herokubuild.Checkpo
 	end, at := s.intN(5), s.intN(40)
 	seen, killed := 0, false
 	saved := checkpoint
-	outcomes, err := s.call(ctx, client, checkpoint, func(_ context.Context, e herokubuild.DeployEvent) error {
+	results, err := s.call(ctx, client, checkpoint, func(_ context.Context, e herokubuild.DeployEvent) error {
 		if killed {
 			return nil
 		}
@@ -314,7 +318,7 @@ func (s *resumeSoak) life(checkpoint herokubuild.Checkpoint) herokubuild.Checkpo
 		case 0, 1, 2:
 			killed = true
 			s.all.killed.Add(1)
-			network.die()
+			network.kill()
 			cancel(herokubuild.ErrDetached)
 		case 3:
 			s.all.detached.Add(1)
@@ -328,7 +332,7 @@ func (s *resumeSoak) life(checkpoint herokubuild.Checkpoint) herokubuild.Checkpo
 	s.did("call: %v", err)
 	if ctx.Err() == nil {
 		s.settle()
-		s.judge(outcomes, err)
+		s.judge(results, err)
 	}
 	switch {
 	case killed && s.intN(3) == 0 && len(s.checkpoints) > 0:
@@ -343,7 +347,7 @@ func (s *resumeSoak) life(checkpoint herokubuild.Checkpoint) herokubuild.Checkpo
 	return saved
 }
 
-// older is a checkpoint of an earlier event of the same build.
+// older returns the checkpoint of an earlier event of the same build.
 func (s *resumeSoak) older(newest herokubuild.Checkpoint) herokubuild.Checkpoint {
 	c := s.checkpoints[s.intN(len(s.checkpoints))]
 	if c.Source != newest.Source || c.Token != newest.Token {
@@ -351,10 +355,10 @@ func (s *resumeSoak) older(newest herokubuild.Checkpoint) herokubuild.Checkpoint
 	}
 	for _, app := range s.apps {
 		if c.AppIDs[app] == "" && s.p.AppID(app) != s.ids[app] {
-			return newest // c does not say which app it was
+			return newest // c has no id for the renamed app
 		}
 	}
-	s.did("from an older checkpoint")
+	s.did("resume from an older checkpoint")
 	return c
 }
 
@@ -364,7 +368,7 @@ func (s *resumeSoak) checkpoint(err error) herokubuild.Checkpoint {
 		return roundTrip(s.t, deploy.Checkpoint)
 	}
 	var rollout *herokubuild.RolloutError
-	s.check(errors.As(err, &rollout), "an error of no type: %v", err)
+	s.check(errors.As(err, &rollout), "want a DeployError or RolloutError, got %T: %v", err, err)
 	if rollout == nil {
 		return herokubuild.Checkpoint{}
 	}
@@ -391,7 +395,7 @@ func (s *resumeSoak) call(ctx context.Context, client *herokubuild.Client, check
 	return result.Apps[1:], err
 }
 
-// somebodyElse does something with an app in between.
+// somebodyElse changes an app between two calls.
 func (s *resumeSoak) somebodyElse(checkpoint herokubuild.Checkpoint) {
 	app := s.apps[s.intN(len(s.apps))]
 	id := s.ids[app]
@@ -403,7 +407,7 @@ func (s *resumeSoak) somebodyElse(checkpoint herokubuild.Checkpoint) {
 		_, err := s.others.Releases.Create(ctx, id, herokubuild.ReleaseCreateOptions{SlugID: s.oldSlug, Description: "theirs"})
 		s.must(err)
 	case 1:
-		// A release that is under way had its reason before this one.
+		// A release in progress must be created before the rollback.
 		s.settle()
 		if before, err := s.others.Releases.Previous(ctx, id); err == nil {
 			s.did("somebody rolls %s back to v%d", app, before.Version)
@@ -414,7 +418,7 @@ func (s *resumeSoak) somebodyElse(checkpoint herokubuild.Checkpoint) {
 		s.did("somebody sets a config var of %s", app)
 		s.must(do(ctx, s.others, "PATCH", "/apps/"+id+"/config-vars", &herokubuild.DoOptions{Body: map[string]string{"COLOR": fmt.Sprint(s.intN(9))}}))
 	default:
-		// Its id is known to the deploy.
+		// The deploy finds a renamed app only by its id.
 		if checkpoint.AppIDs[app] == "" {
 			return
 		}
@@ -428,23 +432,23 @@ func (s *resumeSoak) somebodyElse(checkpoint herokubuild.Checkpoint) {
 	}
 }
 
-// settle waits until the platform has answered all requests.
+// settle waits until the platform has responded to all requests.
 func (s *resumeSoak) settle() {
-	underWay := func() bool {
+	inProgress := func() bool {
 		return slices.ContainsFunc(s.p.Requests(), func(r platform.Request) bool { return r.Method == "POST" && r.Status == 0 })
 	}
-	for underWay() {
+	for inProgress() {
 		time.Sleep(time.Millisecond)
 	}
 }
 
-// judge compares outcomes with the platform's history.
-func (s *resumeSoak) judge(outcomes []herokubuild.AppResult, err error) {
+// judge compares the results of a call with the platform's history.
+func (s *resumeSoak) judge(results []herokubuild.AppResult, err error) {
 	slug := s.slug
 	if slug == "" {
 		builds := slices.DeleteFunc(s.p.Builds("build-app"), func(b platform.BuildInfo) bool { return b.Status != "succeeded" })
-		// One that prepare made.
-		s.check(len(builds) <= 2, "%d builds", len(builds)-1)
+		// The first build is from prepare.
+		s.check(len(builds) <= 2, "the deploy has %d builds", len(builds)-1)
 		if len(builds) == 2 {
 			slug = builds[1].SlugID
 		}
@@ -452,23 +456,25 @@ func (s *resumeSoak) judge(outcomes []herokubuild.AppResult, err error) {
 	failed := false
 	for i, app := range s.apps {
 		history := s.p.Releases(s.ids[app])
-		s.history(app, history)
-		if i >= len(outcomes) {
+		s.judgeHistory(app, history)
+		if i >= len(results) {
 			continue
 		}
-		failed = failed || outcomes[i].Err != nil
-		s.outcome(outcomes[i], history, slug)
+		failed = failed || results[i].Err != nil
+		s.judgeResult(results[i], history, slug)
 		if replaced := s.p.AppID(app); replaced != "" && replaced != s.ids[app] {
-			s.check(len(s.p.Releases(app)) == 2, "%s: the app that has taken the name was released to", app)
+			s.check(len(s.p.Releases(app)) == 2, "%s: another app with this name was released to", app)
 		}
 	}
-	s.check(failed == (err != nil) || len(outcomes) == 0, "outcomes %+v for %v", outcomes, err)
+	s.check(failed == (err != nil) || len(results) == 0, "results %+v do not match error: %v", results, err)
 }
 
+// isOurs matches the descriptions of releases of the deploy.
 var isOurs = regexp.MustCompile(`^ours( \(rollout [0-9a-f]{12}\))?$`)
 
-// history checks that every further release of an app had a reason.
-func (s *resumeSoak) history(app string, history []platform.ReleaseInfo) {
+// judgeHistory checks that an app got another release of the deploy only after the
+// one before it had failed or was rolled back.
+func (s *resumeSoak) judgeHistory(app string, history []platform.ReleaseInfo) {
 	var before platform.ReleaseInfo
 	rolledBack, ever := false, false
 	for _, r := range history {
@@ -482,12 +488,13 @@ func (s *resumeSoak) history(app string, history []platform.ReleaseInfo) {
 			continue
 		}
 		s.all.releases.Add(1)
-		s.check(before.ID == "" || rolledBack || before.Status == "failed", "%s: v%d after v%d: %s", app, r.Version, before.Version, describe(history))
+		s.check(before.ID == "" || rolledBack || before.Status == "failed", "%s: v%d repeats v%d: %s", app, r.Version, before.Version, describe(history))
 		before, rolledBack, ever = r, false, false
 	}
 }
 
-func (s *resumeSoak) outcome(out herokubuild.AppResult, history []platform.ReleaseInfo, slug string) {
+// judgeResult compares the result of an app with its history.
+func (s *resumeSoak) judgeResult(result herokubuild.AppResult, history []platform.ReleaseInfo, slug string) {
 	var ours, current platform.ReleaseInfo
 	releases := 0
 	rolledBack, ever := false, false
@@ -506,24 +513,24 @@ func (s *resumeSoak) outcome(out herokubuild.AppResult, history []platform.Relea
 		rolledBack = rolledBack || ever && strings.HasPrefix(r.Description, "Set ") && r.SlugID != ours.SlugID
 	}
 	text := describe(history)
-	if out.Release != nil {
-		s.check(out.Release.ID == ours.ID, "%s: v%d for %s", out.App, out.Release.Version, text)
+	if result.Release != nil {
+		s.check(result.Release.ID == ours.ID, "%s: v%d is not the newest release of the deploy: %s", result.App, result.Release.Version, text)
 	}
 	switch {
-	case out.Err == nil:
-		s.check(current.SlugID == slug && ours.Status == "succeeded" && !rolledBack, "%s: released, of %s", out.App, text)
-	case errors.Is(out.Err, herokubuild.ErrRollbackFailed):
-	case errors.Is(out.Err, herokubuild.ErrRolledBack):
+	case result.Err == nil:
+		s.check(current.SlugID == slug && ours.Status == "succeeded" && !rolledBack, "%s: no error, history: %s", result.App, text)
+	case errors.Is(result.Err, herokubuild.ErrRollbackFailed):
+	case errors.Is(result.Err, herokubuild.ErrRolledBack):
 		s.all.rolledBack.Add(1)
-		// What it ran before may be an older release of the same code.
-		s.check(rolledBack, "%s: %v, of %s", out.App, out.Err, text)
-	case errors.Is(out.Err, herokubuild.ErrSuperseded):
+		// The rollback may be to an older release of the same code.
+		s.check(rolledBack, "%s: %v, history: %s", result.App, result.Err, text)
+	case errors.Is(result.Err, herokubuild.ErrSuperseded):
 		s.all.superseded.Add(1)
-		s.check(ours.ID != "" && current.SlugID != slug, "%s: %v, of %s", out.App, out.Err, text)
-	case errors.Is(out.Err, herokubuild.ErrReleaseFailed):
-		s.check(ours.Status == "failed", "%s: %v, of %s", out.App, out.Err, text)
-	case errors.Is(out.Err, herokubuild.ErrNotAttempted):
-		s.check(releases == 0, "%s: %v, of %s", out.App, out.Err, text)
+		s.check(ours.ID != "" && current.SlugID != slug, "%s: %v, history: %s", result.App, result.Err, text)
+	case errors.Is(result.Err, herokubuild.ErrReleaseFailed):
+		s.check(ours.Status == "failed", "%s: %v, history: %s", result.App, result.Err, text)
+	case errors.Is(result.Err, herokubuild.ErrNotAttempted):
+		s.check(releases == 0, "%s: %v, history: %s", result.App, result.Err, text)
 	}
 }
 
@@ -540,8 +547,8 @@ func describe(history []platform.ReleaseInfo) string {
 	return strings.Join(all, ", ")
 }
 
-// wrongClocks changes the times in responses: the clocks of the platform's hosts
-// differ, and everything may be of the same second.
+// wrongClocks changes the times in responses: the platform's clock is wrong, and
+// everything may have been created in the same second.
 type wrongClocks struct {
 	next http.RoundTripper
 	soak *resumeSoak

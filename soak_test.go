@@ -24,13 +24,13 @@ import (
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
-// TestSoak deploys again and again to platforms on which things go wrong at
-// random, and holds what the caller is told against what the platform did:
-// one build, one release an app, every byte of output once, one outcome.
+// The test deploys to emulators that inject random faults, and compares what the
+// caller gets with what the platform did: one build, one release per app, every byte
+// of output once, and the right outcome.
 //
-// SOAK_RUNS is how many deploys there are (40 if it is not set) and SOAK_SEED
-// the seed of the first; each further one has the next.
-func TestSoak(t *testing.T) {
+// SOAK_RUNS sets the number of deploys (40 by default) and SOAK_SEED the seed of the
+// first one; each deploy uses the next seed.
+func TestSoakDeploysOnceDespiteRandomFaults(t *testing.T) {
 	runs, seed := soakSettings(t)
 	before := runtime.NumGoroutine()
 	var all soakTally
@@ -47,18 +47,18 @@ func TestSoak(t *testing.T) {
 		}
 	}
 	wg.Wait()
-	assert.Greater(t, all.sum(), int(runs), "things do go wrong")
+	assert.Greater(t, all.sum(), int(runs), "faults are injected")
 	t.Logf("SOAK_SEED=%d SOAK_RUNS=%d: %s", seed, runs, &all)
 	for limit := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
 		if time.Now().After(limit) {
 			var dump strings.Builder
 			_ = pprof.Lookup("goroutine").WriteTo(&dump, 1)
-			t.Fatalf("%d goroutines are left behind: %s", runtime.NumGoroutine()-before, &dump)
+			t.Fatalf("%d goroutines have leaked: %s", runtime.NumGoroutine()-before, &dump)
 		}
 	}
 }
 
-// soakSettings are the number of runs and the seed of the first.
+// soakSettings returns the number of runs and the seed of the first.
 func soakSettings(t *testing.T) (runs, seed uint64) {
 	t.Helper()
 	runs, seed = 40, 1
@@ -72,9 +72,9 @@ func soakSettings(t *testing.T) (runs, seed uint64) {
 	return runs, seed
 }
 
-// soakTally sums up what happened.
+// soakTally counts what happened.
 type soakTally struct {
-	runs, resumed, cancelled, lostOutput, failures, bytes atomic.Int64
+	runs, resumed, canceled, lostOutput, failures, bytes atomic.Int64
 
 	mu     sync.Mutex
 	faults map[string]int
@@ -100,8 +100,8 @@ func (s *soakTally) sum() int {
 }
 
 func (s *soakTally) String() string {
-	return fmt.Sprintf("%d deploys, %d of them given up and gone on with (%d after a cancel), %d with a failing build or release, %d that said that output was lost, %d bytes of output, %d faults: %v",
-		s.runs.Load(), s.resumed.Load(), s.cancelled.Load(), s.failures.Load(), s.lostOutput.Load(), s.bytes.Load(), s.sum(), s.faults)
+	return fmt.Sprintf("%d deploys, %d of them resumed (%d after a canceled build), %d with a failing build or release, %d with lost output, %d bytes of output, %d faults: %v",
+		s.runs.Load(), s.resumed.Load(), s.canceled.Load(), s.failures.Load(), s.lostOutput.Load(), s.bytes.Load(), s.sum(), s.faults)
 }
 
 // soak is one deploy.
@@ -111,17 +111,20 @@ type soak struct {
 	all  *soakTally
 	rand *rand.Rand
 
-	text       string
-	failBuild  bool
-	failApp    string
-	harsh      bool
-	cancelWhen time.Duration
+	buildLog  string
+	failBuild bool
+	failApp   string
+	// harsh means more faults than the retries can handle, so that the first call may
+	// fail.
+	harsh       bool
+	cancelAfter time.Duration
 
 	mu     sync.Mutex
 	output bytes.Buffer
-	lost   error
-	// cancelled says that the first process has cancelled its build.
-	cancelled bool
+	// lost is the error of the output, if it was lost.
+	lost error
+	// canceled means that the first call has canceled its build.
+	canceled bool
 }
 
 func (s *soak) check(ok bool, format string, args ...any) {
@@ -130,10 +133,10 @@ func (s *soak) check(ok bool, format string, args ...any) {
 	}
 }
 
-// draw decides what is to happen.
+// draw chooses what goes wrong.
 func (s *soak) draw() {
 	s.rand = rand.New(rand.NewPCG(s.seed, 7))
-	s.text = buildLog(s.seed, s.rand.IntN(1<<s.rand.IntN(16)))
+	s.buildLog = buildLog(s.seed, s.rand.IntN(1<<s.rand.IntN(16)))
 	switch s.rand.IntN(8) {
 	case 0:
 		s.failBuild = true
@@ -142,17 +145,16 @@ func (s *soak) draw() {
 	case 2:
 		s.failApp = "app-3"
 	}
-	// More than the retries are made for, so that deploys are given up.
 	s.harsh = s.rand.IntN(4) == 0
 	if s.rand.IntN(5) == 0 {
-		s.cancelWhen = time.Duration(1+s.rand.IntN(150)) * time.Millisecond
+		s.cancelAfter = time.Duration(1+s.rand.IntN(150)) * time.Millisecond
 	}
 }
 
-// compile prints the log in pieces with pauses.
+// compile returns a builder that prints the log in pieces with pauses.
 func (s *soak) compile(r *rand.Rand) platform.Builder {
 	return platform.BuilderFunc(func(ctx context.Context, j *platform.Job) error {
-		for rest := s.text; rest != ""; {
+		for rest := s.buildLog; rest != ""; {
 			n := min(1+r.IntN(1<<r.IntN(14)), len(rest))
 			if _, err := j.Output.Write([]byte(rest[:n])); err != nil {
 				return err
@@ -175,35 +177,35 @@ func (s *soak) run() {
 	s.draw()
 	s.all.runs.Add(1)
 	apps := []string{"app-1", "app-2", "app-3", "app-4"}
-	rate, most := 0.35, 2
+	faultRate, maxFaults := 0.35, 2
 	if s.harsh {
-		rate, most = 0.8, 12
+		faultRate, maxFaults = 0.8, 12
 	}
 	p, err := platform.Start(platform.Options{
 		Apps: apps, Builder: s.compile(rand.New(rand.NewPCG(s.seed, 9))), RateLimit: 1_000_000, Heartbeat: 2 * time.Millisecond,
 		StatusLag: time.Duration(1+s.rand.IntN(20)) * time.Millisecond, ReleaseStreamDelay: time.Duration(1+s.rand.IntN(20)) * time.Millisecond,
-		Faults: platform.RandomFaults(s.seed, rate, most),
+		Faults: platform.RandomFaults(s.seed, faultRate, maxFaults),
 	})
 	if err != nil {
 		s.check(false, "%v", err)
 		return
 	}
-	defer func() { s.check(p.Close() == nil, "closing the platform") }()
+	defer func() { s.check(p.Close() == nil, "close the emulator") }()
 	if s.failApp != "" {
-		s.check(p.SetConfigVars(s.failApp, map[string]string{"FAIL": "1"}) == nil, "config")
+		s.check(p.SetConfigVars(s.failApp, map[string]string{"FAIL": "1"}) == nil, "set the config vars of %s", s.failApp)
 	}
-	// Its own, so that no connections are left.
+	// A transport of its own can close its idle connections.
 	hc := &http.Client{Transport: &http.Transport{}}
 	defer hc.CloseIdleConnections()
 	client, err := herokubuild.NewClient(
 		herokubuild.WithBaseURL(p.URL()), herokubuild.WithToken(p.Token()), herokubuild.WithTransport(hc.Transport),
 		herokubuild.WithRetry(herokubuild.RetryOptions{MaxAttempts: 4, MinWait: time.Millisecond, MaxWait: 4 * time.Millisecond, MaxRetryAfter: time.Millisecond, SettleTime: 150 * time.Millisecond}),
-		herokubuild.WithPollBackoff(func(looks int) time.Duration { return min(time.Duration(looks), 10) * time.Millisecond }))
+		herokubuild.WithPollBackoff(func(polls int) time.Duration { return min(time.Duration(polls), 10) * time.Millisecond }))
 	if err != nil {
 		s.check(false, "%v", err)
 		return
 	}
-	archive, err := herokubuild.NewArchive(packed(s.t, file{"Procfile", "release: echo migrating; test -z \"$FAIL\"\n"}))
+	archive, err := herokubuild.NewArchive(packed(s.t, file{name: "Procfile", content: "release: echo migrating; test -z \"$FAIL\"\n"}))
 	if err != nil {
 		s.check(false, "%v", err)
 		return
@@ -222,8 +224,8 @@ func (s *soak) run() {
 		},
 	}
 	result, err := s.deploy(client, opts)
-	if !s.outcome(err) {
-		result, err = s.goOn(p, client, opts, err)
+	if !s.conclusive(err) {
+		result, err = s.resume(p, client, opts, err)
 	}
 	s.all.add(p.FaultsInjected())
 	s.judge(p, result, err)
@@ -232,8 +234,8 @@ func (s *soak) run() {
 func (s *soak) deploy(client *herokubuild.Client, opts herokubuild.BuildAndReleaseOptions) (*herokubuild.DeployResult, error) {
 	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	defer cancel()
-	if s.cancelWhen > 0 {
-		stop := time.AfterFunc(s.cancelWhen, cancel)
+	if s.cancelAfter > 0 {
+		stop := time.AfterFunc(s.cancelAfter, cancel)
 		defer stop.Stop()
 	}
 	result, err := client.BuildAndRelease(ctx, opts)
@@ -242,16 +244,16 @@ func (s *soak) deploy(client *herokubuild.Client, opts herokubuild.BuildAndRelea
 	}
 	var failed *herokubuild.DeployError
 	if !errors.As(err, &failed) {
-		s.check(false, "an error of no type: %v", err)
+		s.check(false, "want a DeployError, got %T: %v", err, err)
 		return nil, err
 	}
-	s.check(!strings.Contains(err.Error(), "Signature="), "a secret: %v", err)
+	s.check(!strings.Contains(err.Error(), "Signature="), "the error contains a secret: %v", err)
 	return failed.Result, err
 }
 
-// outcome tells whether an error is what the platform did, and nothing else that
-// happened on the way.
-func (s *soak) outcome(err error) bool {
+// conclusive reports whether an error is the outcome of the build and its releases,
+// rather than a failure to determine it.
+func (s *soak) conclusive(err error) bool {
 	var failed *herokubuild.DeployError
 	if !errors.As(err, &failed) {
 		return err == nil
@@ -264,20 +266,20 @@ func (s *soak) outcome(err error) bool {
 	return errors.Is(err, herokubuild.ErrBuildFailed) || errors.Is(err, herokubuild.ErrReleaseFailed)
 }
 
-// goOn is the second process, on a better day.
-func (s *soak) goOn(p *platform.Platform, client *herokubuild.Client, opts herokubuild.BuildAndReleaseOptions, err error) (*herokubuild.DeployResult, error) {
+// resume is the second call, without faults.
+func (s *soak) resume(p *platform.Platform, client *herokubuild.Client, opts herokubuild.BuildAndReleaseOptions, err error) (*herokubuild.DeployResult, error) {
 	s.all.resumed.Add(1)
-	s.check(s.harsh || s.cancelWhen > 0, "faults that retries are made for: %v", err)
+	s.check(s.harsh || s.cancelAfter > 0, "the retries should have handled the faults: %v", err)
 	var failed *herokubuild.DeployError
 	if !errors.As(err, &failed) {
 		return nil, err
 	}
 	s.all.add(p.FaultsInjected())
 	p.SetFaults(nil)
-	s.cancelWhen = 0
+	s.cancelAfter = 0
 	if failed.Canceled {
-		s.all.cancelled.Add(1)
-		s.cancelled = true
+		s.all.canceled.Add(1)
+		s.canceled = true
 	}
 	opts.Checkpoint = failed.Checkpoint
 	if failed.Checkpoint.BuildID == "" {
@@ -287,46 +289,46 @@ func (s *soak) goOn(p *platform.Platform, client *herokubuild.Client, opts herok
 	s.lost = nil
 	s.mu.Unlock()
 	result, err := s.deploy(client, opts)
-	s.check(s.outcome(err), "gone on with, without faults: %v", err)
+	s.check(s.conclusive(err), "resumed without faults: %v", err)
 	return result, err
 }
 
-// judge compares with what the platform did.
+// judge compares the result with what the platform did.
 func (s *soak) judge(p *platform.Platform, result *herokubuild.DeployResult, err error) {
 	if s.t.Failed() {
 		return
 	}
 	builds := p.Builds("app-1")
 	wanted := 1
-	if s.cancelled {
-		s.check(builds[0].Status == "failed", "the build that was cancelled is %s", builds[0].Status)
+	if s.canceled {
+		s.check(builds[0].Status == "failed", "the canceled build is %s", builds[0].Status)
 		wanted++
 	}
-	s.check(len(builds) == wanted, "%d builds for %d", len(builds), wanted)
+	s.check(len(builds) == wanted, "%d builds, want %d", len(builds), wanted)
 	if len(builds) == 0 || result == nil || result.Build == nil {
-		s.check(false, "no build: %v", err)
+		s.check(false, "the result has no build: %v", err)
 		return
 	}
 	build := builds[len(builds)-1]
-	s.check(build.ID == result.Build.ID, "another build")
+	s.check(build.ID == result.Build.ID, "the result has build %s, want %s", result.Build.ID, build.ID)
 	want, outErr := p.Output(build.ID)
 	s.check(outErr == nil, "%v", outErr)
 	got := s.output.Bytes()
 	if s.lost != nil {
 		s.all.lostOutput.Add(1)
-		s.check(s.harsh, "the output was lost: %v", s.lost)
+		s.check(s.harsh, "the output was lost without harsh faults: %v", s.lost)
 		want = want[:min(len(want), len(got))]
 	}
-	s.check(bytes.Equal(want, got), "%d bytes of output, %d were written", len(want), len(got))
+	s.check(bytes.Equal(want, got), "the output differs: %d bytes, want %d", len(got), len(want))
 	s.all.bytes.Add(int64(len(got)))
 
 	switch {
 	case s.failBuild:
 		s.all.failures.Add(1)
-		s.check(errors.Is(err, herokubuild.ErrBuildFailed), "a failed build: %v", err)
+		s.check(errors.Is(err, herokubuild.ErrBuildFailed), "want a failed build, got: %v", err)
 	case s.failApp != "":
 		s.all.failures.Add(1)
-		s.check(errors.Is(err, herokubuild.ErrReleaseFailed), "a failed release: %v", err)
+		s.check(errors.Is(err, herokubuild.ErrReleaseFailed), "want a failed release, got: %v", err)
 	default:
 		s.check(err == nil, "%v", err)
 	}
@@ -335,15 +337,15 @@ func (s *soak) judge(p *platform.Platform, result *herokubuild.DeployResult, err
 		if s.failBuild || s.failApp == "app-1" && i > 0 {
 			wanted = 0
 		}
-		// A second process gives an app whose release failed another.
+		// The second call releases again to an app whose release failed.
 		n := releasesOf(p, app)
-		s.check(n == wanted || app == s.failApp && n == wanted+1, "%s: %d releases for %d", app, n, wanted)
+		s.check(n == wanted || app == s.failApp && n == wanted+1, "%s: %d releases, want %d", app, n, wanted)
 		if wanted == 0 || len(result.Apps) <= i {
 			continue
 		}
-		told := result.Apps[i]
-		truth := p.Releases(app)[len(p.Releases(app))-1]
-		s.check(told.Release != nil && told.Release.ID == truth.ID && string(told.Release.Status) == truth.Status, "%s: %+v for %+v", app, told, truth)
-		s.check((told.Err == nil) == (truth.Status == "succeeded"), "%s: %v", app, told.Err)
+		got := result.Apps[i]
+		want := p.Releases(app)[len(p.Releases(app))-1]
+		s.check(got.Release != nil && got.Release.ID == want.ID && string(got.Release.Status) == want.Status, "%s: result %+v, want release %+v", app, got, want)
+		s.check((got.Err == nil) == (want.Status == "succeeded"), "%s: release %s, error: %v", app, want.Status, got.Err)
 	}
 }

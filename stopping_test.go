@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/jarcoal/httpmock"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -18,9 +19,9 @@ import (
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
-// A caller that detaches leaves the build running, and the releases as they are;
-// another call resumes.
-func TestDetach(t *testing.T) {
+// A caller that detaches leaves the build running and the releases as they are, for
+// another call to resume.
+func TestDetachLeavesBuildAndReleases(t *testing.T) {
 	t.Parallel()
 	ways := map[string]func(cancel context.CancelCauseFunc) error{
 		"by the context": func(cancel context.CancelCauseFunc) error {
@@ -77,26 +78,25 @@ func TestDetach(t *testing.T) {
 	}
 }
 
-// stalled is a deploy whose build prints, in a bubble, and the calls of DELETE.
-func stalled(t *testing.T, canceled ...func(*http.Request) (*http.Response, error)) *api {
+// newPendingBuild mocks an app whose build prints a line and stays pending. cancel
+// responds to the request that cancels the build.
+func newPendingBuild(t *testing.T, cancel httpmock.Responder) *api {
 	t.Helper()
 	a := newAPI(t)
 	a.on("GET", apiURL+"/apps/"+appName, replyFile(t, 200, "app.json"))
 	a.on("GET", appBuildsURL, reply(200, "[]"))
 	a.on("POST", appBuildsURL, replyFile(t, 201, "build_pending.json"))
 	a.on("GET", appBuildsURL+"/"+buildID, replyFile(t, 200, "build_pending.json"))
-	for _, answer := range canceled {
-		a.on("DELETE", appBuildsURL+"/"+buildID, answer)
-	}
+	a.on("DELETE", appBuildsURL+"/"+buildID, cancel)
 	responder, w := live(200)
 	a.on("GET", outputURL, responder)
 	go func() { _, _ = io.WriteString(w, "compiling\n") }()
 	return a
 }
 
-// A writer that blocks holds up neither the end of the context nor Timeout, and
-// the build is canceled all the same.
-func TestAnOutputThatBlocks(t *testing.T) {
+// A writer that blocks must delay neither the end of the context nor Timeout, and the
+// build must be canceled.
+func TestBuildAndReleaseEndsAlthoughOutputBlocks(t *testing.T) {
 	t.Parallel()
 	for name, stop := range map[string]func(context.CancelFunc, *herokubuild.BuildAndReleaseOptions){
 		"context": func(cancel context.CancelFunc, _ *herokubuild.BuildAndReleaseOptions) {
@@ -109,7 +109,7 @@ func TestAnOutputThatBlocks(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var canceledAt atomic.Value
 				start := time.Now()
-				a := stalled(t, func(req *http.Request) (*http.Response, error) {
+				a := newPendingBuild(t, func(req *http.Request) (*http.Response, error) {
 					canceledAt.Store(time.Since(start))
 					return reply(200, strings.Replace(golden(t, "build_pending.json"), `"pending"`, `"failed"`, 1))(req)
 				})
@@ -117,7 +117,7 @@ func TestAnOutputThatBlocks(t *testing.T) {
 				defer close(unblock)
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
-				events := 0
+				events := 0 // the race detector checks that OnEvent is not called concurrently
 				opts := herokubuild.BuildAndReleaseOptions{
 					BuildApp: appName, SourceURL: sourceURL,
 					Output: writer(func(p []byte) (int, error) {
@@ -135,7 +135,7 @@ func TestAnOutputThatBlocks(t *testing.T) {
 				var failed *herokubuild.DeployError
 				require.ErrorAs(t, err, &failed)
 				assert.True(t, failed.Canceled)
-				assert.Equal(t, time.Minute, canceledAt.Load(), "at once, not after the writer")
+				assert.Equal(t, time.Minute, canceledAt.Load(), "the build is canceled before the writer returns")
 				assert.LessOrEqual(t, time.Since(start), time.Minute+20*time.Second)
 				require.Error(t, failed.Result.OutputErr)
 			})
@@ -143,13 +143,17 @@ func TestAnOutputThatBlocks(t *testing.T) {
 	}
 }
 
-// A cancel that was only accepted is not yet one that has happened.
-func TestACancelThatWasOnlyAccepted(t *testing.T) {
+// The platform may accept the request to cancel a build and end the build later.
+func TestBuildAndReleaseReportsOutcomeOfAcceptedCancel(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		then     string
 		canceled bool
-	}{"and succeeds": {"succeeded", false}, "and fails": {"failed", true}, "and goes on": {"pending", false}} {
+	}{
+		"build succeeds":      {then: "succeeded"},
+		"build fails":         {then: "failed", canceled: true},
+		"build keeps running": {then: "pending"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -158,7 +162,7 @@ func TestACancelThatWasOnlyAccepted(t *testing.T) {
 				build := func(status string) string {
 					return strings.Replace(golden(t, "build_pending.json"), `"pending"`, `"`+status+`"`, 1)
 				}
-				a := stalled(t, func(req *http.Request) (*http.Response, error) {
+				a := newPendingBuild(t, func(req *http.Request) (*http.Response, error) {
 					accepted.Store(true)
 					return reply(202, build("pending"))(req)
 				})
@@ -175,7 +179,7 @@ func TestACancelThatWasOnlyAccepted(t *testing.T) {
 				var failed *herokubuild.DeployError
 				require.ErrorAs(t, err, &failed)
 				assert.Equal(t, tt.canceled, failed.Canceled)
-				assert.Equal(t, tt.canceled, failed.Checkpoint.IsZero(), "the build is there to be resumed")
+				assert.Equal(t, tt.canceled, failed.Checkpoint.IsZero(), "a build that was not canceled can be resumed")
 				assert.Equal(t, tt.then == "pending", failed.CancelErr != nil)
 				assert.LessOrEqual(t, time.Since(start), 75*time.Second)
 			})
@@ -183,17 +187,17 @@ func TestACancelThatWasOnlyAccepted(t *testing.T) {
 	}
 }
 
-// A panic of a callback is the caller's, in the caller's goroutine, and the
-// build is canceled first.
-func TestCallbacksThatPanic(t *testing.T) {
+// A panic of a callback reaches the caller in its own goroutine, after the build was
+// canceled.
+func TestBuildAndReleasePassesOnPanicsOfCallbacks(t *testing.T) {
 	t.Parallel()
-	boom := func(kind herokubuild.DeployEventKind) func(context.Context, herokubuild.DeployEvent) error {
+	panicAt := func(kind herokubuild.DeployEventKind) func(context.Context, herokubuild.DeployEvent) error {
 		return when(kind, func() { panic("boom") })
 	}
 	for name, set := range map[string]func(*herokubuild.BuildAndReleaseOptions){
-		"OnEvent of the upload":  func(o *herokubuild.BuildAndReleaseOptions) { o.OnEvent = boom(herokubuild.EventUpload) },
-		"OnEvent of the build":   func(o *herokubuild.BuildAndReleaseOptions) { o.OnEvent = boom(herokubuild.EventBuildCreated) },
-		"OnEvent of the release": func(o *herokubuild.BuildAndReleaseOptions) { o.OnEvent = boom(herokubuild.EventReleaseCreated) },
+		"OnEvent of the upload":  func(o *herokubuild.BuildAndReleaseOptions) { o.OnEvent = panicAt(herokubuild.EventUpload) },
+		"OnEvent of the build":   func(o *herokubuild.BuildAndReleaseOptions) { o.OnEvent = panicAt(herokubuild.EventBuildCreated) },
+		"OnEvent of the release": func(o *herokubuild.BuildAndReleaseOptions) { o.OnEvent = panicAt(herokubuild.EventReleaseCreated) },
 		"Output": func(o *herokubuild.BuildAndReleaseOptions) {
 			o.Output = writer(func([]byte) (int, error) { panic("boom") })
 		},
@@ -215,9 +219,8 @@ func TestCallbacksThatPanic(t *testing.T) {
 	}
 }
 
-// So is a panic of what an upload calls, which the network library does in a
-// goroutine of its own.
-func TestUploadsThatPanic(t *testing.T) {
+// The HTTP transport reads the body of an upload in a goroutine of its own.
+func TestUploadPassesOnPanicsOfReaderAndProgress(t *testing.T) {
 	t.Parallel()
 	_, client := startPlatform(t, platform.Options{}, quickRetry())
 	good := archiveOf(t)
@@ -233,8 +236,8 @@ type panicReader struct{}
 
 func (panicReader) Read([]byte) (int, error) { panic("boom") }
 
-// A writer that breaks the rules of io.Writer does not spoil the checkpoint.
-func TestAnOutputThatMiscounts(t *testing.T) {
+// A writer that breaks the rules of io.Writer must not lead to a wrong checkpoint.
+func TestBuildAndReleaseRejectsWrongWriteCounts(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{-1, 1 << 20, 0} {
 		_, client := startPlatform(t, platform.Options{Builder: printing("compiled\n")}, quickRetry())
@@ -251,12 +254,11 @@ func TestAnOutputThatMiscounts(t *testing.T) {
 	}
 }
 
-// The error of a callback is the caller's own, and says nothing of the arguments
-// of the call.
-func TestArgumentErrorsOfCallbacks(t *testing.T) {
+// An ArgumentError that a callback returns is not about the arguments of the deploy.
+func TestArgumentErrorOfCallbackIsNotOfTheCall(t *testing.T) {
 	t.Parallel()
 	_, client := startPlatform(t, platform.Options{Builder: printing("compiled\n")}, quickRetry())
-	own := errors.New("my own")
+	own := errors.New("error of the callback")
 	opts := deploy()
 	opts.Archive = archiveOf(t)
 	opts.Rollout.Verify = func(ctx context.Context, _ string, _ *herokubuild.Release) error {
@@ -271,12 +273,12 @@ func TestArgumentErrorsOfCallbacks(t *testing.T) {
 	assert.NotErrorAs(t, err, &bad)
 }
 
-// A check that ends with its context is no verdict.
-func TestAVerifyThatIsInterrupted(t *testing.T) {
+// A Verify that is canceled has not found the app unhealthy.
+func TestRolloutCanceledDuringVerifyIsNotVerifyFailed(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 1, "web: new\n", platform.Options{})
 	ctx, cancel := context.WithCancel(t.Context())
-	result, err := f.client.Rollout(ctx, f.what, f.apps, &herokubuild.RolloutOptions{
+	result, err := f.client.Rollout(ctx, f.release, f.apps, &herokubuild.RolloutOptions{
 		Policy: herokubuild.RolloutPolicy{
 			Verify: func(ctx context.Context, _ string, _ *herokubuild.Release) error {
 				cancel()
@@ -288,9 +290,8 @@ func TestAVerifyThatIsInterrupted(t *testing.T) {
 	require.NotErrorIs(t, result.Apps[0].Err, herokubuild.ErrVerifyFailed)
 }
 
-// Output that cannot be read is reported with the result, and changes nothing
-// about the outcome.
-func TestLostOutputIsReported(t *testing.T) {
+// Output that cannot be read does not affect the outcome of the deploy.
+func TestBuildAndReleaseReportsLostOutputInResult(t *testing.T) {
 	t.Parallel()
 	_, client := startPlatform(t, platform.Options{Builder: printing("compiled\n"), Faults: func(at platform.FaultPoint) platform.Fault {
 		if at.Host == "stream" {
@@ -299,7 +300,7 @@ func TestLostOutputIsReported(t *testing.T) {
 		return platform.Fault{}
 	}}, quickRetry())
 	opts := deploy()
-	opts.Archive = archiveOf(t, file{"Procfile", "release: echo migrating\n"})
+	opts.Archive = archiveOf(t, file{name: "Procfile", content: "release: echo migrating\n"})
 	result, err := client.BuildAndRelease(t.Context(), opts)
 	require.NoError(t, err)
 	var lost *herokubuild.StreamError

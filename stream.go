@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/herokubuild/herokubuild/internal/logstream"
+	"github.com/herokubuild/herokubuild/internal/transport"
 )
 
 // StreamOptions configures how an output stream is read. nil and the zero value are
@@ -182,7 +183,7 @@ func (s *OutputStream) WriteTo(w io.Writer) (int64, error) {
 	}
 }
 
-var errInvalidWrite = errors.New("herokubuild: the writer returned an invalid count")
+var errInvalidWrite = errors.New("the writer returned an invalid count")
 
 // writeAll reports an incomplete write as an error.
 func writeAll(w io.Writer, p []byte) (int, error) {
@@ -279,7 +280,7 @@ func DropHeartbeats(r io.Reader) io.Reader { return &heartbeatFilter{r: r} }
 
 type heartbeatFilter struct {
 	r        io.Reader
-	progress progress
+	progress transport.Progress
 }
 
 func (f *heartbeatFilter) Read(p []byte) (int, error) {
@@ -288,7 +289,7 @@ func (f *heartbeatFilter) Read(p []byte) (int, error) {
 	}
 	for {
 		n, err := f.r.Read(p)
-		err = f.progress.check(n, err)
+		err = f.progress.Check(n, err)
 		if n = logstream.DropNULs(p[:n]); n > 0 || err != nil {
 			return n, err
 		}

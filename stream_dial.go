@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/herokubuild/herokubuild/internal/logstream"
+	"github.com/herokubuild/herokubuild/internal/transport"
 )
 
 // outputEnds reports whether nothing more is written to the output of a process with
@@ -55,7 +56,7 @@ func (h *streamHost) dial(ctx context.Context, from int64) (*logstream.Response,
 	attempt.hide = h.hide
 	attempt.write(ctx, h.api.log, resp, err)
 	switch {
-	case errors.Is(err, errRedirect):
+	case errors.Is(err, transport.ErrRedirect):
 		return nil, &logstream.Error{Kind: logstream.Permanent, Err: cleanURLError(err)}
 	case err != nil:
 		return nil, err
@@ -112,7 +113,7 @@ func (h *streamHost) response(resp *http.Response) (*logstream.Response, error) 
 	default:
 		return nil, h.refusal(resp)
 	}
-	gzipped, err := gzipEncoded(resp.Header)
+	gzipped, err := transport.Gzipped(resp.Header)
 	if err != nil {
 		return nil, &logstream.Error{Kind: logstream.Permanent, Status: resp.StatusCode, Err: err}
 	}
@@ -124,7 +125,7 @@ func (h *streamHost) response(resp *http.Response) (*logstream.Response, error) 
 func (h *streamHost) refusal(resp *http.Response) error {
 	status := resp.StatusCode
 	text := strconv.Itoa(status) + " " + http.StatusText(status)
-	if line := firstLine(h.hide.lines(string(readErrorBody(resp)), maxErrorText)); line != "" {
+	if line := firstLine(h.hide.lines(string(transport.ReadErrorBody(resp)), maxErrorText)); line != "" {
 		text += ": " + line
 	}
 	e := &logstream.Error{Kind: logstream.Unsupported, Status: status, Err: errors.New(text)}

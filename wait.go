@@ -114,10 +114,10 @@ func waitFinal[T any](ctx context.Context, opts *WaitOptions, backoff Backoff, g
 		case now.Final():
 			return v, nil
 		case now != StatusPending:
-			return none, fmt.Errorf("herokubuild: %w %s", ErrUnknownStatus, quote(string(now)))
+			return none, fmt.Errorf("%w %s", ErrUnknownStatus, quote(string(now)))
 		}
 		if err := sleep(ctx, max(backoff(polls), time.Millisecond)); err != nil {
-			return none, fmt.Errorf("herokubuild: still pending: %w", err)
+			return none, fmt.Errorf("still pending: %w", err)
 		}
 	}
 }

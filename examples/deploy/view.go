@@ -210,7 +210,7 @@ func (v *view) reportError(err error) {
 			}
 		}
 	}
-	v.fail(strings.TrimPrefix(err.Error(), "herokubuild: "))
+	v.fail(err.Error())
 	if errors.Is(err, herokubuild.ErrNoCredential) {
 		v.fail("Set HEROKU_API_KEY, or run `heroku login`, which writes ~/.netrc. Without -app, no account is needed.")
 	}

@@ -26,7 +26,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"syscall"
 	"time"
 
@@ -80,7 +79,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "Interrupted.")
 		return exitInterrupted
 	}
-	fmt.Fprintln(stderr, "Error: "+strings.TrimPrefix(err.Error(), "herokubuild: "))
+	fmt.Fprintln(stderr, "Error: "+err.Error())
 	if errors.Is(err, herokubuild.ErrInvalidArgument) && !errors.Is(err, herokubuild.ErrNoCredential) {
 		return exitUsage
 	}

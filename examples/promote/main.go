@@ -85,7 +85,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "Interrupted.")
 		return exitInterrupted
 	}
-	fmt.Fprintln(stderr, "Error: "+strings.TrimPrefix(err.Error(), "herokubuild: "))
+	fmt.Fprintln(stderr, "Error: "+err.Error())
 	if errors.Is(err, herokubuild.ErrInvalidArgument) && !errors.Is(err, herokubuild.ErrNoCredential) {
 		return exitUsage
 	}
@@ -313,7 +313,7 @@ func printTable(w io.Writer, outcomes []herokubuild.AppResult) {
 		}
 		switch {
 		case out.RollbackErr != nil:
-			outcome += ", NOT ROLLED BACK: " + strings.TrimPrefix(out.RollbackErr.Error(), "herokubuild: ")
+			outcome += ", NOT ROLLED BACK: " + out.RollbackErr.Error()
 		case out.RolledBack != nil:
 			outcome += fmt.Sprintf(", rolled back by v%d", out.RolledBack.Version)
 		}

@@ -29,7 +29,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -82,7 +81,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintln(stderr, "Error: "+strings.TrimPrefix(err.Error(), "herokubuild: "))
+	fmt.Fprintln(stderr, "Error: "+err.Error())
 	switch {
 	case ctx.Err() != nil:
 		return exitInterrupted

@@ -146,22 +146,6 @@ func IdleRoundTrip(next http.RoundTripper, req *http.Request, limit time.Duratio
 	return resp, nil
 }
 
-// Open sends a request once and returns its response, whatever the status. Redirects are
-// followed by the rules of a Download. The time limit is that of [IdleRoundTrip].
-func (c Client) Open(req *http.Request, limit time.Duration) (*http.Response, error) {
-	client := http.Client{Transport: idleTransport{next: c.RoundTripper, limit: limit}, CheckRedirect: checkRedirect}
-	return client.Do(req)
-}
-
-type idleTransport struct {
-	next  http.RoundTripper
-	limit time.Duration
-}
-
-func (t idleTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	return IdleRoundTrip(t.next, req, t.limit)
-}
-
 // Read implements io.Reader.
 func (b *IdleBody) Read(p []byte) (int, error) {
 	b.timer.resume()

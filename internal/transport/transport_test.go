@@ -321,26 +321,6 @@ func TestDownloadWithoutAResponseIsRetried(t *testing.T) {
 	})
 }
 
-func TestOpenAcceptsEveryStatus(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		for _, code := range []int{200, 404, 503} {
-			rt := &roundTripper{replies: []reply{respond(302, "", "Location", "https://other.example.com/b"), respondStuck(code)}}
-			resp, err := Client{rt}.Open(request(t, t.Context(), "GET", Download).HTTP, time.Minute)
-			require.NoError(t, err)
-			assert.Equal(t, code, resp.StatusCode)
-			assert.Len(t, rt.requests, 2)
-			start := time.Now()
-			_, err = resp.Body.Read(make([]byte, 1))
-			require.ErrorIs(t, err, ErrIdle)
-			assert.Equal(t, time.Minute, time.Since(start))
-			require.NoError(t, resp.Body.Close())
-		}
-		_, err := Client{&roundTripper{replies: []reply{hang}}}.Open(request(t, t.Context(), "GET", Download).HTTP, time.Minute)
-		require.ErrorIs(t, err, ErrIdle)
-	})
-}
-
 // nothing is a body that returns neither content nor an error.
 type nothing struct{}
 
