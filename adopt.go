@@ -29,7 +29,7 @@ func once[T any](ctx context.Context, c *Client, send func() (*T, error), find f
 		if ctx.Err() != nil {
 			return nil, err
 		}
-		found, findErr := settle(ctx, c.api.retry.SettleTime, find)
+		found, findErr := settle(ctx, c.api.settleTime, find)
 		switch {
 		case findErr != nil:
 			// Both errors are kept: the outcome of the request is still unknown.
@@ -67,7 +67,7 @@ func settledAt(c *Client, checkpoint Checkpoint) time.Time {
 	if checkpoint.Settled || !checkpoint.started() {
 		return time.Time{}
 	}
-	return time.Now().Add(c.api.retry.SettleTime)
+	return time.Now().Add(c.api.settleTime)
 }
 
 // newest selects the part of a list that has what was just created.

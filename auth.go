@@ -43,7 +43,7 @@ func tokenFromEnvironment(host string) (TokenSource, error) {
 	}
 	files := netrc.Files(runtime.GOOS == "windows", os.Getenv)
 	if len(files) == 0 {
-		return nil, &ArgumentError{Name: "credential", Reason: "HEROKU_API_KEY is not set and there is no home directory that could have a netrc file", Err: ErrNoCredential}
+		return nil, noCredential("HEROKU_API_KEY is not set and there is no home directory that could have a netrc file")
 	}
 	token, err := tokenFromNetrc(files, host)
 	if err != nil {
@@ -63,7 +63,7 @@ func tokenFromNetrc(files []string, host string) (string, error) {
 	case errors.Is(err, fs.ErrNotExist) && len(files) > 1:
 		return tokenFromNetrc(files[1:], host)
 	case errors.Is(err, fs.ErrNotExist):
-		return "", &ArgumentError{Name: "credential", Reason: "HEROKU_API_KEY is not set and there is no netrc file at " + path, Err: ErrNoCredential}
+		return "", noCredential("HEROKU_API_KEY is not set and there is no netrc file at " + path)
 	case err != nil:
 		return "", &ArgumentError{Name: "netrc", Reason: "cannot read " + path, Err: err}
 	}
@@ -72,7 +72,7 @@ func tokenFromNetrc(files []string, host string) (string, error) {
 	case err != nil:
 		return "", &ArgumentError{Name: "netrc", Reason: path + " is not a netrc file", Err: err}
 	case password == "":
-		return "", &ArgumentError{Name: "credential", Reason: "HEROKU_API_KEY is not set and " + path + " has no password for " + host, Err: ErrNoCredential}
+		return "", noCredential("HEROKU_API_KEY is not set and " + path + " has no password for " + host)
 	}
 	if err := checkToken("netrc ("+path+")", password); err != nil {
 		return "", err
@@ -95,4 +95,10 @@ func readSmallFile(path string, most int64) ([]byte, error) {
 		err = fmt.Errorf("it is larger than %d bytes", most)
 	}
 	return b, err
+}
+
+// noCredential is the error of an environment without an API key. It is not an invalid
+// argument of the caller.
+func noCredential(reason string) error {
+	return withClean(fmt.Errorf("%w: %s", ErrNoCredential, reason))
 }

@@ -498,7 +498,7 @@ func (d *deploy) cancelBuild(ctx context.Context, failure *DeployError) bool {
 // was given up.
 func (d *deploy) findStarted(ctx context.Context) (*Build, error) {
 	id := identityOf(d.log.saved())
-	b, err := settle(ctx, min(d.client.api.retry.SettleTime, cancelSettle), func(ctx context.Context) (*Build, error) {
+	b, err := settle(ctx, min(d.client.api.settleTime, cancelSettle), func(ctx context.Context) (*Build, error) {
 		return findBuild(ctx, d.client, d.buildApp(), id, newest("created_at"))
 	})
 	switch {

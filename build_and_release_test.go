@@ -35,7 +35,7 @@ func startPlatform(t *testing.T, opts platform.Options, clientOpts ...herokubuil
 	clientOpts = append([]herokubuild.Option{
 		herokubuild.WithBaseURL(p.URL()), herokubuild.WithToken(p.Token()),
 		herokubuild.WithPollBackoff(func(int) time.Duration { return 5 * time.Millisecond }),
-		herokubuild.WithRetry(herokubuild.RetryOptions{SettleTime: 100 * time.Millisecond}),
+		herokubuild.WithSettleTime(100 * time.Millisecond),
 	}, clientOpts...)
 	client, err := herokubuild.NewClient(clientOpts...)
 	require.NoError(t, err)

@@ -265,8 +265,8 @@ func TestResumeWaitsForRequestsInProgress(t *testing.T) {
 				t.Parallel()
 				ctx, cancel := context.WithCancelCause(t.Context())
 				p, client := startPlatform(t, platform.Options{Builder: printing("")}, herokubuild.WithRetry(herokubuild.RetryOptions{
-					MinWait: time.Microsecond, MaxWait: time.Microsecond, SettleTime: 2 * time.Second,
-				}))
+					MinWait: time.Microsecond, MaxWait: time.Microsecond,
+				}), herokubuild.WithSettleTime(2*time.Second))
 				id := p.AppID(app)
 				p.SetFaults(func(at platform.FaultPoint) platform.Fault {
 					if at.Method == "POST" && strings.HasSuffix(at.Path, id+path) && at.Nth == 0 {
@@ -306,7 +306,7 @@ func TestResumeWaitsForRequestsInProgress(t *testing.T) {
 // hour of settle time, the test times out if the next call waits.
 func TestResumeFromSettledCheckpointDoesNotWait(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 2, "web: new\n", platform.Options{}, herokubuild.WithRetry(herokubuild.RetryOptions{SettleTime: time.Hour}))
+	f := newFleet(t, 2, "web: new\n", platform.Options{}, herokubuild.WithSettleTime(time.Hour))
 	opts := herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Verify: unhealthy("app-1"), StopOnError: true, Concurrency: 1, Rollback: herokubuild.RollbackAll}}
 	_, err := f.client.Rollout(t.Context(), f.release, f.apps, &opts)
 	opts.Checkpoint, opts.Policy.Verify = checkpointOf(t, err), unhealthy()

@@ -46,7 +46,7 @@ type Client struct {
 // nothing. The error is an [*ArgumentError], or matches [ErrNoCredential] where there
 // is no API key.
 func NewClient(opts ...Option) (*Client, error) {
-	cfg := config{log: slog.New(slog.DiscardHandler), poll: DefaultPollBackoff, timeout: defaultAttemptTimeout}
+	cfg := config{log: slog.New(slog.DiscardHandler), poll: DefaultPollBackoff, timeout: defaultAttemptTimeout, settleTime: defaultSettleTime}
 	for _, opt := range opts {
 		if opt == nil {
 			continue
@@ -70,7 +70,7 @@ func NewClient(opts ...Option) (*Client, error) {
 	product := fmt.Sprintf("herokubuild/%s (%s; %s/%s)", Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	api := &apiClient{
 		base: base.String(), token: cfg.token, log: cfg.log, poll: cfg.poll,
-		rate: new(rateLimit), retry: cfg.retry.withDefaults(), timeout: cfg.timeout,
+		rate: new(rateLimit), retry: cfg.retry.withDefaults(), timeout: cfg.timeout, settleTime: cfg.settleTime,
 		userAgent: strings.TrimLeft(cfg.userAgent+" "+product, " "),
 		wire:      transport.Client{RoundTripper: cfg.transport},
 		storage:   transport.NewStreamClient(cfg.transport),

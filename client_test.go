@@ -42,7 +42,7 @@ func TestNewClientRefuses(t *testing.T) {
 		"product with line break": {herokubuild.WithUserAgent("a\r\nHost: b"), "WithUserAgent"},
 		"negative attempts":       {herokubuild.WithRetry(herokubuild.RetryOptions{MaxAttempts: -1}), "WithRetry"},
 		"negative wait":           {herokubuild.WithRetry(herokubuild.RetryOptions{MinWait: -1}), "WithRetry"},
-		"negative settle time":    {herokubuild.WithRetry(herokubuild.RetryOptions{SettleTime: -1}), "WithRetry"},
+		"negative settle time":    {herokubuild.WithSettleTime(-1), "WithSettleTime"},
 		"waits crossed":           {herokubuild.WithRetry(herokubuild.RetryOptions{MinWait: time.Hour}), "WithRetry"},
 		"empty base":              {base(""), "WithBaseURL"},
 		"base of no scheme":       {base("api.heroku.com"), "WithBaseURL"},

@@ -200,11 +200,11 @@ func live(status int) (httpmock.Responder, *io.PipeWriter) {
 
 // quickRetry shortens all waits, for tests that use real connections.
 func quickRetry() herokubuild.Option {
-	return herokubuild.WithRetry(herokubuild.RetryOptions{MinWait: time.Microsecond, MaxWait: time.Microsecond, MaxRetryAfter: time.Microsecond, SettleTime: 100 * time.Millisecond})
+	return herokubuild.WithRetry(herokubuild.RetryOptions{MinWait: time.Microsecond, MaxWait: time.Microsecond, MaxRetryAfter: time.Microsecond})
 }
 
 func noRetry() herokubuild.Option {
-	return herokubuild.WithRetry(herokubuild.RetryOptions{MaxAttempts: 1, SettleTime: 100 * time.Millisecond})
+	return herokubuild.WithRetry(herokubuild.RetryOptions{MaxAttempts: 1})
 }
 
 // newServer starts a server on loopback and returns a client for it with its own

@@ -6,23 +6,22 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
-
-	"github.com/herokubuild/herokubuild/internal/transport"
 )
 
 // Option configures a [Client]. A nil Option is skipped.
 type Option func(*config) error
 
 type config struct {
-	token     TokenSource
-	baseURL   string
-	baseField string
-	transport http.RoundTripper
-	timeout   time.Duration
-	userAgent string
-	log       *slog.Logger
-	retry     RetryOptions
-	poll      Backoff
+	token      TokenSource
+	baseURL    string
+	baseField  string
+	transport  http.RoundTripper
+	timeout    time.Duration
+	userAgent  string
+	log        *slog.Logger
+	retry      RetryOptions
+	poll       Backoff
+	settleTime time.Duration
 }
 
 // WithToken sets the API key, instead of HEROKU_API_KEY and the netrc file.
@@ -71,7 +70,10 @@ func WithTransport(rt http.RoundTripper) Option {
 	}
 }
 
-const defaultAttemptTimeout = time.Minute
+const (
+	defaultAttemptTimeout = time.Minute
+	defaultSettleTime     = 30 * time.Second
+)
 
 // WithAttemptTimeout sets how long one attempt of an API call may take, and how long an
 // upload may make no progress. Default: one minute.
@@ -131,6 +133,20 @@ func WithRetry(opts RetryOptions) Option {
 	}
 }
 
+// WithSettleTime sets how long [Client.BuildAndRelease] and [Client.Rollout] search for
+// the effect of a request whose response was lost, before they treat it as certain that
+// there is none and send the request again. Heroku's router gives up a request after
+// 30 s: with less than that, a slow request can take effect twice. Default 30 s.
+func WithSettleTime(d time.Duration) Option {
+	return func(c *config) error {
+		if d <= 0 {
+			return &ArgumentError{Name: "WithSettleTime", Reason: fmt.Sprintf("%v is not positive", d)}
+		}
+		c.settleTime = d
+		return nil
+	}
+}
+
 // WithPollBackoff sets the polling interval for pending builds and releases, and the
 // delay before reconnecting an output stream that delivers nothing. Default:
 // [DefaultPollBackoff].
@@ -158,20 +174,13 @@ type RetryOptions struct {
 	MaxWait time.Duration
 	// MaxRetryAfter caps the wait that a Retry-After header requests. Default 2 min.
 	MaxRetryAfter time.Duration
-	// SettleTime is how long [Client.BuildAndRelease] and
-	// [ReleasesService.ReleaseToApps] look for what a POST without an answer may
-	// have started, before they take it for certain that there is nothing and
-	// send it again. The platform's router gives a request up after 30 s: with
-	// less than that, a request that was slow, and lost, can have its effect
-	// twice. Default 30 s.
-	SettleTime time.Duration
 }
 
 func (o RetryOptions) check() error {
 	switch {
 	case o.MaxAttempts < 0:
 		return &ArgumentError{Name: "WithRetry", Reason: "MaxAttempts is negative"}
-	case o.MinWait < 0 || o.MaxWait < 0 || o.MaxRetryAfter < 0 || o.SettleTime < 0:
+	case o.MinWait < 0 || o.MaxWait < 0 || o.MaxRetryAfter < 0:
 		return &ArgumentError{Name: "WithRetry", Reason: "a time is negative"}
 	}
 	if o = o.withDefaults(); o.MinWait > o.MaxWait {
@@ -193,14 +202,7 @@ func (o RetryOptions) withDefaults() RetryOptions {
 	if o.MaxRetryAfter == 0 {
 		o.MaxRetryAfter = 2 * time.Minute
 	}
-	if o.SettleTime == 0 {
-		o.SettleTime = 30 * time.Second
-	}
 	return o
-}
-
-func (o RetryOptions) policy() transport.Policy {
-	return transport.Policy{MaxAttempts: o.MaxAttempts, MinWait: o.MinWait, MaxWait: o.MaxWait, MaxRetryAfter: o.MaxRetryAfter}
 }
 
 // RequestOption changes one call. [Client.Do], [List], and the methods of the services that

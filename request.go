@@ -35,9 +35,10 @@ type apiClient struct {
 	log       *slog.Logger
 	retry     RetryOptions
 	// timeout is that of WithAttemptTimeout.
-	timeout time.Duration
-	poll    Backoff
-	rate    *rateLimit
+	timeout    time.Duration
+	poll       Backoff
+	settleTime time.Duration
+	rate       *rateLimit
 	// wire sends all requests but those for output streams, for which storage is.
 	// Only requests to the API have the API key.
 	wire    transport.Client
@@ -159,7 +160,7 @@ func (x *apiExchange) request(ctx context.Context, c *apiClient, o requestOption
 	}
 	r := transport.Request{
 		HTTP: req, Idempotent: a.idempotent(), MaxBytes: a.bounds.bytes,
-		Timeout: c.timeout, Policy: c.retry.policy(), Observer: x,
+		Timeout: c.timeout, Policy: transport.Policy(c.retry), Observer: x,
 	}
 	if o.timeout > 0 {
 		r.Timeout = o.timeout

@@ -388,7 +388,7 @@ func TestResumeDoesNotRepeatFinishedRollback(t *testing.T) {
 func TestResumeWithoutRollbackPolicyWaitsForRollback(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
-	f := newFleet(t, 1, "web: new\n", platform.Options{}, herokubuild.WithRetry(herokubuild.RetryOptions{SettleTime: 2 * time.Second}))
+	f := newFleet(t, 1, "web: new\n", platform.Options{}, herokubuild.WithSettleTime(2*time.Second))
 	id := f.p.AppID("app-1")
 	f.p.SetFaults(func(at platform.FaultPoint) platform.Fault {
 		if at.Method == "POST" && strings.HasSuffix(at.Path, id+"/releases") && at.Nth == 0 {
@@ -473,7 +473,7 @@ func TestBuildAndReleaseFailsIfCallbackExitsGoroutine(t *testing.T) {
 func TestResumeReportsNotAttemptedOnlyIfCertain(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
-	f := newFleet(t, 2, "web: new\n", platform.Options{}, herokubuild.WithRetry(herokubuild.RetryOptions{SettleTime: 2 * time.Second}))
+	f := newFleet(t, 2, "web: new\n", platform.Options{}, herokubuild.WithSettleTime(2*time.Second))
 	f.p.SetFaults(func(at platform.FaultPoint) platform.Fault {
 		if at.Method == "POST" && strings.HasSuffix(at.Path, "/app-2/releases") && ctx.Err() == nil {
 			cancel(herokubuild.ErrDetached)

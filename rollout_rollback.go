@@ -275,7 +275,7 @@ func (ro *rollout) settleRelease(ctx context.Context, t *target) error {
 // findUnknown searches for the release of an app, if there is one.
 func (ro *rollout) findUnknown(ctx context.Context, t *target) error {
 	lost := errors.Is(t.out.Err, ErrMaybeApplied)
-	limit := ro.client.api.retry.SettleTime
+	limit := ro.client.api.settleTime
 	if !lost {
 		limit = 0
 	}

@@ -269,7 +269,7 @@ func (d *download) ended(err error) error {
 	if d.breaks >= d.slugs.api.retry.MaxAttempts {
 		return d.requestError(err)
 	}
-	d.wait = d.slugs.api.retry.policy().Wait(d.breaks)
+	d.wait = transport.Policy(d.slugs.api.retry).Wait(d.breaks)
 	return nil
 }
 

@@ -212,7 +212,7 @@ func (s *resumeSoak) process(network *killableTransport) (client *herokubuild.Cl
 	}
 	client, err := herokubuild.NewClient(
 		herokubuild.WithBaseURL(s.p.URL()), herokubuild.WithToken(s.p.Token()), herokubuild.WithTransport(next),
-		herokubuild.WithRetry(herokubuild.RetryOptions{MaxAttempts: 2, MinWait: time.Millisecond, MaxWait: time.Millisecond, SettleTime: resumeSettle}),
+		herokubuild.WithRetry(herokubuild.RetryOptions{MaxAttempts: 2, MinWait: time.Millisecond, MaxWait: time.Millisecond}), herokubuild.WithSettleTime(resumeSettle),
 		herokubuild.WithPollBackoff(func(int) time.Duration { return 2 * time.Millisecond }))
 	s.must(err)
 	return client, transport.CloseIdleConnections

@@ -199,7 +199,7 @@ func (s *soak) run() {
 	defer hc.CloseIdleConnections()
 	client, err := herokubuild.NewClient(
 		herokubuild.WithBaseURL(p.URL()), herokubuild.WithToken(p.Token()), herokubuild.WithTransport(hc.Transport),
-		herokubuild.WithRetry(herokubuild.RetryOptions{MaxAttempts: 4, MinWait: time.Millisecond, MaxWait: 4 * time.Millisecond, MaxRetryAfter: time.Millisecond, SettleTime: 150 * time.Millisecond}),
+		herokubuild.WithRetry(herokubuild.RetryOptions{MaxAttempts: 4, MinWait: time.Millisecond, MaxWait: 4 * time.Millisecond, MaxRetryAfter: time.Millisecond}), herokubuild.WithSettleTime(150*time.Millisecond),
 		herokubuild.WithPollBackoff(func(polls int) time.Duration { return min(time.Duration(polls), 10) * time.Millisecond }))
 	if err != nil {
 		s.check(false, "%v", err)

@@ -52,7 +52,7 @@ func (c *apiClient) storageCall(ctx context.Context, kind transport.Kind, method
 	x.exchange = exchange{log: c.log, method: method, url: signed.String(), secrets: newRedactor(secretsOf(signed.Reveal())...)}
 	return x, transport.Request{
 		HTTP: req, Kind: kind, Idempotent: true, Success: success,
-		Timeout: c.timeout, Policy: c.retry.policy(), Observer: x,
+		Timeout: c.timeout, Policy: transport.Policy(c.retry), Observer: x,
 	}, nil
 }
 

@@ -87,7 +87,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitInterrupted
 	}
 	view.reportError(err)
-	if errors.Is(err, herokubuild.ErrInvalidArgument) && !errors.Is(err, herokubuild.ErrNoCredential) {
+	if errors.Is(err, herokubuild.ErrInvalidArgument) {
 		return exitUsage
 	}
 	return exitFailed

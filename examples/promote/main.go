@@ -86,7 +86,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitInterrupted
 	}
 	fmt.Fprintln(stderr, "Error: "+err.Error())
-	if errors.Is(err, herokubuild.ErrInvalidArgument) && !errors.Is(err, herokubuild.ErrNoCredential) {
+	if errors.Is(err, herokubuild.ErrInvalidArgument) {
 		return exitUsage
 	}
 	return exitFailed
