@@ -214,7 +214,7 @@ func isPlainURL(s string) bool {
 		return false
 	}
 	for i := range host {
-		if c := rest[i]; (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '.' {
+		if !isHostByte(rest[i]) {
 			return false
 		}
 	}
@@ -224,6 +224,10 @@ func isPlainURL(s string) bool {
 		}
 	}
 	return true
+}
+
+func isHostByte(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.'
 }
 
 func isEscape(s string) bool {

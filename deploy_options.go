@@ -175,32 +175,33 @@ func (o *BuildAndReleaseOptions) checkSameSource() error {
 
 func (o *BuildAndReleaseOptions) checkSource() error {
 	n := o.sources()
-	if n != 1 && (n != 0 || o.Checkpoint.BuildID == "") {
-		return &ArgumentError{Name: "BuildAndReleaseOptions", Reason: fmt.Sprintf("exactly one of Dir, Archive and SourceURL is required, %d are set", n)}
-	}
-	if o.Pack != nil && o.Dir == "" && n != 0 {
-		return &ArgumentError{Name: "Pack", Reason: "is for Dir only"}
-	}
 	switch {
+	case n != 1 && (n != 0 || o.Checkpoint.BuildID == ""):
+		return &ArgumentError{Name: "BuildAndReleaseOptions", Reason: fmt.Sprintf("exactly one of Dir, Archive and SourceURL is required, %d are set", n)}
+	case o.Pack != nil && o.Dir == "" && n != 0:
+		return &ArgumentError{Name: "Pack", Reason: "is for Dir only"}
+	case o.SourceChecksum != "" && o.SourceURL == "":
+		return &ArgumentError{Name: "SourceChecksum", Reason: "is for SourceURL only: that of an upload is computed"}
 	case o.Dir != "":
-		// The source of a build that exists is no longer needed.
-		if err := checkDir("Dir", o.Dir); err != nil && (o.Checkpoint.BuildID == "" || !errors.Is(err, fs.ErrNotExist)) {
-			return err
-		}
+		return o.checkSourceDir()
 	case o.Archive != nil:
-		if err := o.Archive.check(); err != nil {
-			return err
-		}
+		return o.Archive.check()
 	case o.SourceURL != "":
 		if _, err := checkWebURL("SourceURL", o.SourceURL.Reveal()); err != nil {
 			return err
 		}
 		return checkChecksum("SourceChecksum", o.SourceChecksum)
 	}
-	if o.SourceChecksum != "" {
-		return &ArgumentError{Name: "SourceChecksum", Reason: "is for SourceURL only: that of an upload is computed"}
-	}
 	return nil
+}
+
+// checkSourceDir accepts a missing Dir if there is a build, which no longer needs it.
+func (o *BuildAndReleaseOptions) checkSourceDir() error {
+	err := checkDir("Dir", o.Dir)
+	if o.Checkpoint.BuildID != "" && errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // twice is the error for an app that would get two releases.

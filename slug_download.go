@@ -353,7 +353,7 @@ func (d *download) dial() (*blobConn, error) {
 	if d.whole {
 		from = 0
 	}
-	resp, err := d.slugs.api.openBlob(d.ctx, d.url(), from, d.opts.IdleTimeout)
+	resp, err := d.slugs.api.openBlob(d.ctx, d.url(), from, d.opts.IdleTimeout) //nolint:bodyclose // conn closes it
 	if err != nil {
 		var refused *StorageError
 		if errors.As(err, &refused) && refused.StatusCode == http.StatusRequestedRangeNotSatisfiable && from > 0 {
