@@ -1,0 +1,99 @@
+package herokubuild_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const modulePath = "github.com/herokubuild/herokubuild"
+
+// mayImport has the packages of this module that each package may import, and the
+// modules that only some packages may import. CONTRIBUTING.md shows it as a diagram.
+var mayImport = map[string][]string{
+	".": {
+		"internal/clean", "internal/git", "internal/logstream", "internal/netrc", "internal/redact",
+		"internal/sourcetree", "internal/targz", "internal/transport", "internal/untar",
+		"github.com/google/go-querystring/query",
+	},
+	"internal/clean":      nil,
+	"internal/git":        nil,
+	"internal/logstream":  nil,
+	"internal/netrc":      nil,
+	"internal/redact":     {"internal/clean"},
+	"internal/sourcetree": {"internal/clean", "internal/git"},
+	"internal/targz":      {"github.com/klauspost/pgzip"},
+	"internal/transport":  {"github.com/hashicorp/go-retryablehttp"},
+	"internal/untar":      {"internal/clean"},
+
+	// Of the rest, nothing is part of the library.
+	"internal/platform":     nil,
+	"internal/testenv":      nil,
+	"internal/peak":         nil,
+	"internal/bench":        {".", "internal/platform", "internal/peak"},
+	"internal/archivebench": {".", "internal/peak"},
+}
+
+func TestPackagesImportOnlyWhatTheyMay(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	err := filepath.WalkDir(".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.IsDir() {
+			return err
+		}
+		dir := filepath.ToSlash(name)
+		if dir != "." && (strings.HasPrefix(entry.Name(), ".") || entry.Name() == "testdata" || isOtherModule(dir)) {
+			return filepath.SkipDir
+		}
+		checkImports(t, dir, seen)
+		return nil
+	})
+	require.NoError(t, err)
+	for dir := range mayImport {
+		assert.True(t, seen[dir], "there is no package %s", dir)
+	}
+}
+
+// isOtherModule reports whether a directory belongs to a module of its own, whose
+// go.mod restricts what it imports.
+func isOtherModule(dir string) bool { return dir == "examples" || dir == "internal/conformance" }
+
+func checkImports(t *testing.T, dir string, seen map[string]bool) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.FromSlash(path.Join(dir, "*.go")))
+	require.NoError(t, err)
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		allowed, known := mayImport[dir]
+		assert.True(t, known, "package %s is not in mayImport", dir)
+		seen[dir] = true
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		require.NoError(t, err)
+		for _, spec := range file.Imports {
+			imported := strings.Trim(spec.Path.Value, `"`)
+			if isStandard(imported) {
+				continue
+			}
+			if imported == modulePath {
+				imported = "."
+			}
+			imported = strings.TrimPrefix(imported, modulePath+"/")
+			assert.True(t, slices.Contains(allowed, imported), "%s must not import %s", name, imported)
+		}
+	}
+}
+
+func isStandard(importPath string) bool {
+	first, _, _ := strings.Cut(importPath, "/")
+	return !strings.Contains(first, ".")
+}
