@@ -201,7 +201,7 @@ func TestTwoClonesAreOneArchive(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("there is no umask on Windows")
 	}
-	dir := tree(t, file{"big", random(3_000_000)}, file{"text", strings.Repeat("some text that goes on\n", 200_000)}, file{"a/b", "x"}, file{"é/日本", "y"}, file{"run", "#!/bin/sh\n"})
+	dir := tree(t, file{"big", random(3_000_000)}, file{"text", strings.Repeat("some text that continues\n", 200_000)}, file{"a/b", "x"}, file{"é/日本", "y"}, file{"run", "#!/bin/sh\n"})
 	require.NoError(t, os.Chmod(filepath.Join(dir, "run"), 0o755))
 	require.NoError(t, os.Symlink("a/b", filepath.Join(dir, "link")))
 	git(t, dir, "init", "-q")

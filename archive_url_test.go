@@ -92,7 +92,7 @@ func TestFetchArchive(t *testing.T) {
 func TestFetchArchiveFails(t *testing.T) {
 	t.Parallel()
 	good := packed(t, file{"a", random(100_000)})
-	answer := func(status int, body []byte) http.HandlerFunc {
+	respond := func(status int, body []byte) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status); _, _ = w.Write(body) }
 	}
 	clean := func(t *testing.T, err error) {
@@ -106,18 +106,18 @@ func TestFetchArchiveFails(t *testing.T) {
 		most    int64
 		check   func(t *testing.T, err error)
 	}{
-		"refused": {answer(403, []byte("no")), 0, func(t *testing.T, err error) {
+		"refused": {respond(403, []byte("no")), 0, func(t *testing.T, err error) {
 			var refused *herokubuild.StorageError
 			require.ErrorAs(t, err, &refused)
 			require.ErrorIs(t, err, herokubuild.ErrForbidden)
 		}},
-		"a page": {answer(200, []byte("<html>log in</html>")), 0, func(t *testing.T, err error) {
+		"a page": {respond(200, []byte("<html>log in</html>")), 0, func(t *testing.T, err error) {
 			require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse)
 			assert.Contains(t, err.Error(), "not a gzipped tar archive")
 		}},
-		"nothing":   {answer(200, nil), 0, func(t *testing.T, err error) { require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse) }},
-		"cut":       {answer(200, good[:len(good)-3]), 0, func(t *testing.T, err error) { require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse) }},
-		"too large": {answer(200, good), 1000, func(t *testing.T, err error) { require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse) }},
+		"nothing":   {respond(200, nil), 0, func(t *testing.T, err error) { require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse) }},
+		"cut":       {respond(200, good[:len(good)-3]), 0, func(t *testing.T, err error) { require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse) }},
+		"too large": {respond(200, good), 1000, func(t *testing.T, err error) { require.ErrorIs(t, err, herokubuild.ErrUnexpectedResponse) }},
 		"broken off": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "1000000")
 			_, _ = w.Write(good)
@@ -147,7 +147,7 @@ func TestFetchArchiveFails(t *testing.T) {
 		})
 	}
 
-	client, server := newServer(t, answer(200, good))
+	client, server := newServer(t, respond(200, good))
 	for name, value := range map[string]string{"": "x", "a b": "x", "X": "a\r\nY: " + headerSecret, "host": "x", "Content-Length": "1", "X\n": "x"} {
 		_, err := client.FetchArchive(t.Context(), herokubuild.SecretURL(server.URL), &herokubuild.FetchArchiveOptions{Header: http.Header{name: {value}}})
 		clean(t, err)
@@ -175,13 +175,13 @@ func TestFetchArchiveStalls(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newAPI(t, noRetry())
-		answer, w := live(http.StatusOK)
-		a.on(http.MethodGet, "https://storage.example.com/a.tgz", answer)
+		respond, w := live(http.StatusOK)
+		a.on(http.MethodGet, "https://storage.example.com/a.tgz", respond)
 		go func() { _, _ = w.Write([]byte(strings.Repeat("x", 10))) }()
 		_, err := a.FetchArchive(t.Context(), "https://storage.example.com/a.tgz", nil)
 		var failed *herokubuild.RequestError
 		require.ErrorAs(t, err, &failed)
-		require.NotErrorIs(t, err, context.Canceled, "the caller has not cancelled")
+		require.NotErrorIs(t, err, context.Canceled, "the caller has not canceled")
 		require.ErrorIs(t, err, wire.ErrIdle)
 	})
 }

@@ -78,7 +78,7 @@ func startS3(t *testing.T) *s3 {
 			t.Fatalf("minio has ended: %v\n%s", err, &log)
 		case <-time.After(50 * time.Millisecond):
 		}
-		require.True(t, time.Now().Before(deadline), "minio does not answer")
+		require.True(t, time.Now().Before(deadline), "minio does not respond")
 	}
 }
 

@@ -21,8 +21,8 @@ func TestStreamLinesContinue(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 70_000)
 	text := "one\r\ntwo\nthree\n" + long + "\n\nfour\nfive"
-	open := func(t *testing.T, answers ...httpmock.Responder) *herokubuild.OutputStream {
-		return newAPI(t).output(t.Context(), t, nil, answers...)
+	open := func(t *testing.T, responses ...httpmock.Responder) *herokubuild.OutputStream {
+		return newAPI(t).output(t.Context(), t, nil, responses...)
 	}
 	t.Run("line by line", func(t *testing.T) {
 		t.Parallel()
