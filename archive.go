@@ -62,7 +62,7 @@ func (a *Archive) check() error {
 // PackOptions sets how [PackDir] and [PackFS] pack. nil is the default.
 type PackOptions struct {
 	// Include are patterns of paths to pack although git ignores them, such as
-	// "dist/"; Exclude are patterns of paths to exclude whatever git says. They
+	// "dist/"; Exclude are patterns of paths to exclude regardless of git. They
 	// are lines as in a .gitignore file in the root, the case of letters counts,
 	// and the last one that matches decides. Exclude and .slugignore take
 	// precedence over Include. ".git" is never packed.
@@ -323,7 +323,7 @@ func PlanArchive(ctx context.Context, dir string, opts *PackOptions) (*ArchivePl
 // in the repository do not count. The version is empty if there is no commit, or the
 // commit does not have the directory. git need not be installed.
 //
-// The directory is unchanged if git says so. A file with the size and time in git's
+// The directory is unchanged if git considers it unchanged. A file with the size and time in git's
 // index is unchanged; if only the time differs, the content is compared, with its
 // line ends converted where core.autocrlf or .gitattributes have git convert them. A
 // file that a filter such as Git LFS has written counts as changed once its time

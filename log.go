@@ -20,7 +20,7 @@ type attemptLog struct {
 	requestID string
 	attempt   int
 	started   time.Time
-	// again says that there will be another attempt, after wait.
+	// again is set if there will be another attempt, after wait.
 	again bool
 	wait  time.Duration
 	// hide hides the secrets of the request.

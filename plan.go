@@ -22,7 +22,7 @@ type ArchivePlan struct {
 	Excluded []ExcludedPath
 	// Warnings are likely mistakes.
 	Warnings []ArchiveWarning
-	// Truncated says that Entries, Out or Warnings are incomplete because they
+	// Truncated is set if Entries, Out or Warnings are incomplete because they
 	// would take too much memory: each has the first 4 MiB of paths and texts,
 	// some 40,000 files. [PlanArchive], which lists everything, never sets it.
 	Truncated bool

@@ -12,7 +12,7 @@ import (
 )
 
 // Every text from outside passes through this file before it becomes part of an error
-// or of a log line: what a host or the network library says about a request may repeat
+// or of a log line: what a host or the network library reports about a request may repeat
 // the API key or the signed URL of the request.
 
 // redactURL removes the user information, query and fragment of a URL.

@@ -70,7 +70,7 @@ type apiCall struct {
 	body any
 	// secrets are those of the body.
 	secrets []string
-	// repeatable says that a POST may be sent twice.
+	// repeatable is set if a POST may be sent twice.
 	repeatable bool
 	// mayBeEmpty accepts a response without a body.
 	mayBeEmpty bool

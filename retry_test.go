@@ -28,7 +28,7 @@ func TestRetryMatrix(t *testing.T) {
 		response httpmock.Responder
 		// safe and unsafe are the attempts of the two columns.
 		safe, unsafe int
-		// maybe says that the platform may have acted on a POST.
+		// maybe is set if the platform may have acted on a POST.
 		maybe bool
 		// each is how long one attempt takes.
 		each time.Duration

@@ -47,8 +47,8 @@ func (o *DownloadOptions) withDefaults() (DownloadOptions, error) {
 //
 // The reader delivers the archive's bytes once and in order, and io.EOF only when all of
 // them have arrived and their SHA-256 is the slug's checksum; until then they must not
-// be trusted. A slug without a checksum is complete when as many bytes have arrived as
-// its Size says and as the storage host announced; if neither is known, a connection
+// be trusted. A slug without a checksum is complete when its Size and the
+// length that the storage host announced have arrived; if neither is known, a connection
 // that was closed early cannot be detected. An empty response is never an archive.
 //
 // A connection that breaks or stalls is replaced by one that resumes where it ended, up

@@ -39,7 +39,7 @@ type Attributes struct {
 	// count is the number of all rules up to the root.
 	count  int
 	macros map[string][]attribute
-	// ownMacros says that macros is not shared with the parent directory.
+	// ownMacros is set if macros is not shared with the parent directory.
 	ownMacros bool
 	// first are the rules of .git/info/attributes, which take precedence.
 	first []attributeRule

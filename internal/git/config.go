@@ -91,7 +91,7 @@ type loader struct {
 	config config
 	files  int
 	bytes  int
-	// foreign says that the file belongs to the repository, not to the user.
+	// foreign is set if the file belongs to the repository, not to the user.
 	foreign bool
 	// urls are the URLs of the remotes. While they are collected, every condition
 	// on them is true; needURLs says that there is such a condition.
@@ -141,7 +141,7 @@ func (l *loader) loadAll(repository []string) error {
 
 type userFile struct {
 	path string
-	// may says that the file may be unreadable to the user.
+	// may is set if the file may be unreadable to the user.
 	may bool
 }
 

@@ -10,7 +10,7 @@ type glob struct {
 	prefix string
 	tokens []token
 	fold   bool
-	// never says that the pattern is malformed and matches nothing.
+	// never is set if the pattern is malformed and matches nothing.
 	never bool
 }
 

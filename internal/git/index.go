@@ -33,7 +33,7 @@ type Entry struct {
 	MTimeSec, MTimeN uint32
 	// Stage is 0, except for the sides of a merge conflict.
 	Stage uint8
-	// Assumed says that git assumes the file to be unchanged (git update-index
+	// Assumed is set if git assumes the file to be unchanged (git update-index
 	// --assume-unchanged); IntentToAdd that its content has not been added.
 	Assumed, SkipWorktree, IntentToAdd bool
 }

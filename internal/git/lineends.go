@@ -26,7 +26,7 @@ const (
 type lineEndConfig struct {
 	// auto is core.autocrlf: text files without attributes are converted.
 	auto bool
-	// sparse says that files outside of the sparse checkout are not expected to
+	// sparse is set if files outside of the sparse checkout are not expected to
 	// exist.
 	sparse bool
 }

@@ -26,7 +26,7 @@ type Index struct {
 	// folded are the indexes of the entries, sorted by path without regard to
 	// case, if case does not count.
 	folded []uint32
-	// skips says that some files are excluded from the work tree (skip-worktree).
+	// skips is set if some files are excluded from the work tree (skip-worktree).
 	skips bool
 	// sparse are the contents of directories that are a single entry of the
 	// index, each read on first use. It is nil if there are none.

@@ -14,11 +14,11 @@ type Pattern struct {
 	// line. They explain why a path is excluded.
 	Text, Source string
 	Line         int
-	// Negated says that the line begins with "!": paths that match are not
+	// Negated is set if the line begins with "!": paths that match are not
 	// ignored.
 	Negated bool
 
-	// dirOnly says that the pattern ends with a slash, nameOnly that it has no
+	// dirOnly is set if the pattern ends with a slash, nameOnly if it has no
 	// other slash, so that it is matched against the last element of a path.
 	dirOnly, nameOnly bool
 	glob              glob

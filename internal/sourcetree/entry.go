@@ -30,7 +30,7 @@ type Entry struct {
 	committed *committed
 }
 
-// execRule says what decides whether a file is executable.
+// execRule is what decides whether a file is executable.
 type execRule uint8
 
 const (
@@ -63,7 +63,7 @@ func isProgram(start []byte) bool {
 	return bytes.HasPrefix(start, []byte("#!")) || bytes.HasPrefix(start, []byte("\x7fELF"))
 }
 
-// describe takes over what info says about the file.
+// describe copies what info has of the file.
 func (e *Entry) describe(info fs.FileInfo) {
 	e.Size = info.Size()
 	if e.exec == execByMode && info.Mode()&0o111 != 0 {

@@ -12,8 +12,8 @@ import (
 	"github.com/herokubuild/herokubuild/internal/git"
 )
 
-// filter are the patterns of the caller and of .slugignore. They apply whatever
-// git says.
+// filter are the patterns of the caller and of .slugignore. They apply regardless
+// of git.
 type filter struct {
 	include, exclude, slug []git.Pattern
 }
@@ -45,7 +45,7 @@ func (f *filter) includes(ctx context.Context, path string, dir bool) bool {
 	return p != nil && !p.Negated
 }
 
-// splitSlugIgnore parses a .slugignore file. Heroku knows no exceptions in it:
+// splitSlugIgnore parses a .slugignore file. Heroku supports no exceptions in it:
 // lines that begin with "!" have no effect.
 func splitSlugIgnore(data []byte) (patterns, withoutEffect []git.Pattern) {
 	for _, p := range git.ParsePatterns(data, slugIgnoreFile, false) {

@@ -22,7 +22,7 @@ type Plan struct {
 	Omissions []Omission
 	// Warnings are likely mistakes.
 	Warnings []Warning
-	// Truncated says that a list reached its limit.
+	// Truncated is set if a list reached its limit.
 	Truncated bool
 }
 

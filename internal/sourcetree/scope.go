@@ -70,7 +70,7 @@ type scope struct {
 	// ignored is the reason why git ignores the directory, of which only tracked
 	// files are then packed. It is empty if git does not.
 	ignored string
-	// included says that the caller includes the directory.
+	// included is set if the caller includes the directory.
 	included bool
 }
 

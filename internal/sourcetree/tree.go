@@ -21,7 +21,7 @@ import (
 // Options sets what of a tree is packed, and how.
 type Options struct {
 	// Include are patterns of paths to pack although git ignores them; Exclude
-	// are patterns of paths to exclude whatever git says.
+	// are patterns of paths to exclude regardless of git.
 	Include, Exclude []string
 	// FollowSymlinks packs the target of a link that leads out of the tree.
 	FollowSymlinks bool

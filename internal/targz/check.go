@@ -13,7 +13,7 @@ import (
 var errNoEntries = errors.New("archive has no entries")
 
 // Check reads an archive to its end, which is the only way to detect one that was
-// cut off, and returns its size and SHA-256. Its error says why r is not a gzipped
+// cut off, and returns its size and SHA-256. Its error is why r is not a gzipped
 // tar archive with at least one entry, or is r's own.
 func Check(r io.Reader) (size int64, sum [sha256.Size]byte, err error) {
 	hash := sha256.New()

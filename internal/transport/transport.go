@@ -1,5 +1,5 @@
 // Package transport sends HTTP requests, retries them by fixed rules, and bounds
-// what they cost in time and memory. It knows neither Heroku's API nor the errors of
+// what they cost in time and memory. It depends neither on Heroku's API nor on the errors of
 // the library: a request that fails is a [Failure], from which the library builds
 // its own errors.
 package transport
@@ -49,7 +49,7 @@ type Request struct {
 	Size int64
 
 	Kind Kind
-	// Idempotent says that sending the request twice has the effect of sending it
+	// Idempotent is set if sending the request twice has the effect of sending it
 	// once.
 	Idempotent bool
 	// Success are the statuses of success; empty means 200 to 299.
@@ -79,7 +79,7 @@ type Attempt struct {
 	// redirect that was refused.
 	Response *http.Response
 	Err      error
-	// Retry says that there will be another attempt, after Wait.
+	// Retry is set if there will be another attempt, after Wait.
 	Retry bool
 	Wait  time.Duration
 }
@@ -107,7 +107,7 @@ type Failure struct {
 	// Err is why there is no response, or none that can be used. It is nil where
 	// the response's status is the failure.
 	Err error
-	// Ambiguous says that the request is not idempotent and that the host may have
+	// Ambiguous is set if the request is not idempotent and that the host may have
 	// acted on the last attempt.
 	Ambiguous bool
 	// RetryAfter is the wait that the response requested.
