@@ -9,13 +9,28 @@ func DropNULs(p []byte) int {
 	if kept < 0 {
 		return len(p)
 	}
-	for src := p[kept+1:]; len(src) > 0; {
-		run := bytes.IndexByte(src, 0)
-		if run < 0 {
-			run = len(src)
+	for src := p[kept:]; len(src) > 0; {
+		if run := bytes.IndexByte(src, 0); run < 0 || run >= shortRun {
+			// Text is moved as a whole up to the next NUL.
+			if run < 0 {
+				run = len(src)
+			}
+			kept += copy(p[kept:], src[:run])
+			src = src[run:]
+			continue
 		}
-		kept += copy(p[kept:], src[:run])
-		src = src[min(run+1, len(src)):]
+		block := src[:min(shortRun, len(src))]
+		for _, c := range block {
+			p[kept] = c
+			if c != 0 {
+				kept++
+			}
+		}
+		src = src[len(block):]
 	}
 	return kept
 }
+
+// shortRun is the length of text up to which moving single bytes is as fast as a search
+// and a copy.
+const shortRun = 64
