@@ -14,8 +14,8 @@ import (
 type AppsService struct{ api *apiClient }
 
 // ResourceRef names another resource by its id and, where the API gives it, its name.
-// The zero Ref stands for null: a pending build has no slug yet, and its Slug
-// is the zero Ref whether the API has null or {"id": null}.
+// The zero ResourceRef stands for null: a pending build has no slug yet, and its Slug
+// is zero whether the API has null or {"id": null}.
 type ResourceRef struct {
 	ID   string `json:"id"`
 	Name string `json:"name,omitzero"`

@@ -24,7 +24,8 @@ import (
 type Archive struct {
 	// Size is the length of the archive in bytes.
 	Size int64
-	// SHA256 is the SHA-256 of the archive.
+	// SHA256 is the SHA-256 of the archive. If it is zero, the platform does not verify
+	// what was uploaded.
 	SHA256 [sha256.Size]byte
 	// Open returns a reader of the whole archive from its start. It may be
 	// called several times, and the readers used at the same time.
@@ -37,8 +38,14 @@ type Archive struct {
 	close func() error
 }
 
-// Checksum returns the SHA-256 as the API writes it: "SHA256:" and hex digits.
-func (a *Archive) Checksum() string { return "SHA256:" + hex.EncodeToString(a.SHA256[:]) }
+// Checksum returns the SHA-256 as the API writes it: "SHA256:" and hex digits. It is
+// empty if SHA256 is zero.
+func (a *Archive) Checksum() string {
+	if a.SHA256 == [sha256.Size]byte{} {
+		return ""
+	}
+	return "SHA256:" + hex.EncodeToString(a.SHA256[:])
+}
 
 // Close removes the temporary file of the archive. Archives of files and bytes have
 // none; closing them does nothing.
@@ -344,7 +351,7 @@ func TreeVersion(ctx context.Context, dir string) (string, error) {
 
 // ArchivePlan lists what is packed, what is not, and what is probably a mistake.
 type ArchivePlan struct {
-	// Files is the number of files and symbolic links, Bytes the size of their
+	// FileCount is the number of files and symbolic links, TotalSize the size of their
 	// content before compression.
 	FileCount int
 	TotalSize int64
@@ -352,12 +359,12 @@ type ArchivePlan struct {
 	Largest []ArchiveEntry
 	// Entries are all files and links, in the order of the archive.
 	Entries []ArchiveEntry
-	// Out are the paths that are not packed, and why. The content of an excluded
+	// Excluded are the paths that are not packed, and why. The content of an excluded
 	// directory is not listed.
 	Excluded []ExcludedPath
 	// Warnings are likely mistakes.
 	Warnings []ArchiveWarning
-	// Truncated is set if Entries, Out or Warnings are incomplete because they
+	// Truncated is set if Entries, Excluded or Warnings are incomplete because they
 	// would take too much memory: each has the first 4 MiB of paths and texts,
 	// some 40,000 files. [PlanArchive], which lists everything, never sets it.
 	Truncated bool
@@ -388,17 +395,17 @@ type ArchiveWarningKind string
 // The kinds of warnings. New ones may be added.
 const (
 	// WarnSecret: a file that is packed probably contains secrets.
-	WarnSecret = ArchiveWarningKind(sourcetree.WarnSecret)
+	WarnSecret ArchiveWarningKind = "secret"
 	// WarnNoProcfile: there is no Procfile in the root, so that the app has
 	// only the processes that its buildpack defines.
-	WarnNoProcfile = ArchiveWarningKind(sourcetree.WarnNoProcfile)
+	WarnNoProcfile ArchiveWarningKind = "no_procfile"
 	// WarnSubmodule: a submodule is not checked out.
-	WarnSubmodule = ArchiveWarningKind(sourcetree.WarnSubmodule)
+	WarnSubmodule ArchiveWarningKind = "submodule"
 	// WarnNestedRepository: a nested repository that is not a submodule is
 	// excluded.
-	WarnNestedRepository = ArchiveWarningKind(sourcetree.WarnNestedRepository)
+	WarnNestedRepository ArchiveWarningKind = "nested_repository"
 	// WarnSlugIgnore: a line of .slugignore has no effect.
-	WarnSlugIgnore = ArchiveWarningKind(sourcetree.WarnSlugIgnore)
+	WarnSlugIgnore ArchiveWarningKind = "slugignore"
 )
 
 // ArchiveWarning is a likely mistake in a tree, which is packed all the same.

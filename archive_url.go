@@ -58,6 +58,9 @@ const (
 // [*ResponseError] for a response that is too large, has a Content-Encoding, or is not
 // a gzipped tar archive with at least one entry.
 func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchArchiveOptions) (*Archive, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
 	o := FetchArchiveOptions{}
 	if opts != nil {
 		o = *opts

@@ -16,7 +16,7 @@ const (
 	checkLimit = 16
 	// cancelTimeout bounds the canceling of a build that was given up.
 	cancelTimeout = 10 * time.Second
-	// cancelSettle is the part of cancelTimeout for searching a build whose id is
+	// cancelSettle is the part of cancelTimeout for searching for a build whose id is
 	// not known yet.
 	cancelSettle = 7 * time.Second
 	// ownReleaseTimeout bounds the wait for the release that the platform creates
@@ -251,7 +251,7 @@ func (d *deploy) checkApps(ctx context.Context) error {
 		return err
 	}
 	if len(d.opts.Buildpacks) > 0 && first.IsFir() {
-		return &GenerationError{App: d.opts.BuildApp, Generation: first.Generation.Name, Reason: "its builds take no buildpacks"}
+		return &GenerationError{App: d.opts.BuildApp, Generation: first.Generation.Name, Reason: "its builds do not accept buildpacks"}
 	}
 	d.ids[d.opts.BuildApp] = first.ID
 	// The same app by name and by id would get two releases.
@@ -263,7 +263,7 @@ func (d *deploy) checkApps(ctx context.Context) error {
 		names[app.ID] = d.opts.ReleaseTo[i]
 		d.ids[d.opts.ReleaseTo[i]] = app.ID
 		if app.IsFir() != first.IsFir() {
-			return &GenerationError{App: d.opts.ReleaseTo[i], Generation: app.Generation.Name, Reason: "it does not run what " + d.opts.BuildApp + " builds"}
+			return &GenerationError{App: d.opts.ReleaseTo[i], Generation: app.Generation.Name, Reason: "it cannot run what " + d.opts.BuildApp + " builds"}
 		}
 	}
 	return nil
@@ -288,7 +288,7 @@ func (d *deploy) appIDs() map[string]string {
 
 // create starts the build.
 func (d *deploy) create(ctx context.Context, source SourceBlob) (*Build, error) {
-	if err := ctx.Err(); err != nil {
+	if ctx.Err() != nil {
 		return nil, contextError(ctx)
 	}
 	opts := BuildCreateOptions{SourceBlob: source, Buildpacks: d.opts.Buildpacks}

@@ -12,7 +12,6 @@ import (
 type BuildsService struct{ api *apiClient }
 
 // Build is one run of source code through the platform's slug compiler.
-// Source: the schema's build.
 type Build struct {
 	ID  string      `json:"id"`
 	App ResourceRef `json:"app"`
@@ -33,9 +32,9 @@ type Build struct {
 	// response has a newly signed one, which is valid for 24 hours.
 	OutputStreamURL SecretURL `json:"output_stream_url,omitzero"`
 	// Release is the release of the successful build on the app that built it; the
-	// zero Ref until then.
+	// zero until then.
 	Release ResourceRef `json:"release,omitzero"`
-	// Slug is the build's result; the zero Ref until there is one. Builds of
+	// Slug is the build's result; zero until there is one. Builds of
 	// Fir apps have none.
 	Slug      ResourceRef `json:"slug,omitzero"`
 	User      User        `json:"user"`
@@ -46,6 +45,7 @@ type Build struct {
 // Buildpack names a buildpack by its registry name ("heroku/go") or by the URL
 // of its repository.
 type Buildpack struct {
+	// URL is printed and logged as it is: it should have no credentials.
 	URL  string `json:"url,omitzero"`
 	Name string `json:"name,omitzero"`
 }
@@ -189,8 +189,8 @@ func (s BuildsService) ListPage(ctx context.Context, app string, opts *ListOptio
 }
 
 // Cancel stops a pending build and returns it. Canceled builds are reported as
-// StatusFailed; the API has no separate status. The platform refuses to cancel a
-// build that has ended with an [*APIError].
+// StatusFailed; the API has no separate status. Canceling a build that has ended
+// returns an [*APIError].
 //
 // Endpoint: DELETE /apps/{app}/builds/{build} with the Accept header's variant
 // "cancel-build", as Heroku's builds plugin sends it (schema: build, Cancel).
@@ -263,7 +263,7 @@ type BuildError struct {
 	App string
 	// Build is the build as the platform last described it.
 	Build *Build
-	// Tail is the end of the build's output, at most some 20 lines; empty if the
+	// Tail is the end of the build's output, at most about 20 lines; empty if the
 	// output was not followed. It has the colors and other control characters that
 	// the build printed, which a program should remove before it shows them on a
 	// terminal. Invalid UTF-8 is replaced.

@@ -18,6 +18,9 @@ import (
 //
 //	file := herokubuild.CheckpointFile("/var/lib/deploys/shop.json")
 //	opts.Checkpoint, err = file.Load()
+//	if err != nil {
+//		return err
+//	}
 //	opts.OnEvent = file.OnEvent(opts.OnEvent)
 //	result, err := client.BuildAndRelease(ctx, opts)
 //	err = errors.Join(err, file.Finish(err))

@@ -119,12 +119,31 @@ type DoOptions struct {
 	//
 	// [go-querystring]: https://pkg.go.dev/github.com/google/go-querystring/query
 	Query any
-	// Body is encoded as JSON. A [SecretURL] in it is an error, because JSON contains
-	// only a part of it.
+	// Body is encoded as JSON; use [json.RawMessage] for JSON that is encoded already. A
+	// [SecretURL] in it is an error, because JSON contains only a part of it.
 	Body any
+	// Variant is a variant of the API's version, such as "cancel-build", for the Accept
+	// header. Default: none.
+	Variant string
 	// Out is a pointer to what the JSON of the response is decoded into. It stays
 	// unchanged if the response is empty.
 	Out any
+}
+
+func (o DoOptions) check() error {
+	if err := checkOut(o.Out); err != nil {
+		return err
+	}
+	if _, ok := o.Body.([]byte); ok {
+		return &ArgumentError{Name: "DoOptions.Body", Reason: "is a []byte, which JSON encodes as base64: use json.RawMessage"}
+	}
+	if holdsSecretURL(reflect.ValueOf(o.Body)) {
+		return &ArgumentError{Name: "DoOptions.Body", Reason: "has a SecretURL, whose query JSON does not contain: use its Reveal"}
+	}
+	if strings.ContainsFunc(o.Variant, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_' }) {
+		return &ArgumentError{Name: "DoOptions.Variant", Reason: quote(o.Variant) + " is not a variant such as \"cancel-build\""}
+	}
+	return nil
 }
 
 // Format prints the types of the fields, for every verb: their values may be secret.
@@ -149,9 +168,8 @@ func (o DoOptions) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(o)
 // Errors: an [*ArgumentError] before anything is sent, [*APIError], [*RequestError],
 // [*ResponseError]. The Response is nil with an error.
 func (c *Client) Do(ctx context.Context, method, path string, opts *DoOptions, requestOpts ...RequestOption) (*Response, error) {
-	var o DoOptions
-	if opts != nil {
-		o = *opts
+	if err := c.check(); err != nil {
+		return nil, err
 	}
 	if err := checkPath(path); err != nil {
 		return nil, err
@@ -159,18 +177,20 @@ func (c *Client) Do(ctx context.Context, method, path string, opts *DoOptions, r
 	if method == "" {
 		return nil, &ArgumentError{Name: "method", Reason: "a method such as GET is required"}
 	}
-	if err := checkOut(o.Out); err != nil {
+	o := orZero(opts)
+	if err := o.check(); err != nil {
 		return nil, err
-	}
-	if holdsSecretURL(reflect.ValueOf(o.Body)) {
-		return nil, &ArgumentError{Name: "DoOptions.Body", Reason: "has a SecretURL, whose query JSON does not contain: use its Reveal"}
 	}
 	encoded, err := encodeQuery(o.Query)
 	if err != nil {
 		return nil, err
 	}
+	variant := o.Variant
+	if variant != "" {
+		variant = "." + variant
+	}
 	got, err := c.api.call(ctx, apiCall{
-		method: method, path: path, query: encoded, body: o.Body,
+		method: method, path: path, query: encoded, body: o.Body, variant: variant,
 		mayBeEmpty: true, whole: true, bounds: anyBounds(),
 	}, o.Out, requestOpts...)
 	if err != nil {
@@ -227,10 +247,11 @@ func encodeQuery(q any) (string, error) {
 //	for a, err := range herokubuild.List[addon](ctx, client, "/apps/my-app/addons", nil) {
 //
 // The path is as for [Client.Do], and each item is decoded into a T. An error ends the
-// iteration; it is yielded with a nil item.
+// iteration; it is yielded with a nil item. The ID of an item is its field ID, or the key
+// "id" of a map; items without one are not compared.
 //
 // Every iteration ends. A page without new items that is not the last one, or that is
-// not in the requested order, is an [*ResponseError], and so is a list of more than 10,000
+// not in the requested order, is a [*ResponseError], and so is a list of more than 10,000
 // pages. An item whose ID has been yielded before is skipped: a list that is sorted by an
 // attribute that changes, such as updated_at, can have it twice.
 //
@@ -254,9 +275,9 @@ func List[T any](ctx context.Context, c *Client, path string, opts *ListOptions,
 //
 // Endpoint: GET /account/rate-limits (schema: rate-limit, Info). Errors:
 // [*APIError], [*RequestError], [*ResponseError].
-func (c *Client) RateLimitRemaining(ctx context.Context, opts ...RequestOption) (int, error) {
+func (c *Client) RateLimitRemaining(ctx context.Context, requestOpts ...RequestOption) (int, error) {
 	if err := c.check(); err != nil {
 		return 0, err
 	}
-	return c.api.rateLimitRemaining(ctx, opts...)
+	return c.api.rateLimitRemaining(ctx, requestOpts...)
 }

@@ -110,9 +110,9 @@ func (e *DeployError) Unwrap() error { return withoutEOF(e.Err) }
 // RolloutResult is what a rollout has done.
 type RolloutResult struct {
 	// Apps are the outcomes, in the order in which the apps were given.
-	Apps []AppResult
+	Apps []AppResult `json:"apps"`
 	// Checkpoint is what a later call resumes from.
-	Checkpoint Checkpoint
+	Checkpoint Checkpoint `json:"checkpoint"`
 }
 
 // AppResult is the outcome of one app of a deploy or rollout.

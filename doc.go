@@ -119,7 +119,8 @@
 // status, which comes with a freshly signed URL, and reconnects, with the delays of
 // [WithPollBackoff]. Once the status is final, it ends with the last byte, or with a
 // [*StreamError] after 16 consecutive connections without data (about 10 s), or 3
-// that stayed silent for 10 s or got a 404, or when output continues for longer than
+// that stayed silent for 10 s or were refused as gone (401, 403, 404 or 410 after output
+// had been read), or when output continues for longer than
 // [StreamOptions].FinalTimeout (15 s). For that the status is also requested while
 // output arrives, after 5 s and then at growing intervals. The outcome of a deploy
 // does not depend on the stream.

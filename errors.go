@@ -51,6 +51,9 @@ var (
 	// ErrUnexpectedResponse reports a successful response whose content cannot be
 	// used: see [ResponseError].
 	ErrUnexpectedResponse = errors.New("unexpected response")
+	// ErrPartialList reports that [Client.Do] got the first page of a list that has
+	// more. The error is a [*ResponseError]. [List] reads all pages.
+	ErrPartialList = errors.New("the response is only the first page of a list")
 	// ErrUnknownStatus reports that a build or release has a status that this
 	// version of the package does not know. It is treated neither as success nor as
 	// failure.
@@ -104,7 +107,8 @@ var (
 	// platform keeps the end of a log that grows beyond 300 MB.
 	ErrOutputTruncated = logstream.ErrTruncated
 	// ErrWaitTimeout reports that a time limit set by the caller ran out
-	// ([WaitOptions].Timeout, [BuildAndReleaseOptions].Timeout).
+	// ([WaitOptions].Timeout, [BuildAndReleaseOptions].Timeout). The error also matches
+	// context.DeadlineExceeded.
 	ErrWaitTimeout = errors.New("timed out waiting")
 	// ErrArchiveChanged reports that a file changed its size while it was packed or
 	// uploaded, or that an archive changed while it was downloaded.
@@ -194,10 +198,6 @@ type timeoutError struct{ cause, ctx error }
 func (e *timeoutError) Error() string { return e.cause.Error() }
 
 func (e *timeoutError) Unwrap() []error { return []error{e.ctx, e.cause} }
-
-// ErrPartialList reports that [Client.Do] got the first page of a list and that
-// there are more. It is wrapped in an [*ResponseError]. [List] reads all pages.
-var ErrPartialList = errors.New("the response is only the first page of a list")
 
 // contextError is why a context ended: its error, and its cause if that adds to it.
 func contextError(ctx context.Context) error {

@@ -206,7 +206,7 @@ func (o RetryOptions) withDefaults() RetryOptions {
 }
 
 // RequestOption changes one call. [Client.Do], [List], and the methods of the services that
-// correspond to an endpoint accept any number of them; a nil RequestOption is skipped. Where
+// correspond to one endpoint accept any number of them; a nil RequestOption is skipped. Where
 // a method sends several requests, as a list does for its pages, they apply to each.
 type RequestOption func(*requestOptions) error
 
@@ -265,12 +265,12 @@ func checkRequestHeader(name, value string) error {
 	return nil
 }
 
-// RequestTimeout sets how long one attempt of a call may take, instead of the client's
+// RequestAttemptTimeout sets how long one attempt of a call may take, instead of the client's
 // [WithAttemptTimeout]. For the whole of a call use its context.
-func RequestTimeout(d time.Duration) RequestOption {
+func RequestAttemptTimeout(d time.Duration) RequestOption {
 	return func(o *requestOptions) error {
 		if d <= 0 {
-			return &ArgumentError{Name: "RequestTimeout", Reason: "the timeout is not positive"}
+			return &ArgumentError{Name: "RequestAttemptTimeout", Reason: "the timeout is not positive"}
 		}
 		o.timeout = d
 		return nil

@@ -35,8 +35,8 @@ func TestRequestOptionsAreChecked(t *testing.T) {
 		"empty name":              {header("", "a"), "RequestHeader"},
 		"name with a space":       {header("X Y", "a"), "RequestHeader"},
 		"value with a line break": {header("X-Trace", testToken+"\r\nHost: b"), "RequestHeader"},
-		"no time":                 {herokubuild.RequestTimeout(0), "RequestTimeout"},
-		"negative time":           {herokubuild.RequestTimeout(-1), "RequestTimeout"},
+		"no time":                 {herokubuild.RequestAttemptTimeout(0), "RequestAttemptTimeout"},
+		"negative time":           {herokubuild.RequestAttemptTimeout(-1), "RequestAttemptTimeout"},
 		"no attempts":             {herokubuild.RequestMaxAttempts(0), "RequestMaxAttempts"},
 		"nil response":            {herokubuild.ResponseInto(nil), "ResponseInto"},
 	} {
@@ -92,14 +92,14 @@ func TestRequestTimeoutAndMaxAttempts(t *testing.T) {
 		a := newAPI(t)
 		a.on("GET", apiURL+"/x", hang)
 		start := time.Now()
-		_, err := a.Do(t.Context(), "GET", "/x", nil, herokubuild.RequestTimeout(3*time.Second), herokubuild.RequestMaxAttempts(1))
+		_, err := a.Do(t.Context(), "GET", "/x", nil, herokubuild.RequestAttemptTimeout(3*time.Second), herokubuild.RequestMaxAttempts(1))
 		var lost *herokubuild.RequestError
 		require.ErrorAs(t, err, &lost)
 		assert.Equal(t, 1, lost.Attempts)
 		require.NotErrorIs(t, err, context.DeadlineExceeded)
 		assert.Equal(t, 3*time.Second, time.Since(start))
 
-		_, err = a.Do(t.Context(), "GET", "/x", nil, herokubuild.RequestTimeout(time.Second), herokubuild.RequestMaxAttempts(7))
+		_, err = a.Do(t.Context(), "GET", "/x", nil, herokubuild.RequestAttemptTimeout(time.Second), herokubuild.RequestMaxAttempts(7))
 		require.ErrorAs(t, err, &lost)
 		assert.Equal(t, 7, lost.Attempts)
 	})

@@ -278,10 +278,11 @@ func TestDoRefusesSecretURLs(t *testing.T) {
 		requireInvalid(t, do(t.Context(), a.Client, "POST", "/x", &herokubuild.DoOptions{Body: body}), "DoOptions.Body")
 		assert.Zero(t, a.mock.GetTotalCallCount(), name)
 	}
+	requireInvalid(t, do(t.Context(), a.Client, "POST", "/x", &herokubuild.DoOptions{Body: []byte("x")}), "DoOptions.Body")
 	c := new(cycle)
 	c.Next = c
 	requireInvalid(t, do(t.Context(), a.Client, "POST", "/x", &herokubuild.DoOptions{Body: c}), "DoOptions.Body")
-	for _, body := range []any{map[string]string{"url": signed.Reveal()}, herokubuild.Blob{URL: sourceURL}, []byte("x"), nil} {
+	for _, body := range []any{map[string]string{"url": signed.Reveal()}, herokubuild.Blob{URL: sourceURL}, json.RawMessage(`"x"`), nil} {
 		require.NoError(t, do(t.Context(), a.Client, "POST", "/x", &herokubuild.DoOptions{Body: body}))
 	}
 }

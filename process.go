@@ -2,7 +2,6 @@ package herokubuild
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/herokubuild/herokubuild/internal/logstream"
 )
@@ -50,7 +49,7 @@ func followOutput[T process](ctx context.Context, c *apiClient, now T, opts *Str
 	}
 	status, signed := now.state()
 	if signed == "" {
-		return nil, fmt.Errorf("%w", ErrNoOutput)
+		return nil, ErrNoOutput
 	}
 	if _, err := checkWebURL("OutputStreamURL", signed.Reveal()); err != nil {
 		return nil, err

@@ -28,7 +28,7 @@ type Release struct {
 	Current     bool        `json:"current"`
 	Description string      `json:"description"`
 	App         ResourceRef `json:"app"`
-	// Slug is what was released; the zero Ref for a release without code and
+	// Slug is what was released; zero for a release without code and
 	// for Fir apps.
 	Slug ResourceRef `json:"slug,omitzero"`
 	// Artifacts are what was released, slugs and images alike.
@@ -60,8 +60,8 @@ const (
 // Artifact is what a release runs: a slug on Cedar, an image on Fir. At most one of
 // the fields is set.
 type Artifact struct {
-	SlugID  string
-	ImageID string
+	SlugID  string `json:"slug_id,omitzero"`
+	ImageID string `json:"image_id,omitzero"`
 }
 
 // IsZero reports whether there is neither a slug nor an image.
@@ -274,7 +274,7 @@ func (i *ociImage) validate() error { return requireID("id", i.ID) }
 // Endpoint: GET /apps/{app}/oci-images/{image} (schema: oci-image, Info; stability
 // prototype). Errors: [*ArgumentError], [*APIError] (matching [ErrNotFound] if there
 // is no such image), [*RequestError], [*ResponseError].
-func (s ReleasesService) ImageID(ctx context.Context, app, idOrDigest string) (string, error) {
+func (s ReleasesService) ImageID(ctx context.Context, app, idOrDigest string, requestOpts ...RequestOption) (string, error) {
 	if err := checkApp("app", app); err != nil {
 		return "", err
 	}
@@ -284,7 +284,7 @@ func (s ReleasesService) ImageID(ctx context.Context, app, idOrDigest string) (s
 	a := apiCall{method: http.MethodGet, path: apiPath("apps", app, "oci-images", idOrDigest)}
 	// The endpoint returns a list, although it is of one image.
 	var images items[ociImage]
-	resp, err := s.api.call(ctx, a, &images)
+	resp, err := s.api.call(ctx, a, &images, requestOpts...)
 	if err != nil {
 		return "", err
 	}

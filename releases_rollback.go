@@ -66,7 +66,7 @@ func (t *rollbackTarget) refused() bool {
 // release, Rollback), after GET /apps/{app}/releases/{release}. Errors: a
 // [*RollbackError], which matches [ErrNotEligible]; and as
 // [ReleasesService.Create].
-func (s ReleasesService) Rollback(ctx context.Context, app, idOrVersion string) (*Release, error) {
+func (s ReleasesService) Rollback(ctx context.Context, app, idOrVersion string, requestOpts ...RequestOption) (*Release, error) {
 	identity, err := checkRelease(idOrVersion)
 	if err != nil {
 		return nil, err
@@ -74,22 +74,22 @@ func (s ReleasesService) Rollback(ctx context.Context, app, idOrVersion string) 
 	if err := checkApp("app", app); err != nil {
 		return nil, err
 	}
-	target, err := fetch[rollbackTarget](ctx, s.api, apiCall{method: http.MethodGet, path: apiPath("apps", app, "releases", identity)})
+	target, err := fetch[rollbackTarget](ctx, s.api, apiCall{method: http.MethodGet, path: apiPath("apps", app, "releases", identity)}, requestOpts...)
 	if err != nil {
 		return nil, err
 	}
 	if target.refused() {
 		return nil, &RollbackError{App: app, Release: target.release()}
 	}
-	return s.rollBackTo(ctx, app, target.ID)
+	return s.rollBackTo(ctx, app, target.ID, requestOpts...)
 }
 
 // rollBackTo is Rollback without the check. The API accepts ids only.
-func (s ReleasesService) rollBackTo(ctx context.Context, app, id string) (*Release, error) {
+func (s ReleasesService) rollBackTo(ctx context.Context, app, id string, requestOpts ...RequestOption) (*Release, error) {
 	body := struct {
 		Release string `json:"release"`
 	}{id}
-	return fetch[Release](ctx, s.api, apiCall{method: http.MethodPost, path: releasesPath(app), body: body})
+	return fetch[Release](ctx, s.api, apiCall{method: http.MethodPost, path: releasesPath(app), body: body}, requestOpts...)
 }
 
 // Previous returns the release that "heroku rollback" returns to: the newest eligible
@@ -121,65 +121,65 @@ type PromoteOptions struct {
 	Description string
 }
 
-// Promote releases to the app to what the app from runs: the slug or, for Fir apps,
-// the image of its current release, which is the newest that succeeded. The platform
-// shares slugs between apps; nothing is copied, and the config vars of to stay. As
-// after [ReleasesService.Create], the new release may be pending; see
+// Promote releases what the source app runs to the target app: the slug or, for Fir
+// apps, the image of the source's current release, which is the newest that succeeded.
+// The platform shares slugs between apps: nothing is copied, and the target keeps its
+// config vars. As after [ReleasesService.Create], the new release may be pending; see
 // [ReleasesService.Wait].
 //
-// Endpoints: GET /apps/{app}/releases of from, GET /apps/{app} of to and
-// POST /apps/{app}/releases of to. Errors: an [*ArgumentError] if both are the same
-// app; one that matches [ErrNotFound] if from has no current release, or [ErrNoArtifact]
-// if that has neither slug nor image; a [*GenerationError] if to is of the other
-// generation; and those of [ReleasesService.Current], [AppsService.Get] and
-// [ReleasesService.Create].
-func (s ReleasesService) Promote(ctx context.Context, from, to string, opts *PromoteOptions) (*Release, error) {
-	if err := checkApp("from", from); err != nil {
+// Endpoints: GET /apps/{app}/releases of the source, GET /apps/{app} and
+// POST /apps/{app}/releases of the target. Errors: an [*ArgumentError] if both are the
+// same app; one that matches [ErrNotFound] if the source has no current release, or
+// [ErrNoArtifact] if that has neither slug nor image; a [*GenerationError] if the target
+// is of the other generation; and those of [ReleasesService.Current], [AppsService.Get]
+// and [ReleasesService.Create].
+func (s ReleasesService) Promote(ctx context.Context, source, target string, opts *PromoteOptions) (*Release, error) {
+	if err := checkApp("source", source); err != nil {
 		return nil, err
 	}
-	if err := checkApp("to", to); err != nil {
+	if err := checkApp("target", target); err != nil {
 		return nil, err
 	}
-	if from == to {
-		return nil, sameApp(from, to)
+	if source == target {
+		return nil, sameApp(source, target)
 	}
-	current, err := s.Current(ctx, from)
+	current, err := s.Current(ctx, source)
 	if err != nil {
 		return nil, err
 	}
 	runs := current.Artifact()
 	if runs.IsZero() {
-		return nil, fmt.Errorf("promoting v%d of %s: %w", current.Version, from, ErrNoArtifact)
+		return nil, fmt.Errorf("promote v%d of %s: %w", current.Version, source, ErrNoArtifact)
 	}
-	target, err := getApp(ctx, s.api, to)
+	to, err := getApp(ctx, s.api, target)
 	if err != nil {
 		return nil, err
 	}
-	if target.ID != "" && target.ID == current.App.ID {
-		return nil, sameApp(from, to)
+	if to.ID != "" && to.ID == current.App.ID {
+		return nil, sameApp(source, target)
 	}
-	if err := checkRuns(target, runs, from, to); err != nil {
+	if err := checkRuns(to, runs, source, target); err != nil {
 		return nil, err
 	}
-	what := ReleaseCreateOptions{SlugID: runs.SlugID, ImageID: runs.ImageID, Description: fmt.Sprintf("Promote %s v%d", from, current.Version)}
+	release := ReleaseCreateOptions{SlugID: runs.SlugID, ImageID: runs.ImageID, Description: fmt.Sprintf("Promote %s v%d", source, current.Version)}
 	if opts != nil && opts.Description != "" {
-		what.Description = opts.Description
+		release.Description = opts.Description
 	}
-	return s.Create(ctx, to, what)
+	return s.Create(ctx, target, release)
 }
 
 // checkRuns refuses an artifact of the other generation. An app may have none.
-func checkRuns(target *App, what Artifact, from, to string) error {
-	generation := target.Generation.Name
+func checkRuns(to *App, runs Artifact, source, target string) error {
+	generation := to.Generation.Name
 	switch {
-	case target.IsFir() && what.SlugID != "":
-		return &GenerationError{App: to, Generation: generation, Reason: "it does not run the slug of " + from}
-	case !target.IsFir() && generation != "" && what.ImageID != "":
-		return &GenerationError{App: to, Generation: generation, Reason: "it does not run the image of " + from}
+	case to.IsFir() && runs.SlugID != "":
+		return &GenerationError{App: target, Generation: generation, Reason: "it does not run the slug of " + source}
+	case !to.IsFir() && generation != "" && runs.ImageID != "":
+		return &GenerationError{App: target, Generation: generation, Reason: "it does not run the image of " + source}
 	}
 	return nil
 }
 
-func sameApp(from, to string) error {
-	return &ArgumentError{Name: "to", Reason: quote(to) + " is the same app as from, " + quote(from)}
+func sameApp(source, target string) error {
+	return &ArgumentError{Name: "target", Reason: quote(target) + " is the same app as the source, " + quote(source)}
 }

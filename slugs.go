@@ -19,7 +19,7 @@ import (
 // SlugsService reads and creates slugs.
 type SlugsService struct{ api *apiClient }
 
-// Slug is a compiled app, ready to be released. Source: the schema's slug.
+// Slug is a compiled app, ready to be released.
 type Slug struct {
 	ID string `json:"id"`
 	// Blob is where the slug's archive is downloaded from or, for a slug just

@@ -10,7 +10,7 @@ import (
 type SourcesService struct{ api *apiClient }
 
 // Source is a place for one source archive: a URL to upload it to and one to build from.
-// Both are signed and expire after an hour. Source: the schema's source.
+// Both are signed and expire after an hour.
 type Source struct {
 	SourceBlob SourceURLs `json:"source_blob"`
 }

@@ -39,7 +39,7 @@ func (s *Status) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Final reports whether the status is one of those that do not change anymore.
+// Final reports whether the status is final: it does not change any more.
 func (s Status) Final() bool {
 	return s == StatusSucceeded || s == StatusFailed || s == StatusExpired
 }

@@ -109,11 +109,12 @@ const (
 )
 
 // Once the status is final, a stream gives up after so many connections in a row
-// without new output. With the delays between them, many takes about 10 s. few is
-// for ends that are not likely to become others.
+// without new output. maxFruitless bounds all of them; with the default delays it takes
+// about 10 s. The lower limits are for ends that are not likely to change.
 const (
-	many = 16
-	few  = 3
+	maxFruitless = 16
+	maxGone      = 3
+	maxSilent    = 3
 )
 
 // rule is what follows one way in which a connection can end.
@@ -122,8 +123,9 @@ type rule struct {
 	// been delivered. Connections without new output follow pending or final,
 	// which is the status.
 	first, pending, final action
-	// giveUp is how many connections in a row without new output make poll and
-	// await fail, once the status is final.
+	// giveUp is how many connections in a row without new output make poll and await
+	// fail, once the status is final. If it is lower than maxFruitless, only ends with
+	// such a lower limit count towards it.
 	giveUp int
 	// later is added to the number of connections that the delay depends on.
 	later int
@@ -131,14 +133,14 @@ type rule struct {
 
 // rules decide when a stream resumes, when it is at its end, and when it gives up.
 var rules = map[end]rule{
-	broken:     {first: reconnect, pending: poll, final: poll, giveUp: many},
-	silent:     {first: poll, pending: poll, final: poll, giveUp: few},
-	quiet:      {first: poll, pending: poll, final: poll, giveUp: few},
-	notStarted: {first: await, pending: await, final: await, giveUp: many, later: 1},
-	denied:     {first: poll, pending: poll, final: poll, giveUp: many, later: 1},
-	gone:       {first: poll, pending: poll, final: poll, giveUp: few, later: 1},
-	clean:      {first: poll, pending: poll, final: finish, giveUp: many},
-	complete:   {first: poll, pending: poll, final: poll, giveUp: many},
+	broken:     {first: reconnect, pending: poll, final: poll, giveUp: maxFruitless},
+	silent:     {first: poll, pending: poll, final: poll, giveUp: maxSilent},
+	quiet:      {first: poll, pending: poll, final: poll, giveUp: maxSilent},
+	notStarted: {first: await, pending: await, final: await, giveUp: maxFruitless, later: 1},
+	denied:     {first: poll, pending: poll, final: poll, giveUp: maxFruitless, later: 1},
+	gone:       {first: poll, pending: poll, final: poll, giveUp: maxGone, later: 1},
+	clean:      {first: poll, pending: poll, final: finish, giveUp: maxFruitless},
+	complete:   {first: poll, pending: poll, final: poll, giveUp: maxFruitless},
 	finished:   {first: finish, pending: finish, final: finish},
 	unproven:   {first: restart, pending: restart, final: restart},
 	truncated:  {first: fail, pending: fail, final: fail},
@@ -148,7 +150,7 @@ var rules = map[end]rule{
 
 // policy applies the rules. Its counts are of connections in a row without new
 // output: fruitless is all of them, late those since the status is final, and
-// hopeless those of the late ones that few is the limit for.
+// hopeless those of the late ones whose limit is lower than maxFruitless.
 type policy struct {
 	backoff                   func(n int) time.Duration
 	fruitless, late, hopeless int
@@ -181,10 +183,13 @@ func (p *policy) next(how end, final bool) (action, time.Duration) {
 	if final {
 		n = p.late
 		p.late++
-		if r.giveUp == few {
+		if r.giveUp < maxFruitless {
 			p.hopeless++
+			if p.hopeless >= r.giveUp {
+				return fail, 0
+			}
 		}
-		if p.late >= many || p.hopeless >= few {
+		if p.late >= maxFruitless {
 			return fail, 0
 		}
 	}

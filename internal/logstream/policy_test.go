@@ -55,7 +55,7 @@ func TestEveryEndHasARule(t *testing.T) {
 		r, ok := rules[how]
 		require.True(t, ok, "end %d", how)
 		if r.first == poll || r.final == poll || r.first == await {
-			assert.Contains(t, []int{few, many}, r.giveUp, "end %d", how)
+			assert.Contains(t, []int{maxSilent, maxGone, maxFruitless}, r.giveUp, "end %d", how)
 		}
 	}
 	assert.Len(t, rules, int(rejected)+1)
@@ -131,7 +131,7 @@ func TestPolicyStartsAgainAfterOutput(t *testing.T) {
 	t.Parallel()
 	p := testPolicy()
 	for range 100 {
-		for range few - 1 {
+		for range maxGone - 1 {
 			next, _ := p.next(gone, true)
 			require.Equal(t, poll, next)
 		}

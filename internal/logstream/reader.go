@@ -174,6 +174,10 @@ func (r *Reader) checkSilence() error {
 	return nil
 }
 
+// maxCountedWait is the part of the wait before a connection that counts as time that
+// the output took: the delay and the status poll are not the stream host's.
+const maxCountedWait = time.Second
+
 // connect replaces the last connection, after the delay and the status poll that
 // the policy demands. It returns io.EOF if that was the end of the log.
 func (r *Reader) connect() (*conn, error) {
@@ -186,6 +190,9 @@ func (r *Reader) connect() (*conn, error) {
 		}
 		if r.ctx.Err() != nil {
 			return nil, r.fail(context.Cause(r.ctx))
+		}
+		if counted := time.Now().Add(-maxCountedWait); began.Before(counted) {
+			began = counted
 		}
 		c, err := r.open()
 		if err == nil {

@@ -249,3 +249,50 @@ func TestStatusPolls(t *testing.T) {
 		assert.True(t, s.over)
 	})
 }
+
+// partOf responds with the log from the offset.
+func partOf(text string) func(context.Context, int64) (*Response, error) {
+	return func(_ context.Context, from int64) (*Response, error) {
+		from = max(from, 0)
+		return &Response{Content: Part, Start: from, Total: int64(len(text)), Body: io.NopCloser(strings.NewReader(text[from:]))}, nil
+	}
+}
+
+func TestFinalTimeoutExcludesDelaysAndPolls(t *testing.T) {
+	t.Parallel()
+	text := logText(1, 100000)
+	for name, change := range map[string]func(*Config){
+		"slow status": func(c *Config) {
+			c.Status = func(context.Context) (bool, error) { time.Sleep(time.Minute); return true, nil }
+		},
+		"long backoff": func(c *Config) { c.Backoff = func(int) time.Duration { return time.Minute } },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := &host{dials: []func(context.Context, int64) (*Response, error){
+					sends(text[:1000], errReset), fails(errReset), fails(errReset), fails(errReset), partOf(text),
+				}}
+				cfg := h.config()
+				change(&cfg)
+				got, err := io.ReadAll(New(t.Context(), cfg))
+				require.NoError(t, err)
+				assert.Equal(t, text, string(got))
+			})
+		})
+	}
+}
+
+func TestSlowStatusDoesNotHoldUpOutput(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStatus(func(ctx context.Context) (bool, error) {
+			<-ctx.Done()
+			return false, ctx.Err()
+		}, false)
+		time.Sleep(2 * quietLimit)
+		started := time.Now()
+		assert.False(t, s.finalDuring(t.Context(), 2*quietLimit))
+		assert.Equal(t, watchTimeout, time.Since(started))
+	})
+}

@@ -14,8 +14,8 @@ const (
 	missingMax      = 10 * time.Second
 	// maxPollFailures is how many polls in a row may fail.
 	maxPollFailures = 3
-	// watchInterval is the least time between two polls while output comes, and
-	// watchTimeout how long one may hold up the output.
+	// watchInterval is the least time between two polls while output arrives, and
+	// watchTimeout how long a poll during a connection may take.
 	watchInterval = 5 * time.Second
 	watchTimeout  = 5 * time.Second
 )
@@ -24,8 +24,8 @@ const (
 type status struct {
 	get func(ctx context.Context) (final bool, err error)
 	// final is the status when it was last polled for a new connection, so that a
-	// connection that was opened since delivers all of the log. over reports
-	// that it has been found to be final at any time.
+	// connection that was opened since delivers the complete log. over is set once
+	// any poll has found it final.
 	final, over bool
 	// started is when the stream was created, polled when the status was last
 	// requested.
@@ -61,8 +61,8 @@ func (s *status) poll(ctx context.Context) error {
 	return nil
 }
 
-// watch requests the status now and then while output comes, less and less often: a
-// host may send output forever. A failed request does not disturb the output.
+// watch requests the status at growing intervals while output arrives, because a host
+// may send output forever. A failed request does not disturb the output.
 func (s *status) watch(ctx context.Context, now time.Time) {
 	if s.over || now.Sub(s.polled) < max(watchInterval, now.Sub(s.started)/2) {
 		return
@@ -75,12 +75,15 @@ func (s *status) watch(ctx context.Context, now time.Time) {
 }
 
 // finalDuring reports whether the status has become final during a silence. The
-// longer that is, the longer it is likely to last, and the rarer are the requests.
+// longer it lasts, the longer are the intervals.
 func (s *status) finalDuring(ctx context.Context, silence time.Duration) bool {
 	if time.Since(s.polled) < max(quietLimit, silence/2) {
 		return false
 	}
 	s.polled = time.Now()
+	// The connection is open: output may arrive during the request.
+	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
+	defer cancel()
 	final, err := s.get(ctx)
 	return final && err == nil
 }

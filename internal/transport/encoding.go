@@ -28,26 +28,6 @@ func Gzipped(h http.Header) (bool, error) {
 	return gzipped, nil
 }
 
-// Gunzip decompresses a reader as its content arrives. Unlike gzip.NewReader it does
-// not wait for the header before the first read.
-func Gunzip(r io.Reader) io.Reader { return &gunzip{r: r} }
-
-type gunzip struct {
-	r  io.Reader
-	zr *gzip.Reader
-}
-
-func (g *gunzip) Read(p []byte) (int, error) {
-	if g.zr == nil {
-		zr, err := gzip.NewReader(g.r)
-		if err != nil {
-			return 0, err
-		}
-		g.zr = zr
-	}
-	return g.zr.Read(p)
-}
-
 // ArchiveHead is how much of an archive [CompressedTwice] needs.
 const ArchiveHead = 4 << 10
 

@@ -151,16 +151,20 @@ func checked(resp *http.Response, err error) (*http.Response, error) {
 // useRedirect is the CheckRedirect that follows none.
 func useRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-const maxRedirects = 5
+// maxHops is how many requests a chain of redirects may take.
+const maxHops = 5
 
-// checkRedirect follows redirects, but not from https to a weaker scheme.
+// checkRedirect follows redirects, but not from https to a weaker scheme, nor to http on
+// another machine.
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	first := via[0]
 	switch {
-	case len(via) >= maxRedirects:
-		return fmt.Errorf("%w: more than %d in a row", ErrRedirect, len(via))
+	case len(via) >= maxHops:
+		return fmt.Errorf("%w: after %d requests in a row", ErrRedirect, len(via))
 	case req.Method != first.Method:
 		return fmt.Errorf("%w: it turns a %s into a %s", ErrRedirect, first.Method, req.Method)
+	case !asSafe(req, first) && first.URL.Scheme == "http" && req.URL.Scheme == "http":
+		return fmt.Errorf("%w: to http on a host that is not this machine", ErrRedirect)
 	case !asSafe(req, first):
 		return fmt.Errorf("%w: from %s to %s", ErrRedirect, first.URL.Scheme, req.URL.Scheme)
 	}

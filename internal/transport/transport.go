@@ -145,13 +145,13 @@ func (c Client) Do(request Request) (Response, *Failure) {
 // the body again, waits and repeats; its own policy would repeat a POST.
 //
 // Three workarounds for that library are here:
-//   - it closes the idle connections of the whole transport whenever a request
-//     fails, which costs all other requests theirs: loop is an http.RoundTripper
-//     without CloseIdleConnections;
-//   - it reads what is left of a response before it repeats a request, without a
-//     time limit: check reads responses itself and leaves nothing;
-//   - it passes a response without an error where CheckRetry ends the loop: check
-//     keeps the failure.
+//   - it closes the idle connections of the whole transport whenever a request fails,
+//     also those of other requests; loop has no CloseIdleConnections method, so that
+//     it cannot;
+//   - it reads the rest of a response before it repeats a request, without a time
+//     limit; check reads responses itself and leaves nothing;
+//   - it returns a response without an error when CheckRetry ends the loop; check keeps
+//     the failure.
 type loop struct {
 	request  Request
 	next     http.RoundTripper
