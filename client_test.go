@@ -541,6 +541,41 @@ func TestZeroClient(t *testing.T) {
 	}
 }
 
+func TestNilClient(t *testing.T) {
+	t.Parallel()
+	for name, call := range map[string]func(context.Context, *herokubuild.Client) error{
+		"Do": func(ctx context.Context, c *herokubuild.Client) error { return do(ctx, c, "GET", "/x", nil) },
+		"RateLimitRemaining": func(ctx context.Context, c *herokubuild.Client) error {
+			_, err := c.RateLimitRemaining(ctx)
+			return err
+		},
+		"FetchArchive": func(ctx context.Context, c *herokubuild.Client) error {
+			_, err := c.FetchArchive(ctx, sourceURL, nil)
+			return err
+		},
+		"BuildAndRelease": func(ctx context.Context, c *herokubuild.Client) error {
+			_, err := c.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{BuildApp: appName, SourceURL: sourceURL})
+			return err
+		},
+		"Rollout": func(ctx context.Context, c *herokubuild.Client) error {
+			_, err := c.Rollout(ctx, herokubuild.ReleaseCreateOptions{SlugID: slugID}, []string{appName}, nil)
+			return err
+		},
+		"List": func(ctx context.Context, c *herokubuild.Client) error {
+			for _, err := range herokubuild.List[herokubuild.App](ctx, c, "/apps", nil) {
+				return err
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			requireInvalid(t, call(t.Context(), nil), "Client")
+			requireInvalid(t, call(t.Context(), new(herokubuild.Client)), "Client")
+		})
+	}
+}
+
 // go-retryablehttp closes all idle connections whenever a call fails, which would cost every
 // other call its connection.
 func TestFailedCallKeepsThePool(t *testing.T) {

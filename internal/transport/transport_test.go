@@ -394,7 +394,7 @@ func TestRedirects(t *testing.T) {
 		_, failed := Client{rt}.Do(request(t, t.Context(), "GET", Download))
 		require.NotNil(t, failed)
 		require.ErrorIs(t, failed.Err, ErrRedirect)
-		assert.Len(t, rt.requests, maxRedirects)
+		assert.Len(t, rt.requests, maxHops)
 	})
 }
 
