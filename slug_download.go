@@ -395,7 +395,7 @@ func (d *download) begin(conn *blobConn, resp *http.Response, from int64) error 
 func contentRange(resp *http.Response, from int64) (start, total int64, ok bool) {
 	switch {
 	case resp.StatusCode == http.StatusPartialContent:
-		start, total, ok = parseContentRange(resp.Header.Get("Content-Range"))
+		start, total, ok = transport.ContentRange(resp.Header.Get("Content-Range"))
 		return start, total, ok && start == from
 	case resp.ContentLength == 0:
 		// No archive is empty, but some transports report no length as 0.
