@@ -57,7 +57,7 @@ func TestContentIsTheArchiveItself(t *testing.T) {
 		"declared, empty":           {encoding: "gzip", usable: true},
 		"compressed twice":          {encoding: "gzip", body: gzipped(t, archive)},
 		"an unsupported encoding":   {encoding: "br", body: archive},
-		"twice, but not so encoded": {body: gzipped(t, archive), usable: true},
+		"twice, without an encoding": {body: gzipped(t, archive), usable: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
