@@ -3,14 +3,13 @@ package herokubuild
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
-	"math"
 	"net/http"
 	"slices"
 	"time"
 
+	"github.com/herokubuild/herokubuild/internal/download"
 	"github.com/herokubuild/herokubuild/internal/targz"
 	"github.com/herokubuild/herokubuild/internal/transport"
 )
@@ -74,18 +73,17 @@ func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchAr
 	if err := checkHeader(o.Header); err != nil {
 		return nil, err
 	}
-	resp, err := c.openArchive(ctx, from, o.Header) //nolint:bodyclose // conn closes it
+	resp, err := c.openArchive(ctx, from, o.Header)
 	if err != nil {
 		return nil, err
 	}
-	conn := newBlobConn(resp)
-	defer conn.close()
-	if err := conn.checkEncoding(resp, from); err != nil {
-		return nil, err
-	}
-	f := &archiveFetch{
-		ctx: ctx, conn: conn, url: from.String(), status: resp.StatusCode, maxBytes: o.MaxBytes,
+	defer func() { _ = resp.Body.Close() }()
+	f := &archiveFetch{ctx: ctx, maxBytes: o.MaxBytes, origin: archiveOrigin{
+		url:  from.String(),
 		hide: newRedactor(secretsOf(from.Reveal())...).and(secretsOfHeader(o.Header)...).after(resp),
+	}}
+	if f.content, err = download.NewContent(resp); err != nil {
+		return nil, f.origin.failure(ctx, err)
 	}
 	return spoolArchive(o.TempDir, f.writeTo)
 }
@@ -93,51 +91,25 @@ func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchAr
 // archiveFetch is the download of an archive whose response has begun.
 type archiveFetch struct {
 	ctx      context.Context
-	conn     *blobConn
-	url      string
-	status   int
+	content  *download.Content
 	maxBytes int64
-	hide     redactor
+	origin   archiveOrigin
 }
 
 // writeTo downloads the archive to a spool and checks it.
 func (f *archiveFetch) writeTo(spool *targz.Spool) error {
-	body := &blobReader{conn: f.conn}
-	n, err := io.Copy(spool, io.LimitReader(body, min(f.maxBytes, math.MaxInt64-1)+1))
-	switch {
-	case body.err != nil:
-		return f.interrupted(body.err)
-	case n > f.maxBytes:
-		return f.unusable(fmt.Errorf("larger than %d bytes", f.maxBytes))
-	case err != nil:
-		return err
+	if err := f.content.CopyTo(f.ctx, spool, f.maxBytes); err != nil {
+		return f.origin.failure(f.ctx, err)
 	}
-	content, err := spool.Open()
+	archive, err := spool.Open()
 	if err != nil {
 		return err
 	}
-	defer func() { _ = content.Close() }()
-	if _, _, err := targz.Check(&contextReader{ctx: f.ctx, r: content}); err != nil {
-		if f.ctx.Err() != nil {
-			return f.interrupted(err)
-		}
-		return f.unusable(fmt.Errorf("not a gzipped tar archive: %w", withoutEOF(err)))
+	defer func() { _ = archive.Close() }()
+	if _, _, err := targz.Check(&contextReader{ctx: f.ctx, r: archive}); err != nil {
+		return f.origin.failure(f.ctx, f.content.NotArchive(f.ctx, withoutEOF(err)))
 	}
 	return nil
-}
-
-// interrupted returns the error of a download that failed midway.
-func (f *archiveFetch) interrupted(err error) error {
-	err = cleanURLError(f.hide.err(err))
-	if f.ctx.Err() != nil {
-		err = contextError(f.ctx)
-	}
-	return &RequestError{Method: http.MethodGet, URL: f.url, Attempts: 1, Err: withoutEOF(err)}
-}
-
-// unusable returns the error of a response that is not an archive.
-func (f *archiveFetch) unusable(err error) error {
-	return &ResponseError{Method: http.MethodGet, Path: f.url, StatusCode: f.status, Err: err}
 }
 
 func (c *Client) openArchive(ctx context.Context, from SecretURL, header http.Header) (*http.Response, error) {
@@ -148,19 +120,4 @@ func (c *Client) openArchive(ctx context.Context, from SecretURL, header http.He
 	x.secrets = x.secrets.and(secretsOfHeader(header)...)
 	request.OriginHeader, request.Timeout = header.Clone(), fetchIdle
 	return c.api.download(ctx, x, request)
-}
-
-// blobReader keeps the error of the network, to distinguish it from that of the
-// disk.
-type blobReader struct {
-	conn *blobConn
-	err  error
-}
-
-func (b *blobReader) Read(p []byte) (int, error) {
-	n, err := b.conn.read(p)
-	if err != nil && !isEOF(err) {
-		b.err = err
-	}
-	return n, err
 }

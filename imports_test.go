@@ -20,11 +20,12 @@ const modulePath = "github.com/herokubuild/herokubuild"
 // modules that only some packages may import. CONTRIBUTING.md shows it as a diagram.
 var mayImport = map[string][]string{
 	".": {
-		"internal/clean", "internal/git", "internal/logstream", "internal/netrc", "internal/redact",
-		"internal/sourcetree", "internal/targz", "internal/transport", "internal/untar",
+		"internal/clean", "internal/download", "internal/git", "internal/logstream", "internal/netrc",
+		"internal/redact", "internal/sourcetree", "internal/targz", "internal/transport", "internal/untar",
 		"github.com/google/go-querystring/query",
 	},
 	"internal/clean":      nil,
+	"internal/download":   {"internal/transport"},
 	"internal/git":        nil,
 	"internal/logstream":  nil,
 	"internal/netrc":      nil,

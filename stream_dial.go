@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -101,7 +100,7 @@ func (h *streamHost) response(resp *http.Response) (*logstream.Response, error) 
 		out.Content = logstream.Whole
 	case http.StatusPartialContent:
 		out.Content = logstream.Part
-		if start, total, ok := parseContentRange(contentRange); ok {
+		if start, total, ok := transport.ContentRange(contentRange); ok {
 			out.Start, out.Total = start, total
 		}
 	case http.StatusNoContent, http.StatusRequestedRangeNotSatisfiable:
@@ -138,28 +137,6 @@ func (h *streamHost) refusal(resp *http.Response) error {
 		e.Kind = logstream.Unavailable
 	}
 	return e
-}
-
-var contentRangeRE = regexp.MustCompile(`^bytes (\d{1,18})-(?:\d{1,18}|\*)?/(\d{1,18}|\*)$`)
-
-// parseContentRange returns where a response starts and the length of the whole,
-// -1 if that is not known.
-func parseContentRange(header string) (start, total int64, ok bool) {
-	m := contentRangeRE.FindStringSubmatch(header)
-	if m == nil {
-		return 0, 0, false
-	}
-	start, err := strconv.ParseInt(m[1], 10, 64)
-	if err != nil {
-		return 0, 0, false
-	}
-	total = -1
-	if m[2] != "*" {
-		if total, err = strconv.ParseInt(m[2], 10, 64); err != nil || total < start {
-			return 0, 0, false
-		}
-	}
-	return start, total, true
 }
 
 // unsatisfied returns the length of the whole from the Content-Range of a response
