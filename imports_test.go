@@ -20,13 +20,14 @@ const modulePath = "github.com/herokubuild/herokubuild"
 // modules that only some packages may import. CONTRIBUTING.md shows it as a diagram.
 var mayImport = map[string][]string{
 	".": {
-		"internal/callback", "internal/clean", "internal/git", "internal/logstream", "internal/netrc", "internal/redact",
+		"internal/callback", "internal/clean", "internal/git", "internal/jsonlimit", "internal/logstream", "internal/netrc", "internal/redact",
 		"internal/sourcetree", "internal/targz", "internal/transport", "internal/untar",
 		"github.com/google/go-querystring/query",
 	},
 	"internal/callback":   nil,
 	"internal/clean":      nil,
 	"internal/git":        nil,
+	"internal/jsonlimit":  nil,
 	"internal/logstream":  nil,
 	"internal/netrc":      nil,
 	"internal/redact":     {"internal/clean"},

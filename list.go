@@ -173,7 +173,7 @@ func listPages[T any](c *apiClient, path string, opts *ListOptions, requestOpts 
 
 // get requests a page of the list by its range.
 func (p *pages[T]) get(ctx context.Context, requested string) (*Page[T], error) {
-	a := apiCall{method: http.MethodGet, path: p.path, bounds: listBounds(p.size)}
+	a := apiCall{method: http.MethodGet, path: p.path, limits: listLimits(p.size)}
 	if requested != "" {
 		a.header = http.Header{"Range": {requested}}
 	}
