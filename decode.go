@@ -181,5 +181,3 @@ func firstError(errs ...error) error {
 	}
 	return nil
 }
-
-const maxPageSize = 1000
