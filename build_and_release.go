@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/herokubuild/herokubuild/internal/callback"
 )
 
 const (
@@ -72,7 +74,7 @@ func (c *Client) BuildAndRelease(ctx context.Context, opts BuildAndReleaseOption
 	defer giveUp(nil)
 	d := newDeploy(c, opts, giveUp)
 	err := d.finish(ctx, d.run(ctx))
-	d.log.panics.rethrow()
+	d.log.Rethrow()
 	return d.result, err
 }
 
@@ -168,7 +170,7 @@ func (d *deploy) finish(ctx context.Context, err error) error {
 	if canceling {
 		d.log.emit(ctx, DeployEvent{Kind: EventBuildCanceled, App: d.opts.BuildApp, Build: d.result.Build, Err: failure.CancelErr})
 	}
-	if err := d.log.failure(); err != nil && !errors.Is(failure.Err, err) {
+	if err := d.log.Failure(); err != nil && !errors.Is(failure.Err, err) {
 		// OnEvent may have failed too late to stop anything.
 		failure.Err = joined(failure.Err, err)
 	}
@@ -241,7 +243,7 @@ func (d *deploy) checkApps(ctx context.Context) error {
 	apps := make([]*App, len(d.opts.ReleaseTo))
 	errs := make([]error, len(d.opts.ReleaseTo))
 	pace := newPacer(d.client.api, reserveFor(checkLimit, len(apps)))
-	parallel(len(apps), checkLimit, func(i int) {
+	callback.Parallel(len(apps), checkLimit, func(i int) {
 		if errs[i] = pace.wait(ctx); errs[i] != nil {
 			return
 		}

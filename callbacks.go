@@ -8,22 +8,23 @@ import (
 	"log/slog"
 	"maps"
 	"reflect"
-	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/herokubuild/herokubuild/internal/callback"
 )
 
 // eventLog reports the steps of a call to the caller and records them in the
 // checkpoint.
 type eventLog struct {
-	*callbacks
+	*callback.Caller
 	*checkpointLog
 	onEvent func(ctx context.Context, e DeployEvent) error
 }
 
 func newEventLog(logger *slog.Logger, onEvent func(ctx context.Context, e DeployEvent) error, giveUp context.CancelCauseFunc, checkpoint Checkpoint) *eventLog {
 	return &eventLog{
-		callbacks:     &callbacks{giveUp: giveUp, logger: logger, turn: make(chan struct{}, 1)},
+		Caller:        callback.New(callback.Config{GiveUp: giveUp, Logger: logger, NewError: newCallbackError}),
 		checkpointLog: &checkpointLog{checkpoint: checkpoint},
 		onEvent:       onEvent,
 	}
@@ -31,17 +32,17 @@ func newEventLog(logger *slog.Logger, onEvent func(ctx context.Context, e Deploy
 
 // emit passes an event to the caller. An error of OnEvent ends the whole call.
 func (l *eventLog) emit(ctx context.Context, e DeployEvent) {
-	if l.onEvent == nil || !l.enter(ctx) {
+	if l.onEvent == nil || !l.Enter(ctx) {
 		return
 	}
-	defer l.leave()
-	if l.failure() != nil {
+	defer l.Leave()
+	if l.Failure() != nil {
 		return
 	}
 	e.Time = time.Now()
 	e.Checkpoint = l.saved()
-	if err := l.guard("OnEvent", func() error { return l.onEvent(ctx, e) }); err != nil {
-		l.fail(err)
+	if err := l.Guard("OnEvent", func() error { return l.onEvent(ctx, e) }); err != nil {
+		l.Fail(err)
 	}
 }
 
@@ -51,11 +52,11 @@ func (l *eventLog) write(ctx context.Context, w io.Writer, p []byte) (n int, err
 		l.note(func(c *Checkpoint) { c.OutputOffset += int64(len(p)) })
 		return len(p), nil
 	}
-	if !l.enter(ctx) {
+	if !l.Enter(ctx) {
 		return 0, contextError(ctx)
 	}
-	defer l.leave()
-	err = l.guard("Output", func() error {
+	defer l.Leave()
+	err = l.Guard("Output", func() error {
 		n, err = writeAll(w, p)
 		return err
 	})
@@ -104,113 +105,6 @@ func (l *checkpointLog) saved() Checkpoint {
 	return l.checkpoint
 }
 
-// callbacks calls the caller's functions, one at a time, and keeps their errors and
-// panics.
-type callbacks struct {
-	// giveUp ends the context of the whole call.
-	giveUp context.CancelCauseFunc
-	logger *slog.Logger
-	// turn is held while one of the caller's functions runs.
-	turn chan struct{}
-
-	// mu guards err and blocked. It is never held while a callback runs.
-	mu      sync.Mutex
-	err     error
-	blocked bool
-
-	panics firstPanic
-}
-
-// callbackGrace is how long a callback that is running when the context ends may
-// delay the end of the call.
-const callbackGrace = 10 * time.Second
-
-// enter waits for the turn to call a callback. It returns false if the context has
-// ended while another callback does not return: a write to a stopped terminal, for
-// example.
-func (c *callbacks) enter(ctx context.Context) bool {
-	select {
-	case c.turn <- struct{}{}:
-		return true
-	default:
-	}
-	select {
-	case c.turn <- struct{}{}:
-		return true
-	case <-ctx.Done():
-	}
-	if c.isBlocked() {
-		return false
-	}
-	grace := time.NewTimer(callbackGrace)
-	defer grace.Stop()
-	select {
-	case c.turn <- struct{}{}:
-		return true
-	case <-grace.C:
-	}
-	c.block()
-	return false
-}
-
-func (c *callbacks) leave() { <-c.turn }
-
-// block records that a callback does not return, so that nothing waits for it again.
-func (c *callbacks) block() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.blocked = true
-}
-
-func (c *callbacks) isBlocked() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.blocked
-}
-
-// guard calls one of the caller's functions. It may run in a goroutine of this
-// package, where a panic would end the process: the panic is kept for rethrow.
-func (c *callbacks) guard(name string, call func() error) (err error) {
-	returned := false
-	defer func() {
-		v := recover()
-		switch {
-		case v != nil:
-			c.logger.Error("herokubuild: callback panicked", slog.String("callback", name), slog.String("stack", string(debug.Stack())))
-			c.panics.keep(v)
-			err = &callbackError{name: name, err: errPanicked}
-			c.giveUp(err)
-		case !returned:
-			// runtime.Goexit, as of t.FailNow, must not pass for a success.
-			c.fail(&callbackError{name: name, err: errNotReturned})
-		}
-	}()
-	err = call()
-	if returned = true; err != nil {
-		return &callbackError{name: name, err: err}
-	}
-	return nil
-}
-
-// fail ends the whole call.
-func (c *callbacks) fail(err error) {
-	c.mu.Lock()
-	if c.err == nil {
-		c.err = err
-	}
-	c.mu.Unlock()
-	c.giveUp(err)
-}
-
-// failure returns the error of OnEvent that ended the call, if any.
-func (c *callbacks) failure() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.err
-}
-
-var errNotReturned = errors.New("a callback did not return")
-
 // callbackError is the error of one of the caller's own functions. It matches what
 // that error matches, except what would be a statement about this call: about its
 // arguments, the outcome of an app, or its requests.
@@ -218,6 +112,8 @@ type callbackError struct {
 	name string
 	err  error
 }
+
+func newCallbackError(name string, err error) error { return &callbackError{name: name, err: err} }
 
 func (e *callbackError) Error() string {
 	if e.name == "" {

@@ -191,7 +191,7 @@ func (c *Client) Do(ctx context.Context, method, path string, opts *DoOptions, r
 	}
 	got, err := c.api.call(ctx, apiCall{
 		method: method, path: path, query: encoded, body: o.Body, variant: variant,
-		mayBeEmpty: true, whole: true, bounds: anyBounds(),
+		mayBeEmpty: true, whole: true, limits: anyLimits(),
 	}, o.Out, requestOpts...)
 	if err != nil {
 		return nil, err

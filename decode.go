@@ -1,16 +1,17 @@
 package herokubuild
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
+
+	"github.com/herokubuild/herokubuild/internal/jsonlimit"
 )
 
-// This file decodes responses: it bounds them, and checks that they contain what they must.
+// This file decodes responses: it limits them, and checks that they contain what they must.
 
 // checkOut refuses what encoding/json cannot decode into. It is called before the request
 // is sent, because its response would be lost.
@@ -50,16 +51,6 @@ func decodable(t reflect.Type) bool {
 	}
 }
 
-// bounds limits a response, so that a few kilobytes on the network cannot become gigabytes
-// of memory.
-type bounds struct {
-	// bytes limits the size after decompression.
-	bytes int64
-	// items limits the elements of the outermost array or object, values those of the
-	// whole response.
-	items, values int
-}
-
 const (
 	// A build, release, slug or app is a few kilobytes.
 	maxObjectBytes = 1 << 20
@@ -71,91 +62,28 @@ const (
 	// maxItemValues is what each item adds to the values of a list. An app, the
 	// largest type of this package, has about 60.
 	maxItemValues = 256
-	// maxDepth limits how deep arrays and objects are nested.
-	maxDepth = 64
 )
 
-// objectBounds are those of a single resource.
-func objectBounds() bounds {
-	return bounds{bytes: maxObjectBytes, items: maxElements, values: maxElements}
+// objectLimits are those of a single resource. Responses are limited after decompression.
+func objectLimits() jsonlimit.Limits {
+	return jsonlimit.Limits{Bytes: maxObjectBytes, Items: maxElements, Elements: maxElements, Values: maxElements}
 }
 
-// listBounds are those of a page with this number of items.
-func listBounds(items int) bounds {
-	return bounds{
-		bytes:  maxObjectBytes + int64(items)*maxItemBytes,
-		items:  items,
-		values: maxElements + items*maxItemValues,
+// listLimits are those of a page with this number of items.
+func listLimits(items int) jsonlimit.Limits {
+	return jsonlimit.Limits{
+		Bytes:    maxObjectBytes + int64(items)*maxItemBytes,
+		Items:    items,
+		Elements: maxElements,
+		Values:   maxElements + items*maxItemValues,
 	}
 }
 
-// anyBounds are those of a response of an unknown kind.
-func anyBounds() bounds {
-	b := listBounds(maxPageSize)
-	b.items = maxElements
-	return b
-}
-
-var (
-	errTooDeep       = errors.New("the response is nested more deeply than this package accepts")
-	errEmptyResponse = errors.New("the response has no body")
-)
-
-// check counts the elements of JSON text before any of it is decoded. Text that is not JSON
-// is an error of the decoder's, later.
-func (b bounds) check(content []byte) error {
-	var elements [maxDepth + 1]int
-	depth, values := 0, 0
-	for i := 0; i < len(content); i++ {
-		switch content[i] {
-		case '"':
-			i = endOfString(content, i)
-			continue
-		case '{', '[':
-			if depth++; depth > maxDepth {
-				return errTooDeep
-			}
-			elements[depth] = 1
-		case '}', ']':
-			depth = max(depth-1, 0)
-			continue
-		case ',':
-			elements[depth]++
-		default:
-			continue
-		}
-		limit := maxElements
-		if depth == 1 {
-			limit = b.items
-		}
-		if elements[depth] > limit {
-			return fmt.Errorf("the response has an array or object of more than %d elements", limit)
-		}
-		if values++; values > b.values {
-			return fmt.Errorf("the response has more than %d values", b.values)
-		}
-	}
-	return nil
-}
-
-// endOfString returns the index of the quote that ends the string starting at i.
-func endOfString(content []byte, i int) int {
-	for i++; i < len(content); i++ {
-		n := bytes.IndexByte(content[i:], '"')
-		if n < 0 {
-			break
-		}
-		// An odd number of backslashes before the quote escapes it.
-		end := i + n
-		back := end
-		for back > i && content[back-1] == '\\' {
-			back--
-		}
-		if i = end; (end-back)%2 == 0 {
-			return end
-		}
-	}
-	return len(content)
+// anyLimits are those of a response of an unknown kind.
+func anyLimits() jsonlimit.Limits {
+	l := listLimits(maxPageSize)
+	l.Items = maxElements
+	return l
 }
 
 // checked is a response that can be validated.
@@ -253,5 +181,3 @@ func firstError(errs ...error) error {
 	}
 	return nil
 }
-
-const maxPageSize = 1000

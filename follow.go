@@ -152,7 +152,7 @@ func followBuild(ctx context.Context, c *Client, log *eventLog, b *Build, opts b
 		o.lost = err
 		switch {
 		case o.writeErr != nil:
-			log.giveUp(o.writeErr)
+			log.GiveUp(o.writeErr)
 		case err != nil && ctx.Err() == nil:
 			log.emit(ctx, DeployEvent{Kind: EventOutputLost, App: opts.app, Build: b, Err: err})
 		}
@@ -193,20 +193,10 @@ func (o *buildOutput) Write(p []byte) (int, error) {
 // ended: a writer that blocks cannot be stopped. It returns the writer's error
 // and why the output is incomplete.
 func (o *buildOutput) join(ctx context.Context) (writeErr, lost error) {
-	select {
-	case <-o.done:
-		return o.writeErr, o.lost
-	case <-ctx.Done():
-	}
-	grace := time.NewTimer(callbackGrace)
-	defer grace.Stop()
-	select {
-	case <-o.done:
-		return o.writeErr, o.lost
-	case <-grace.C:
-		o.log.block()
+	if !o.log.Await(ctx, o.done) {
 		return nil, contextError(ctx)
 	}
+	return o.writeErr, o.lost
 }
 
 // lastLines returns the end of the output, if that has been reached.

@@ -20,15 +20,18 @@ const modulePath = "github.com/herokubuild/herokubuild"
 // modules that only some packages may import. CONTRIBUTING.md shows it as a diagram.
 var mayImport = map[string][]string{
 	".": {
-		"internal/clean", "internal/download", "internal/git", "internal/logstream", "internal/netrc",
-		"internal/redact", "internal/sourcetree", "internal/targz", "internal/transport", "internal/untar",
+		"internal/callback", "internal/clean", "internal/download", "internal/git", "internal/jsonlimit", "internal/logstream", "internal/netrc",
+		"internal/paging", "internal/redact", "internal/sourcetree", "internal/targz", "internal/transport", "internal/untar",
 		"github.com/google/go-querystring/query",
 	},
+	"internal/callback":   nil,
 	"internal/clean":      nil,
 	"internal/download":   {"internal/transport"},
 	"internal/git":        nil,
+	"internal/jsonlimit":  nil,
 	"internal/logstream":  nil,
 	"internal/netrc":      nil,
+	"internal/paging":     {"internal/clean"},
 	"internal/redact":     {"internal/clean"},
 	"internal/sourcetree": {"internal/clean", "internal/git"},
 	"internal/targz":      {"github.com/klauspost/pgzip"},

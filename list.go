@@ -6,10 +6,9 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
-	"reflect"
-	"strconv"
-	"strings"
 	"time"
+
+	"github.com/herokubuild/herokubuild/internal/paging"
 )
 
 // ListOrder is the direction of a list.
@@ -55,79 +54,23 @@ type Page[T any] struct {
 	Date time.Time
 }
 
+const maxPageSize = paging.MaxPageSize
+
 // rangeHeader encodes the options as the API's Range header; "" requests the defaults.
-// Source: the API's overview, "List ranges".
 func (o *ListOptions) rangeHeader() (string, error) {
 	if o == nil {
 		return "", nil
 	}
-	if err := o.check(); err != nil {
-		return "", err
+	header, err := paging.Options{
+		SortBy: o.SortBy, Order: string(o.Order), From: o.From, To: o.To,
+		PageSize: o.PageSize, Limit: o.Limit, Cursor: o.Cursor,
+	}.Range()
+	var bad *paging.OptionError
+	if errors.As(err, &bad) {
+		return "", &ArgumentError{Name: "ListOptions." + bad.Field, Reason: bad.Reason}
 	}
-	if o.Cursor != "" {
-		return o.Cursor, nil
-	}
-	if *o == (ListOptions{Limit: o.Limit}) {
-		return "", nil
-	}
-	var params []string
-	if o.PageSize > 0 {
-		params = append(params, "max="+strconv.Itoa(o.PageSize))
-	}
-	if o.Order != "" {
-		params = append(params, "order="+string(o.Order))
-	}
-	by := o.SortBy
-	if by == "" {
-		by = "id"
-	}
-	header := by + " " + o.From + ".." + o.To
-	if len(params) > 0 {
-		header += "; " + strings.Join(params, ",")
-	}
-	return header, nil
+	return header, err
 }
-
-func (o *ListOptions) check() error {
-	bad := func(field, reason string) error {
-		return &ArgumentError{Name: "ListOptions." + field, Reason: reason}
-	}
-	for _, f := range []struct{ name, value string }{{"SortBy", o.SortBy}, {"From", o.From}, {"To", o.To}} {
-		if !validRangePart(f.value) {
-			return bad(f.name, quote(f.value)+" is not valid in a Range header")
-		}
-	}
-	switch {
-	case o.PageSize < 0 || o.PageSize > maxPageSize:
-		return bad("PageSize", fmt.Sprintf("%d is not within 1 to %d", o.PageSize, maxPageSize))
-	case o.Limit < 0:
-		return bad("Limit", "is negative")
-	case o.Order != "" && o.Order != Ascending && o.Order != Descending:
-		return bad("Order", quote(string(o.Order))+" is neither asc nor desc")
-	case o.Cursor == "":
-		return nil
-	case *o != (ListOptions{Cursor: o.Cursor, Limit: o.Limit}):
-		return bad("Cursor", "is set together with fields that it includes")
-	case !validHeader(o.Cursor):
-		return bad("Cursor", "is not the Next of a page")
-	}
-	return nil
-}
-
-// validRangePart reports whether a value can be a part of a Range header.
-func validRangePart(s string) bool {
-	return validHeader(s) && !strings.ContainsAny(s, " ;,[]") && !strings.Contains(s, "..")
-}
-
-var (
-	errNextRange = errors.New("Next-Range of the list does not advance")
-	errTooLong   = fmt.Errorf("list has more than %d pages", maxPages)
-)
-
-const (
-	// maxPages bounds an iteration: two million items at the default page size.
-	maxPages = 10_000
-)
 
 // items are the items of a page as they are decoded.
 type items[T any] []*T
@@ -151,7 +94,7 @@ type pages[T any] struct {
 	opts []RequestOption
 	// size is the largest permitted number of items of a page.
 	size  int
-	order order
+	order paging.Order
 	// latest is the response with the latest page.
 	latest apiResponse
 }
@@ -167,13 +110,13 @@ func listPages[T any](c *apiClient, path string, opts *ListOptions, requestOpts 
 	} else if o.header.Get("Range") != "" {
 		return nil, "", &ArgumentError{Name: "RequestHeader", Reason: "the Range of a list is set by its ListOptions"}
 	}
-	order, size := parseRange(first)
+	order, size := paging.ParseRange(first)
 	return &pages[T]{api: c, path: path, opts: requestOpts, size: size, order: order}, first, nil
 }
 
 // get requests a page of the list by its range.
 func (p *pages[T]) get(ctx context.Context, requested string) (*Page[T], error) {
-	a := apiCall{method: http.MethodGet, path: p.path, bounds: listBounds(p.size)}
+	a := apiCall{method: http.MethodGet, path: p.path, limits: listLimits(p.size)}
 	if requested != "" {
 		a.header = http.Header{"Range": {requested}}
 	}
@@ -187,19 +130,23 @@ func (p *pages[T]) get(ctx context.Context, requested string) (*Page[T], error) 
 	if date, err := http.ParseTime(resp.header.Get("Date")); err == nil {
 		page.Date = date
 	}
-	switch {
-	case len(page.Next) > maxHeaderText || !validHeader(page.Next):
-		err = errors.New("Next-Range of the list is not a range")
-	case page.Next != "" && (page.Next == requested || len(page.Items) == 0):
-		err = errNextRange
-	}
-	for i := 0; i < len(got) && err == nil; i++ {
-		err = p.order.check(got[i])
-	}
-	if err != nil {
+	if err := p.check(requested, page); err != nil {
 		return nil, resp.unexpected(err)
 	}
 	return page, nil
+}
+
+// check checks the cursor of a page and the order of its items.
+func (p *pages[T]) check(requested string, page *Page[T]) error {
+	if err := paging.CheckNext(requested, page.Next, len(page.Items)); err != nil {
+		return err
+	}
+	for _, item := range page.Items {
+		if err := p.checkOrder(item); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // listPage requests one page of the list at path.
@@ -223,17 +170,19 @@ func list[T any](ctx context.Context, c *apiClient, path string, opts *ListOptio
 		if opts != nil {
 			limit = opts.Limit
 		}
-		var progress listed
-		for n := 1; ; n++ {
+		var progress paging.Progress[T]
+		for {
 			page, err := p.get(ctx, next)
-			if err == nil {
-				err = p.advance(&progress, page, n)
-			}
 			if err != nil {
 				yield(nil, err)
 				return
 			}
-			for _, item := range page.Items {
+			fresh, err := progress.Advance(page.Items, page.Next)
+			if err != nil {
+				yield(nil, p.latest.unexpected(err))
+				return
+			}
+			for _, item := range fresh {
 				if !yield(item, nil) {
 					return
 				}
@@ -248,141 +197,23 @@ func list[T any](ctx context.Context, c *apiClient, path string, opts *ListOptio
 	}
 }
 
-// advance checks that the nth page advances the list, and removes the items of earlier
-// pages.
-func (p *pages[T]) advance(progress *listed, page *Page[T], n int) error {
-	if n == 1 && page.Next == "" && len(page.Items) < 2 {
-		return nil
-	}
-	fresh := page.Items[:0]
-	for _, item := range page.Items {
-		if progress.isNew(itemID(item)) {
-			fresh = append(fresh, item)
-		}
-	}
-	var err error
-	switch {
-	case page.Next == "":
-		// All items of the last page may have moved there from earlier ones.
-	case len(fresh) == 0, !progress.leadsTo(page.Next):
-		err = errNextRange
-	case n == maxPages:
-		err = errTooLong
-	}
-	page.Items = fresh
-	if err != nil {
-		return p.latest.unexpected(err)
-	}
-	return nil
-}
-
-// listed has the cursors and the IDs of the items that an iteration has seen.
-type listed struct{ cursors, ids map[string]bool }
-
-// leadsTo records a cursor. It returns false for a cursor that has been followed before,
-// since following it again would loop.
-func (p *listed) leadsTo(next string) bool {
-	if p.cursors == nil {
-		p.cursors = map[string]bool{}
-	}
-	seen := p.cursors[next]
-	p.cursors[next] = true
-	return !seen
-}
-
-// isNew records an item. It returns false for one that has been seen before; an item
-// without an ID is always new.
-func (p *listed) isNew(id string) bool {
-	if p.ids == nil {
-		p.ids = map[string]bool{}
-	}
-	seen := id != "" && p.ids[id]
-	p.ids[id] = true
-	return !seen
-}
-
-// itemID returns the ID of an item: its field ID, or the value of "id" in a map. It
-// returns "" if the item has none.
-func itemID(item any) string {
-	v := reflect.ValueOf(item).Elem()
-	switch {
-	case v.Kind() == reflect.Struct:
-		field, ok := v.Type().FieldByName("ID")
-		if !ok {
-			return ""
-		}
-		var err error
-		if v, err = v.FieldByIndexErr(field.Index); err != nil {
-			return ""
-		}
-	case v.Kind() == reflect.Map && v.Type().Key().Kind() == reflect.String:
-		v = v.MapIndex(reflect.ValueOf("id").Convert(v.Type().Key()))
-	default:
-		return ""
-	}
-	if v.IsValid() && v.Kind() == reflect.Interface {
-		v = v.Elem()
-	}
-	if !v.IsValid() || v.Kind() != reflect.String {
-		return ""
-	}
-	return v.String()
-}
-
-// order is the requested order of a list, and the position that it has reached.
-type order struct {
-	by   string
-	desc bool
-	last int64
-	// begun is set when last is known.
-	begun bool
-}
-
-// parseRange reads the order and the page size of a Range header in the form that this
-// package and Heroku use.
-func parseRange(header string) (order, int) {
-	o, size := order{by: "id"}, maxPageSize
-	span, params, _ := strings.Cut(header, ";")
-	if by, _, ok := strings.Cut(strings.TrimSpace(span), " "); ok {
-		o.by = by
-	}
-	for param := range strings.SplitSeq(params, ",") {
-		switch name, value, _ := strings.Cut(strings.TrimSpace(param), "="); name {
-		case "order":
-			o.desc = value == string(Descending)
-		case "max":
-			if n, err := strconv.Atoi(value); err == nil && n > 0 && n <= maxPageSize {
-				size = n
-			}
-		}
-	}
-	return o, size
-}
-
 // sorted is implemented by items with a place in an order. ok is false for an attribute
 // that is not known, not set, or can change; strict means that no two items share a place.
 type sorted interface {
 	place(by string) (place int64, strict, ok bool)
 }
 
-// check checks that an item belongs after the one before it.
-func (o *order) check(item any) error {
+// checkOrder checks that an item belongs after the one before it.
+func (p *pages[T]) checkOrder(item any) error {
 	s, ok := item.(sorted)
 	if !ok {
 		return nil
 	}
-	place, strict, ok := s.place(o.by)
+	place, strict, ok := s.place(p.order.By)
 	if !ok {
 		return nil
 	}
-	if o.desc {
-		place = -place
-	}
-	if o.begun && (place < o.last || strict && place == o.last) {
-		return fmt.Errorf("list is not in the requested order by %s", quote(o.by))
-	}
-	o.last, o.begun = place, true
-	return nil
+	return p.order.Check(place, strict)
 }
 
 // failed returns an iteration that ends with err at once.

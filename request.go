@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/herokubuild/herokubuild/internal/jsonlimit"
 	"github.com/herokubuild/herokubuild/internal/transport"
 )
 
@@ -74,8 +75,8 @@ type apiCall struct {
 	repeatable bool
 	// mayBeEmpty accepts a response without a body.
 	mayBeEmpty bool
-	// bounds limits the response; the zero value is that of a single resource.
-	bounds bounds
+	// limits are those of the response; the zero value is that of a single resource.
+	limits jsonlimit.Limits
 	// whole refuses the first page of a list.
 	whole bool
 }
@@ -108,8 +109,8 @@ func (c *apiClient) call(ctx context.Context, a apiCall, out any, opts ...Reques
 		return apiResponse{}, err
 	}
 	x := &apiExchange{call: a, rate: c.rate}
-	if x.call.bounds.bytes == 0 {
-		x.call.bounds = objectBounds()
+	if x.call.limits.Bytes == 0 {
+		x.call.limits = objectLimits()
 	}
 	request, err := x.request(ctx, c, o)
 	if err != nil {
@@ -159,7 +160,7 @@ func (x *apiExchange) request(ctx context.Context, c *apiClient, o requestOption
 		secrets: newRedactor(token).and(secretsOfQuery(a.query)...).and(a.secrets...).and(secretsOfHeader(o.header)...),
 	}
 	r := transport.Request{
-		HTTP: req, Idempotent: a.idempotent(), MaxBytes: a.bounds.bytes,
+		HTTP: req, Idempotent: a.idempotent(), MaxBytes: a.limits.Bytes,
 		Timeout: c.timeout, Policy: transport.Policy(c.retry), Observer: x,
 	}
 	if o.timeout > 0 {
@@ -339,11 +340,11 @@ func (a *apiCall) decode(resp apiResponse, content []byte, out any) error {
 	case len(trimmed) == 0 && a.mayBeEmpty:
 		return nil
 	case len(trimmed) == 0:
-		return errEmptyResponse
+		return errors.New("the response has no body")
 	case bytes.Equal(trimmed, []byte("null")):
 		return errors.New("the response is null")
 	}
-	if err := a.bounds.check(content); err != nil {
+	if err := a.limits.Check(content); err != nil {
 		return err
 	}
 	if err := json.Unmarshal(content, out); err != nil {

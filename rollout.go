@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/herokubuild/herokubuild/internal/callback"
 )
 
 // Rollout releases one slug or image to any number of apps and waits for the final
@@ -45,7 +47,7 @@ func (c *Client) Rollout(ctx context.Context, release ReleaseCreateOptions, apps
 	ro.resumed, ro.settledAt = o.Checkpoint.started(), settledAt(c, o.Checkpoint)
 	log.emit(ctx, DeployEvent{Kind: EventPhase, Phase: PhaseRelease})
 	failure := ro.run(ctx)
-	log.panics.rethrow()
+	log.Rethrow()
 	failure = ro.withCallbackError(failure)
 	if failure == nil {
 		log.note(func(c *Checkpoint) { c.end(nil, ro.settledAt) })
@@ -59,7 +61,7 @@ func (c *Client) Rollout(ctx context.Context, release ReleaseCreateOptions, apps
 // withCallbackError adds the error of OnEvent, which may come too late to stop
 // anything, to that of the rollout.
 func (ro *rollout) withCallbackError(failure *RolloutError) *RolloutError {
-	err := ro.log.failure()
+	err := ro.log.Failure()
 	switch {
 	case err == nil:
 		return failure
@@ -171,7 +173,7 @@ func (ro *rollout) releaseAll(ctx context.Context) {
 }
 
 func (ro *rollout) wave(ctx context.Context, targets []target) {
-	parallel(len(targets), ro.policy.Concurrency, func(i int) {
+	callback.Parallel(len(targets), ro.policy.Concurrency, func(i int) {
 		if ro.stopped.Load() {
 			return
 		}
@@ -179,7 +181,7 @@ func (ro *rollout) wave(ctx context.Context, targets []target) {
 		began := time.Now()
 		defer func() { t.out.Duration = time.Since(began) }()
 		// This outcome stays if a callback ends the goroutine (runtime.Goexit).
-		t.out.Err = fmt.Errorf("%s: %w", t.out.App, errNotReturned)
+		t.out.Err = fmt.Errorf("%s: %w", t.out.App, callback.ErrNotReturned)
 		t.out.Err = ro.releaseTo(ctx, t)
 		if ro.policy.StopOnError && t.out.Err != nil && !errors.Is(t.out.Err, ErrSuperseded) {
 			ro.stopped.Store(true)
@@ -252,7 +254,7 @@ func (ro *rollout) adopt(t *target, r *Release) {
 }
 
 func (ro *rollout) verify(ctx context.Context, t *target) error {
-	err := ro.log.guard("", func() error { return ro.policy.Verify(ctx, t.out.App, t.out.Release) })
+	err := ro.log.Guard("", func() error { return ro.policy.Verify(ctx, t.out.App, t.out.Release) })
 	switch {
 	case err == nil:
 		return nil
@@ -360,7 +362,7 @@ func (ro *rollout) awaitSettled(ctx context.Context) error {
 
 // observeOthers sets the outcomes of the apps that a resumed rollout did not reach.
 func (ro *rollout) observeOthers(ctx context.Context) {
-	parallel(len(ro.targets), ro.policy.Concurrency, func(i int) {
+	callback.Parallel(len(ro.targets), ro.policy.Concurrency, func(i int) {
 		if t := &ro.targets[i]; t.out.Err == ErrNotAttempted { //nolint:errorlint // Only the initial value, not what wraps it.
 			ro.observe(ctx, t)
 		}

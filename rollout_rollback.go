@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/herokubuild/herokubuild/internal/callback"
 )
 
 // rollBack rolls apps back to what they ran before, according to the policy.
@@ -99,7 +101,7 @@ func hasKey[V any](m map[string]V, key string) bool {
 func (ro *rollout) rollBackAll(ctx context.Context, back []*target) {
 	ctx, cancel := ro.rollbackContext(ctx)
 	defer cancel()
-	parallel(len(back), ro.policy.Concurrency, func(i int) {
+	callback.Parallel(len(back), ro.policy.Concurrency, func(i int) {
 		t := back[i]
 		out := t.out
 		out.RolledBack, out.RollbackErr = ro.rollBackOne(ctx, t)

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/herokubuild/herokubuild/internal/callback"
 	"github.com/herokubuild/herokubuild/internal/transport"
 )
 
@@ -104,7 +105,7 @@ func (c *apiClient) putArchive(ctx context.Context, method string, signed Secret
 		return &exactReader{src: src, size: archive.Size, progress: &progress}, nil
 	}
 	_, failed := c.wire.Do(request)
-	progress.panics.rethrow()
+	progress.panics.Rethrow()
 	return x.failure(ctx, failed)
 }
 
@@ -139,7 +140,7 @@ type progressGate struct {
 	mu     sync.Mutex
 	report func(done, total int64)
 
-	panics firstPanic
+	panics callback.FirstPanic
 }
 
 func (g *progressGate) pass(done, total int64) {
@@ -168,8 +169,8 @@ func (r *exactReader) Read(p []byte) (n int, err error) {
 	defer func() {
 		// The panic would end the program, whether the caller recovers or not.
 		if v := recover(); v != nil {
-			r.progress.panics.keep(v)
-			n, err = 0, transport.Permanent(errPanicked)
+			r.progress.panics.Keep(v)
+			n, err = 0, transport.Permanent(callback.ErrPanicked)
 		}
 	}()
 	n, err = r.src.Read(p)
