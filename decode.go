@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/herokubuild/herokubuild/internal/jsonlimit"
+	"github.com/herokubuild/herokubuild/internal/paging"
 )
 
 // This file decodes responses: it limits them, and checks that they contain what they must.
@@ -181,3 +182,5 @@ func firstError(errs ...error) error {
 	}
 	return nil
 }
+
+const maxPageSize = paging.MaxPageSize

@@ -292,3 +292,22 @@ func errorLine(text string, maybeApplied bool) string {
 	}
 	return clean.Line(text)
 }
+
+// ChecksumError reports that an archive does not match its checksum. It matches
+// [ErrChecksumMismatch].
+type ChecksumError struct {
+	// SlugID is the slug's ID.
+	SlugID string
+	// Want is the slug's checksum, Got that of the download.
+	Want, Got string
+	// Size is the number of bytes that were downloaded.
+	Size int64
+}
+
+// Error implements error.
+func (e *ChecksumError) Error() string {
+	return clip(fmt.Sprintf("slug %s: checksum of the archive (%d bytes) is %s, not %s", e.SlugID, e.Size, e.Got, e.Want), maxErrorText)
+}
+
+// Is matches ErrChecksumMismatch.
+func (e *ChecksumError) Is(target error) bool { return target == ErrChecksumMismatch }

@@ -54,8 +54,6 @@ type Page[T any] struct {
 	Date time.Time
 }
 
-const maxPageSize = paging.MaxPageSize
-
 // rangeHeader encodes the options as the API's Range header; "" requests the defaults.
 func (o *ListOptions) rangeHeader() (string, error) {
 	if o == nil {

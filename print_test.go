@@ -162,7 +162,7 @@ func TestEveryExportedTypeIsAmongThoseThatArePrinted(t *testing.T) {
 		ast.Inspect(file, func(n ast.Node) bool {
 			if spec, ok := n.(*ast.TypeSpec); ok && spec.Name.IsExported() {
 				if _, ok := spec.Type.(*ast.StructType); ok {
-					assert.Contains(t, known, spec.Name.Name)
+					assert.Contains(t, known, spec.Name.Name, "add it to exported")
 				}
 			}
 			return true

@@ -38,7 +38,7 @@ func (d *differences) requireUsed(t *testing.T) {
 func fieldDifferences() *differences {
 	const (
 		notDeploys = "a property of the app that does not affect builds and releases"
-		ref        = "Ref is the type of all references; its name is empty if the reference has none"
+		ref        = "ResourceRef is the type of all references; its name is empty if the reference has none"
 	)
 	return &differences{used: map[string]bool{}, reasons: map[string]string{
 		"App.acm":              notDeploys,

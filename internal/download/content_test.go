@@ -50,13 +50,13 @@ func TestContentIsTheArchiveItself(t *testing.T) {
 		body     []byte
 		usable   bool
 	}{
-		"no encoding":               {body: archive, usable: true},
-		"identity":                  {encoding: "identity", body: archive, usable: true},
-		"its own compression":       {encoding: "gzip", body: archive, usable: true},
-		"declared, not compressed":  {encoding: "gzip", body: []byte("text"), usable: true},
-		"declared, empty":           {encoding: "gzip", usable: true},
-		"compressed twice":          {encoding: "gzip", body: gzipped(t, archive)},
-		"an unsupported encoding":   {encoding: "br", body: archive},
+		"no encoding":                {body: archive, usable: true},
+		"identity":                   {encoding: "identity", body: archive, usable: true},
+		"its own compression":        {encoding: "gzip", body: archive, usable: true},
+		"declared, not compressed":   {encoding: "gzip", body: []byte("text"), usable: true},
+		"declared, empty":            {encoding: "gzip", usable: true},
+		"compressed twice":           {encoding: "gzip", body: gzipped(t, archive)},
+		"an unsupported encoding":    {encoding: "br", body: archive},
 		"twice, without an encoding": {body: gzipped(t, archive), usable: true},
 	} {
 		t.Run(name, func(t *testing.T) {
