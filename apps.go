@@ -81,6 +81,8 @@ func (s AppsService) List(ctx context.Context, opts *ListOptions, requestOpts ..
 
 // ListPage returns one page of the apps that the credential may see and the cursor of
 // the next. See [AppsService.List], which needs no cursor.
+//
+// Endpoint and errors: those of [AppsService.List].
 func (s AppsService) ListPage(ctx context.Context, opts *ListOptions, requestOpts ...RequestOption) (*Page[App], error) {
 	return listPage[App](ctx, s.api, apiPath("apps"), opts, requestOpts...)
 }

@@ -181,6 +181,8 @@ func (s BuildsService) List(ctx context.Context, app string, opts *ListOptions, 
 
 // ListPage returns one page of the builds of an app and the cursor of the
 // next. See [BuildsService.List], which needs no cursor.
+//
+// Endpoint and errors: those of [BuildsService.List].
 func (s BuildsService) ListPage(ctx context.Context, app string, opts *ListOptions, requestOpts ...RequestOption) (*Page[Build], error) {
 	if err := checkApp("app", app); err != nil {
 		return nil, err

@@ -167,8 +167,8 @@ type RetryOptions struct {
 	// Default 5; 1 turns retries off.
 	MaxAttempts int
 	// MinWait is the wait before the second attempt; it doubles with every further one.
-	// Each wait is shortened at random by up to a half, so that many clients do not come
-	// back at the same time. Default 500 ms.
+	// Each wait is shortened at random by up to a half, so that many clients do not
+	// retry at the same time. Default 500 ms.
 	MinWait time.Duration
 	// MaxWait is the longest wait between two attempts. Default 30 s.
 	MaxWait time.Duration

@@ -201,6 +201,8 @@ func (s ReleasesService) List(ctx context.Context, app string, opts *ListOptions
 
 // ListPage returns one page of the releases of an app and the cursor of the
 // next. See [ReleasesService.List], which needs no cursor.
+//
+// Endpoint and errors: those of [ReleasesService.List].
 func (s ReleasesService) ListPage(ctx context.Context, app string, opts *ListOptions, requestOpts ...RequestOption) (*Page[Release], error) {
 	if err := checkApp("app", app); err != nil {
 		return nil, err
@@ -232,8 +234,8 @@ func (s ReleasesService) Current(ctx context.Context, app string, requestOpts ..
 // runs the release.
 //
 // Errors: a [*ReleaseError] if the release failed or has expired; an error that
-// matches [ErrUnknownStatus] for a status that this package does not know,
-// [ErrWaitTimeout] after opts.Timeout, or the context's error; and those of
+// matches [ErrUnknownStatus] for a status that this package does not know, or for none,
+// as the oldest releases have; [ErrWaitTimeout] after opts.Timeout, or the context's error; and those of
 // [ReleasesService.Get].
 func (s ReleasesService) Wait(ctx context.Context, app, idOrVersion string, opts *WaitOptions) (*Release, error) {
 	return waitFor(ctx, s.api, app, opts, func(ctx context.Context) (*Release, error) { return s.Get(ctx, app, idOrVersion) })

@@ -102,7 +102,8 @@ func slugPath(app, id string) string { return apiPath("apps", app, "slugs", id) 
 // Create registers a slug whose archive is uploaded next, with [SlugsService.Put]. The
 // archive is a gzipped tar with everything under ./app.
 //
-// The request is retried only if Heroku cannot have seen it.
+// The request is retried only if the platform cannot have seen it. An error that matches
+// [ErrMaybeApplied] leaves open whether there is a slug, which does no harm.
 //
 // Endpoint: POST /apps/{app}/slugs (schema: slug, Create). Errors:
 // [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].

@@ -15,8 +15,8 @@ type conn struct {
 	body io.Closer
 	// content is the body, which may have been read ahead.
 	content io.Reader
-	// repeated is the number of bytes to come that an earlier connection has
-	// delivered, and seen the hash of those that have come.
+	// repeated is the number of outstanding bytes that an earlier connection has
+	// delivered, and seen the hash of those that have arrived.
 	repeated int64
 	seen     hash.Hash
 }

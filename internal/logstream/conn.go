@@ -24,7 +24,7 @@ type conn struct {
 	unwatch func() bool
 
 	opened time.Time
-	// moved is when text last came.
+	// moved is when text last arrived.
 	moved time.Time
 	// delivered reports that some of the text was new.
 	delivered bool
@@ -100,7 +100,7 @@ func (r bodyReader) Read(p []byte) (int, error) {
 	return 0, nil
 }
 
-// gunzip decompresses r as it comes. The first read waits for the header.
+// gunzip decompresses r as it arrives. The first read waits for the header.
 type gunzip struct {
 	r  io.Reader
 	zr *gzip.Reader

@@ -2,8 +2,8 @@ package logstream
 
 import "time"
 
-// Once the status is final, output may come for longer than the timeout if it comes
-// at lateRate bytes a second, as a stored log does, or at lateKnownRate where its
+// Once the status is final, output may continue beyond the timeout if it arrives at
+// lateRate bytes a second, as that of a stored log does, or at lateKnownRate if its
 // length is known. The platform keeps 300 MB of a log; maxLateOutput is more.
 const (
 	lateRate      = 4 << 20
@@ -14,9 +14,9 @@ const (
 // late measures what is received after the status has become final.
 type late struct {
 	timeout time.Duration
-	// pending is the time that the network has taken since output last came.
+	// pending is the time that the network has taken since the last output.
 	pending time.Duration
-	// open is what came without a known end, known what came with one.
+	// open counts output without a known end, known that with one.
 	open, known volume
 	output      int64
 }
@@ -26,15 +26,14 @@ type volume struct {
 	bytes int64
 }
 
-// within reports whether no more time has passed than timeout, and a second for
-// each rate bytes.
+// within reports whether the time is at most timeout plus bytes/rate seconds.
 func (v volume) within(timeout time.Duration, rate int64) bool {
 	return v.time <= timeout || (v.time-timeout).Seconds() <= float64(v.bytes)/float64(rate)
 }
 
-// came counts n bytes, of which output are new, and reports whether more may come.
+// add counts n bytes, of which output are new, and reports whether more may follow.
 // finite means that the bytes have a known end.
-func (l *late) came(n, output int, finite bool) bool {
+func (l *late) add(n, output int, finite bool) bool {
 	of := &l.open
 	if finite {
 		of = &l.known

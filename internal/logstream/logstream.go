@@ -58,13 +58,13 @@ type Kind int
 const (
 	// Unavailable is a failure that may be over at the next request.
 	Unavailable Kind = iota
-	// Missing is a log that does not exist: not yet, or no more.
+	// Missing is a log that does not exist yet or was deleted.
 	Missing
-	// Denied is a URL that is no longer accepted, or a log that is no more.
+	// Denied is a URL that is no longer accepted, or a deleted log.
 	Denied
 	// Unsupported is a request that the host does not accept in this form.
 	Unsupported
-	// Permanent is a failure that another request only repeats.
+	// Permanent is a failure that every further request would repeat.
 	Permanent
 )
 
@@ -101,26 +101,25 @@ var (
 	errEndless  = errors.New("the output did not end after the final status")
 )
 
-// Config describes a log. Every field except Offset, Final and OnHeartbeat is
-// required.
+// Config describes a log. Every field is required unless its comment has a default.
 type Config struct {
 	// Dial requests the log from an offset, or all of it if from is All.
 	Dial func(ctx context.Context, from int64) (*Response, error)
 	// Status reports whether the status is final, which means that nothing is
-	// written to the log any more. It may also renew the URL that Dial uses.
+	// written to the log anymore. It may also renew the URL that Dial uses.
 	Status func(ctx context.Context) (final bool, err error)
-	// Final is the status when New is called.
+	// Final is the status when New is called. Default: pending.
 	Final bool
-	// Offset is how many bytes of the log to skip.
+	// Offset is how many bytes of the log to skip. Default 0.
 	Offset int64
 	// IdleTimeout is the silence after which a connection is replaced.
 	IdleTimeout time.Duration
-	// FinalTimeout bounds how long bytes may keep coming once the status is final.
+	// FinalTimeout bounds how long output may continue once the status is final.
 	FinalTimeout time.Duration
 	// Backoff is the delay after the nth fruitless connection in a row.
 	Backoff func(n int) time.Duration
-	// OnHeartbeat, if not nil, is called when a heartbeat and nothing else has
-	// arrived, at most once a second. quiet is the time since the last output.
+	// OnHeartbeat is called for a read that contained only heartbeats, at most once a
+	// second. quiet is the time since the last output. Default: none.
 	OnHeartbeat func(quiet time.Duration)
 	// OnReconnect is called before an interrupted connection is replaced.
 	OnReconnect func(offset int64, cause error)

@@ -9,8 +9,8 @@ import (
 type end int
 
 const (
-	// broken: the network or the host failed, or the connection ended before it
-	// came to anything new.
+	// broken: the network or the host failed, or the connection ended before any new
+	// output.
 	broken end = iota
 	// silent: nothing arrived for the idle timeout.
 	silent
@@ -18,9 +18,9 @@ const (
 	quiet
 	// notStarted: the log does not exist yet.
 	notStarted
-	// denied: the host refuses the URL of a log that has not been there yet.
+	// denied: the host refuses the URL of a log that has never been read.
 	denied
-	// gone: a log that was there is missing, or its URL is refused.
+	// gone: a log that existed is missing, or its URL is refused.
 	gone
 	// clean: the host ended the connection properly, at an unknown length.
 	clean
@@ -34,14 +34,14 @@ const (
 	unproven
 	// truncated: the host no longer has the beginning of the log.
 	truncated
-	// endless: the status is final, and output keeps coming.
+	// endless: the status is final, and output continues.
 	endless
-	// rejected: the host would refuse another request, too.
+	// rejected: the host would refuse every further request.
 	rejected
 )
 
-// classify returns how a connection ended. opened reports whether the log has been
-// there, final whether the status was final before the connection was opened.
+// classify returns how a connection ended. opened reports whether the log has
+// existed, final whether the status was final before the connection was opened.
 func classify(err error, opened, final bool) end {
 	var e *Error
 	switch {

@@ -32,10 +32,10 @@ type Reader struct {
 	// last is how the last connection ended, nil before the first. err ends the
 	// stream.
 	last, err error
-	// opened is when the first connection was made, heard when output last came,
+	// opened is when the first connection was made, heard when output last arrived,
 	// and beat when a heartbeat was last reported.
 	opened, heard, beat time.Time
-	// active is when anything last came, in nanoseconds since 1970.
+	// active is when anything last arrived, in nanoseconds since 1970.
 	active atomic.Int64
 }
 
@@ -124,7 +124,7 @@ func (r *Reader) receive(p []byte) (int, error) {
 		return n, err
 	}
 	r.late.pending += now.Sub(began)
-	if text > 0 && !r.late.came(text, n, finite) {
+	if text > 0 && !r.late.add(text, n, finite) {
 		err = errEndless
 	}
 	return n, err
@@ -133,13 +133,13 @@ func (r *Reader) receive(p []byte) (int, error) {
 func (r *Reader) disconnect(err error) {
 	r.conn.close()
 	if !r.conn.delivered {
-		// The number of connections bounds those that bring nothing.
+		// The policy bounds the number of connections without output.
 		r.late.pending = 0
 	}
 	r.conn, r.last = nil, err
 }
 
-// heartbeat reports that a read has brought nothing else.
+// heartbeat reports a read that contained only heartbeats.
 func (r *Reader) heartbeat(now time.Time) {
 	if r.cfg.OnHeartbeat == nil || !r.beat.IsZero() && now.Sub(r.beat) < heartbeatPause {
 		return

@@ -192,7 +192,7 @@ func TestLateOutput(t *testing.T) {
 			ok := true
 			for range tt.reads {
 				l.pending = tt.pending
-				ok = l.came(tt.n, tt.n, tt.finite)
+				ok = l.add(tt.n, tt.n, tt.finite)
 			}
 			assert.Equal(t, tt.want, ok)
 		})

@@ -8,8 +8,8 @@ import (
 )
 
 // A response is believed only if it proves where it starts. A request begins a
-// little before the offset reached, and the bytes that come twice, the overlap,
-// have to be those that came before.
+// little before the offset reached, and the repeated bytes, the overlap, have
+// to be the same as before.
 //
 // A response that does not name its offset is either the part that was requested or
 // the whole log. Its first bytes decide which, and a whole log is compared up to
@@ -28,13 +28,13 @@ const (
 type place int
 
 const (
-	// atOffset: everything that comes is new.
+	// atOffset: everything that arrives is new.
 	atOffset place = iota
-	// inOverlap: the overlap has to come first.
+	// inOverlap: the overlap has to arrive first.
 	inOverlap
 	// inEither: the response starts with the overlap or with the whole log.
 	inEither
-	// inReplay: the log up to the offset has to come first.
+	// inReplay: the log up to the offset has to arrive first.
 	inReplay
 )
 
@@ -60,7 +60,7 @@ type splicer struct {
 	// What follows belongs to one connection.
 	place place
 	// overlap is what is left of the overlap, beginning what the whole log has
-	// instead; matched is how many bytes of both have come.
+	// instead; matched is how many bytes of both have arrived.
 	overlap, beginning []byte
 	matched            int
 	replay             replay
@@ -71,12 +71,12 @@ type splicer struct {
 	total, connNULs int64
 }
 
-// replay is the part of the log up to the offset, which comes once more.
+// replay is the part of the log up to the offset, which is sent once more.
 type replay struct {
-	// left is how much of it is still to come, and unseen how much of that cannot
+	// left is how much of it is outstanding, and unseen how much of that cannot
 	// be compared.
 	left, unseen int64
-	// head and sum are compared with what comes.
+	// head and sum are compared with what arrives.
 	head []byte
 	sum  uint32
 }
@@ -99,7 +99,7 @@ func (s *splicer) from(plain bool) int64 {
 
 // overlapProves reports whether a response that repeats the tail certainly begins
 // there. It may begin up to nuls bytes earlier, and repeats the tail nevertheless if
-// the text has a period of so many bytes, as a line of dots has.
+// the text repeats itself with such a period, as a line of dots does.
 func (s *splicer) overlapProves() bool {
 	return len(s.tail) > 0 && int64(period(s.tail)) > s.nuls
 }
@@ -212,13 +212,13 @@ func (s *splicer) startReplay(mismatch error) {
 	}
 }
 
-// finite reports whether what is still to come over the connection has a known end:
+// finite reports whether the remaining bytes of the connection have a known end:
 // the offset reached, or the length of the whole log.
 func (s *splicer) finite() bool {
 	return s.place == inOverlap || s.place == inEither || s.place == inReplay || s.total > s.position
 }
 
-// feed processes what has come over the connection. It returns the new part of it,
+// feed processes what has arrived over the connection. It returns the new part of it,
 // which is a part of p, and how many bytes of p were no NULs. An error means that
 // the connection does not continue the log.
 func (s *splicer) feed(p []byte) (fresh []byte, text int, err error) {
@@ -246,7 +246,7 @@ func (s *splicer) feed(p []byte) (fresh []byte, text int, err error) {
 }
 
 // decide compares with the overlap and with the beginning of the log, as long as
-// these are the same. They differ in some byte, which shows what comes.
+// these are the same. They differ in some byte, which decides.
 func (s *splicer) decide(p []byte) ([]byte, error) {
 	for len(p) > 0 && s.overlap[s.matched] == s.beginning[s.matched] {
 		if p[0] != s.overlap[s.matched] {
@@ -323,7 +323,7 @@ func (s *splicer) deliver(p []byte) {
 func (s *splicer) end() error {
 	switch {
 	case s.place != atOffset, s.total > s.position+s.connNULs:
-		// It ended before it came to anything new, or before its own end.
+		// It ended before any new output, or before its own end.
 		return io.ErrUnexpectedEOF
 	case s.total == s.position:
 		return errComplete

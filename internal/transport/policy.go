@@ -26,7 +26,7 @@ type Policy struct {
 }
 
 // Wait returns the wait after the nth attempt (from 1). It is shortened at random by
-// up to a half, so that many clients do not come back at the same time.
+// up to a half, so that many clients do not retry at the same time.
 func (p Policy) Wait(n int) time.Duration {
 	d := p.MaxWait
 	// A larger shift overflows.
