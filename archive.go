@@ -159,6 +159,9 @@ func PackDir(ctx context.Context, dir string, opts *PackOptions) (*Archive, erro
 //
 // Errors: those of PackDir.
 func PackFS(ctx context.Context, fsys fs.FS, opts *PackOptions) (*Archive, error) {
+	if opts != nil && opts.FollowSymlinks {
+		return nil, &ArgumentError{Name: "PackOptions.FollowSymlinks", Reason: "is for PackDir only"}
+	}
 	tree, err := sourcetree.OpenFS(fsys, opts.tree())
 	if err != nil {
 		return nil, treeError(ctx, "pack the file system", err)

@@ -337,3 +337,9 @@ func FuzzArchive(f *testing.F) {
 		require.True(t, bytes.HasPrefix(raw, []byte{0x1f, 0x8b}))
 	})
 }
+
+func TestPackFSRejectsFollowSymlinks(t *testing.T) {
+	t.Parallel()
+	_, err := herokubuild.PackFS(t.Context(), fstest.MapFS{"a": {Data: []byte("a")}}, &herokubuild.PackOptions{FollowSymlinks: true})
+	requireInvalid(t, err, "PackOptions.FollowSymlinks")
+}

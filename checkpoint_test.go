@@ -72,7 +72,7 @@ func TestResumeReleasesAgainAfterRollback(t *testing.T) {
 	}{
 		"by the deploy":                         {rollback: herokubuild.RollbackAll},
 		"by the deploy, from an old checkpoint": {rollback: herokubuild.RollbackAll, stale: true},
-		"of unverified apps only":               {rollback: herokubuild.RollbackUnverified},
+		"of unverified apps only":               {rollback: herokubuild.RollbackVerifyFailed},
 		"by a person":                           {rollback: herokubuild.RollbackNone, then: rollBack},
 		"by a person, from an old checkpoint":   {rollback: herokubuild.RollbackNone, then: rollBack, stale: true},
 	} {

@@ -36,7 +36,7 @@ func ExampleClient_Rollout() {
 				}
 				return nil
 			},
-			Rollback: herokubuild.RollbackUnverified,
+			Rollback: herokubuild.RollbackVerifyFailed,
 		},
 	})
 	var failed *herokubuild.RolloutError

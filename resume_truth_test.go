@@ -231,7 +231,7 @@ func TestRolloutIgnoresSentinelsOfCallbackErrors(t *testing.T) {
 	f := newFleet(t, 2, "web: new\n", platform.Options{})
 	_, err := f.client.Rollout(t.Context(), f.release, f.apps, &herokubuild.RolloutOptions{
 		Policy: herokubuild.RolloutPolicy{
-			Concurrency: 1, StopOnError: true, Rollback: herokubuild.RollbackUnverified,
+			Concurrency: 1, StopOnError: true, Rollback: herokubuild.RollbackVerifyFailed,
 			Verify: func(context.Context, string, *herokubuild.Release) error { return nested },
 		},
 	})

@@ -62,8 +62,8 @@ const (
 	// RollbackNone leaves every app as it is. An app whose release phase failed
 	// still runs what it ran before.
 	RollbackNone RollbackPolicy = iota
-	// RollbackUnverified rolls back the apps whose Verify failed.
-	RollbackUnverified
+	// RollbackVerifyFailed rolls back the apps whose Verify failed.
+	RollbackVerifyFailed
 	// RollbackAll rolls back every app that got the release if the release or
 	// Verify of one failed, or the context ended. With StopOnError no further app
 	// is released before the rollback begins.
@@ -96,8 +96,8 @@ func (p RolloutPolicy) check() error {
 		return bad("Canaries", "is negative")
 	case p.Rollback < RollbackNone || p.Rollback > RollbackAll:
 		return bad("Rollback", fmt.Sprintf("%d is not a RollbackPolicy", p.Rollback))
-	case p.Rollback == RollbackUnverified && p.Verify == nil:
-		return bad("Rollback", "RollbackUnverified requires Verify")
+	case p.Rollback == RollbackVerifyFailed && p.Verify == nil:
+		return bad("Rollback", "RollbackVerifyFailed requires Verify")
 	case p.RollbackTimeout < 0:
 		return bad("RollbackTimeout", "is negative")
 	}

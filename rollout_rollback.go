@@ -20,7 +20,7 @@ func (ro *rollout) rollBack(ctx context.Context) {
 		t := &ro.targets[i]
 		switch {
 		case errors.Is(t.out.Err, ErrSuperseded), errors.Is(t.out.Err, ErrRolledBack):
-		case ro.policy.Rollback == RollbackUnverified && errors.Is(t.out.Err, ErrVerifyFailed),
+		case ro.policy.Rollback == RollbackVerifyFailed && errors.Is(t.out.Err, ErrVerifyFailed),
 			all && (t.out.Release != nil || hasKey(made, t.out.App) || errors.Is(t.out.Err, ErrMaybeApplied)):
 			back = append(back, t)
 		}

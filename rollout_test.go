@@ -156,7 +156,7 @@ func TestRolloutAppliesPolicyToFailures(t *testing.T) {
 			want:    [5]error{herokubuild.ErrVerifyFailed, herokubuild.ErrNotAttempted, herokubuild.ErrNotAttempted, herokubuild.ErrNotAttempted, herokubuild.ErrNotAttempted},
 		},
 		"roll back unhealthy apps": {
-			opts:    herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Canaries: 1, Verify: unhealthy("app-3"), Rollback: herokubuild.RollbackUnverified}},
+			opts:    herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Canaries: 1, Verify: unhealthy("app-3"), Rollback: herokubuild.RollbackVerifyFailed}},
 			fails:   []string{"app-5"},
 			history: [5]string{done, done, back, done, failed},
 			want:    [5]error{nil, nil, herokubuild.ErrVerifyFailed, nil, herokubuild.ErrReleaseFailed},
@@ -485,7 +485,7 @@ func TestRolloutRejectsInvalidArguments(t *testing.T) {
 		"apps":                          {release: slug, apps: []string{"a-b", "a-b"}},
 		"RolloutPolicy.Concurrency":     {release: slug, opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Concurrency: -1}}},
 		"RolloutPolicy.Canaries":        {release: slug, apps: []string{"a-b"}, opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Canaries: -1}}},
-		"RolloutPolicy.Rollback":        {release: slug, opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackUnverified}}},
+		"RolloutPolicy.Rollback":        {release: slug, opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackVerifyFailed}}},
 		"RolloutPolicy.RollbackTimeout": {release: slug, opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{RollbackTimeout: -1}}},
 		"RolloutOptions.IdleTimeout":    {release: slug, opts: herokubuild.RolloutOptions{IdleTimeout: -1}},
 		"Checkpoint":                    {release: slug, opts: herokubuild.RolloutOptions{Checkpoint: herokubuild.Checkpoint{ArtifactID: releaseID}}},

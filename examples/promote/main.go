@@ -119,7 +119,7 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	}
 	var ok bool
 	s.rollback, ok = map[string]herokubuild.RollbackPolicy{
-		"none": herokubuild.RollbackNone, "unverified": herokubuild.RollbackUnverified, "all": herokubuild.RollbackAll,
+		"none": herokubuild.RollbackNone, "unverified": herokubuild.RollbackVerifyFailed, "all": herokubuild.RollbackAll,
 	}[rollback]
 	if to != "" {
 		s.to = strings.Split(to, ",")
@@ -136,7 +136,7 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 		return usageError("-from and -to are required, unless all of -from, -to and HEROKU_API_URL are unset, which selects the emulator")
 	case s.fail != "" && !s.local:
 		return usageError("-fail requires the emulator")
-	case s.rollback == herokubuild.RollbackUnverified && s.check == "" && !s.local:
+	case s.rollback == herokubuild.RollbackVerifyFailed && s.check == "" && !s.local:
 		return usageError("-rollback unverified requires -check")
 	}
 	if s.local {
