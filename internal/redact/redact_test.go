@@ -224,9 +224,6 @@ func FuzzRedactor(f *testing.F) {
 	}
 	r := redact.New(secret)
 	f.Fuzz(func(t *testing.T, before, after string) {
-		text := before + secret + after
-		got := r.Text(text)
-		assert.NotContains(t, got, secret)
-		assert.Contains(t, got, redact.Placeholder)
+		assert.NotContains(t, r.Text(before+secret+after), secret)
 	})
 }
