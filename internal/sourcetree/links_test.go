@@ -87,7 +87,7 @@ func FuzzLinkLeaves(f *testing.F) {
 	f.Add("a/link", ".//.././z")
 	f.Fuzz(func(t *testing.T, link, target string) {
 		throughItself := slices.Contains(strings.Split(target, "/"), path.Base(link))
-		if !filepath.IsLocal(link) || path.Clean(link) != link || target == "" || len(target) > maxLink || throughItself {
+		if link == "." || !filepath.IsLocal(link) || path.Clean(link) != link || target == "" || len(target) > maxLink || throughItself {
 			t.Skip()
 		}
 		got, err := linksOf(link, target).leaves(t.Context(), link)
