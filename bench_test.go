@@ -85,7 +85,12 @@ func BenchmarkGet(b *testing.B) {
 
 func BenchmarkList(b *testing.B) {
 	one := golden(b, "build_succeeded.json")
-	text := "[" + strings.TrimSuffix(strings.Repeat(one+",", 1000), ",") + "]"
+	builds := make([]string, 1000)
+	for i := range builds {
+		// The iterator yields each id once.
+		builds[i] = strings.Replace(one, buildID, fmt.Sprintf("%08d%s", i, buildID[8:]), 1)
+	}
+	text := "[" + strings.Join(builds, ",") + "]"
 	url, client, hc := benchServer(b, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, text)
