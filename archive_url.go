@@ -60,10 +60,7 @@ func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchAr
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	o := FetchArchiveOptions{}
-	if opts != nil {
-		o = *opts
-	}
+	o := orZero(opts)
 	if o.MaxBytes == 0 {
 		o.MaxBytes = defaultMaxFetch
 	}

@@ -212,7 +212,7 @@ func (d *deploy) attach(ctx context.Context) (*Build, error) {
 	all := newest("created_at")
 	all.PageSize = maxPageSize
 	if c.BuildID != "" {
-		b, err = d.client.Builds.Get(ctx, d.buildApp(), c.BuildID)
+		b, err = d.getBuild(c.BuildID)(ctx)
 	} else {
 		b, err = settle(ctx, time.Until(d.settledAt), func(ctx context.Context) (*Build, error) {
 			return findBuild(ctx, d.client, d.buildApp(), identityOf(c), all)
@@ -226,11 +226,15 @@ func (d *deploy) attach(ctx context.Context) (*Build, error) {
 	}
 	d.resumed = true
 	d.result.Version, d.result.Checksum = cmp.Or(c.Version, b.SourceBlob.Version), cmp.Or(c.Checksum, b.SourceBlob.Checksum)
-	d.log.note(func(c *Checkpoint) {
-		c.BuildApp, c.ReleaseTo, c.AppIDs = d.opts.BuildApp, slices.Clone(d.opts.ReleaseTo), d.appIDs()
-		c.MayRollBack = c.MayRollBack || d.opts.Rollout.Rollback != RollbackNone
-	})
+	d.log.note(d.setApps)
 	return b, nil
+}
+
+// setApps sets in a checkpoint what the call determines: the apps, and whether they may
+// be rolled back.
+func (d *deploy) setApps(c *Checkpoint) {
+	c.BuildApp, c.ReleaseTo, c.AppIDs = d.opts.BuildApp, slices.Clone(d.opts.ReleaseTo), d.appIDs()
+	c.MayRollBack = c.MayRollBack || d.opts.Rollout.Rollback != RollbackNone
 }
 
 // checkApps looks up every app, so that a wrong API key or name costs one request and
@@ -302,6 +306,11 @@ func (d *deploy) create(ctx context.Context, source SourceBlob) (*Build, error) 
 		})
 }
 
+// getBuild returns a function that requests a build of the build app.
+func (d *deploy) getBuild(id string) func(context.Context) (*Build, error) {
+	return func(ctx context.Context) (*Build, error) { return d.client.Builds.Get(ctx, d.buildApp(), id) }
+}
+
 // startOver empties the checkpoint when nothing is left to resume.
 func (d *deploy) startOver() {
 	d.log.note(func(c *Checkpoint) { *c = Checkpoint{} })
@@ -349,8 +358,9 @@ func (d *deploy) awaitBuild(ctx context.Context) error {
 	case status.Final():
 		return nil
 	}
+	request := d.getBuild(d.result.Build.ID)
 	get := func(ctx context.Context) (*Build, error) {
-		latest, err := d.client.Builds.Get(ctx, d.buildApp(), d.result.Build.ID)
+		latest, err := request(ctx)
 		if err == nil {
 			d.result.Build = latest
 		}
@@ -417,10 +427,7 @@ func (d *deploy) release(ctx context.Context) error {
 	if failure == nil {
 		return own
 	}
-	if own != nil {
-		return errors.Join(own, failure)
-	}
-	return failure
+	return joined(own, failure)
 }
 
 // rollout prepares the release to the apps of ReleaseTo.
@@ -444,7 +451,7 @@ func (d *deploy) ownRelease(ctx context.Context) (*Release, error) {
 	b := d.result.Build
 	if b.Release.ID == "" {
 		named, err := waitFinal(ctx, &WaitOptions{Timeout: ownReleaseTimeout}, d.client.api.poll,
-			func(ctx context.Context) (*Build, error) { return d.client.Builds.Get(ctx, d.buildApp(), b.ID) },
+			d.getBuild(b.ID),
 			func(b *Build) Status {
 				if b.Release.ID == "" {
 					return StatusPending
@@ -517,7 +524,6 @@ func (d *deploy) findStarted(ctx context.Context) (*Build, error) {
 // cancelAndWait cancels the build and returns it once it has ended. The platform accepts
 // a cancel before it takes effect.
 func (d *deploy) cancelAndWait(ctx context.Context, b *Build) (*Build, error) {
-	get := func(ctx context.Context) (*Build, error) { return d.client.Builds.Get(ctx, d.buildApp(), b.ID) }
 	canceled, err := d.client.Builds.Cancel(ctx, d.buildApp(), b.ID)
 	if err == nil && canceled.Status.Final() {
 		return canceled, nil
@@ -528,7 +534,7 @@ func (d *deploy) cancelAndWait(ctx context.Context, b *Build) (*Build, error) {
 	}
 	// If the cancel is refused, the build may have ended by itself, or have been
 	// canceled by a request whose response was lost. Its status may lag behind.
-	ended, waitErr := waitFinal(ctx, nil, d.client.api.poll, get, statusOf)
+	ended, waitErr := waitFinal(ctx, nil, d.client.api.poll, d.getBuild(b.ID), statusOf)
 	switch {
 	case waitErr == nil:
 		return ended, nil

@@ -2,7 +2,6 @@ package herokubuild
 
 import (
 	"context"
-	"slices"
 	"strings"
 )
 
@@ -23,8 +22,7 @@ func (d *deploy) source(ctx context.Context) (SourceBlob, error) {
 		return blob, err
 	}
 	d.result.Version, d.result.Checksum = blob.Version, blob.Checksum
-	c.BuildApp, c.ReleaseTo, c.AppIDs = d.opts.BuildApp, slices.Clone(d.opts.ReleaseTo), d.appIDs()
-	c.MayRollBack = d.opts.Rollout.Rollback != RollbackNone
+	d.setApps(&c)
 	c.Source, c.Version, c.Checksum = sourceAddress(blob.URL), blob.Version, blob.Checksum
 	d.log.note(func(old *Checkpoint) { *old = c })
 	return blob, nil

@@ -164,10 +164,7 @@ func list[T any](ctx context.Context, c *apiClient, path string, opts *ListOptio
 			yield(nil, err)
 			return
 		}
-		limit, yielded := 0, 0
-		if opts != nil {
-			limit = opts.Limit
-		}
+		limit, yielded := orZero(opts).Limit, 0
 		var progress paging.Progress[T]
 		for {
 			page, err := p.get(ctx, next)

@@ -11,7 +11,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -21,10 +20,8 @@ import (
 
 // This file builds a request to the API and turns its failure into an error.
 
-const (
-	// acceptHeader requests the version of the API that this package supports.
-	acceptHeader = "application/vnd.heroku+json; version=3"
-)
+// acceptHeader requests the version of the API that this package supports.
+const acceptHeader = "application/vnd.heroku+json; version=3"
 
 // apiClient sends requests: to the API with the API key, to storage and stream hosts
 // without it. The services of a [Client] share one.
@@ -325,7 +322,7 @@ func (r apiResponse) metadata() Response {
 		RequestID: r.exchange.responseID(r.header), RateLimitRemaining: -1,
 		NextRange: r.header.Get(nextRangeHeader), Attempts: r.attempts,
 	}
-	if n, err := strconv.Atoi(r.header.Get(rateHeader)); err == nil {
+	if n, ok := rateRemaining(r.header); ok {
 		m.RateLimitRemaining = max(n, 0)
 	}
 	return m
@@ -397,7 +394,7 @@ func (a attemptLog) attrs(resp *http.Response, err error) []slog.Attr {
 		attrs = append(attrs, slog.String("request_id", a.requestID))
 	}
 	if err == nil {
-		if left, err := strconv.Atoi(resp.Header.Get(rateHeader)); err == nil {
+		if left, ok := rateRemaining(resp.Header); ok {
 			attrs = append(attrs, slog.Int("rate_remaining", left))
 		}
 	}

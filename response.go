@@ -56,11 +56,19 @@ type rateLimit struct {
 }
 
 func (l *rateLimit) note(header http.Header) {
-	if values := header[rateHeader]; len(values) > 0 {
-		if n, err := strconv.Atoi(values[0]); err == nil {
-			l.set(n)
-		}
+	if n, ok := rateRemaining(header); ok {
+		l.set(n)
 	}
+}
+
+// rateRemaining returns what a response has of the account's rate limit.
+func rateRemaining(header http.Header) (int, bool) {
+	value := header.Get(rateHeader)
+	if value == "" {
+		return 0, false
+	}
+	n, err := strconv.Atoi(value)
+	return n, err == nil
 }
 
 func (l *rateLimit) set(remaining int) { l.remaining.Store(int64(max(remaining, 0)) + 1) }

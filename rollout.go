@@ -48,14 +48,21 @@ func (c *Client) Rollout(ctx context.Context, release ReleaseCreateOptions, apps
 	log.emit(ctx, DeployEvent{Kind: EventPhase, Phase: PhaseRelease})
 	failure := ro.run(ctx)
 	log.Rethrow()
-	failure = ro.withCallbackError(failure)
-	if failure == nil {
-		log.note(func(c *Checkpoint) { c.end(nil, ro.settledAt) })
-		return &RolloutResult{Apps: ro.outcomes(), Checkpoint: log.saved()}, nil
+	return ro.finish(ro.withCallbackError(failure))
+}
+
+// finish records the end of the rollout in the checkpoint, and returns what Rollout does.
+func (ro *rollout) finish(failure *RolloutError) (*RolloutResult, error) {
+	var err error
+	if failure != nil {
+		err = failure
 	}
-	log.note(func(c *Checkpoint) { c.end(failure, ro.settledAt) })
-	failure.Checkpoint = log.saved()
-	return &RolloutResult{Apps: failure.Apps, Checkpoint: failure.Checkpoint}, failure
+	ro.log.note(func(c *Checkpoint) { c.end(err, ro.settledAt) })
+	result := &RolloutResult{Apps: ro.outcomes(), Checkpoint: ro.log.saved()}
+	if failure != nil {
+		failure.Checkpoint = result.Checkpoint
+	}
+	return result, err
 }
 
 // withCallbackError adds the error of OnEvent, which may come too late to stop
