@@ -9,6 +9,7 @@ import (
 	"net/url"
 
 	"github.com/herokubuild/herokubuild/internal/clean"
+	"github.com/herokubuild/herokubuild/internal/ioutil"
 	"github.com/herokubuild/herokubuild/internal/logstream"
 	"github.com/herokubuild/herokubuild/internal/sourcetree"
 )
@@ -230,18 +231,12 @@ func cleanURLError(err error) error {
 // error through withoutEOF. The error types do the same with their cause.
 func withoutEOF(err error) error {
 	switch {
-	case isEOF(err):
+	case ioutil.IsEOF(err):
 		return io.ErrUnexpectedEOF
 	case errors.Is(err, io.EOF):
 		return &unexpectedEOF{err}
 	}
 	return err
-}
-
-// isEOF reports whether a reader has returned its end. A wrapped io.EOF is a failure of
-// something below the reader.
-func isEOF(err error) bool {
-	return err == io.EOF //nolint:errorlint // see above
 }
 
 // unexpectedEOF hides the io.EOF that err wraps and nothing else of it.

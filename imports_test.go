@@ -20,23 +20,24 @@ const modulePath = "github.com/herokubuild/herokubuild"
 // modules that only some packages may import. CONTRIBUTING.md shows it as a diagram.
 var mayImport = map[string][]string{
 	".": {
-		"internal/callback", "internal/clean", "internal/download", "internal/git", "internal/jsonlimit", "internal/logstream", "internal/netrc",
+		"internal/callback", "internal/clean", "internal/download", "internal/git", "internal/ioutil", "internal/jsonlimit", "internal/logstream", "internal/netrc",
 		"internal/paging", "internal/redact", "internal/sourcetree", "internal/targz", "internal/transport", "internal/untar",
 		"github.com/google/go-querystring/query",
 	},
 	"internal/callback":   nil,
 	"internal/clean":      nil,
-	"internal/download":   {"internal/transport"},
+	"internal/download":   {"internal/ioutil", "internal/transport"},
 	"internal/git":        nil,
+	"internal/ioutil":     nil,
 	"internal/jsonlimit":  nil,
-	"internal/logstream":  nil,
+	"internal/logstream":  {"internal/ioutil"},
 	"internal/netrc":      nil,
 	"internal/paging":     {"internal/clean"},
 	"internal/redact":     {"internal/clean"},
-	"internal/sourcetree": {"internal/clean", "internal/git"},
+	"internal/sourcetree": {"internal/clean", "internal/git", "internal/ioutil"},
 	"internal/targz":      {"github.com/klauspost/pgzip"},
-	"internal/transport":  {"github.com/hashicorp/go-retryablehttp"},
-	"internal/untar":      {"internal/clean"},
+	"internal/transport":  {"internal/ioutil", "github.com/hashicorp/go-retryablehttp"},
+	"internal/untar":      {"internal/clean", "internal/ioutil"},
 
 	// Of the rest, nothing is part of the library.
 	"internal/platform":     nil,

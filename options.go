@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+
+	"github.com/herokubuild/herokubuild/internal/clean"
 )
 
 // Option configures a [Client]. A nil Option is skipped.
@@ -91,7 +93,7 @@ func WithAttemptTimeout(d time.Duration) Option {
 // User-Agent header.
 func WithUserAgent(product string) Option {
 	return func(c *config) error {
-		if product == "" || !validHeader(product) {
+		if product == "" || !clean.IsPrintable(product) {
 			return &ArgumentError{Name: "WithUserAgent", Reason: quote(product) + " is empty or has characters that a header cannot contain"}
 		}
 		c.userAgent = product

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/herokubuild/herokubuild/internal/ioutil"
 	"github.com/herokubuild/herokubuild/internal/untar"
 )
 
@@ -193,7 +194,7 @@ func makeEmptyDir(dir string) (made bool, err error) {
 		_ = f.Close()
 	}
 	switch {
-	case isEOF(err):
+	case ioutil.IsEOF(err):
 		return false, nil
 	case err != nil:
 		return false, &ArgumentError{Name: "dir", Reason: "cannot read directory " + quote(dir), Err: err}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/herokubuild/herokubuild/internal/callback"
+	"github.com/herokubuild/herokubuild/internal/ioutil"
 	"github.com/herokubuild/herokubuild/internal/transport"
 )
 
@@ -86,10 +87,7 @@ func (c *apiClient) putArchive(ctx context.Context, method string, signed Secret
 	if err != nil {
 		return err
 	}
-	var progress progressGate
-	if opts != nil {
-		progress.report = opts.OnProgress
-	}
+	progress := progressGate{report: orZero(opts).OnProgress}
 	// net/http may still read the archive after an early refusal, which must not be
 	// reported to the caller.
 	defer progress.shut()
@@ -188,7 +186,7 @@ func (r *exactReader) Read(p []byte) (n int, err error) {
 	switch {
 	case r.done > r.size:
 		return 0, transport.Permanent(fmt.Errorf("the archive is longer than its %d bytes: %w", r.size, ErrArchiveChanged))
-	case isEOF(err) && r.done < r.size:
+	case ioutil.IsEOF(err) && r.done < r.size:
 		return 0, transport.Permanent(fmt.Errorf("the archive ended after %d of its %d bytes: %w", r.done, r.size, ErrArchiveChanged))
 	}
 	if n > 0 {

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/herokubuild/herokubuild/internal/ioutil"
 	"github.com/herokubuild/herokubuild/internal/logstream"
 	"github.com/herokubuild/herokubuild/internal/transport"
 )
@@ -177,7 +178,7 @@ func (s *OutputStream) WriteTo(w io.Writer) (int64, error) {
 		}
 		n, err := s.receive(s.buf)
 		s.pending = s.buf[:n]
-		if isEOF(err) {
+		if ioutil.IsEOF(err) {
 			return written, nil
 		}
 		if err != nil {
@@ -229,7 +230,7 @@ func (s *OutputStream) Lines() iter.Seq2[string, error] {
 					return
 				}
 			}
-			if isEOF(err) {
+			if ioutil.IsEOF(err) {
 				return
 			}
 			if err != nil {
@@ -283,7 +284,7 @@ func DropHeartbeats(r io.Reader) io.Reader { return &heartbeatFilter{r: r} }
 
 type heartbeatFilter struct {
 	r        io.Reader
-	progress transport.Progress
+	progress ioutil.Progress
 }
 
 func (f *heartbeatFilter) Read(p []byte) (int, error) {
@@ -306,7 +307,7 @@ func (s *OutputStream) logInterruption(offset int64, cause error) {
 
 // streamError converts the error of a read.
 func (s *OutputStream) streamError(err error) error {
-	if isEOF(err) {
+	if ioutil.IsEOF(err) {
 		return err
 	}
 	if errors.Is(context.Cause(s.ctx), errStreamClosed) {

@@ -117,11 +117,6 @@ func checkChecksum(field, sum string) error {
 // quote returns a caller's own value for an error, clipped to a readable length.
 func quote(s string) string { return clean.Quote(s) }
 
-// validHeader reports whether a header can have this value.
-func validHeader(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
-}
-
 // checkHeader rejects a header that cannot be sent. Its errors never contain a
 // value.
 func checkHeader(h http.Header) error {

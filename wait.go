@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/herokubuild/herokubuild/internal/ioutil"
 )
 
 // Status is the state of a build or release. The platform may add others to these;
@@ -86,10 +88,7 @@ type WaitOptions struct {
 // waitFinal polls until the status is final.
 func waitFinal[T any](ctx context.Context, opts *WaitOptions, backoff Backoff, get func(context.Context) (T, error), status func(T) Status) (T, error) {
 	var none T
-	var o WaitOptions
-	if opts != nil {
-		o = *opts
-	}
+	o := orZero(opts)
 	if o.Timeout < 0 {
 		return none, &ArgumentError{Name: "WaitOptions.Timeout", Reason: "is negative"}
 	}
@@ -138,12 +137,8 @@ func statusOf[T process](v T) Status {
 
 // sleep waits for d or the context, whichever ends first.
 func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
+	if ctx.Err() != nil || !ioutil.Sleep(ctx, d) {
 		return contextError(ctx)
-	case <-t.C:
-		return nil
 	}
+	return nil
 }

@@ -73,3 +73,9 @@ func clipMiddle(text string) string {
 	}
 	return strings.ToValidUTF8(text[:start], "") + "…" + strings.ToValidUTF8(text[len(text)-end:], "")
 }
+
+// IsPrintable reports whether a text has printable ASCII characters only, as the value of
+// a header has.
+func IsPrintable(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' })
+}

@@ -84,3 +84,10 @@ func TestQuoteKeepsBothEndsOfALongText(t *testing.T) {
 		assert.Equal(t, want, clean.Quote(in))
 	}
 }
+
+func TestIsPrintable(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{"": true, "a b~": true, "a\tb": false, "a\nb": false, "\x7f": false, "é": false, "\xff": false} {
+		assert.Equal(t, want, clean.IsPrintable(text), "%q", text)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"math"
 	"net/http"
 
+	"github.com/herokubuild/herokubuild/internal/ioutil"
 	"github.com/herokubuild/herokubuild/internal/transport"
 )
 
@@ -82,7 +83,7 @@ type networkReader struct {
 
 func (r *networkReader) Read(p []byte) (int, error) {
 	n, err := r.r.Read(p)
-	if err != nil && !isEOF(err) {
+	if err != nil && !ioutil.IsEOF(err) {
 		r.err = err
 	}
 	return n, err

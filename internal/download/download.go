@@ -9,7 +9,6 @@ package download
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"time"
 )
@@ -105,10 +104,4 @@ func (e *Error) rangeRefused() bool {
 // expired reports whether another URL may help.
 func (e *Error) expired() bool {
 	return e.Kind == Refused && (e.Status == http.StatusForbidden || e.Status == http.StatusNotFound)
-}
-
-// isEOF reports whether a reader is at its end. A wrapped io.EOF is a failure of
-// something below the reader.
-func isEOF(err error) bool {
-	return err == io.EOF //nolint:errorlint // see above
 }

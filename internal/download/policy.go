@@ -3,6 +3,8 @@ package download
 import (
 	"context"
 	"errors"
+
+	"github.com/herokubuild/herokubuild/internal/ioutil"
 )
 
 // end is how a connection ended.
@@ -27,7 +29,7 @@ func classify(ctx context.Context, err error, delivered, total int64) end {
 		return canceled
 	case errors.Is(err, errChanged), total >= 0 && delivered > total:
 		return changed
-	case delivered == total, isEOF(err) && total < 0:
+	case delivered == total, ioutil.IsEOF(err) && total < 0:
 		return drained
 	}
 	return broken

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/herokubuild/herokubuild/internal/ioutil"
 )
 
 // Reader reads an archive over as many connections as necessary. It delivers each byte
@@ -74,7 +76,7 @@ func (r *Reader) receive(p []byte) (int, error) {
 	r.hash.Write(p[:n])
 	r.offset += int64(n)
 	switch {
-	case isEOF(err) && r.conn.repeated > 0:
+	case ioutil.IsEOF(err) && r.conn.repeated > 0:
 		// The connection ended before it reached the offset.
 		err = io.ErrUnexpectedEOF
 	case err == nil && r.cfg.oversized(r.offset):
@@ -97,7 +99,7 @@ func (r *Reader) ended(err error) error {
 		}
 		err = io.ErrUnexpectedEOF
 	case broken:
-		if isEOF(err) {
+		if ioutil.IsEOF(err) {
 			err = io.ErrUnexpectedEOF
 		}
 	}
@@ -139,7 +141,7 @@ func (r *Reader) fail(kind Kind, err error) *Error {
 // requests the whole archive from a storage host that does not support ranges, once
 // each.
 func (r *Reader) connect() error {
-	if !sleep(r.ctx, r.wait) {
+	if !ioutil.Sleep(r.ctx, r.wait) {
 		return r.fail(Canceled, context.Cause(r.ctx))
 	}
 	r.wait = 0
@@ -200,19 +202,4 @@ func (r *Reader) begin(resp *http.Response, from int64) *Error {
 	}
 	r.conn = conn
 	return nil
-}
-
-// sleep waits for d or the context, and reports whether d came first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return true
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

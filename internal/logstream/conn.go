@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/herokubuild/herokubuild/internal/ioutil"
 )
 
 // conn is one connection. A timer ends it when nothing arrives for long; the timer
@@ -18,8 +20,8 @@ type conn struct {
 	limit  time.Duration
 	body   io.ReadCloser
 	// content is the body, decompressed.
-	content    io.Reader
-	emptyReads int
+	content  io.Reader
+	progress ioutil.Progress
 	// unwatch ends the watch that closes the body with the context.
 	unwatch func() bool
 
@@ -75,10 +77,6 @@ func (c *conn) cause(err error) error {
 // Read reads the content.
 func (c *conn) Read(p []byte) (int, error) { return c.content.Read(p) }
 
-// maxEmptyReads is how often in a row a body may return nothing and no error: a
-// loop over it might never end.
-const maxEmptyReads = 100
-
 // bodyReader reads the body of a connection as it arrives.
 type bodyReader struct{ c *conn }
 
@@ -87,17 +85,10 @@ func (r bodyReader) Read(p []byte) (int, error) {
 	c.idle.Reset(c.limit)
 	n, err := c.body.Read(p)
 	c.idle.Stop()
-	switch {
-	case err != nil && !isEOF(err):
+	if err != nil && !ioutil.IsEOF(err) {
 		return n, c.cause(err)
-	case err != nil || n > 0:
-		c.emptyReads = 0
-		return n, err
 	}
-	if c.emptyReads++; c.emptyReads >= maxEmptyReads {
-		return 0, io.ErrNoProgress
-	}
-	return 0, nil
+	return n, c.progress.Check(n, err)
 }
 
 // gunzip decompresses r as it arrives. The first read waits for the header.
@@ -115,10 +106,4 @@ func (g *gunzip) Read(p []byte) (int, error) {
 		g.zr = zr
 	}
 	return g.zr.Read(p)
-}
-
-// isEOF reports whether a reader is at its end. A wrapped io.EOF is a failure of
-// something below the reader.
-func isEOF(err error) bool {
-	return err == io.EOF //nolint:errorlint // see above
 }

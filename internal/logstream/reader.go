@@ -6,6 +6,8 @@ import (
 	"io"
 	"sync/atomic"
 	"time"
+
+	"github.com/herokubuild/herokubuild/internal/ioutil"
 )
 
 const (
@@ -105,7 +107,7 @@ func (r *Reader) receive(p []byte) (int, error) {
 	switch {
 	case mismatch != nil:
 		err = mismatch
-	case isEOF(err):
+	case ioutil.IsEOF(err):
 		err = r.splice.end()
 	}
 	n = copy(p, fresh)
@@ -228,8 +230,8 @@ func (r *Reader) prepare() error {
 	if next == reconnect {
 		return nil
 	}
-	if err := sleep(r.ctx, delay); err != nil {
-		return r.fail(err)
+	if !ioutil.Sleep(r.ctx, delay) {
+		return r.fail(context.Cause(r.ctx))
 	}
 	if next == await && !r.status.due() {
 		return nil
@@ -270,19 +272,4 @@ func (r *Reader) fail(err error) error {
 		return e
 	}
 	return &Error{Err: err}
-}
-
-// sleep waits for d or the context, whichever ends first.
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
-	}
 }

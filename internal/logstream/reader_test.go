@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/herokubuild/herokubuild/internal/ioutil"
 )
 
 var errReset = errors.New("connection reset")
@@ -52,7 +54,7 @@ func (h *host) config() Config {
 func sends(text string, err error) func(context.Context, int64) (*Response, error) {
 	return func(context.Context, int64) (*Response, error) {
 		body := io.Reader(strings.NewReader(text))
-		if !isEOF(err) {
+		if !ioutil.IsEOF(err) {
 			body = io.MultiReader(body, iotest.ErrReader(err))
 		}
 		return &Response{Content: Whole, Start: Unknown, Total: Unknown, Body: io.NopCloser(body)}, nil

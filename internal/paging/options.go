@@ -91,7 +91,7 @@ func (o Options) check() error {
 		return nil
 	case o != (Options{Cursor: o.Cursor, Limit: o.Limit}):
 		return &OptionError{Field: "Cursor", Reason: "is set together with fields that it includes"}
-	case !isHeaderValue(o.Cursor):
+	case !clean.IsPrintable(o.Cursor):
 		return &OptionError{Field: "Cursor", Reason: "is not the Next of a page"}
 	}
 	return nil
@@ -99,9 +99,5 @@ func (o Options) check() error {
 
 // isRangePart reports whether a value can be a part of a Range header.
 func isRangePart(s string) bool {
-	return isHeaderValue(s) && !strings.ContainsAny(s, " ;,[]") && !strings.Contains(s, "..")
-}
-
-func isHeaderValue(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
+	return clean.IsPrintable(s) && !strings.ContainsAny(s, " ;,[]") && !strings.Contains(s, "..")
 }

@@ -3,6 +3,8 @@ package paging
 import (
 	"errors"
 	"fmt"
+
+	"github.com/herokubuild/herokubuild/internal/clean"
 )
 
 // maxPages bounds an iteration: two million items at the default page size.
@@ -23,7 +25,7 @@ var (
 // is the Range header of its request.
 func CheckNext(requested, next string, items int) error {
 	switch {
-	case len(next) > maxNextBytes || !isHeaderValue(next):
+	case len(next) > maxNextBytes || !clean.IsPrintable(next):
 		return ErrInvalidNext
 	case next != "" && (next == requested || items == 0):
 		return ErrStuck

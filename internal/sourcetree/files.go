@@ -1,10 +1,11 @@
 package sourcetree
 
 import (
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/herokubuild/herokubuild/internal/ioutil"
 )
 
 // files is where the files of a tree are read from. Names are relative to the
@@ -66,7 +67,7 @@ func (d dirFiles) readDir(name string, each func(e dirEntry) error) error {
 				return err
 			}
 		}
-		if isEOF(err) {
+		if ioutil.IsEOF(err) {
 			return nil
 		}
 		if err != nil {
@@ -162,10 +163,4 @@ func (f fsFiles) slugIgnore(bool) (fs.File, error) {
 		return nil, fs.ErrNotExist
 	}
 	return f.Open(slugIgnoreFile)
-}
-
-// isEOF reports whether a reader has returned its end. A wrapped io.EOF is a
-// failure of something below the reader.
-func isEOF(err error) bool {
-	return err == io.EOF //nolint:errorlint // see above
 }

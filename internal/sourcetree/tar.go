@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"github.com/herokubuild/herokubuild/internal/ioutil"
 )
 
 // WriteTar writes the tree as a tar archive and returns what is in it. The lists of
@@ -127,7 +129,7 @@ func (t *tarWriter) read(f io.Reader, e *Entry, done int64) (chunk []byte, last 
 	n, err := f.Read(buf)
 	// A short read of a file on disk is its last; other readers return io.EOF.
 	_, onDisk := f.(*os.File)
-	last = isEOF(err) || err == nil && onDisk && n < len(buf)
+	last = ioutil.IsEOF(err) || err == nil && onDisk && n < len(buf)
 	if err != nil && !last {
 		return nil, false, fmt.Errorf("%s: %w", e.Path, err)
 	}

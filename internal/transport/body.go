@@ -61,23 +61,3 @@ func (b *sentBody) Read(p []byte) (int, error) {
 	b.read.Add(int64(n))
 	return n, err
 }
-
-// maxEmptyReads is how often in a row a body may return nothing and no error.
-const maxEmptyReads = 100
-
-// Progress detects a body that returns nothing and no error again and again. A loop
-// over its reads would never end.
-type Progress struct{ empty int }
-
-// Check is called with the results of each read, and returns its error or
-// io.ErrNoProgress.
-func (p *Progress) Check(n int, err error) error {
-	if n > 0 || err != nil {
-		p.empty = 0
-		return err
-	}
-	if p.empty++; p.empty < maxEmptyReads {
-		return nil
-	}
-	return io.ErrNoProgress
-}

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/herokubuild/herokubuild/internal/ioutil"
 )
 
 // idleTimer ends an attempt that waits for the network for too long. It runs from the
@@ -109,14 +111,14 @@ func withTimedBody(req *http.Request, timer *idleTimer) *http.Request {
 	return req
 }
 
-// IdleBody is the body of a response whose reads wait for the network no longer than a
+// idleBody is the body of a response whose reads wait for the network no longer than a
 // time limit. A read that waited longer fails with an error that matches [ErrIdle]. Reads
 // also end with the context of the request, which not every transport ensures. A body that
 // keeps returning nothing fails with io.ErrNoProgress.
-type IdleBody struct {
+type idleBody struct {
 	body     io.ReadCloser
 	timer    *idleTimer
-	progress Progress
+	progress ioutil.Progress
 	// ctx is the context of the attempt, which cancel ends.
 	ctx    context.Context //nolint:containedctx // it is for the cause of its end
 	cancel context.CancelCauseFunc
@@ -124,9 +126,9 @@ type IdleBody struct {
 	release func() bool
 }
 
-// IdleRoundTrip sends a request through next. The time limit applies to the wait for
-// the response's head and to each wait for more of its body, which is an [IdleBody].
-func IdleRoundTrip(next http.RoundTripper, req *http.Request, limit time.Duration) (*http.Response, error) {
+// idleRoundTrip sends a request through next. The time limit applies to the wait for
+// the response's head and to each wait for more of its body, which is an idleBody.
+func idleRoundTrip(next http.RoundTripper, req *http.Request, limit time.Duration) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(req.Context())
 	timer := newIdleTimer(limit, cancel, ErrIdle)
 	resp, err := checked(next.RoundTrip(req.WithContext(ctx)))
@@ -139,7 +141,7 @@ func IdleRoundTrip(next http.RoundTripper, req *http.Request, limit time.Duratio
 	}
 	body := resp.Body
 	timer.hold(body)
-	resp.Body = &IdleBody{
+	resp.Body = &idleBody{
 		body: body, timer: timer, ctx: ctx, cancel: cancel,
 		release: context.AfterFunc(req.Context(), func() { _ = body.Close() }),
 	}
@@ -147,7 +149,7 @@ func IdleRoundTrip(next http.RoundTripper, req *http.Request, limit time.Duratio
 }
 
 // Read implements io.Reader.
-func (b *IdleBody) Read(p []byte) (int, error) {
+func (b *idleBody) Read(p []byte) (int, error) {
 	b.timer.resume()
 	n, err := b.body.Read(p)
 	b.timer.pause()
@@ -155,7 +157,7 @@ func (b *IdleBody) Read(p []byte) (int, error) {
 }
 
 // Close closes the body. A Read that waits for the network returns.
-func (b *IdleBody) Close() error {
+func (b *idleBody) Close() error {
 	b.timer.stop()
 	b.release()
 	err := b.body.Close()

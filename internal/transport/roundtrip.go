@@ -57,7 +57,7 @@ func (l *loop) RoundTrip(req *http.Request) (*http.Response, error) {
 	case Upload:
 		return l.upload(req)
 	case Download:
-		return IdleRoundTrip(l.next, req, l.request.Timeout)
+		return idleRoundTrip(l.next, req, l.request.Timeout)
 	default:
 		return l.call(req)
 	}

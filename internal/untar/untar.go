@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 
 	"github.com/herokubuild/herokubuild/internal/clean"
+	"github.com/herokubuild/herokubuild/internal/ioutil"
 )
 
 // Options sets the limits of an archive and what to do with its symbolic links.
@@ -150,7 +151,7 @@ func (u *unpacker) archive(r io.Reader) *EntryError {
 	tr := tar.NewReader(unpacked)
 	for {
 		header, err := tr.Next()
-		if isEOF(err) {
+		if ioutil.IsEOF(err) {
 			break
 		}
 		if err != nil {
@@ -222,12 +223,6 @@ func (l *limitedReader) Read(p []byte) (int, error) {
 	n, err := l.r.Read(p[:min(int64(len(p)), l.left)])
 	l.left -= int64(n)
 	return n, err
-}
-
-// isEOF reports whether a reader returned its end. An io.EOF that is wrapped is the
-// failure of something else.
-func isEOF(err error) bool {
-	return err == io.EOF //nolint:errorlint // see above
 }
 
 // count counts one file, link or directory.
@@ -393,7 +388,7 @@ func readBatch(root *os.Root, dir string) ([]fs.DirEntry, error) {
 	}
 	defer func() { _ = f.Close() }()
 	entries, err := f.ReadDir(removeBatch)
-	if isEOF(err) {
+	if ioutil.IsEOF(err) {
 		err = nil
 	}
 	return entries, err
