@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -42,7 +43,8 @@ type Fault struct {
 	// byte of the response.
 	Lost bool
 	// CutRequestAfter, if positive, resets the connection after that many bytes
-	// of the request body, or at its end, without handling the request.
+	// of the request body, or at its end, without handling the request. The API
+	// resets it at the end of the body.
 	CutRequestAfter int64
 	// CutResponseAfter, if positive, closes the connection after that many bytes
 	// of the response body, including heartbeats, and in the middle of a chunk
@@ -177,6 +179,9 @@ func (p *Platform) injectFaults(role string, next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
+		if role == roleAPI {
+			receive(r)
+		}
 		fault := p.faults.draw(role, r).applicable(role, r.Method)
 		if fault == (Fault{}) {
 			next.ServeHTTP(w, r)
@@ -185,6 +190,18 @@ func (p *Platform) injectFaults(role string, next http.Handler) http.Handler {
 		f := &faultWriter{ResponseWriter: w, p: p, r: r, body: r.Body, role: role, fault: fault}
 		f.serve(next, r)
 	})
+}
+
+// receive waits for the body of a request to the API, which clients send after the head:
+// whoever draws a fault may end the client at once, and the request has arrived by then.
+func receive(r *http.Request) {
+	var start bytes.Buffer
+	// Whoever reads the rest sees the error.
+	_, _ = io.CopyN(&start, r.Body, maxBody+1)
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(&start, r.Body), r.Body}
 }
 
 // errEndedEarly stops copying an output, so that the response ends as if it were

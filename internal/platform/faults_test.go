@@ -271,8 +271,8 @@ func (r *rig) liveURL() string {
 	return r.api("GET", "/apps/example-app/builds/"+id, "").json(r.t)["output_stream_url"].(string)
 }
 
-// TestFaultCutRequestInTheMiddle expects a reset before the rest of the body is
-// sent.
+// The blob store resets a request before the rest of its body is sent, and the API at its
+// end.
 func TestFaultCutRequestInTheMiddle(t *testing.T) {
 	t.Parallel()
 	for _, i := range []int{0, 1, 2} {
@@ -284,7 +284,11 @@ func TestFaultCutRequestInTheMiddle(t *testing.T) {
 		c, err := net.Dial("tcp", u.Host)
 		require.NoError(t, err)
 		require.NoError(t, c.SetDeadline(time.Now().Add(deadline)))
-		_, err = fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: %s\r\nAccept: %s\r\nContent-Length: 1000\r\n\r\n0123456789", a.method, u.RequestURI(), u.Host, accept)
+		body := "0123456789"
+		if a.host == "api" {
+			body = strings.Repeat("0123456789", 100)
+		}
+		_, err = fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: %s\r\nAccept: %s\r\nContent-Length: 1000\r\n\r\n%s", a.method, u.RequestURI(), u.Host, accept, body)
 		require.NoError(t, err)
 		got, err := io.ReadAll(c)
 		require.ErrorIs(t, err, errReset, a.name)
@@ -554,6 +558,31 @@ func TestCloseEndsFaults(t *testing.T) {
 	}
 	r.http.CloseIdleConnections()
 	r.waitFor("goroutines to end", func() bool { return runtime.NumGoroutine() <= before })
+}
+
+// A client may end as soon as a fault is drawn, and the request takes effect.
+func TestFaultsAreOfRequestsThatHaveArrived(t *testing.T) {
+	t.Parallel()
+	r := start(t, platform.Options{})
+	u, err := url.Parse(r.URL())
+	require.NoError(t, err)
+	c, err := net.Dial("tcp", u.Host)
+	require.NoError(t, err)
+	before := len(r.Releases("example-app"))
+	r.SetFaults(func(platform.FaultPoint) platform.Fault {
+		_ = c.Close()
+		return platform.Fault{Delay: time.Millisecond}
+	})
+	body := `{"N":"1"}`
+	_, err = fmt.Fprintf(c, "PATCH /apps/example-app/config-vars HTTP/1.1\r\nHost: %s\r\nAccept: %s\r\nAuthorization: Bearer %s\r\n"+
+		"Content-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", u.Host, accept, r.Token(), len(body))
+	require.NoError(t, err)
+	line, err := bufio.NewReader(c).ReadString('\n')
+	require.NoError(t, err, "the body must be read before a fault is drawn")
+	require.Contains(t, line, "100 Continue")
+	_, err = io.WriteString(c, body)
+	require.NoError(t, err)
+	r.waitFor("the release", func() bool { return len(r.Releases("example-app")) == before+1 })
 }
 
 func TestFaultDelay(t *testing.T) {
