@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
 	"os"
@@ -123,6 +124,13 @@ func (p *Platform) appStack() namedRef {
 
 func validAppName(name string) bool {
 	return regexp.MustCompile(`^[a-z][a-z0-9-]{1,28}[a-z0-9]$`).MatchString(name)
+}
+
+func checkAppName(name string) error {
+	if !validAppName(name) {
+		return fmt.Errorf("%q is not a valid app name: it must have 3 to 30 lower-case letters, digits and dashes, begin with a letter and not end with a dash", name)
+	}
+	return nil
 }
 
 func validVarName(name string) bool {

@@ -189,15 +189,15 @@ func Start(opts Options) (*Platform, error) {
 	opts = opts.withDefaults()
 	host, _, err := net.SplitHostPort(opts.Addr)
 	if err != nil {
-		return nil, fmt.Errorf("platform: address: %w", err)
+		return nil, fmt.Errorf("address: %w", err)
 	}
 	if !isLoopback(host) {
-		return nil, fmt.Errorf("platform: %q is not a loopback address", opts.Addr)
+		return nil, fmt.Errorf("%q is not a loopback address", opts.Addr)
 	}
 
 	dir, err := os.MkdirTemp("", "platform-")
 	if err != nil {
-		return nil, fmt.Errorf("platform: %w", err)
+		return nil, err
 	}
 	// Child processes receive paths below dir, and some compare them with the
 	// result of getcwd.
@@ -206,7 +206,7 @@ func Start(opts Options) (*Platform, error) {
 	}
 	for _, sub := range []string{"blobs", "streams", "cache", "work"} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
-			return nil, errors.Join(fmt.Errorf("platform: %w", err), os.RemoveAll(dir))
+			return nil, errors.Join(err, os.RemoveAll(dir))
 		}
 	}
 
@@ -255,7 +255,7 @@ func Start(opts Options) (*Platform, error) {
 		{&p.stream, roleStream, free, p.streams},
 	} {
 		if *o.into, err = listen(p.ctx, o.role, o.addr, p.middleware(o.role, o.handler), p.log); err != nil {
-			return nil, errors.Join(fmt.Errorf("platform: %w", err), p.Close())
+			return nil, errors.Join(err, p.Close())
 		}
 	}
 	// Responses of one origin contain URLs of another, so all three must be
@@ -342,13 +342,13 @@ func (p *Platform) pause(d time.Duration) {
 func (p *Platform) AddApp(name string) error { return p.addApp(name, p.cedar) }
 
 func (p *Platform) addApp(name string, generation namedRef) error {
-	if !validAppName(name) {
-		return fmt.Errorf("platform: %q is not a valid app name", name)
+	if err := checkAppName(name); err != nil {
+		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.findApp(name) != nil {
-		return fmt.Errorf("platform: app %q exists", name)
+		return fmt.Errorf("app %q exists", name)
 	}
 	now := time.Now()
 	a := &app{id: newUUID(), name: name, generation: generation, created: now, updated: now, config: map[string]string{}}
@@ -371,17 +371,17 @@ func (p *Platform) AppID(name string) string {
 
 // Rename renames an app.
 func (p *Platform) Rename(app, name string) error {
-	if !validAppName(name) {
-		return fmt.Errorf("platform: %q is not a valid app name", name)
+	if err := checkAppName(name); err != nil {
+		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	a := p.findApp(app)
 	switch {
 	case a == nil:
-		return fmt.Errorf("platform: no app %q", app)
+		return fmt.Errorf("no app %q", app)
 	case p.findApp(name) != nil:
-		return fmt.Errorf("platform: app %q exists", name)
+		return fmt.Errorf("app %q exists", name)
 	}
 	a.name, a.updated = name, time.Now()
 	return nil
@@ -394,11 +394,11 @@ func (p *Platform) SetConfigVars(app string, vars map[string]string) error {
 	defer p.mu.Unlock()
 	a := p.findApp(app)
 	if a == nil {
-		return fmt.Errorf("platform: no app %q", app)
+		return fmt.Errorf("no app %q", app)
 	}
 	for k := range vars {
 		if !validVarName(k) {
-			return fmt.Errorf("platform: %q is not a valid config var name", k)
+			return fmt.Errorf("%q is not a valid config var name", k)
 		}
 	}
 	maps.Copy(a.config, vars)

@@ -118,12 +118,12 @@ func (p *Platform) Expire(app string, version int) error {
 	defer p.mu.Unlock()
 	a := p.findApp(app)
 	if a == nil || version < 1 || version > len(a.releases) {
-		return fmt.Errorf("platform: no release %d of %q", version, app)
+		return fmt.Errorf("no release %d of %q", version, app)
 	}
 	s := a.releases[version-1].slug
 	for _, a := range p.apps {
 		if c := a.current(); c == nil || c.slug == s {
-			return fmt.Errorf("platform: %s runs the slug of release %d", a.name, version)
+			return fmt.Errorf("%s runs the slug of release %d", a.name, version)
 		}
 	}
 	now := time.Now()

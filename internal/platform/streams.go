@@ -128,7 +128,7 @@ func (p *Platform) streamURL(appID, id string) string {
 func (p *Platform) Output(id string) ([]byte, error) {
 	s := p.streams.find(id)
 	if s == nil {
-		return nil, fmt.Errorf("platform: no output of %q", id)
+		return nil, fmt.Errorf("no output of %q", id)
 	}
 	begin, size, _, _ := s.state()
 	f, err := os.Open(s.file)
