@@ -2,7 +2,6 @@ package platform
 
 import (
 	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
@@ -215,7 +214,8 @@ func reply(w http.ResponseWriter, r *http.Request, status int, v any) error {
 	}
 	if acceptsGzip(r.Header.Values("Accept-Encoding")) {
 		var packed bytes.Buffer
-		zw := gzip.NewWriter(&packed)
+		zw, release := compressorsOf(r.Context()).get(&packed)
+		defer release()
 		if _, err := zw.Write(body.Bytes()); err != nil {
 			return err
 		}

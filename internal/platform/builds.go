@@ -482,7 +482,7 @@ func parseProcfile(dir string) (map[string]string, error) {
 func (p *Platform) storeSlug(ctx context.Context, b *build, j *Job) (*slug, error) {
 	j.printf("\n-----> Compressing...\n")
 	id := newUUID()
-	o, err := p.blobs.put(slugKey(id), func(w io.Writer) error { return pack(ctx, j.BuildDir, w) })
+	o, err := p.blobs.put(slugKey(id), func(w io.Writer) error { return pack(ctx, p.zips, j.BuildDir, w) })
 	if err != nil {
 		return nil, err
 	}

@@ -437,7 +437,7 @@ func TestBuilderFuncSetsProcessTypes(t *testing.T) {
 	assert.Contains(t, out, "1\n-----> Discovering process types\n       Procfile declares types -> web\n       Default types for buildpack -> worker\n")
 	slug := r.api("GET", "/apps/other-app/slugs/"+build["slug"].(map[string]any)["id"].(string), "").json(t)
 	assert.Equal(t, map[string]any{"web": "from file", "worker": "work"}, slug["process_types"])
-	assert.NoDirExists(t, dir)
+	r.waitForRemoval(dir)
 }
 
 func TestBuildCacheDeletedWhileInUse(t *testing.T) {

@@ -6,8 +6,11 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
+	"io/fs"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -135,6 +138,15 @@ func (r *rig) waitFor(what string, ok func() bool) {
 			require.FailNow(r.t, "timed out waiting for "+what)
 		}
 	}
+}
+
+// waitForRemoval waits until a directory is removed.
+func (r *rig) waitForRemoval(dir string) {
+	r.t.Helper()
+	r.waitFor("the removal of "+dir, func() bool {
+		_, err := os.Stat(dir)
+		return errors.Is(err, fs.ErrNotExist)
+	})
 }
 
 // settled waits for the final status of a build or release and returns it as the

@@ -36,6 +36,7 @@ func listen(ctx context.Context, role, addr string, h http.Handler, log *slog.Lo
 	o := &origin{role: role, url: "http://" + ln.Addr().String(), ln: ln}
 	o.srv = &http.Server{
 		Handler:           h,
+		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),

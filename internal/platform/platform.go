@@ -66,9 +66,12 @@ type Options struct {
 	MaxConcurrentBuilds int
 	// Builder compiles the sources. The default is [DefaultBuilder].
 	Builder Builder
+	// ReleasePhase runs the release phase of each release whose slug has a release
+	// process. The default is [DefaultReleasePhase].
+	ReleasePhase ReleasePhaseFunc
 	// BuildTimeout limits the duration of a build. The default is 25 min.
 	BuildTimeout time.Duration
-	// ReleaseTimeout limits the duration of a release command. The default is
+	// ReleaseTimeout limits the duration of a release phase. The default is
 	// 1 h.
 	ReleaseTimeout time.Duration
 	// MaxSourceBytes limits the size of a source archive, both packed and
@@ -117,6 +120,9 @@ func (o Options) withDefaults() Options {
 	if o.Builder == nil {
 		o.Builder = DefaultBuilder()
 	}
+	if o.ReleasePhase == nil {
+		o.ReleasePhase = DefaultReleasePhase
+	}
 	o.BuildTimeout = positiveOr(o.BuildTimeout, 25*time.Minute)
 	o.ReleaseTimeout = positiveOr(o.ReleaseTimeout, time.Hour)
 	o.MaxSourceBytes = positiveOr(o.MaxSourceBytes, 1<<30)
@@ -159,6 +165,7 @@ type Platform struct {
 	blobs   *blobStore
 	streams *streamHost
 	fetcher *http.Client
+	zips    *compressors
 	slots   chan struct{} // limits concurrent builds
 
 	api, blob, stream *origin
@@ -232,6 +239,7 @@ func Start(opts Options) (*Platform, error) {
 	p.blobs = newBlobStore(filepath.Join(dir, "blobs"), p.signer)
 	p.streams = newStreamHost(p.ctx, filepath.Join(dir, "streams"), p.signer, opts.Heartbeat, opts.OutputLimit)
 	p.fetcher = newFetcher()
+	p.zips = &compressors{}
 	for _, name := range opts.Apps {
 		if err := p.AddApp(name); err != nil {
 			return nil, errors.Join(err, p.Close())
@@ -254,7 +262,7 @@ func Start(opts Options) (*Platform, error) {
 		{&p.blob, roleBlob, free, p.blobs},
 		{&p.stream, roleStream, free, p.streams},
 	} {
-		if *o.into, err = listen(p.ctx, o.role, o.addr, p.middleware(o.role, o.handler), p.log); err != nil {
+		if *o.into, err = listen(withCompressors(p.ctx, p.zips), o.role, o.addr, p.middleware(o.role, o.handler), p.log); err != nil {
 			return nil, errors.Join(err, p.Close())
 		}
 	}
@@ -405,12 +413,15 @@ func (p *Platform) SetConfigVars(app string, vars map[string]string) error {
 	return nil
 }
 
-// discard removes the directory of a build or release command. An error is only
-// logged, since Close tries again.
+// discard removes the directory of a build or release phase in the background: the
+// removal can take longer than everything else. An error is only logged, since Close
+// tries again.
 func (p *Platform) discard(dir string) {
-	if err := removeTree(dir); err != nil {
-		p.log.Warn("cannot remove working directory", "error", err)
-	}
+	p.tasks.Go(func() {
+		if err := removeTree(dir); err != nil {
+			p.log.Warn("cannot remove working directory", "error", err)
+		}
+	})
 }
 
 // removeTree is like os.RemoveAll, but also removes directories without write

@@ -2,13 +2,9 @@ package platform
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"time"
 )
@@ -224,78 +220,6 @@ func wait(ctx context.Context, ch <-chan struct{}) {
 	case <-ch:
 	case <-ctx.Done():
 	}
-}
-
-// runReleasePhase runs the release command and sets the release's final status.
-func (p *Platform) runReleasePhase(a *app, r *release) {
-	ctx, cancel := context.WithTimeoutCause(p.ctx, p.opts.ReleaseTimeout, errTimeout)
-	defer cancel()
-	err := p.runCommand(ctx, a, r)
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-	case errors.Is(context.Cause(ctx), errTimeout):
-		r.output.printf("\n !     Release command exceeded the limit of %s\n", p.opts.ReleaseTimeout)
-	case !errors.As(err, &exit) && ctx.Err() == nil:
-		r.output.printf("\n !     %v\n", err)
-	}
-	r.output.finish()
-	p.pause(p.opts.StatusLag)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	r.status = statusSucceeded
-	if err != nil {
-		r.status = statusFailed
-	}
-	r.updated = time.Now()
-	a.updated = r.updated
-	p.log.Info("release finished", "app", a.name, "version", r.version, "status", r.status)
-}
-
-func (p *Platform) runCommand(ctx context.Context, a *app, r *release) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	dir, err := os.MkdirTemp(filepath.Join(p.dir, "work"), "release-")
-	if err != nil {
-		return err
-	}
-	defer p.discard(dir)
-	root, tmp := filepath.Join(dir, "slug"), filepath.Join(dir, "tmp")
-	for _, d := range []string{root, tmp} {
-		if err := os.Mkdir(d, 0o700); err != nil {
-			return err
-		}
-	}
-	f, _, err := p.blobs.open(slugKey(r.slug.id))
-	if err != nil {
-		return err
-	}
-	err = errors.Join(unpack(ctx, f, root, p.unpackLimits()), f.Close())
-	if err != nil {
-		return fmt.Errorf("Unable to unpack the slug: %w", err) //nolint:staticcheck // a line of the output
-	}
-	home := filepath.Join(root, "app")
-	if err := os.MkdirAll(home, 0o700); err != nil {
-		return err
-	}
-	env := baseEnv(home, tmp)
-	env = append(env, "PATH="+os.Getenv("PATH")+string(os.PathListSeparator)+filepath.Join(home, "bin"))
-	for k, v := range r.config {
-		env = append(env, k+"="+v)
-	}
-	env = append(env,
-		"DYNO=release."+strconv.Itoa(1000+r.version),
-		"PORT=5000",
-		"STACK="+r.slug.stack.Name,
-		"HEROKU_APP_ID="+a.id,
-		"HEROKU_APP_NAME="+r.appName,
-		"HEROKU_RELEASE_CREATED_AT="+formatTime(r.created),
-		fmt.Sprintf("HEROKU_RELEASE_VERSION=v%d", r.version),
-		"HEROKU_SLUG_COMMIT="+str(r.slug.commit),
-		"HEROKU_SLUG_DESCRIPTION="+str(r.slug.commitDescription),
-	)
-	return run(ctx, home, env, r.output, "sh", "-c", r.slug.processTypes["release"])
 }
 
 func str(s *string) string {
