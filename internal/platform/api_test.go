@@ -57,7 +57,8 @@ func TestAcceptHeader(t *testing.T) {
 func TestAuthorization(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{Token: "secret"})
-	basic := func(s string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(s)) }
+	encoded := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+	basic := func(s string) string { return "Basic " + encoded(s) }
 	for value, want := range map[string]int{
 		"":                               401,
 		"Bearer":                         401,
@@ -66,10 +67,18 @@ func TestAuthorization(t *testing.T) {
 		basic("secret"):                  401,
 		basic("secret:"):                 401,
 		basic(":secre"):                  401,
+		encoded("secret"):                401,
+		encoded(":other"):                401,
+		"Token " + encoded(":secret"):    401,
+		"Bearer " + encoded(":secret"):   401,
 		"Bearer secret":                  200,
 		"bearer secret":                  200,
 		basic(":secret"):                 200,
 		basic("user@example.com:secret"): 200,
+		"basic " + encoded(":secret"):    200,
+		// Heroku's own Java client sends credentials without a scheme.
+		encoded(":secret"):                 200,
+		encoded("user@example.com:secret"): 200,
 	} {
 		a := r.api("GET", "/account", "", "Authorization", value)
 		assert.Equal(t, want, a.status, value)
