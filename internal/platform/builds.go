@@ -33,7 +33,8 @@ type build struct {
 	updated    time.Time
 	user       userView
 	source     sourceBlob
-	buildpacks []buildpackView
+	buildpacks []buildpackView // of the request
+	detected   []buildpackView // without any in the request
 	stack      namedRef
 	slug       *slug
 	release    *release
@@ -46,11 +47,6 @@ type sourceBlob struct {
 	URL                string  `json:"url"`
 	Version            *string `json:"version"`
 	VersionDescription *string `json:"version_description"`
-}
-
-type buildpackView struct {
-	URL  string `json:"url"`
-	Name string `json:"name"`
 }
 
 type buildView struct {
@@ -113,7 +109,7 @@ func (p *Platform) Builds(app string) []BuildInfo {
 func (p *Platform) viewBuild(b *build) buildView {
 	v := buildView{
 		App:             ref{ID: b.app.id},
-		Buildpacks:      b.buildpacks,
+		Buildpacks:      b.viewBuildpacks(),
 		CreatedAt:       formatTime(b.created),
 		Generation:      b.app.generation.Name,
 		ID:              b.id,
@@ -141,8 +137,8 @@ type buildRequest struct {
 		VersionDescription *string `json:"version_description"`
 	} `json:"source_blob"`
 	Buildpacks []struct {
-		URL  *string `json:"url"`
-		Name *string `json:"name"`
+		URL  string `json:"url"`
+		Name string `json:"name"`
 	} `json:"buildpacks"`
 }
 
@@ -158,7 +154,7 @@ func (body *buildRequest) check() error {
 		return invalid("https is required for source_blob:url")
 	}
 	for _, bp := range body.Buildpacks {
-		if str(bp.URL) == "" && str(bp.Name) == "" {
+		if bp.URL == "" && bp.Name == "" {
 			return invalid("buildpacks must have a url or a name.")
 		}
 	}
@@ -168,14 +164,7 @@ func (body *buildRequest) check() error {
 func (body *buildRequest) buildpacks() []buildpackView {
 	var all []buildpackView
 	for _, bp := range body.Buildpacks {
-		v := buildpackView{URL: str(bp.URL), Name: str(bp.Name)}
-		if v.URL == "" {
-			v.URL = "https://buildpack-registry.s3.amazonaws.com/buildpacks/" + v.Name + ".tgz"
-		}
-		if v.Name == "" {
-			v.Name = v.URL
-		}
-		all = append(all, v)
+		all = append(all, newBuildpack(bp.URL, bp.Name))
 	}
 	return all
 }
@@ -389,7 +378,9 @@ func (p *Platform) buildAndRelease(ctx context.Context, b *build) error {
 		return err
 	}
 	j.printf("-----> Building on the %s stack\n", stackTitle(j.Stack))
-	if err := p.opts.Builder.Build(ctx, j); err != nil {
+	err = p.opts.Builder.Build(ctx, j)
+	p.noteDetected(b, j)
+	if err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -501,6 +492,7 @@ func (p *Platform) storeSlug(ctx context.Context, b *build, j *Job) (*slug, erro
 		commitDescription: b.source.VersionDescription,
 		checksum:          &checksum,
 		buildpack:         optional(j.BuildpackDescription),
+		buildpacks:        slices.Clone(j.Buildpacks),
 	}, nil
 }
 
@@ -520,6 +512,7 @@ func (p *Platform) launch(b *build, s *slug) error {
 	}
 	p.slugs[s.id] = s
 	b.decided, b.slug = true, s
+	b.install()
 	b.release = p.addRelease(b.app, s, deployDescription(s, b.id), b.user)
 	version, pending := b.release.version, b.release.status == statusPending
 	p.mu.Unlock()

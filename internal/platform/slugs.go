@@ -20,6 +20,7 @@ type slug struct {
 	commitDescription *string
 	checksum          *string
 	buildpack         *string
+	buildpacks        []string // by name or URL
 }
 
 type slugView struct {
