@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"path"
@@ -50,16 +51,23 @@ type apiFunc func(w http.ResponseWriter, r *http.Request) error
 
 func (p *Platform) apiHandler() http.Handler {
 	mux := http.NewServeMux()
-	for pattern, f := range map[string]apiFunc{
+	endpoints := map[string]apiFunc{
 		"GET /account":             p.getAccount,
 		"GET /account/rate-limits": p.getRateLimits,
 		"GET /stacks":              p.listStacks,
 		"GET /stacks/{stack}":      p.getStack,
+		"GET /users/{user}":        p.ofUser(p.getAccount),
+		"GET /users/{user}/apps":   p.ofUser(p.listApps),
 
 		"GET /apps":                     p.listApps,
 		"GET /apps/{app}":               p.getApp,
 		"GET /apps/{app}/config-vars":   p.getConfigVars,
 		"PATCH /apps/{app}/config-vars": p.patchConfigVars,
+
+		"GET /apps/{app}/buildpack-installations": p.listInstallations,
+		"GET /apps/{app}/collaborators":           p.listCollaborators,
+		"GET /apps/{app}/formation":               p.listFormation,
+		"GET /apps/{app}/pipeline-couplings":      p.getPipelineCoupling,
 
 		"POST /sources":            p.createSource,
 		"POST /apps/{app}/sources": p.createAppSource,
@@ -79,7 +87,9 @@ func (p *Platform) apiHandler() http.Handler {
 		"GET /apps/{app}/releases":                       p.listReleases,
 		"GET /apps/{app}/releases/{release}":             p.getRelease,
 		"GET /apps/{app}/releases/{release}/config-vars": p.getReleaseConfigVars,
-	} {
+	}
+	maps.Copy(endpoints, p.emptyLists())
+	for pattern, f := range endpoints {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			p.writeError(w, r, f(w, r))
 		})
