@@ -131,10 +131,10 @@ func (p *Platform) viewBuild(b *build) buildView {
 
 type buildRequest struct {
 	SourceBlob *struct {
-		URL                *string `json:"url"`
-		Checksum           *string `json:"checksum"`
-		Version            *string `json:"version"`
-		VersionDescription *string `json:"version_description"`
+		URL                string `json:"url"`
+		Checksum           string `json:"checksum"`
+		Version            string `json:"version"`
+		VersionDescription string `json:"version_description"`
 	} `json:"source_blob"`
 	Buildpacks []struct {
 		URL  string `json:"url"`
@@ -143,10 +143,10 @@ type buildRequest struct {
 }
 
 func (body *buildRequest) check() error {
-	if body.SourceBlob == nil || str(body.SourceBlob.URL) == "" {
+	if body.SourceBlob == nil || body.SourceBlob.URL == "" {
 		return invalid("source_blob:url is required.")
 	}
-	u, err := url.Parse(*body.SourceBlob.URL)
+	u, err := url.Parse(body.SourceBlob.URL)
 	if err != nil || u.Host == "" {
 		return invalid("source_blob:url is not a valid URL.")
 	}
@@ -198,10 +198,10 @@ func (p *Platform) createBuild(w http.ResponseWriter, r *http.Request) error {
 			updated: now,
 			user:    p.account,
 			source: sourceBlob{
-				Checksum:           body.SourceBlob.Checksum,
-				URL:                *body.SourceBlob.URL,
-				Version:            body.SourceBlob.Version,
-				VersionDescription: body.SourceBlob.VersionDescription,
+				Checksum:           optional(body.SourceBlob.Checksum),
+				URL:                body.SourceBlob.URL,
+				Version:            optional(body.SourceBlob.Version),
+				VersionDescription: optional(body.SourceBlob.VersionDescription),
 			},
 			buildpacks: body.buildpacks(),
 			stack:      p.appStack(),

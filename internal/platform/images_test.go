@@ -43,6 +43,14 @@ func TestFirApps(t *testing.T) {
 	assert.Regexp(t, `^sha256:[0-9a-f]{64}$`, digest)
 	assert.Equal(t, "./run", images[0]["process_types"].(map[string]any)["web"].(map[string]any)["display_cmd"])
 
+	// Heroku's Go client always sends a slug.
+	v := r.release("fir-two", `{"oci_image":"`+image+`","slug":""}`)
+	assert.Equal(t, artifacts, v["artifacts"])
+	r.settled("/apps/fir-two/releases/" + v["id"].(string))
+	bps := images[0]["buildpacks"].([]any)
+	require.Len(t, bps, 1)
+	assert.Equal(t, "https://github.com/kr/heroku-buildpack-inline", bps[0].(map[string]any)["id"])
+
 	for _, by := range []string{image, digest} {
 		v := r.release("fir-two", `{"oci_image":"`+by+`"}`)
 		assert.Equal(t, artifacts, v["artifacts"])

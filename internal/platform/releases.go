@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -308,10 +309,10 @@ func str(s *string) string {
 func short(s string) string { return s[:min(8, len(s))] }
 
 type releaseRequest struct {
-	Slug        *string `json:"slug"`
-	OCIImage    *string `json:"oci_image"`
-	Release     *string `json:"release"`
-	Description *string `json:"description"`
+	Slug        string `json:"slug"`
+	OCIImage    string `json:"oci_image"`
+	Release     string `json:"release"`
+	Description string `json:"description"`
 }
 
 // createRelease serves two endpoints that differ only in the request body:
@@ -325,8 +326,8 @@ func (p *Platform) createRelease(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	given := 0
-	for _, s := range []*string{body.Slug, body.OCIImage, body.Release} {
-		if s != nil {
+	for _, s := range []string{body.Slug, body.OCIImage, body.Release} {
+		if s != "" {
 			given++
 		}
 	}
@@ -334,8 +335,8 @@ func (p *Platform) createRelease(w http.ResponseWriter, r *http.Request) error {
 		return invalid("Exactly one of slug, oci_image and release is required.")
 	}
 	v, err := withApp(p, r, func(a *app) (releaseView, error) {
-		if body.Release != nil {
-			return p.rollback(a, *body.Release)
+		if body.Release != "" {
+			return p.rollback(a, body.Release)
 		}
 		s, err := p.findCode(a, body)
 		if err != nil {
@@ -344,10 +345,7 @@ func (p *Platform) createRelease(w http.ResponseWriter, r *http.Request) error {
 		if p.slugSize(s) == nil {
 			return releaseView{}, invalid("Slug has not been uploaded.")
 		}
-		description := str(body.Description)
-		if description == "" {
-			description = deployDescription(s, s.id)
-		}
+		description := cmp.Or(body.Description, deployDescription(s, s.id))
 		return p.viewRelease(a, p.addRelease(a, s, description, p.account)), nil
 	})
 	if err != nil {
@@ -360,17 +358,17 @@ func (p *Platform) createRelease(w http.ResponseWriter, r *http.Request) error {
 func (p *Platform) findCode(a *app, body releaseRequest) (*slug, error) {
 	fir := a.generation == p.fir
 	switch {
-	case body.Slug != nil && fir:
+	case body.Slug != "" && fir:
 		return nil, invalid("Fir-generation apps are released with oci_image, not with slug.")
-	case body.Slug != nil:
-		if s := p.slugs[*body.Slug]; s != nil && !s.image {
+	case body.Slug != "":
+		if s := p.slugs[body.Slug]; s != nil && !s.image {
 			return s, nil
 		}
 		return nil, notFound("slug")
 	case !fir:
 		return nil, invalid("Only Fir-generation apps are released with oci_image.")
 	}
-	if s := p.findImage(*body.OCIImage); s != nil {
+	if s := p.findImage(body.OCIImage); s != nil {
 		return s, nil
 	}
 	return nil, notFound("oci_image")
