@@ -36,6 +36,8 @@ type release struct {
 	output      *stream // nil without a release command
 }
 
+const imageArtifact = "oci-image"
+
 type artifactView struct {
 	Type string `json:"type"`
 	ID   string `json:"id"`
@@ -56,6 +58,27 @@ type releaseView struct {
 	UpdatedAt           string         `json:"updated_at"`
 	User                userView       `json:"user"`
 	Version             int            `json:"version"`
+}
+
+// sdkReleaseView is a release in version 3.sdk of the API. The field is not in
+// the public schema; Heroku's CLI reads it.
+type sdkReleaseView struct {
+	releaseView
+	OCIImage *ref `json:"oci_image"` // null for a release without an image
+}
+
+// variant returns the view in the version of the API that a request accepts.
+func (v releaseView) variant(r *http.Request) any {
+	if version, _ := acceptedVersion(r); version != "3.sdk" {
+		return v
+	}
+	sdk := sdkReleaseView{releaseView: v}
+	for _, a := range v.Artifacts {
+		if a.Type == imageArtifact {
+			sdk.OCIImage = &ref{ID: a.ID}
+		}
+	}
+	return sdk
 }
 
 // ReleaseInfo is a snapshot of a release.
@@ -167,7 +190,7 @@ func (p *Platform) viewRelease(a *app, r *release) releaseView {
 	switch {
 	case r.slug == nil:
 	case r.slug.image:
-		v.Artifacts = append(v.Artifacts, artifactView{Type: "oci-image", ID: r.slug.id})
+		v.Artifacts = append(v.Artifacts, artifactView{Type: imageArtifact, ID: r.slug.id})
 	default:
 		v.Slug = &ref{ID: r.slug.id}
 		v.Artifacts = append(v.Artifacts, artifactView{Type: "slug", ID: r.slug.id})
@@ -351,7 +374,7 @@ func (p *Platform) createRelease(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return reply(w, r, http.StatusCreated, v)
+	return reply(w, r, http.StatusCreated, v.variant(r))
 }
 
 // findCode returns the slug or image to release.
@@ -417,7 +440,7 @@ func (p *Platform) getRelease(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return reply(w, r, http.StatusOK, v)
+	return reply(w, r, http.StatusOK, v.variant(r))
 }
 
 func (p *Platform) getReleaseConfigVars(w http.ResponseWriter, r *http.Request) error {
@@ -438,7 +461,7 @@ func (p *Platform) listReleases(w http.ResponseWriter, r *http.Request) error {
 	items, err := withApp(p, r, func(a *app) ([]listItem, error) {
 		var items []listItem
 		for _, rel := range a.releases {
-			items = append(items, listItem{id: rel.id, keys: []string{versionKey(rel.version), rel.id, formatTime(rel.created)}, view: p.viewRelease(a, rel)})
+			items = append(items, listItem{id: rel.id, keys: []string{versionKey(rel.version), rel.id, formatTime(rel.created)}, view: p.viewRelease(a, rel).variant(r)})
 		}
 		return items, nil
 	})
