@@ -416,9 +416,10 @@ func (p *Platform) getSource(ctx context.Context, b *build, dir, into string) er
 	if err := os.Mkdir(tree, 0o700); err != nil {
 		return errors.Join(err, f.Close())
 	}
-	err = errors.Join(unpack(ctx, f, tree, p.unpackLimits()), f.Close())
+	rooted, err := unpack(ctx, f, tree, p.unpackLimits())
+	err = errors.Join(err, f.Close())
 	if err == nil {
-		err = stripTopDir(tree, into)
+		err = place(tree, into, rooted)
 	}
 	if err != nil {
 		return fmt.Errorf("Unable to unpack the source: %w", err) //nolint:staticcheck // a line of the output

@@ -295,8 +295,8 @@ func (p *Platform) runCommand(ctx context.Context, a *app, r *release) error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(unpack(ctx, f, root, p.unpackLimits()), f.Close())
-	if err != nil {
+	_, err = unpack(ctx, f, root, p.unpackLimits())
+	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("Unable to unpack the slug: %w", err) //nolint:staticcheck // a line of the output
 	}
 	home := filepath.Join(root, "app")
