@@ -22,6 +22,7 @@ type app struct {
 	config           map[string]string
 	cacheDir         string
 	cacheInUse       bool
+	buildpacks       []buildpackView // detected by the last successful build
 
 	builds           []*build
 	lastBuild        <-chan struct{} // closed when the next build may start

@@ -194,6 +194,34 @@ func TestBuildFailures(t *testing.T) {
 	assert.Len(t, r.Releases("example-app"), 2)
 }
 
+// TestTopDirectoryOfArchive compares archives of a tree that has a single
+// directory: one with an entry for the root, as "tar -C dir ." creates it, and
+// one without, as GitHub creates it.
+func TestTopDirectoryOfArchive(t *testing.T) {
+	t.Parallel()
+	script := entry{name: "bin/compile", body: "#!/bin/sh\necho compiled\n", mode: 0o755}
+	needUnix(t)
+	r := start(t, platform.Options{})
+	inTop := script
+	inTop.name = "repo-abc/bin/compile"
+	dotted := script
+	dotted.name = "./bin/compile"
+	for name, c := range map[string]struct {
+		entries []entry
+		want    string
+	}{
+		"root and directory":  {[]entry{{name: "./", kind: tar.TypeDir, mode: 0o755}, {name: "./bin/", kind: tar.TypeDir, mode: 0o755}, dotted}, "succeeded"},
+		"root without slash":  {[]entry{{name: ".", kind: tar.TypeDir, mode: 0o755}, script}, "succeeded"},
+		"root at the end":     {[]entry{script, {name: "./", kind: tar.TypeDir, mode: 0o755}}, "succeeded"},
+		"only a directory":    {[]entry{{name: "repo-abc/", kind: tar.TypeDir, mode: 0o755}, inTop}, "succeeded"},
+		"directory, no entry": {[]entry{inTop}, "succeeded"},
+		"root and repository": {[]entry{{name: "./", kind: tar.TypeDir, mode: 0o755}, inTop}, "failed"},
+	} {
+		build, out := r.built(r.build("example-app", targz(t, c.entries...)))
+		assert.Equal(t, c.want, build["status"], "%s: %s", name, out)
+	}
+}
+
 func many(n int) []entry {
 	all := make([]entry, n)
 	for i := range all {

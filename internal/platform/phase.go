@@ -66,7 +66,8 @@ func (ph *Phase) unpackInto(ctx context.Context, work string) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(unpack(ctx, f, root, ph.p.unpackLimits()), f.Close()); err != nil {
+	_, err = unpack(ctx, f, root, ph.p.unpackLimits())
+	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("Unable to unpack the slug: %w", err) //nolint:staticcheck // a line of the output
 	}
 	return os.MkdirAll(filepath.Join(root, "app"), 0o700)

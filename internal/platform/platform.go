@@ -443,6 +443,10 @@ func removeTree(dir string) error {
 func newUUID() string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails
+	return formatUUID(b)
+}
+
+func formatUUID(b [16]byte) string {
 	b[6] = b[6]&0x0f | 0x40
 	b[8] = b[8]&0x3f | 0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:])

@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -31,6 +32,8 @@ type release struct {
 	output      *stream // nil without a release command
 }
 
+const imageArtifact = "oci-image"
+
 type artifactView struct {
 	Type string `json:"type"`
 	ID   string `json:"id"`
@@ -51,6 +54,27 @@ type releaseView struct {
 	UpdatedAt           string         `json:"updated_at"`
 	User                userView       `json:"user"`
 	Version             int            `json:"version"`
+}
+
+// sdkReleaseView is a release in version 3.sdk of the API. The field is not in
+// the public schema; Heroku's CLI reads it.
+type sdkReleaseView struct {
+	releaseView
+	OCIImage *ref `json:"oci_image"` // null for a release without an image
+}
+
+// variant returns the view in the version of the API that a request accepts.
+func (v releaseView) variant(r *http.Request) any {
+	if version, _ := acceptedVersion(r); version != "3.sdk" {
+		return v
+	}
+	sdk := sdkReleaseView{releaseView: v}
+	for _, a := range v.Artifacts {
+		if a.Type == imageArtifact {
+			sdk.OCIImage = &ref{ID: a.ID}
+		}
+	}
+	return sdk
 }
 
 // ReleaseInfo is a snapshot of a release.
@@ -162,7 +186,7 @@ func (p *Platform) viewRelease(a *app, r *release) releaseView {
 	switch {
 	case r.slug == nil:
 	case r.slug.image:
-		v.Artifacts = append(v.Artifacts, artifactView{Type: "oci-image", ID: r.slug.id})
+		v.Artifacts = append(v.Artifacts, artifactView{Type: imageArtifact, ID: r.slug.id})
 	default:
 		v.Slug = &ref{ID: r.slug.id}
 		v.Artifacts = append(v.Artifacts, artifactView{Type: "slug", ID: r.slug.id})
@@ -232,10 +256,10 @@ func str(s *string) string {
 func short(s string) string { return s[:min(8, len(s))] }
 
 type releaseRequest struct {
-	Slug        *string `json:"slug"`
-	OCIImage    *string `json:"oci_image"`
-	Release     *string `json:"release"`
-	Description *string `json:"description"`
+	Slug        string `json:"slug"`
+	OCIImage    string `json:"oci_image"`
+	Release     string `json:"release"`
+	Description string `json:"description"`
 }
 
 // createRelease serves two endpoints that differ only in the request body:
@@ -249,8 +273,8 @@ func (p *Platform) createRelease(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	given := 0
-	for _, s := range []*string{body.Slug, body.OCIImage, body.Release} {
-		if s != nil {
+	for _, s := range []string{body.Slug, body.OCIImage, body.Release} {
+		if s != "" {
 			given++
 		}
 	}
@@ -258,8 +282,8 @@ func (p *Platform) createRelease(w http.ResponseWriter, r *http.Request) error {
 		return invalid("Exactly one of slug, oci_image and release is required.")
 	}
 	v, err := withApp(p, r, func(a *app) (releaseView, error) {
-		if body.Release != nil {
-			return p.rollback(a, *body.Release)
+		if body.Release != "" {
+			return p.rollback(a, body.Release)
 		}
 		s, err := p.findCode(a, body)
 		if err != nil {
@@ -268,33 +292,30 @@ func (p *Platform) createRelease(w http.ResponseWriter, r *http.Request) error {
 		if p.slugSize(s) == nil {
 			return releaseView{}, invalid("Slug has not been uploaded.")
 		}
-		description := str(body.Description)
-		if description == "" {
-			description = deployDescription(s, s.id)
-		}
+		description := cmp.Or(body.Description, deployDescription(s, s.id))
 		return p.viewRelease(a, p.addRelease(a, s, description, p.account)), nil
 	})
 	if err != nil {
 		return err
 	}
-	return reply(w, r, http.StatusCreated, v)
+	return reply(w, r, http.StatusCreated, v.variant(r))
 }
 
 // findCode returns the slug or image to release.
 func (p *Platform) findCode(a *app, body releaseRequest) (*slug, error) {
 	fir := a.generation == p.fir
 	switch {
-	case body.Slug != nil && fir:
+	case body.Slug != "" && fir:
 		return nil, invalid("Fir-generation apps are released with oci_image, not with slug.")
-	case body.Slug != nil:
-		if s := p.slugs[*body.Slug]; s != nil && !s.image {
+	case body.Slug != "":
+		if s := p.slugs[body.Slug]; s != nil && !s.image {
 			return s, nil
 		}
 		return nil, notFound("slug")
 	case !fir:
 		return nil, invalid("Only Fir-generation apps are released with oci_image.")
 	}
-	if s := p.findImage(*body.OCIImage); s != nil {
+	if s := p.findImage(body.OCIImage); s != nil {
 		return s, nil
 	}
 	return nil, notFound("oci_image")
@@ -343,7 +364,7 @@ func (p *Platform) getRelease(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return reply(w, r, http.StatusOK, v)
+	return reply(w, r, http.StatusOK, v.variant(r))
 }
 
 func (p *Platform) getReleaseConfigVars(w http.ResponseWriter, r *http.Request) error {
@@ -364,7 +385,7 @@ func (p *Platform) listReleases(w http.ResponseWriter, r *http.Request) error {
 	items, err := withApp(p, r, func(a *app) ([]listItem, error) {
 		var items []listItem
 		for _, rel := range a.releases {
-			items = append(items, listItem{id: rel.id, keys: []string{versionKey(rel.version), rel.id, formatTime(rel.created)}, view: p.viewRelease(a, rel)})
+			items = append(items, listItem{id: rel.id, keys: []string{versionKey(rel.version), rel.id, formatTime(rel.created)}, view: p.viewRelease(a, rel).variant(r)})
 		}
 		return items, nil
 	})

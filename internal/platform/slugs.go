@@ -20,6 +20,7 @@ type slug struct {
 	commitDescription *string
 	checksum          *string
 	buildpack         *string
+	buildpacks        []string // by name or URL
 }
 
 type slugView struct {
@@ -71,11 +72,11 @@ func (p *Platform) slugSize(s *slug) *int64 {
 
 type slugRequest struct {
 	ProcessTypes                 map[string]string `json:"process_types"`
-	Stack                        *string           `json:"stack"`
-	Commit                       *string           `json:"commit"`
-	CommitDescription            *string           `json:"commit_description"`
-	Checksum                     *string           `json:"checksum"`
-	BuildpackProvidedDescription *string           `json:"buildpack_provided_description"`
+	Stack                        string            `json:"stack"`
+	Commit                       string            `json:"commit"`
+	CommitDescription            string            `json:"commit_description"`
+	Checksum                     string            `json:"checksum"`
+	BuildpackProvidedDescription string            `json:"buildpack_provided_description"`
 }
 
 func (p *Platform) createSlug(w http.ResponseWriter, r *http.Request) error {
@@ -100,9 +101,9 @@ func (p *Platform) createSlug(w http.ResponseWriter, r *http.Request) error {
 			return slugView{}, invalid("Slugs are not available for Fir-generation apps.")
 		}
 		stack := p.appStack()
-		if body.Stack != nil {
+		if body.Stack != "" {
 			var ok bool
-			if stack, ok = p.findStack(*body.Stack); !ok {
+			if stack, ok = p.findStack(body.Stack); !ok {
 				return slugView{}, notFound("stack")
 			}
 		}
@@ -111,10 +112,10 @@ func (p *Platform) createSlug(w http.ResponseWriter, r *http.Request) error {
 			created:           time.Now(),
 			stack:             stack,
 			processTypes:      body.ProcessTypes,
-			commit:            body.Commit,
-			commitDescription: body.CommitDescription,
-			checksum:          body.Checksum,
-			buildpack:         body.BuildpackProvidedDescription,
+			commit:            optional(body.Commit),
+			commitDescription: optional(body.CommitDescription),
+			checksum:          optional(body.Checksum),
+			buildpack:         optional(body.BuildpackProvidedDescription),
 		}
 		p.slugs[s.id] = s
 		return p.viewSlug(s, http.MethodPut), nil
