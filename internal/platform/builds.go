@@ -515,14 +515,14 @@ func (p *Platform) launch(b *build, s *slug) error {
 	b.decided, b.slug = true, s
 	b.install()
 	b.release = p.addRelease(b.app, s, deployDescription(s, b.id), b.user)
-	version, pending := b.release.version, b.release.status == statusPending
+	version, pending, web := b.release.version, b.release.status == statusPending, p.webURL(b.app)
 	p.mu.Unlock()
 
 	b.output.printf("-----> Launching...\n")
 	if pending {
 		b.output.printf(" !     Release command declared: this new release will not be available until the command succeeds.\n")
 	}
-	b.output.printf("       Released v%d\n       %s deployed to Heroku\n", version, webURL(b.appName, b.app.id))
+	b.output.printf("       Released v%d\n       %s deployed to Heroku\n", version, web)
 	return nil
 }
 

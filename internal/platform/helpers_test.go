@@ -163,7 +163,12 @@ func (r *rig) settled(path string) map[string]any {
 
 func (r *rig) built(id string) (build map[string]any, output string) {
 	r.t.Helper()
-	build = r.settled("/apps/example-app/builds/" + id)
+	return r.builtBy("example-app", id)
+}
+
+func (r *rig) builtBy(app, id string) (build map[string]any, output string) {
+	r.t.Helper()
+	build = r.settled("/apps/" + app + "/builds/" + id)
 	r.waitFor("the end of the output", func() bool { // the status of a canceled build is final before its output ends
 		a := r.send("GET", build["output_stream_url"].(string), nil)
 		output = string(a.body)

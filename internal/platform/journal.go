@@ -14,7 +14,8 @@ const maxJournal = 100_000
 // Request is an entry of the journal: a request as it reached an origin, and the
 // status of its response.
 type Request struct {
-	Host             string      // the origin: "api", "blob" or "stream"
+	Host             string      // the origin: "api", "blob", "stream" or "web"
+	App              string      // the requested app if Host is "web"
 	Method           string      // as sent
 	Path             string      // without the query, which may hold a signature
 	Header           http.Header // with the value of Authorization replaced by "present"
@@ -45,10 +46,13 @@ func (p *Platform) Requests() []Request {
 	return all
 }
 
-func (j *journal) record(role string, next http.Handler) http.Handler {
+// record adds the requests to an origin. app returns the name of the app that a request
+// is for.
+func (j *journal) record(role string, app func(*http.Request) string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		e := &Request{
 			Host:             role,
+			App:              app(r),
 			Method:           r.Method,
 			Path:             r.URL.Path,
 			Header:           r.Header.Clone(),

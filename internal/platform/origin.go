@@ -15,6 +15,7 @@ const (
 	roleAPI    = "api"
 	roleBlob   = "blob"
 	roleStream = "stream"
+	roleWeb    = "web"
 )
 
 // origin is one listener with its server.

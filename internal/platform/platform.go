@@ -1,8 +1,8 @@
 // Package platform emulates Heroku in a single process on the loopback
 // interface. It serves the build and release endpoints of the Platform API, an
-// S3-like blob store and an output stream host, each on its own port. Builds
-// are real: sources are unpacked and compiled, slugs are packed and release
-// commands are run.
+// S3-like blob store, an output stream host and a router for the apps, each on its
+// own port. Builds are real: sources are unpacked and compiled, slugs are packed and
+// release commands are run. Apps are not: [Platform.Serve] gives them a handler.
 //
 // It implements the API from its documentation and shares no code with the
 // SDK, so that the SDK's tests do not merely confirm its own assumptions.
@@ -23,6 +23,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -36,8 +37,8 @@ type Options struct {
 	// produce OCI images. The default is none.
 	FirApps []string
 	// Addr is the address of the API listener, by default 127.0.0.1:0. It must
-	// be a loopback address. The blob store and the stream host listen on free
-	// ports of the same host.
+	// be a loopback address. The blob store, the stream host, the router and the
+	// apps that are served listen on free ports of the same host.
 	Addr string
 	// Token is the accepted API key. The default is a random one.
 	Token string
@@ -168,7 +169,8 @@ type Platform struct {
 	zips    *compressors
 	slots   chan struct{} // limits concurrent builds
 
-	api, blob, stream *origin
+	free                   string // the address of origins other than the API
+	api, blob, stream, web *origin
 
 	closeOnce sync.Once
 	closeErr  error
@@ -190,7 +192,7 @@ var (
 	errTimeout  = errors.New("time limit exceeded")
 )
 
-// Start starts an emulator. It returns once all three loopback ports accept
+// Start starts an emulator. It returns once all its loopback ports accept
 // connections.
 func Start(opts Options) (*Platform, error) {
 	opts = opts.withDefaults()
@@ -251,27 +253,28 @@ func Start(opts Options) (*Platform, error) {
 		}
 	}
 
-	free := net.JoinHostPort(host, "0")
+	p.free = net.JoinHostPort(host, "0")
 	for _, o := range []struct {
 		into    **origin
 		role    string
 		addr    string
 		handler http.Handler
 	}{
-		{&p.api, roleAPI, opts.Addr, p.apiHandler()},
-		{&p.blob, roleBlob, free, p.blobs},
-		{&p.stream, roleStream, free, p.streams},
+		{&p.api, roleAPI, opts.Addr, p.middleware(roleAPI, noApp, p.apiHandler())},
+		{&p.blob, roleBlob, p.free, p.middleware(roleBlob, noApp, p.blobs)},
+		{&p.stream, roleStream, p.free, p.middleware(roleStream, noApp, p.streams)},
+		{&p.web, roleWeb, p.free, p.routerHandler()},
 	} {
-		if *o.into, err = listen(withCompressors(p.ctx, p.zips), o.role, o.addr, p.middleware(o.role, o.handler), p.log); err != nil {
+		if *o.into, err = p.listen(o.role, o.addr, o.handler); err != nil {
 			return nil, errors.Join(err, p.Close())
 		}
 	}
-	// Responses of one origin contain URLs of another, so all three must be
+	// Responses of one origin contain URLs of another, so all of them must be
 	// listening before the first request is served.
 	for _, o := range p.origins() {
 		o.serve()
 	}
-	p.log.Info("platform started", "api", p.api.url, "blob", p.blob.url, "stream", p.stream.url)
+	p.log.Info("platform started", "api", p.api.url, "blob", p.blob.url, "stream", p.stream.url, "web", p.web.url)
 	return p, nil
 }
 
@@ -283,19 +286,27 @@ func isLoopback(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// middleware wraps the handler of an origin with the journal and the faults.
-func (p *Platform) middleware(role string, h http.Handler) http.Handler {
-	return p.journal.record(role, p.injectFaults(role, h))
+// middleware wraps the handler of an origin with the journal and the faults. app
+// returns the name of the app that a request is for.
+func (p *Platform) middleware(role string, app func(*http.Request) string, h http.Handler) http.Handler {
+	return p.journal.record(role, app, p.injectFaults(role, h))
+}
+
+func noApp(*http.Request) string { return "" }
+
+// listen opens an origin, which serves requests once its serve method is called.
+func (p *Platform) listen(role, addr string, h http.Handler) (*origin, error) {
+	return listen(withCompressors(p.ctx, p.zips), role, addr, h, p.log)
 }
 
 func (p *Platform) origins() []*origin {
-	var all []*origin
-	for _, o := range []*origin{p.api, p.blob, p.stream} {
-		if o != nil {
-			all = append(all, o)
-		}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := []*origin{p.api, p.blob, p.stream, p.web}
+	for _, a := range p.apps {
+		all = append(all, a.site)
 	}
-	return all
+	return slices.DeleteFunc(all, func(o *origin) bool { return o == nil })
 }
 
 // URL returns the base URL of the API.

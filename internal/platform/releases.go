@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -118,6 +119,17 @@ func (p *Platform) Releases(app string) []ReleaseInfo {
 		}
 	}
 	return all
+}
+
+// Current returns the release that an app, by name or ID, runs: the newest one that
+// succeeded. It returns false if there is none.
+func (p *Platform) Current(app string) (ReleaseInfo, bool) {
+	all := p.Releases(app)
+	i := slices.IndexFunc(all, func(r ReleaseInfo) bool { return r.Current })
+	if i < 0 {
+		return ReleaseInfo{}, false
+	}
+	return all[i], true
 }
 
 // current returns the newest release that succeeded, or nil.
