@@ -90,3 +90,11 @@ func uncalledEndpoints() *differences {
 		"app Refresh ACM":                 apps,
 	}}
 }
+
+// missingResources returns the endpoints for which the emulator always responds
+// with 404.
+func missingResources() *differences {
+	return &differences{used: map[string]bool{}, reasons: map[string]string{
+		"pipeline-coupling Info By App": "no app is in a pipeline",
+	}}
+}
