@@ -40,7 +40,8 @@ var mayImport = map[string][]string{
 	"internal/untar":      {"internal/clean", "internal/ioutil"},
 
 	// Of the rest, nothing is part of the library.
-	"internal/platform":     nil,
+	"internal/memnet":       nil,
+	"internal/platform":     {"internal/memnet"},
 	"internal/testenv":      nil,
 	"internal/peak":         nil,
 	"internal/bench":        {".", "internal/platform", "internal/peak"},

@@ -529,15 +529,10 @@ func (p *Platform) launch(b *build, s *slug) error {
 // fetcherAgent distinguishes the platform's own downloads from those of clients.
 const fetcherAgent = "platform-fetcher/1.0"
 
-func newFetcher() *http.Client {
-	return &http.Client{Transport: &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		TLSHandshakeTimeout:   10 * time.Second,
-		ResponseHeaderTimeout: 30 * time.Second,
-		IdleConnTimeout:       30 * time.Second,
-		// The checksum is that of the archive as it is stored.
-		DisableCompression: true,
-	}}
+func newFetcher(t *http.Transport) *http.Client {
+	t.ResponseHeaderTimeout = 30 * time.Second
+	t.DisableCompression = true // the checksum is that of the archive as it is stored
+	return &http.Client{Transport: t}
 }
 
 // fetch downloads a source into a file and returns its SHA-256. Its errors omit

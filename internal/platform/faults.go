@@ -337,8 +337,8 @@ func (f *faultWriter) conn() net.Conn {
 // wait for the rest of the request.
 func (f *faultWriter) drop() {
 	c := f.conn()
-	if tcp, ok := c.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0)
+	if l, ok := c.(interface{ SetLinger(int) error }); ok {
+		_ = l.SetLinger(0)
 	}
 	_ = c.Close()
 	panic(http.ErrAbortHandler)

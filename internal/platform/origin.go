@@ -28,12 +28,7 @@ type origin struct {
 	conns  sync.WaitGroup
 }
 
-func listen(ctx context.Context, role, addr string, h http.Handler, log *slog.Logger) (*origin, error) {
-	var cfg net.ListenConfig
-	ln, err := cfg.Listen(ctx, "tcp", addr)
-	if err != nil {
-		return nil, err
-	}
+func newOrigin(ctx context.Context, role string, ln net.Listener, h http.Handler, log *slog.Logger) *origin {
 	o := &origin{role: role, url: "http://" + ln.Addr().String(), ln: ln}
 	o.srv = &http.Server{
 		Handler:           h,
@@ -54,7 +49,7 @@ func listen(ctx context.Context, role, addr string, h http.Handler, log *slog.Lo
 			}
 		},
 	}
-	return o, nil
+	return o
 }
 
 func (o *origin) serve() {

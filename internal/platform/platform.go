@@ -40,6 +40,12 @@ type Options struct {
 	// be a loopback address. The blob store, the stream host, the router and the
 	// apps that are served listen on free ports of the same host.
 	Addr string
+	// InMemory makes the platform listen on a network in memory, which only
+	// [Platform.Transport] reaches. Its URLs have ports that TCP does not have. The
+	// platform, its clients and a test then have nothing but files and child processes
+	// outside of the process, and can run in a bubble of testing/synctest. Addr must
+	// be empty.
+	InMemory bool
 	// Token is the accepted API key. The default is a random one.
 	Token string
 	// Email is the email address of the account, by default user@example.com.
@@ -166,8 +172,11 @@ type Platform struct {
 	blobs   *blobStore
 	streams *streamHost
 	fetcher *http.Client
+	network network
 	zips    *compressors
 	slots   chan struct{} // limits concurrent builds
+	// transport is for clients.
+	transport *http.Transport
 
 	free                   string // the address of origins other than the API
 	api, blob, stream, web *origin
@@ -192,9 +201,11 @@ var (
 	errTimeout  = errors.New("time limit exceeded")
 )
 
-// Start starts an emulator. It returns once all its loopback ports accept
-// connections.
+// Start starts an emulator. It returns once all its ports accept connections.
 func Start(opts Options) (*Platform, error) {
+	if opts.InMemory && opts.Addr != "" {
+		return nil, fmt.Errorf("platform: a platform in memory cannot listen on %q", opts.Addr)
+	}
 	opts = opts.withDefaults()
 	host, _, err := net.SplitHostPort(opts.Addr)
 	if err != nil {
@@ -240,7 +251,9 @@ func Start(opts Options) (*Platform, error) {
 	p.stacks = newStacks(now)
 	p.blobs = newBlobStore(filepath.Join(dir, "blobs"), p.signer)
 	p.streams = newStreamHost(p.ctx, filepath.Join(dir, "streams"), p.signer, opts.Heartbeat, opts.OutputLimit)
-	p.fetcher = newFetcher()
+	p.network = newNetwork(opts.InMemory)
+	p.transport = p.network.transport()
+	p.fetcher = newFetcher(p.network.transport())
 	p.zips = &compressors{}
 	for _, name := range opts.Apps {
 		if err := p.AddApp(name); err != nil {
@@ -296,7 +309,12 @@ func noApp(*http.Request) string { return "" }
 
 // listen opens an origin, which serves requests once its serve method is called.
 func (p *Platform) listen(role, addr string, h http.Handler) (*origin, error) {
-	return listen(withCompressors(p.ctx, p.zips), role, addr, h, p.log)
+	ctx := withCompressors(p.ctx, p.zips)
+	ln, err := p.network.listen(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	return newOrigin(ctx, role, ln, h, p.log), nil
 }
 
 func (p *Platform) origins() []*origin {
@@ -338,6 +356,7 @@ func (p *Platform) Close() error {
 		}
 		p.tasks.Wait()
 		p.fetcher.CloseIdleConnections()
+		p.transport.CloseIdleConnections()
 		p.closeErr = errors.Join(append(errs, removeTree(p.dir))...)
 	})
 	return p.closeErr
