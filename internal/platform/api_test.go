@@ -154,18 +154,19 @@ func TestErrors(t *testing.T) {
 	assert.Contains(t, string(r.api("POST", "/apps/example-app/builds", `{"source_blob":{"url":"http://example.com/x"}}`).body), "https is required for source_blob:url")
 }
 
-// TestEmptyStringsOfRequestAreAbsent sends empty and null strings where clients
-// that cannot omit a field do.
-func TestEmptyStringsOfRequestAreAbsent(t *testing.T) {
+// TestEmptyStringsOfRequestHaveNoEffect sends empty and null strings where clients
+// that cannot omit a field do. Texts are returned as they were sent: Heroku's CLI
+// sends an empty version and fails on null.
+func TestEmptyStringsOfRequestHaveNoEffect(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{FirApps: []string{"fir-one"}})
-	for _, none := range []string{`""`, `null`} {
+	for none, want := range map[string]any{`""`: "", `null`: nil} {
 		body := strings.ReplaceAll(`{"process_types":{"web":"x"},"stack":NONE,"commit":NONE,"commit_description":NONE,"checksum":NONE,"buildpack_provided_description":NONE}`, "NONE", none)
 		a := r.api("POST", "/apps/example-app/slugs", body)
 		require.Equal(t, 201, a.status, "%s", a.body)
 		slug := a.json(t)
 		for _, field := range []string{"commit", "commit_description", "checksum", "buildpack_provided_description"} {
-			assert.Nil(t, slug[field], field)
+			assert.Equal(t, want, slug[field], field)
 		}
 		assert.Equal(t, "heroku-24", slug["stack"].(map[string]any)["name"])
 
@@ -174,7 +175,7 @@ func TestEmptyStringsOfRequestAreAbsent(t *testing.T) {
 		require.Equal(t, 201, a.status, "%s", a.body)
 		source := a.json(t)["source_blob"].(map[string]any)
 		for _, field := range []string{"checksum", "version", "version_description"} {
-			assert.Nil(t, source[field], field)
+			assert.Equal(t, want, source[field], field)
 		}
 		for _, body := range []string{`{"source_blob":{"url":NONE}}`, `{"source_blob":{"url":"https://example.com/x"},"buildpacks":[{"url":NONE,"name":NONE}]}`} {
 			assert.Equal(t, 422, r.api("POST", "/apps/example-app/builds", strings.ReplaceAll(body, "NONE", none)).status, body)

@@ -129,12 +129,14 @@ func (p *Platform) viewBuild(b *build) buildView {
 	return v
 }
 
+// buildRequest is the body of a request. The texts that are pointers are returned
+// as they were sent; an empty one has no effect.
 type buildRequest struct {
 	SourceBlob *struct {
-		URL                string `json:"url"`
-		Checksum           string `json:"checksum"`
-		Version            string `json:"version"`
-		VersionDescription string `json:"version_description"`
+		URL                string  `json:"url"`
+		Checksum           *string `json:"checksum"`
+		Version            *string `json:"version"`
+		VersionDescription *string `json:"version_description"`
 	} `json:"source_blob"`
 	Buildpacks []struct {
 		URL  string `json:"url"`
@@ -198,10 +200,10 @@ func (p *Platform) createBuild(w http.ResponseWriter, r *http.Request) error {
 			updated: now,
 			user:    p.account,
 			source: sourceBlob{
-				Checksum:           optional(body.SourceBlob.Checksum),
+				Checksum:           body.SourceBlob.Checksum,
 				URL:                body.SourceBlob.URL,
-				Version:            optional(body.SourceBlob.Version),
-				VersionDescription: optional(body.SourceBlob.VersionDescription),
+				Version:            body.SourceBlob.Version,
+				VersionDescription: body.SourceBlob.VersionDescription,
 			},
 			buildpacks: body.buildpacks(),
 			stack:      p.appStack(),

@@ -70,13 +70,14 @@ func (p *Platform) slugSize(s *slug) *int64 {
 	return &o.size
 }
 
+// slugRequest is the body of a request. See buildRequest.
 type slugRequest struct {
 	ProcessTypes                 map[string]string `json:"process_types"`
 	Stack                        string            `json:"stack"`
-	Commit                       string            `json:"commit"`
-	CommitDescription            string            `json:"commit_description"`
-	Checksum                     string            `json:"checksum"`
-	BuildpackProvidedDescription string            `json:"buildpack_provided_description"`
+	Commit                       *string           `json:"commit"`
+	CommitDescription            *string           `json:"commit_description"`
+	Checksum                     *string           `json:"checksum"`
+	BuildpackProvidedDescription *string           `json:"buildpack_provided_description"`
 }
 
 func (p *Platform) createSlug(w http.ResponseWriter, r *http.Request) error {
@@ -112,10 +113,10 @@ func (p *Platform) createSlug(w http.ResponseWriter, r *http.Request) error {
 			created:           time.Now(),
 			stack:             stack,
 			processTypes:      body.ProcessTypes,
-			commit:            optional(body.Commit),
-			commitDescription: optional(body.CommitDescription),
-			checksum:          optional(body.Checksum),
-			buildpack:         optional(body.BuildpackProvidedDescription),
+			commit:            body.Commit,
+			commitDescription: body.CommitDescription,
+			checksum:          body.Checksum,
+			buildpack:         body.BuildpackProvidedDescription,
 		}
 		p.slugs[s.id] = s
 		return p.viewSlug(s, http.MethodPut), nil
