@@ -1,6 +1,8 @@
 package platform
 
 import (
+	"context"
+	"log/slog"
 	"net/http"
 	"slices"
 	"sync"
@@ -27,6 +29,7 @@ type Request struct {
 }
 
 type journal struct {
+	log     *slog.Logger
 	mu      sync.Mutex
 	entries []*Request
 }
@@ -71,9 +74,20 @@ func (j *journal) record(role string, app func(*http.Request) string, next http.
 		j.mu.Unlock()
 
 		rec := &recorder{ResponseWriter: w, journal: j, entry: e}
+		// A fault ends the handler with a panic.
+		defer j.logRequest(r.Context(), e)
 		next.ServeHTTP(rec, r)
 		rec.note(http.StatusOK)
 	})
+}
+
+// logRequest logs a request when its response has ended; status is 0 if there was none.
+func (j *journal) logRequest(ctx context.Context, e *Request) {
+	j.mu.Lock()
+	status, fault := e.Status, e.Fault
+	j.mu.Unlock()
+	j.log.InfoContext(ctx, "request", "host", e.Host, "method", e.Method, "path", e.Path, "status", status,
+		"duration", time.Since(e.Time), "fault", fault)
 }
 
 // recorder records the status of a response in its journal entry.

@@ -235,7 +235,7 @@ func Start(opts Options) (*Platform, error) {
 		opts:    opts,
 		log:     opts.Logger,
 		dir:     dir,
-		journal: &journal{},
+		journal: &journal{log: opts.Logger},
 		limiter: newRateLimiter(opts.RateLimit, now),
 		signer:  newSigner(),
 		faults:  newFaults(opts.Faults),
