@@ -35,6 +35,7 @@ import (
 	"time"
 
 	"github.com/herokubuild/herokubuild"
+	"github.com/herokubuild/herokubuild/examples/internal/terminal"
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
@@ -75,22 +76,31 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err != nil:
 		return exitUsage
 	}
-	view := newView(stdout, stderr, s)
+	// The debug log would be overwritten by a display that is updated in place.
+	view := terminal.New(stdout, stderr, terminal.Options{App: s.app, ReleaseTo: s.releaseTo, Dir: s.dir, Lines: s.verbose})
 	err = s.deploy(ctx, view, stdout, stderr)
-	view.close()
+	view.Close()
 	switch {
 	case err == nil:
 		return exitOK
 	case ctx.Err() != nil:
-		view.info("Interrupted.")
-		view.reportError(err)
+		view.Info("Interrupted.")
+		view.Fail(err, hint(err))
 		return exitInterrupted
 	}
-	view.reportError(err)
+	view.Fail(err, hint(err))
 	if errors.Is(err, herokubuild.ErrInvalidArgument) {
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// hint returns what to do about an error, if that is known.
+func hint(err error) string {
+	if errors.Is(err, herokubuild.ErrNoCredential) {
+		return "Set HEROKU_API_KEY, or run `heroku login`, which writes ~/.netrc. Without -app, no account is needed."
+	}
+	return ""
 }
 
 func parse(args []string, stderr io.Writer) (*settings, error) {
@@ -129,6 +139,12 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 		return usageError("at most one directory is allowed")
 	case flags.NArg() == 1:
 		s.dir = flags.Arg(0)
+	default:
+		dir, err := sampleDir()
+		if err != nil {
+			return usageError(err.Error())
+		}
+		s.dir = dir
 	}
 	switch {
 	case s.app == "" && !s.local && os.Getenv("HEROKU_API_URL") != "":
@@ -144,12 +160,7 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 }
 
 // deploy creates a client and deploys with BuildAndRelease.
-func (s *settings) deploy(ctx context.Context, view *view, stdout, stderr io.Writer) (err error) {
-	if s.dir == "" {
-		if s.dir, err = sampleDir(); err != nil {
-			return err
-		}
-	}
+func (s *settings) deploy(ctx context.Context, view *terminal.View, stdout, stderr io.Writer) error {
 	if s.dryRun {
 		return dryRun(ctx, s.dir, stdout)
 	}
@@ -167,7 +178,7 @@ func (s *settings) deploy(ctx context.Context, view *view, stdout, stderr io.Wri
 			// The client rejects invalid names later.
 			_ = p.AddApp(app)
 		}
-		view.info("Deploying to an embedded Heroku emulator (use -app to deploy to Heroku).")
+		view.Info("Deploying to an embedded Heroku emulator (use -app to deploy to Heroku).")
 		opts = append(opts, herokubuild.WithBaseURL(p.URL()), herokubuild.WithToken(p.Token()))
 	}
 	client, err := herokubuild.NewClient(opts...)
@@ -181,20 +192,23 @@ func (s *settings) deploy(ctx context.Context, view *view, stdout, stderr io.Wri
 		Version:     s.version,
 		ReleaseTo:   s.releaseTo,
 		Output:      view,
-		OnEvent:     view.event,
+		OnEvent:     view.Event,
 		Timeout:     s.timeout,
 		IdleTimeout: s.idleTimeout,
 	})
 	if err != nil {
 		return err
 	}
-	view.close()
-	view.info(summary(result))
+	view.Close()
+	view.Info(summary(result))
 	return nil
 }
 
+// maxNamed limits the number of apps in the summary.
+const maxNamed = 12
+
 func summary(r *herokubuild.DeployResult) string {
-	if len(r.Apps) > maxAppLines {
+	if len(r.Apps) > maxNamed {
 		return fmt.Sprintf("Released: %d apps", len(r.Apps))
 	}
 	var apps []string

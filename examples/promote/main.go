@@ -31,7 +31,7 @@ import (
 	"time"
 
 	"github.com/herokubuild/herokubuild"
-	"github.com/herokubuild/herokubuild/internal/clean"
+	"github.com/herokubuild/herokubuild/examples/internal/terminal"
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
@@ -76,7 +76,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	// Control characters in texts from Heroku must not reach the terminal.
-	stderr = clean.Writer(stderr)
+	stderr = terminal.Writer(stderr)
 	err = s.promote(ctx, stdout, stderr)
 	switch {
 	case err == nil:
@@ -317,7 +317,7 @@ func printTable(w io.Writer, outcomes []herokubuild.AppResult) {
 		case out.RolledBack != nil:
 			outcome += fmt.Sprintf(", rolled back by v%d", out.RolledBack.Version)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\n", out.App, version, clean.Line(clean.Uncolored(outcome)))
+		fmt.Fprintf(t, "%s\t%s\t%s\n", out.App, version, terminal.Line(outcome))
 	}
 	_ = t.Flush()
 }
