@@ -26,8 +26,12 @@ func main() {
 	addr := flag.String("addr", "127.0.0.1:5000", "`address` of the API; the storage and stream hosts use other ports")
 	apps := flag.String("apps", "example-app,other-app", "`names` of the apps, separated by commas")
 	token := flag.String("token", "", "API `key` to accept (default: a random one)")
-	verbose := flag.Bool("v", false, "log every request")
+	verbose := flag.Bool("v", false, "log every build and release")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "platform: unexpected argument %q; flags come first\n", flag.Arg(0))
+		os.Exit(2)
+	}
 	if err := serve(*addr, *apps, *token, *verbose); err != nil {
 		fmt.Fprintln(os.Stderr, "platform:", err)
 		os.Exit(1)
@@ -37,7 +41,11 @@ func main() {
 func serve(addr, apps, token string, verbose bool) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	opts := platform.Options{Addr: addr, Apps: strings.Split(apps, ","), Token: token}
+	names := strings.Split(apps, ",")
+	for i, name := range names {
+		names[i] = strings.TrimSpace(name)
+	}
+	opts := platform.Options{Addr: addr, Apps: names, Token: token}
 	if verbose {
 		opts.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
