@@ -193,7 +193,7 @@ func (v *View) Event(_ context.Context, e herokubuild.DeployEvent) error {
 		v.note("rolling back")
 	case herokubuild.EventRolledBack:
 		if e.Err != nil {
-			v.Warn(fmt.Sprintf("%s  not rolled back: %v", e.App, e.Err))
+			v.Warn(e.App + "  not rolled back: " + strings.TrimPrefix(e.Err.Error(), e.App+" "))
 		} else {
 			v.note(fmt.Sprintf("%s  rolled back by v%d", e.App, e.Release.Version))
 		}
