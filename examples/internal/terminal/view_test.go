@@ -1,11 +1,9 @@
-package main
+package terminal
 
 import (
 	"bytes"
 	"context"
 	"errors"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,24 +15,24 @@ import (
 )
 
 // report returns what a view prints for the events.
-func report(t *testing.T, s *settings, events func(v *view)) (stdout, stderr string) {
+func report(t *testing.T, opts Options, events func(v *View)) (stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	v := newView(&out, &errs, s)
+	v := New(&out, &errs, opts)
 	events(v)
-	v.close()
+	v.Close()
 	t.Logf("stdout:\n%s\nstderr:\n%s", &out, &errs)
 	return out.String(), errs.String()
 }
 
-func (v *view) send(t *testing.T, e herokubuild.DeployEvent) {
+func (v *View) send(t *testing.T, e herokubuild.DeployEvent) {
 	t.Helper()
-	if err := v.event(context.Background(), e); err != nil {
+	if err := v.Event(context.Background(), e); err != nil {
 		t.Error(err)
 	}
 }
 
-func (v *view) print(t *testing.T, text string) {
+func (v *View) print(t *testing.T, text string) {
 	t.Helper()
 	if _, err := v.Write([]byte(text)); err != nil {
 		t.Error(err)
@@ -46,7 +44,7 @@ func (v *view) print(t *testing.T, text string) {
 func TestPeriodicStatus(t *testing.T) {
 	t.Setenv("GITHUB_ACTIONS", "")
 	synctest.Test(t, func(t *testing.T) {
-		stdout, stderr := report(t, &settings{app: "my-app", releaseTo: []string{"other-app"}}, func(v *view) {
+		stdout, stderr := report(t, Options{App: "my-app", ReleaseTo: []string{"other-app"}}, func(v *View) {
 			v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseBuild})
 			time.Sleep(5 * time.Second)
 			v.print(t, "-----> Installing\x1b[1m dependen")
@@ -101,12 +99,27 @@ func TestLongestSteps(t *testing.T) {
 	})
 }
 
+func TestStepNameKeepsDotsOfArguments(t *testing.T) {
+	for in, want := range map[string]string{
+		"Compressing...":             "Compressing",
+		"Launching. ":                "Launching",
+		"Running: go build ./...":    "Running: go build ./...",
+		"Running: npm install ../..": "Running: npm install ../..",
+		"...":                        "...",
+		"":                           "",
+	} {
+		if got := stepName(in); got != want {
+			t.Errorf("stepName(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
 // tokens matches tokens, which differ in each run.
 var tokens = regexp.MustCompile(`[A-Z2-7]{26}`)
 
 func TestGitHubActions(t *testing.T) {
 	t.Setenv("GITHUB_ACTIONS", "true")
-	stdout, stderr := report(t, &settings{app: "my-app"}, func(v *view) {
+	stdout, stderr := report(t, Options{App: "my-app"}, func(v *View) {
 		v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventPhase, Phase: herokubuild.PhasePack})
 		v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventWarning, Line: "100% of it\nis secret"})
 		v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseBuild})
@@ -114,8 +127,8 @@ func TestGitHubActions(t *testing.T) {
 		v.print(t, "half a line")
 		v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventOutputLost, App: "my-app", Err: errors.New("gone")})
 		v.print(t, "::endgroup::")
-		v.close()
-		v.reportError(&herokubuild.BuildError{App: "my-app", Build: &herokubuild.Build{}, Tail: "::set-output name=x::y\nlast"})
+		v.Close()
+		v.Fail(&herokubuild.BuildError{App: "my-app", Build: &herokubuild.Build{}, Tail: "::set-output name=x::y\nlast"})
 	})
 	if stderr != "" {
 		t.Errorf("stderr %q: the runner would not preserve the order", stderr)
@@ -158,30 +171,6 @@ half a line
 	}
 }
 
-// TestGitHubActionsOutputToAFile expects only the build's output in a file, in a
-// workflow too.
-func TestGitHubActionsOutputToAFile(t *testing.T) {
-	isolate(t)
-	t.Setenv("GITHUB_ACTIONS", "true")
-	out, err := os.Create(filepath.Join(t.TempDir(), "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = out.Close() }()
-	var errs bytes.Buffer
-	if code := run(t.Context(), nil, out, &errs); code != exitOK {
-		t.Errorf("exit %d: %s", code, &errs)
-	}
-	log, err := os.ReadFile(out.Name())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if strings.Contains(string(log), "::") || !strings.Contains(string(log), "example.com/hello") {
-		t.Errorf("log:\n%s", log)
-	}
-	wantContains(t, errs.String(), "==> Releasing")
-}
-
 // TestControlCharactersAreRemoved expects no control characters in texts of
 // builds, apps and errors. The build's output is passed on unchanged.
 func TestControlCharactersAreRemoved(t *testing.T) {
@@ -190,7 +179,7 @@ func TestControlCharactersAreRemoved(t *testing.T) {
 	failed := &herokubuild.DeployError{Result: &herokubuild.DeployResult{Apps: []herokubuild.AppResult{
 		{App: evil, Err: &herokubuild.ReleaseError{Tail: "first\n" + evil}},
 	}}, Err: errors.New(evil)}
-	events := func(v *view) {
+	events := func(v *View) {
 		v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseBuild})
 		v.print(t, "-----> "+evil+"\n-----> next\n")
 		v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventBuildDone, Build: &herokubuild.Build{ID: evil, Status: evil}})
@@ -199,8 +188,8 @@ func TestControlCharactersAreRemoved(t *testing.T) {
 		v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventReleaseOutput, App: evil, Line: evil})
 		v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventReleaseDone, App: evil, Release: &herokubuild.Release{Status: evil}})
 		v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventVerified, App: evil, Release: &herokubuild.Release{}, Err: errors.New(evil)})
-		v.reportError(failed)
-		v.info(evil)
+		v.Fail(failed)
+		v.Info(evil)
 	}
 	clean := func(t *testing.T, text string) {
 		t.Helper()
@@ -209,11 +198,13 @@ func TestControlCharactersAreRemoved(t *testing.T) {
 				t.Errorf("%q in %q", bad, text)
 			}
 		}
-		wantContains(t, text, "    first\n    \uFFFD]0;title\uFFFDred\uFFFD end\n")
+		if want := "    first\n    \uFFFD]0;title\uFFFDred\uFFFD end\n"; !strings.Contains(text, want) {
+			t.Errorf("no %q in %q", want, text)
+		}
 	}
 	for _, mode := range []string{"", "true"} {
 		t.Setenv("GITHUB_ACTIONS", mode)
-		stdout, stderr := report(t, &settings{app: evil, dir: evil}, events)
+		stdout, stderr := report(t, Options{App: evil, Dir: evil}, events)
 		output := "-----> " + evil + "\n-----> next\n"
 		if !strings.Contains(stdout, output) {
 			t.Errorf("the build's output has changed: %q", stdout)
@@ -225,8 +216,8 @@ func TestControlCharactersAreRemoved(t *testing.T) {
 	}
 	var out, errs screen
 	p := newProgress()
-	v := &view{reporter: newLive(&out, &errs, p), progress: p, s: &settings{app: evil}}
-	v.reportError(failed)
-	v.close()
+	v := &View{reporter: newLive(&out, &errs, p), progress: p, opts: Options{App: evil}}
+	v.Fail(failed)
+	v.Close()
 	clean(t, errs.String())
 }

@@ -1,4 +1,4 @@
-package main
+package terminal
 
 import (
 	"bytes"
@@ -70,7 +70,7 @@ func (a *appLine) String() string {
 
 func newLive(stdout, stderr io.Writer, p *progress) *live {
 	l := &live{out: stdout, w: stderr, color: os.Getenv("NO_COLOR") == "" && styled(stderr), progress: p}
-	if terminal(stdout) {
+	if isTerminal(stdout) {
 		l.out = nil
 	}
 	return l
@@ -146,7 +146,7 @@ func (l *live) info(text string) {
 
 func (l *live) note(text string) { l.info("    " + text) }
 
-func (l *live) warn(text string) { l.note(l.paint("33", "warning:") + " " + line(text)) }
+func (l *live) warn(text string) { l.note(l.paint("33", "warning:") + " " + Line(text)) }
 
 func (l *live) appLine(name, line string) {
 	l.quiet(name, 0)
@@ -198,7 +198,7 @@ func uploaded(start time.Time) func(decor.Statistics) string {
 			took = time.Since(start)
 		}
 		speed := float64(s.Current) / max(took.Seconds(), 0.001)
-		return fmt.Sprintf("  %s / %s  %s/s", size(s.Current), size(s.Total), size(int64(speed)))
+		return fmt.Sprintf("  %s / %s  %s/s", Size(s.Current), Size(s.Total), Size(int64(speed)))
 	}
 }
 
@@ -227,6 +227,10 @@ func (l *live) app(name, text string, status herokubuild.Status) {
 	if !known && status.Final() {
 		l.note(name + "  " + text)
 	}
+}
+
+func (l *live) unhealthy(name, text string) {
+	l.update(name, func(a *appLine) { a.set(l.paint("31", "✗")+" "+text, false) })
 }
 
 // draw adds the line of an app.

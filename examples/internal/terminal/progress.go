@@ -1,4 +1,4 @@
-package main
+package terminal
 
 import (
 	"bytes"
@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 const (
@@ -94,13 +96,24 @@ func (p *progress) write(out []byte) (ended []step) {
 		if whole {
 			if name, ok := strings.CutPrefix(p.text(), stepMark); ok {
 				ended = append(ended, p.end()...)
-				p.current = step{name: shorten(strings.TrimRight(name, ". ")), start: p.lastOutput}
+				p.current = step{name: shorten(stepName(name)), start: p.lastOutput}
 			}
 			p.line = p.line[:0]
 		}
 		out = rest
 	}
 	return ended
+}
+
+// stepName removes the dots after the last word. Dots after anything else belong to
+// an argument, such as "./...".
+func stepName(text string) string {
+	text = strings.TrimSpace(text)
+	name := strings.TrimRight(text, ".")
+	if last, _ := utf8.DecodeLastRuneInString(name); unicode.IsLetter(last) || unicode.IsDigit(last) {
+		return name
+	}
+	return text
 }
 
 func shorten(name string) string {
@@ -111,7 +124,7 @@ func shorten(name string) string {
 }
 
 // text returns the current line without control characters.
-func (p *progress) text() string { return line(strings.TrimRight(string(p.line), "\r")) }
+func (p *progress) text() string { return Line(strings.TrimRight(string(p.line), "\r")) }
 
 // end ends the current step. Only the longest steps are kept, since their
 // number is unlimited.

@@ -1,4 +1,7 @@
-package main
+// Package terminal prints what the example programs report. A [View] shows the
+// progress of a deploy on a terminal, in a log file or in a GitHub workflow, and
+// [Writer], [Line] and [Lines] make text from outside safe to print.
+package terminal
 
 import (
 	"context"
@@ -13,7 +16,6 @@ import (
 	"golang.org/x/term"
 
 	"github.com/herokubuild/herokubuild"
-	"github.com/herokubuild/herokubuild/internal/clean"
 )
 
 // reporter prints the progress of a deploy: in plain lines (plain.go), on a
@@ -34,6 +36,9 @@ type reporter interface {
 	// one.
 	releasing(apps []string)
 	app(name, text string, status herokubuild.Status)
+	// unhealthy changes the line of an app, if there is one, whose release
+	// succeeded and that failed verification.
+	unhealthy(name, text string)
 	appLine(name, line string)
 	// quiet reports that an app's release phase is alive but has had no output
 	// for some time.
@@ -47,47 +52,44 @@ type reporter interface {
 	close()
 }
 
-// view passes a deploy's events and output to a reporter.
-type view struct {
-	reporter
+// Options set what a [View] shows.
+type Options struct {
+	// App is the app that builds, and ReleaseTo are the others that get the slug.
+	App       string
+	ReleaseTo []string
+	// Dir is the directory that is packed.
+	Dir string
+	// Lines prints plain lines on a terminal, too, because a log that goes there
+	// would be overwritten.
+	Lines bool
+	// NoStdout writes nothing to stdout, in a GitHub workflow either.
+	NoStdout bool
+	// Detach is set if the deploy ends when the build has begun, so that there is
+	// nothing to interrupt.
+	Detach bool
+}
+
+// View shows the progress of a deploy. It is the deploy's Output, and its Event
+// method is the deploy's OnEvent.
+type View struct {
+	reporter reporter
 	progress *progress
-	s        *settings
+	opts     Options
 }
 
-// The following methods are the only ones that pass text to the reporter. They
-// remove control characters. The build's output is passed on unchanged.
-
-func (v *view) section(phase herokubuild.DeployPhase, title string) {
-	v.reporter.section(phase, line(title))
-}
-
-func (v *view) info(text string) { v.reporter.info(line(text)) }
-
-func (v *view) note(text string) { v.reporter.note(line(text)) }
-
-func (v *view) warn(text string) { v.reporter.warn(clean.Lines(clean.Uncolored(text))) }
-
-func (v *view) app(name, text string, status herokubuild.Status) {
-	v.reporter.app(line(name), line(text), status)
-}
-
-func (v *view) appLine(name, text string) { v.reporter.appLine(line(name), line(text)) }
-
-func (v *view) quote(title, text string) {
-	v.reporter.quote(line(title), clean.Lines(clean.Uncolored(text)))
-}
-
-func (v *view) fail(text string) { v.reporter.fail(clean.Lines(clean.Uncolored(text))) }
-
-func line(text string) string { return clean.Line(clean.Uncolored(text)) }
-
-func newView(stdout, stderr io.Writer, s *settings) *view {
+// New returns a view that writes the build's output to stdout and everything else
+// to stderr; in a GitHub workflow everything to stdout, unless that is a file.
+// The view must be closed.
+func New(stdout, stderr io.Writer, opts Options) *View {
 	p := newProgress()
-	v := &view{progress: p, s: s}
+	v := &View{progress: p, opts: opts}
+	if opts.NoStdout {
+		stdout = io.Discard
+	}
 	switch {
-	case os.Getenv("GITHUB_ACTIONS") == "true" && !redirected(stdout):
+	case os.Getenv("GITHUB_ACTIONS") == "true" && !opts.NoStdout && !redirected(stdout):
 		v.reporter = newActions(stdout, p)
-	case terminal(stderr) && os.Getenv("TERM") != "dumb" && !s.verbose: // the debug log would be overwritten
+	case isTerminal(stderr) && os.Getenv("TERM") != "dumb" && !opts.Lines:
 		v.reporter = newLive(stdout, stderr, p)
 	default:
 		v.reporter = newPlain(stdout, stderr, p)
@@ -95,7 +97,36 @@ func newView(stdout, stderr io.Writer, s *settings) *view {
 	return v
 }
 
-func terminal(w io.Writer) bool {
+// The following methods are the only ones that pass text to the reporter. They
+// remove control characters. The build's output is passed on unchanged.
+
+func (v *View) section(phase herokubuild.DeployPhase, title string) {
+	v.reporter.section(phase, Line(title))
+}
+
+// Info prints a line about the deploy as a whole.
+func (v *View) Info(text string) { v.reporter.info(Line(text)) }
+
+// Warn prints a warning.
+func (v *View) Warn(text string) { v.reporter.warn(Lines(text)) }
+
+func (v *View) note(text string) { v.reporter.note(Line(text)) }
+
+func (v *View) app(name, text string, status herokubuild.Status) {
+	v.reporter.app(Line(name), Line(text), status)
+}
+
+func (v *View) appLine(name, text string) { v.reporter.appLine(Line(name), Line(text)) }
+
+func (v *View) quote(title, text string) { v.reporter.quote(Line(title), Lines(text)) }
+
+func (v *View) fail(text string) { v.reporter.fail(Lines(text)) }
+
+// Close ends the display that is updated in place. What is printed later is
+// printed as plain lines.
+func (v *View) Close() { v.reporter.close() }
+
+func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
@@ -110,35 +141,35 @@ func redirected(w io.Writer) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// Write receives the build's output. It is the deploy's Output.
-func (v *view) Write(p []byte) (int, error) {
-	if err := v.output(p, v.progress.write(p)); err != nil {
+// Write prints a piece of the build's output.
+func (v *View) Write(p []byte) (int, error) {
+	if err := v.reporter.output(p, v.progress.write(p)); err != nil {
 		return 0, err
 	}
 	return len(p), nil
 }
 
-// event handles an event. It is the deploy's OnEvent.
-func (v *view) event(_ context.Context, e herokubuild.DeployEvent) error {
+// Event shows an event.
+func (v *View) Event(_ context.Context, e herokubuild.DeployEvent) error {
 	switch e.Kind {
 	case herokubuild.EventPhase:
 		v.phase(e.Phase)
 	case herokubuild.EventPacked:
-		v.note(size(e.Total))
+		v.note(Size(e.Total))
 		v.note(e.Archive.Checksum())
 	case herokubuild.EventWarning:
-		v.warn(e.Line)
+		v.Warn(e.Line)
 	case herokubuild.EventUpload:
-		v.upload(e.Done, e.Total)
+		v.reporter.upload(e.Done, e.Total)
 	case herokubuild.EventBuildCreated:
 		v.note("build " + e.Build.ID)
 	case herokubuild.EventHeartbeat:
 		v.progress.heartbeat()
 		if e.Release != nil {
-			v.quiet(e.App, e.Quiet)
+			v.reporter.quiet(e.App, e.Quiet)
 		}
 	case herokubuild.EventOutputLost:
-		v.warn(fmt.Sprintf("lost the output of %s, still waiting for the result: %v", e.App, e.Err))
+		v.Warn(fmt.Sprintf("lost the output of %s, still waiting for the result: %v", e.App, e.Err))
 	case herokubuild.EventBuildDone:
 		v.note(fmt.Sprintf("build %s %s after %s", e.Build.ID, e.Build.Status, v.progress.elapsed()))
 		for _, s := range v.progress.longest() {
@@ -153,19 +184,22 @@ func (v *view) event(_ context.Context, e herokubuild.DeployEvent) error {
 		v.app(e.App, fmt.Sprintf("v%d  %s", e.Release.Version, e.Release.Status), e.Release.Status)
 	case herokubuild.EventVerified:
 		if e.Err != nil {
-			v.warn(fmt.Sprintf("%s  v%d failed verification: %v", e.App, e.Release.Version, e.Err))
+			v.reporter.unhealthy(Line(e.App), fmt.Sprintf("v%d  failed verification", e.Release.Version))
+			v.Warn(e.Err.Error()) // it names the app
+		} else {
+			v.note(fmt.Sprintf("%s  v%d  verified", e.App, e.Release.Version))
 		}
 	case herokubuild.EventRollback:
 		v.note("rolling back")
 	case herokubuild.EventRolledBack:
 		if e.Err != nil {
-			v.warn(fmt.Sprintf("%s  not rolled back: %v", e.App, e.Err))
+			v.Warn(e.App + "  not rolled back: " + strings.TrimPrefix(e.Err.Error(), e.App+" "))
 		} else {
 			v.note(fmt.Sprintf("%s  rolled back by v%d", e.App, e.Release.Version))
 		}
 	case herokubuild.EventBuildCanceled:
 		if e.Err != nil {
-			v.warn(fmt.Sprintf("could not cancel build %s, which may still be running: %v", e.Build.ID, e.Err))
+			v.Warn(fmt.Sprintf("could not cancel build %s, which may still be running: %v", e.Build.ID, e.Err))
 		} else {
 			v.note(fmt.Sprintf("build %s canceled", e.Build.ID))
 		}
@@ -173,32 +207,37 @@ func (v *view) event(_ context.Context, e herokubuild.DeployEvent) error {
 	return nil
 }
 
-func (v *view) phase(p herokubuild.DeployPhase) {
-	apps := append([]string{v.s.app}, v.s.releaseTo...)
+func (v *View) phase(p herokubuild.DeployPhase) {
+	apps := append([]string{v.opts.App}, v.opts.ReleaseTo...)
 	switch p {
 	case herokubuild.PhaseCheck:
 		v.progress.begin("looking up apps")
 		v.section(p, "Looking up "+strings.Join(apps, ", "))
 	case herokubuild.PhasePack:
 		v.progress.begin("packing")
-		v.section(p, "Packing "+relativePath(v.s.dir))
+		v.section(p, "Packing "+relativePath(v.opts.Dir))
 	case herokubuild.PhaseUpload:
 		v.progress.begin("uploading")
 		v.section(p, "Uploading")
 	case herokubuild.PhaseBuild:
 		v.progress.begin(building)
-		v.section(p, fmt.Sprintf("Building on %s (interrupt to cancel)", v.s.app))
+		title := "Building on " + v.opts.App
+		if !v.opts.Detach {
+			title += " (interrupt to cancel)"
+		}
+		v.section(p, title)
 	case herokubuild.PhaseRelease:
 		v.progress.begin("releasing", apps...)
 		v.section(p, "Releasing")
-		v.releasing(apps)
+		v.reporter.releasing(apps)
 	}
 }
 
-// reportError prints the end of the output of what failed, and the error.
-func (v *view) reportError(err error) {
+// Fail prints the end of the output of what failed, the error, and hints about
+// what to do, which may be empty.
+func (v *View) Fail(err error, hints ...string) {
 	var build *herokubuild.BuildError
-	if errors.As(err, &build) && build.Tail != "" && !v.outputShown() {
+	if errors.As(err, &build) && build.Tail != "" && !v.reporter.outputShown() {
 		v.quote("The build's output ended with:", build.Tail)
 	}
 	var deploy *herokubuild.DeployError
@@ -211,8 +250,10 @@ func (v *view) reportError(err error) {
 		}
 	}
 	v.fail(err.Error())
-	if errors.Is(err, herokubuild.ErrNoCredential) {
-		v.fail("Set HEROKU_API_KEY, or run `heroku login`, which writes ~/.netrc. Without -app, no account is needed.")
+	for _, hint := range hints {
+		if hint != "" {
+			v.reporter.info(Line(hint))
+		}
 	}
 }
 
@@ -230,7 +271,8 @@ func relativePath(path string) string {
 
 func indent(text string) string { return "    " + strings.ReplaceAll(text, "\n", "\n    ") }
 
-func size(n int64) string {
+// Size formats a number of bytes.
+func Size(n int64) string {
 	for _, u := range []struct {
 		bytes int64
 		name  string

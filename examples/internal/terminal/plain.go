@@ -1,4 +1,4 @@
-package main
+package terminal
 
 import (
 	"fmt"
@@ -63,7 +63,7 @@ func (t *plain) section(_ herokubuild.DeployPhase, title string) { t.printf("==>
 
 func (t *plain) note(text string) { t.printf("    %s", text) }
 
-func (t *plain) warn(text string) { t.printf("    warning: %s", line(text)) }
+func (t *plain) warn(text string) { t.printf("    warning: %s", Line(text)) }
 
 func (t *plain) outputShown() bool { return false }
 
@@ -85,7 +85,7 @@ func (t *plain) upload(done, total int64) {
 	}
 	if done == total || done-t.reported >= total/10 {
 		t.reported = done
-		t.note(fmt.Sprintf("%3d %% of %s", done*100/max(total, 1), size(total)))
+		t.note(fmt.Sprintf("%3d %% of %s", done*100/max(total, 1), Size(total)))
 	}
 }
 
@@ -93,6 +93,9 @@ func (t *plain) upload(done, total int64) {
 func (t *plain) releasing([]string) {}
 
 func (t *plain) app(name, text string, _ herokubuild.Status) { t.note(name + "  " + text) }
+
+// unhealthy prints nothing. There is a warning, too.
+func (t *plain) unhealthy(string, string) {}
 
 func (t *plain) appLine(name, line string) { t.note(name + " | " + line) }
 

@@ -1,4 +1,4 @@
-package main
+package terminal
 
 import (
 	"bytes"
@@ -54,15 +54,17 @@ func TestLiveApps(t *testing.T) {
 	p := newProgress()
 	l := newLive(&s, &s, p)
 	l.section(herokubuild.PhaseRelease, "Releasing")
-	l.releasing([]string{"one", "two", "three"})
+	l.releasing([]string{"one", "two", "three", "four"})
 	l.app("one", "v3  pending", herokubuild.StatusPending)
 	l.quiet("one", 20*time.Second)
 	l.appLine("one", "migrating")
 	l.app("one", "v3  succeeded", herokubuild.StatusSucceeded)
 	l.app("two", "v4  failed", herokubuild.StatusFailed)
+	l.app("four", "v5  succeeded", herokubuild.StatusSucceeded)
+	l.unhealthy("four", "v5  failed verification")
 	l.close()
 	text := s.String()
-	for _, want := range []string{"    one | migrating\n", "one    ✓ v3  succeeded", "two    ✗ v4  failed", "three  – not released"} {
+	for _, want := range []string{"    one | migrating\n", "one    ✓ v3  succeeded", "two    ✗ v4  failed", "three  – not released", "four   ✗ v5  failed verification"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in %q", want, text)
 		}
