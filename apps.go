@@ -4,9 +4,9 @@ import (
 	"context"
 	"iter"
 	"net/http"
-	"regexp"
 	"time"
 
+	"github.com/herokubuild/herokubuild/internal/check"
 	"github.com/herokubuild/herokubuild/internal/clean"
 )
 
@@ -93,13 +93,11 @@ func (s AppsService) ListPage(ctx context.Context, opts *ListOptions, requestOpt
 // Endpoint: GET /teams/{team}/apps (schema: team-app, List By Team). Errors: as
 // [AppsService.List].
 func (s AppsService) ListForTeam(ctx context.Context, team string, opts *ListOptions, requestOpts ...RequestOption) iter.Seq2[*App, error] {
-	if !teamRE.MatchString(team) {
-		return failed[App](&ArgumentError{Name: "team", Reason: quote(team) + " is neither a team's name nor its id"})
+	if err := invalid("team", check.Team(team)); err != nil {
+		return failed[App](err)
 	}
 	return list[App](ctx, s.api, apiPath("teams", team, "apps"), opts, requestOpts...)
 }
-
-var teamRE = regexp.MustCompile(`^\w[-.\w]{0,127}$`)
 
 const generationFir = "fir"
 
@@ -127,4 +125,4 @@ func (e *GenerationError) Error() string {
 // Is matches ErrUnsupportedGeneration.
 func (e *GenerationError) Is(target error) bool { return target == ErrUnsupportedGeneration }
 
-func (a *App) validate() error { return requireID("id", a.ID) }
+func (a *App) validate() error { return check.RequiredID("id", a.ID) }

@@ -130,6 +130,23 @@ type process interface {
 	outcome(app string) error
 }
 
+// waitFor polls a process of an app until its status is final, and returns it if
+// that is success.
+func waitFor[T process](ctx context.Context, c *apiClient, app string, opts *WaitOptions, get func(context.Context) (T, error)) (T, error) {
+	var none T
+	if err := c.check(); err != nil {
+		return none, err
+	}
+	v, err := waitFinal(ctx, opts, c.poll, get, statusOf[T])
+	if err == nil {
+		err = v.outcome(app)
+	}
+	if err != nil {
+		return none, err
+	}
+	return v, nil
+}
+
 func statusOf[T process](v T) Status {
 	status, _ := v.state()
 	return status
