@@ -119,7 +119,7 @@ func findBuild(ctx context.Context, c *Client, app string, source identity.Sourc
 	return nil, nil
 }
 
-// earlierBuilds returns the ids of the newest builds that could be mistaken for that
+// earlierBuilds returns the IDs of the newest builds that could be mistaken for that
 // of this deploy.
 func earlierBuilds(ctx context.Context, c *Client, app string, source identity.Source) ([]string, error) {
 	page, err := c.Builds.ListPage(ctx, app, newest("created_at"))
@@ -168,7 +168,7 @@ func (s *standing) superseded(app string) error {
 }
 
 // findStanding returns the standing of a deploy's release on an app: of the release
-// with the id, if there is one, or of the newest for which isOurs returns true.
+// with the ID, if there is one, or of the newest for which isOurs returns true.
 func findStanding(ctx context.Context, c *Client, app, id string, isOurs func(*Release) bool) (*standing, error) {
 	list := newest("version")
 	if id == "" {

@@ -13,7 +13,7 @@ import (
 // AppsService gets and lists apps.
 type AppsService struct{ api *apiClient }
 
-// ResourceRef names another resource by its id and, where the API gives it, its name.
+// ResourceRef names another resource by its ID and, where the API gives it, its name.
 // The zero ResourceRef stands for null: a pending build has no slug yet, and its Slug
 // is zero whether the API has null or {"id": null}.
 type ResourceRef struct {
@@ -35,7 +35,7 @@ type App struct {
 	// Stack is what the app runs on, BuildStack what new builds are for.
 	Stack      ResourceRef `json:"stack"`
 	BuildStack ResourceRef `json:"build_stack"`
-	// Generation is "cedar" (slugs) or "fir" (OCI images).
+	// Generation has the name GenerationCedar or GenerationFir.
 	Generation ResourceRef `json:"generation,omitzero"`
 	Region     ResourceRef `json:"region,omitzero"`
 	Space      ResourceRef `json:"space,omitzero"`
@@ -53,7 +53,7 @@ type App struct {
 	ReleasedAt time.Time `json:"released_at,omitzero"`
 }
 
-// Get returns the app with this name or id.
+// Get returns the app with this name or ID.
 //
 // Endpoint: GET /apps/{app} (schema: app, Info). Errors: [*ArgumentError],
 // [*APIError] (matching [ErrNotFound] for an app that does not exist or that
@@ -87,7 +87,7 @@ func (s AppsService) ListPage(ctx context.Context, opts *ListOptions, requestOpt
 	return listPage[App](ctx, s.api, apiPath("apps"), opts, requestOpts...)
 }
 
-// ListForTeam iterates over the apps of a team, named by its name or id, like
+// ListForTeam iterates over the apps of a team, named by its name or ID, like
 // [AppsService.List].
 //
 // Endpoint: GET /teams/{team}/apps (schema: team-app, List By Team). Errors: as
@@ -99,11 +99,18 @@ func (s AppsService) ListForTeam(ctx context.Context, team string, opts *ListOpt
 	return list[App](ctx, s.api, apiPath("teams", team, "apps"), opts, requestOpts...)
 }
 
-const generationFir = "fir"
+// The generations of apps: the names of [App].Generation, and the values of
+// [Build].Generation.
+const (
+	// GenerationCedar is that of apps that run slugs.
+	GenerationCedar = "cedar"
+	// GenerationFir is that of apps that run OCI images.
+	GenerationFir = "fir"
+)
 
 // IsFir reports whether the app is of the Fir generation. Builds of Fir apps produce
 // OCI images and not slugs, and do not accept buildpacks.
-func (a *App) IsFir() bool { return a.Generation.Name == generationFir }
+func (a *App) IsFir() bool { return a.Generation.Name == GenerationFir }
 
 // GenerationError reports a request that an app's generation does not support: a slug
 // or buildpacks for a Fir app, an image for a Cedar app. It matches [ErrUnsupportedGeneration].

@@ -24,7 +24,7 @@ type Build struct {
 	// Stack is the name of the stack that the build is for. (In a slug it is an
 	// object.)
 	Stack string `json:"stack,omitzero"`
-	// Generation is "cedar" or "fir"; empty in older responses.
+	// Generation is GenerationCedar or GenerationFir; empty in older responses.
 	Generation string `json:"generation,omitzero"`
 	// Buildpacks are those that ran, in order; nil while not known. They are
 	// for Cedar apps only.

@@ -111,7 +111,7 @@ func (c *Client) check() error {
 }
 
 // DoOptions is what [Client.Do] sends and where it stores the response. Every field
-// is optional.
+// is optional, and nil is the default.
 type DoOptions struct {
 	// Query is a [url.Values], or a struct that [go-querystring] encodes by its `url`
 	// tags.
@@ -155,7 +155,7 @@ func (o DoOptions) Format(f fmt.State, _ rune) {
 func (o DoOptions) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(o)) }
 
 // Do calls any endpoint of the API, for those that have no method of their own in this
-// package. Authentication, retries and errors are the same. opts may be nil.
+// package. Authentication, retries and errors are the same.
 //
 // The path starts with a slash and is sent as it is: escape what you put into it with
 // [url.PathEscape]. A response may have 8 MiB, 64 levels, and 10,000 elements in each

@@ -229,7 +229,7 @@ type APIError struct {
 	// StatusCode is the HTTP status.
 	StatusCode int
 	// ID is the platform's name for the error, such as "not_found" or
-	// "invalid_params"; empty if the body was not the platform's JSON. New ids
+	// "invalid_params"; empty if the body was not the platform's JSON. New IDs
 	// appear without notice.
 	ID string
 	// Message is the platform's explanation.
@@ -373,7 +373,7 @@ func (e *RequestError) Unwrap() []error {
 
 // ResponseError is a successful response whose content cannot be used: not JSON, of
 // another type, larger than the package accepts, empty, or without a required field
-// such as an id. It matches [ErrUnexpectedResponse], and [ErrMaybeApplied] if the
+// such as an ID. It matches [ErrUnexpectedResponse], and [ErrMaybeApplied] if the
 // request changed something.
 type ResponseError struct {
 	// Method and Path are those of the request; Path has no query.

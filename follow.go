@@ -12,7 +12,7 @@ import (
 	"github.com/herokubuild/herokubuild/internal/logstream"
 )
 
-// target is an app of a rollout: its outcome, and the name or id by which it is
+// target is an app of a rollout: its outcome, and the name or ID by which it is
 // addressed.
 type target struct {
 	out *AppResult
@@ -161,7 +161,7 @@ func followBuild(ctx context.Context, c *Client, log *eventLog, b *Build, opts b
 	return o
 }
 
-// buildOutputOptions are the app that builds, as the caller named it and by its id, and
+// buildOutputOptions are the app that builds, as the caller named it and by its ID, and
 // how its output is followed.
 type buildOutputOptions struct {
 	app, id     string

@@ -21,8 +21,8 @@ const (
 	Descending ListOrder = "desc"
 )
 
-// ListOptions selects a part of a list and its order. nil and the zero value mean Heroku's
-// defaults: all items, by ID, ascending, 200 items per request.
+// ListOptions selects a part of a list and its order. nil is the default, which is
+// Heroku's: all items, by ID, ascending, 200 items per request.
 type ListOptions struct {
 	// SortBy is the attribute to sort by, such as "created_at" for builds or "version"
 	// for releases. Default "id".

@@ -113,7 +113,7 @@ func WithUserAgent(product string) Option {
 // level warn it receives warnings from Heroku. Failures are returned as errors and are
 // not logged in addition.
 //
-// The context is that of the call, so that a handler can add a trace id. The API key and
+// The context is that of the call, so that a handler can add a trace ID. The API key and
 // the queries of signed URLs are never logged. Default: nothing is logged.
 func WithLogger(log *slog.Logger) Option {
 	return func(c *config) error {

@@ -69,7 +69,7 @@ type Artifact struct {
 // IsZero reports whether there is neither a slug nor an image.
 func (a Artifact) IsZero() bool { return a == Artifact{} }
 
-// String returns the id of the slug or image.
+// String returns the ID of the slug or image.
 func (a Artifact) String() string { return a.SlugID + a.ImageID }
 
 // Artifact returns what the release runs. It is zero for a release without code, such
@@ -94,9 +94,9 @@ func (r *Release) artifact(kind string) string {
 // SlugID and ImageID is required. Those of a [Release.Artifact] release what another
 // release runs.
 type ReleaseCreateOptions struct {
-	// SlugID is the id of a slug, of this app or another: Cedar apps.
+	// SlugID is the ID of a slug, of this app or another: Cedar apps.
 	SlugID string `json:"slug,omitzero"`
-	// ImageID is the id or digest of an image: Fir apps.
+	// ImageID is the ID or digest of an image: Fir apps.
 	ImageID string `json:"oci_image,omitzero"`
 	// Description is shown in the app's history. Default: the platform's.
 	Description string `json:"description,omitzero"`
@@ -153,7 +153,7 @@ func (s ReleasesService) Create(ctx context.Context, app string, opts ReleaseCre
 	return fetch[Release](ctx, s.api, apiCall{method: http.MethodPost, path: releasesPath(app), body: opts}, requestOpts...)
 }
 
-// Get returns the release with this id or version ("v12" or "12").
+// Get returns the release with this ID or version ("v12" or "12").
 //
 // Endpoint: GET /apps/{app}/releases/{release} (schema: release, Info).
 // Errors: [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
@@ -170,8 +170,9 @@ func (s ReleasesService) Get(ctx context.Context, app, idOrVersion string, reque
 //
 //	&ListOptions{SortBy: "version", Order: Descending, Limit: 10}
 //
-// Endpoint: GET /apps/{app}/releases (schema: release, List). Errors:
-// [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
+// Endpoint: GET /apps/{app}/releases (schema: release, List; sortable by id and
+// version). Errors: [*ArgumentError], [*APIError], [*RequestError],
+// [*ResponseError].
 func (s ReleasesService) List(ctx context.Context, app string, opts *ListOptions, requestOpts ...RequestOption) iter.Seq2[*Release, error] {
 	if err := checkApp("app", app); err != nil {
 		return failed[Release](err)
@@ -209,7 +210,7 @@ func (s ReleasesService) Current(ctx context.Context, app string, requestOpts ..
 	return nil, fmt.Errorf("current release of %s: %w", app, ErrNotFound)
 }
 
-// Wait polls a release, named by id or version, until its status is final and returns
+// Wait polls a release, named by ID or version, until its status is final and returns
 // it if that is success: the release phase, if there is one, has passed and the app
 // runs the release.
 //
@@ -222,7 +223,7 @@ func (s ReleasesService) Wait(ctx context.Context, app, idOrVersion string, opts
 }
 
 // Output returns the output of a release phase from its start, live while it runs; see
-// [BuildsService.Output]. The release is named by id or version. The stream of a new
+// [BuildsService.Output]. The release is named by ID or version. The stream of a new
 // release does not exist for the first seconds; the first read waits for it.
 //
 // Errors: an error that matches [ErrNoOutput] for a release without a release phase;
@@ -249,8 +250,8 @@ type ociImage struct {
 
 func (i *ociImage) validate() error { return check.RequiredID("id", i.ID) }
 
-// ImageID returns the id of an OCI image that is named by its digest ("sha256:…") or
-// id. Releases name their image by id only (see [Artifact]); the app is any Fir app
+// ImageID returns the ID of an OCI image that is named by its digest ("sha256:…") or
+// ID. Releases name their image by ID only (see [Artifact]); the app is any Fir app
 // that can use the image.
 //
 // Endpoint: GET /apps/{app}/oci-images/{image} (schema: oci-image, Info; stability
@@ -373,7 +374,7 @@ func (t *rollbackTarget) refused() bool {
 }
 
 // Rollback creates a release with the code and config vars of an earlier one, but not
-// its add-ons. The earlier release is named by its id or version ("v12" or "12"); see
+// its add-ons. The earlier release is named by its ID or version ("v12" or "12"); see
 // [ReleasesService.Previous] for the one before the current. Rollback gets it first,
 // and refuses a release that has expired or is not eligible before anything is
 // changed. As after [ReleasesService.Create], the new release may be pending; see
@@ -398,7 +399,7 @@ func (s ReleasesService) Rollback(ctx context.Context, app, idOrVersion string, 
 	return s.rollBackTo(ctx, app, target.ID, requestOpts...)
 }
 
-// rollBackTo is Rollback without the check. The API accepts ids only.
+// rollBackTo is Rollback without the check. The API accepts IDs only.
 func (s ReleasesService) rollBackTo(ctx context.Context, app, id string, requestOpts ...RequestOption) (*Release, error) {
 	body := struct {
 		Release string `json:"release"`

@@ -250,7 +250,7 @@ func (r AppResult) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// MarshalJSON writes a summary: the app, its outcome in one word, the id, version and
+// MarshalJSON writes a summary: the app, its outcome in one word, the ID, version and
 // status of its release, the version that rolled it back, the duration and the text
 // of the error. It cannot be decoded again.
 func (r AppResult) MarshalJSON() ([]byte, error) {

@@ -20,7 +20,7 @@ import (
 	"github.com/herokubuild/herokubuild/internal/wire"
 )
 
-// DownloadOptions configures [SlugsService.Download]. nil means the defaults.
+// DownloadOptions configures [SlugsService.Download]. nil is the default.
 type DownloadOptions struct {
 	// IdleTimeout is how long a connection may be silent before it is treated as dead
 	// and replaced. Default 60 s.
@@ -262,7 +262,7 @@ func (e *ChecksumError) Error() string {
 // Is matches ErrChecksumMismatch.
 func (e *ChecksumError) Is(target error) bool { return target == ErrChecksumMismatch }
 
-// UnpackOptions sets the limits of [UnpackSlug]. nil means the defaults.
+// UnpackOptions sets the limits of [UnpackSlug]. nil is the default.
 type UnpackOptions struct {
 	// MaxFiles bounds the number of files, links and directories, including
 	// directories that the archive only implies. Default 500,000.

@@ -15,8 +15,7 @@ import (
 	"github.com/herokubuild/herokubuild/internal/wire"
 )
 
-// StreamOptions configures how an output stream is read. nil and the zero value are
-// the defaults.
+// StreamOptions configures how an output stream is read. nil is the default.
 type StreamOptions struct {
 	// IdleTimeout is the silence, without output or heartbeat, after which the
 	// connection is replaced. The platform sends a heartbeat every 10 s. Default

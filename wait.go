@@ -72,7 +72,7 @@ func DefaultPollBackoff(polls int) time.Duration {
 	return d - rand.N(d/4)
 }
 
-// WaitOptions configures a Wait call. nil and the zero value wait as long as the
+// WaitOptions configures a Wait call. nil is the default, which waits as long as the
 // context allows, with the client's backoff.
 type WaitOptions struct {
 	// Timeout bounds the wait; the error then matches [ErrWaitTimeout].
