@@ -245,6 +245,8 @@ func (s BuildsService) Output(ctx context.Context, app, id string, opts *StreamO
 	return openOutput(ctx, s.api, opts, func(ctx context.Context) (*Build, error) { return s.Get(ctx, app, id) })
 }
 
+func (b *Build) name() string { return "build " + b.ID }
+
 func (b *Build) state() (Status, SecretURL) { return b.Status, b.OutputStreamURL }
 
 func (b *Build) outcome(app string) error {

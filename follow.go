@@ -94,7 +94,7 @@ func (f *follower) output(ctx context.Context, out *AppResult, get func(context.
 // outcome waits for the final status, unless the stream has seen it.
 func (f *follower) outcome(ctx context.Context, out *AppResult, get func(context.Context) (*Release, error)) error {
 	if !out.Release.Status.Final() {
-		if _, err := waitFinal(ctx, nil, f.backoff, get, statusOf); err != nil {
+		if _, err := waitProcess(ctx, out.App, nil, f.backoff, get); err != nil {
 			return err
 		}
 	}

@@ -232,6 +232,8 @@ func (s ReleasesService) Output(ctx context.Context, app, idOrVersion string, op
 	return openOutput(ctx, s.api, opts, func(ctx context.Context) (*Release, error) { return s.Get(ctx, app, idOrVersion) })
 }
 
+func (r *Release) name() string { return fmt.Sprintf("release v%d", r.Version) }
+
 func (r *Release) state() (Status, SecretURL) { return r.Status, r.OutputStreamURL }
 
 func (r *Release) outcome(app string) error {

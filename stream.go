@@ -225,7 +225,7 @@ func followOutput[T process](ctx context.Context, c *apiClient, now T, opts *Str
 	}
 	status, signed := now.state()
 	if signed == "" {
-		return nil, ErrNoOutput
+		return nil, fmt.Errorf("%s: %w", now.name(), ErrNoOutput)
 	}
 	if err := checkWebURL("OutputStreamURL", signed.Reveal()); err != nil {
 		return nil, err

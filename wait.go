@@ -124,6 +124,8 @@ func waitFinal[T any](ctx context.Context, opts *WaitOptions, backoff Backoff, g
 // process is a build or a release: it has a status, and perhaps output until that is
 // final.
 type process interface {
+	// name identifies the process within its app.
+	name() string
 	// state returns the status and the URL of the output, which may be empty.
 	state() (Status, SecretURL)
 	// outcome returns the error of a final status that is not success.
@@ -137,7 +139,7 @@ func waitFor[T process](ctx context.Context, c *apiClient, app string, opts *Wai
 	if err := c.check(); err != nil {
 		return none, err
 	}
-	v, err := waitFinal(ctx, opts, c.poll, get, statusOf[T])
+	v, err := waitProcess(ctx, app, opts, c.poll, get)
 	if err == nil {
 		err = v.outcome(app)
 	}
@@ -145,6 +147,22 @@ func waitFor[T process](ctx context.Context, c *apiClient, app string, opts *Wai
 		return none, err
 	}
 	return v, nil
+}
+
+// waitProcess is waitFinal for a process of an app, which its errors name unless they are
+// those of get.
+func waitProcess[T process](ctx context.Context, app string, opts *WaitOptions, backoff Backoff, get func(context.Context) (T, error)) (T, error) {
+	var latest T
+	polled := false
+	v, err := waitFinal(ctx, opts, backoff, func(ctx context.Context) (v T, err error) {
+		latest, err = get(ctx)
+		polled = err == nil
+		return latest, err
+	}, statusOf[T])
+	if err != nil && polled {
+		err = fmt.Errorf("%s of %s: %w", latest.name(), app, err)
+	}
+	return v, err
 }
 
 func statusOf[T process](v T) Status {
