@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/herokubuild/herokubuild/internal/callback"
+	"github.com/herokubuild/herokubuild/internal/ioutil"
 )
 
 // eventLog reports the steps of a call to the caller and records them in the
@@ -57,7 +58,7 @@ func (l *eventLog) write(ctx context.Context, w io.Writer, p []byte) (n int, err
 	}
 	defer l.Leave()
 	err = l.Guard("Output", func() error {
-		n, err = writeAll(w, p)
+		n, err = ioutil.WriteAll(w, p)
 		return err
 	})
 	l.note(func(c *Checkpoint) { c.OutputOffset += int64(n) })
