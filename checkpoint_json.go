@@ -1,8 +1,8 @@
 package herokubuild
 
 import (
-	"cmp"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"

@@ -31,6 +31,7 @@ var mayImport = map[string][]string{
 	"internal/download":   {"internal/ioutil", "internal/transport"},
 	"internal/git":        nil,
 	"internal/identity":   nil,
+	"internal/history":    nil,
 	"internal/ioutil":     nil,
 	"internal/jsonlimit":  nil,
 	"internal/logstream":  {"internal/ioutil"},

@@ -37,9 +37,13 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	// A build of the version "block" runs until it is canceled, and one of the
-	// version "fail" fails.
-	builder := platform.BuilderFunc(func(ctx context.Context, j *platform.Job) error {
+	return newRigWith(t, testBuilder())
+}
+
+// testBuilder returns a Builder with which a build of the version "block" runs
+// until it is canceled, and one of the version "fail" fails.
+func testBuilder() platform.Builder {
+	return platform.BuilderFunc(func(ctx context.Context, j *platform.Job) error {
 		switch j.SourceVersion {
 		case "block":
 			<-ctx.Done()
@@ -56,6 +60,10 @@ func newRig(t *testing.T) *rig {
 		_, err := io.WriteString(j.Output, "-----> built\n")
 		return err
 	})
+}
+
+func newRigWith(t *testing.T, builder platform.Builder) *rig {
+	t.Helper()
 	p, err := platform.Start(platform.Options{
 		Apps: []string{buildApp, otherApp}, FirApps: []string{firApp}, Builder: builder, StatusLag: -1, ReleaseStreamDelay: -1, RateLimit: 1_000_000,
 	})
