@@ -43,6 +43,7 @@ var mayImport = map[string][]string{
 	"internal/platform":     nil,
 	"internal/testenv":      nil,
 	"internal/peak":         nil,
+	"internal/picture":      nil,
 	"internal/bench":        {".", "internal/platform", "internal/peak"},
 	"internal/archivebench": {".", "internal/peak"},
 }
