@@ -19,27 +19,30 @@ import (
 
 // The examples of this file are those of the guides in docs.
 
-// healthy returns a Verify that expects a 2xx status from /health of each app.
-func healthy(client *herokubuild.Client, web *http.Client) func(context.Context, string, *herokubuild.Release) error {
-	return func(ctx context.Context, name string, _ *herokubuild.Release) error {
-		app, err := client.Apps.Get(ctx, name)
-		if err != nil {
-			return err
-		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, app.WebURL+"health", nil)
-		if err != nil {
-			return err
-		}
-		resp, err := web.Do(req)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = resp.Body.Close() }()
-		if resp.StatusCode/100 != 2 {
-			return fmt.Errorf("GET %s: %s", app.WebURL+"health", resp.Status)
-		}
-		return nil
+// healthCheck expects a 2xx status from /health of each app.
+type healthCheck struct {
+	client *herokubuild.Client
+	web    *http.Client
+}
+
+func (h healthCheck) verify(ctx context.Context, name string, _ *herokubuild.Release) error {
+	app, err := h.client.Apps.Get(ctx, name)
+	if err != nil {
+		return err
 	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, app.WebURL+"health", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := h.web.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("GET %s: %s", req.URL, resp.Status)
+	}
+	return nil
 }
 
 // exampleWeb returns a client for the web processes of apps, which the emulator does not
@@ -69,12 +72,13 @@ func ExampleRolloutPolicy() {
 		log.Fatal(err)
 	}
 	slugID := exampleSlug(ctx, client)
-	web := exampleWeb(http.StatusInternalServerError)
+	health := healthCheck{client: client, web: exampleWeb(http.StatusInternalServerError)}
 
-	result, err := client.Rollout(ctx, herokubuild.ReleaseCreateOptions{SlugID: slugID}, apps, &herokubuild.RolloutOptions{
+	release := herokubuild.ReleaseCreateOptions{SlugID: slugID, Description: "Deploy v7"}
+	result, err := client.Rollout(ctx, release, apps, &herokubuild.RolloutOptions{
 		Policy: herokubuild.RolloutPolicy{
 			Canaries: 1,
-			Verify:   healthy(client, web),
+			Verify:   health.verify,
 			Rollback: herokubuild.RollbackAll,
 		},
 	})
@@ -99,7 +103,7 @@ func ExampleBuildAndReleaseOptions() {
 	dir, remove := exampleDir("main.go")
 	defer remove()
 	ctx := context.Background()
-	web := exampleWeb(http.StatusOK)
+	health := healthCheck{client: client, web: exampleWeb(http.StatusOK)}
 
 	result, err := client.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{
 		BuildApp:  "shop-build",
@@ -107,7 +111,7 @@ func ExampleBuildAndReleaseOptions() {
 		ReleaseTo: []string{"shop-eu", "shop-us", "shop-jp"},
 		Rollout: herokubuild.RolloutPolicy{
 			Canaries: 1,
-			Verify:   healthy(client, web),
+			Verify:   health.verify,
 			Rollback: herokubuild.RollbackAll,
 		},
 		Timeout: time.Hour,
@@ -126,7 +130,9 @@ func ExampleBuildAndReleaseOptions() {
 }
 
 // deployOrResume deploys, or resumes the deploy that an earlier process has not finished.
-func deployOrResume(ctx context.Context, client *herokubuild.Client, opts herokubuild.BuildAndReleaseOptions, file herokubuild.CheckpointFile) (*herokubuild.DeployResult, error) {
+func deployOrResume(
+	ctx context.Context, client *herokubuild.Client, file herokubuild.CheckpointFile, opts herokubuild.BuildAndReleaseOptions,
+) (*herokubuild.DeployResult, error) {
 	var err error
 	if opts.Checkpoint, err = file.Load(); err != nil {
 		return nil, err
@@ -150,18 +156,20 @@ func ExampleCheckpointFile() {
 	file := herokubuild.CheckpointFile(filepath.Join(state, "shop.json"))
 
 	ctx, cancel := context.WithCancelCause(context.Background())
-	opts := herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Dir: dir, ReleaseTo: []string{"other-app"}}
+	opts := herokubuild.BuildAndReleaseOptions{
+		BuildApp: "example-app", Dir: dir, ReleaseTo: []string{"other-app"},
+	}
 	opts.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
 		if e.Kind == herokubuild.EventBuildCreated {
 			cancel(herokubuild.ErrDetached) // stops this call, and not the build
 		}
 		return nil
 	}
-	_, err = deployOrResume(ctx, client, opts, file)
+	_, err = deployOrResume(ctx, client, file, opts)
 	fmt.Println("detached:", errors.Is(err, herokubuild.ErrDetached))
 
 	opts.OnEvent = nil
-	result, err := deployOrResume(context.Background(), client, opts, file)
+	result, err := deployOrResume(context.Background(), client, file, opts)
 	if err != nil {
 		log.Fatal(err)
 	}
