@@ -267,7 +267,10 @@ func ExampleErrRateLimited() {
 	defer startEmulator()() // sets HEROKU_API_URL and HEROKU_API_KEY
 
 	client, err := herokubuild.NewClient(
-		herokubuild.WithRetry(herokubuild.RetryOptions{MaxAttempts: 8, MaxRetryAfter: 10 * time.Minute}),
+		herokubuild.WithRetry(herokubuild.RetryOptions{
+			MaxAttempts:   8,
+			MaxRetryAfter: 10 * time.Minute,
+		}),
 		herokubuild.WithAttemptTimeout(2*time.Minute),
 	)
 	if err != nil {

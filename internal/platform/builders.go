@@ -33,7 +33,8 @@ type Job struct {
 	AppName, AppID, BuildID string
 	// Stack is the name of the stack.
 	Stack string
-	// Buildpacks are the requested buildpacks, by name or URL.
+	// Buildpacks are the requested buildpacks, by name or URL. If there are none,
+	// the Builder may set it to those that it detects.
 	Buildpacks []string
 	// BuildDir contains the source tree. The slug is packed from it after the
 	// build.
@@ -97,12 +98,19 @@ func (d *detector) Build(ctx context.Context, j *Job) error {
 		inline = inline && strings.Contains(name, "inline")
 		module = module && (name == "heroku/go" || strings.Contains(name, "heroku-buildpack-go"))
 	}
+	requested := len(j.Buildpacks) > 0
 	switch {
 	case inline:
+		if !requested {
+			j.Buildpacks = []string{inlineBuildpack}
+		}
 		return buildInline(ctx, j)
-	case len(j.Buildpacks) > 0 && !module:
+	case requested && !module:
 		return fmt.Errorf("App not compatible with buildpack: %s\n       More info: https://devcenter.heroku.com/articles/buildpacks#detection-failure", strings.Join(j.Buildpacks, ", ")) //nolint:staticcheck // a line of the output
 	case module:
+		if !requested {
+			j.Buildpacks = []string{"heroku/go"}
+		}
 		tool, err := d.tool(ctx)
 		if err != nil {
 			return err
@@ -118,8 +126,10 @@ func regular(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
+const inlineBuildpack = "https://github.com/kr/heroku-buildpack-inline"
+
 func buildInline(ctx context.Context, j *Job) error {
-	j.printf("-----> Using buildpack: https://github.com/kr/heroku-buildpack-inline\n-----> Inline app detected\n")
+	j.printf("-----> Using buildpack: " + inlineBuildpack + "\n-----> Inline app detected\n")
 	if err := j.Run(ctx, nil, filepath.Join(j.BuildDir, "bin", "compile"), j.BuildDir, j.CacheDir, j.EnvDir); err != nil {
 		return fmt.Errorf("Push rejected, failed to compile Inline app.") //nolint:staticcheck // a line of the output
 	}

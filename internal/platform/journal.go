@@ -1,6 +1,8 @@
 package platform
 
 import (
+	"context"
+	"log/slog"
 	"net/http"
 	"slices"
 	"sync"
@@ -14,7 +16,8 @@ const maxJournal = 100_000
 // Request is an entry of the journal: a request as it reached an origin, and the
 // status of its response.
 type Request struct {
-	Host             string      // the origin: "api", "blob" or "stream"
+	Host             string      // the origin: "api", "blob", "stream" or "web"
+	App              string      // the requested app if Host is "web"
 	Method           string      // as sent
 	Path             string      // without the query, which may hold a signature
 	Header           http.Header // with the value of Authorization replaced by "present"
@@ -26,6 +29,7 @@ type Request struct {
 }
 
 type journal struct {
+	log     *slog.Logger
 	mu      sync.Mutex
 	entries []*Request
 }
@@ -45,10 +49,13 @@ func (p *Platform) Requests() []Request {
 	return all
 }
 
-func (j *journal) record(role string, next http.Handler) http.Handler {
+// record adds the requests to an origin. app returns the name of the app that a request
+// is for.
+func (j *journal) record(role string, app func(*http.Request) string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		e := &Request{
 			Host:             role,
+			App:              app(r),
 			Method:           r.Method,
 			Path:             r.URL.Path,
 			Header:           r.Header.Clone(),
@@ -67,9 +74,20 @@ func (j *journal) record(role string, next http.Handler) http.Handler {
 		j.mu.Unlock()
 
 		rec := &recorder{ResponseWriter: w, journal: j, entry: e}
+		// A fault ends the handler with a panic.
+		defer j.logRequest(r.Context(), e)
 		next.ServeHTTP(rec, r)
 		rec.note(http.StatusOK)
 	})
+}
+
+// logRequest logs a request when its response has ended; status is 0 if there was none.
+func (j *journal) logRequest(ctx context.Context, e *Request) {
+	j.mu.Lock()
+	status, fault := e.Status, e.Fault
+	j.mu.Unlock()
+	j.log.InfoContext(ctx, "request", "host", e.Host, "method", e.Method, "path", e.Path, "status", status,
+		"duration", time.Since(e.Time), "fault", fault)
 }
 
 // recorder records the status of a response in its journal entry.

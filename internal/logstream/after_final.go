@@ -3,16 +3,16 @@ package logstream
 import "time"
 
 // Once the status is final, output may continue beyond the timeout if it arrives at
-// lateRate bytes a second, as that of a stored log does, or at lateKnownRate if its
-// length is known. The platform keeps 300 MB of a log; maxLateOutput is more.
+// finalRate bytes a second, as that of a stored log does, or at finalKnownRate if its
+// length is known. The platform keeps 300 MB of a log; maxFinalOutput is more.
 const (
-	lateRate      = 4 << 20
-	lateKnownRate = 4 << 10
-	maxLateOutput = 1 << 30
+	finalRate      = 4 << 20
+	finalKnownRate = 4 << 10
+	maxFinalOutput = 1 << 30
 )
 
-// late measures what is received after the status has become final.
-type late struct {
+// afterFinal measures what is received after the status has become final.
+type afterFinal struct {
 	timeout time.Duration
 	// pending is the time that the network has taken since the last output.
 	pending time.Duration
@@ -33,7 +33,7 @@ func (v volume) within(timeout time.Duration, rate int64) bool {
 
 // add counts n bytes, of which output are new, and reports whether more may follow.
 // finite means that the bytes have a known end.
-func (l *late) add(n, output int, finite bool) bool {
+func (l *afterFinal) add(n, output int, finite bool) bool {
 	of := &l.open
 	if finite {
 		of = &l.known
@@ -42,5 +42,5 @@ func (l *late) add(n, output int, finite bool) bool {
 	of.bytes += int64(n)
 	l.pending = 0
 	l.output += int64(output)
-	return l.open.within(l.timeout, lateRate) && l.known.within(l.timeout, lateKnownRate) && (finite || l.output <= maxLateOutput)
+	return l.open.within(l.timeout, finalRate) && l.known.within(l.timeout, finalKnownRate) && (finite || l.output <= maxFinalOutput)
 }
