@@ -54,6 +54,7 @@ var mayImport = map[string][]string{
 	"internal/platform":     {"internal/memnet"},
 	"internal/testenv":      nil,
 	"internal/peak":         nil,
+	"internal/picture":      nil,
 	"internal/bench":        {".", "internal/platform", "internal/peak"},
 	"internal/archivebench": {".", "internal/peak"},
 }
