@@ -16,10 +16,29 @@ type checkError struct {
 }
 
 func (e *checkError) Error() string {
-	return fmt.Sprintf("%s: v%d failed its check: %v", e.app, e.version, e.err)
+	return fmt.Sprintf("release v%d of %s failed its check: %v", e.version, e.app, e.err)
 }
 
 func (e *checkError) Unwrap() error { return e.err }
+
+// explained returns the error of a deploy, with the failed check of the app that builds
+// as its text. The other apps are only its consequence.
+func explained(err error) error {
+	var failed *checkError
+	if errors.As(err, &failed) {
+		return &explainedError{text: fmt.Sprintf("deploy %s: %v", failed.app, failed), err: err}
+	}
+	return err
+}
+
+type explainedError struct {
+	text string
+	err  error
+}
+
+func (e *explainedError) Error() string { return e.text }
+
+func (e *explainedError) Unwrap() error { return e.err }
 
 // checkBuildApp checks the app that builds once it has its release, before any other
 // app gets the slug. RolloutPolicy.Verify is for the other apps only. A failure ends
@@ -29,20 +48,21 @@ func (e *checkError) Unwrap() error { return e.err }
 // nothing else is in progress.
 func checkBuildApp(app string, verify func(context.Context, string, *herokubuild.Release) error, next onEvent) onEvent {
 	return func(ctx context.Context, e herokubuild.DeployEvent) error {
-		if err := next(ctx, e); err != nil {
+		released := e.Kind == herokubuild.EventReleaseDone && e.App == app && e.Err == nil
+		if err := next(ctx, e); err != nil || !released {
 			return err
 		}
-		if e.Kind != herokubuild.EventReleaseDone || e.App != app || e.Err != nil {
-			return nil
+		err := verify(ctx, app, e.Release)
+		if err != nil && ctx.Err() != nil {
+			return err
 		}
-		e.Kind, e.Err = herokubuild.EventVerified, verify(ctx, app, e.Release)
-		switch {
-		case e.Err == nil:
-			return next(ctx, e)
-		case ctx.Err() != nil:
-			return e.Err
+		if err != nil {
+			err = &checkError{app: app, version: e.Release.Version, err: err}
 		}
-		e.Err = &checkError{app: app, version: e.Release.Version, err: e.Err}
-		return errors.Join(next(ctx, e), e.Err)
+		e.Kind, e.Err = herokubuild.EventVerified, err
+		if nextErr := next(ctx, e); nextErr != nil {
+			return nextErr
+		}
+		return err
 	}
 }

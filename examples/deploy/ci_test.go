@@ -111,8 +111,8 @@ func reported(t *testing.T, args ...string) (int, report) {
 	file := filepath.Join(t.TempDir(), "report.json")
 	code, _, _ := deploy(t, append([]string{"-json", file}, args...)...)
 	r := readReport(t, file)
-	if r.ExitStatus != code {
-		t.Errorf("the report has exit status %d, not %d", r.ExitStatus, code)
+	if r.ExitStatus == nil || *r.ExitStatus != code {
+		t.Errorf("the report has exit status %v, not %d", r.ExitStatus, code)
 	}
 	return code, r
 }
@@ -284,7 +284,7 @@ func TestReportIsWrittenBeforeTheDeploy(t *testing.T) {
 	during.want(t, outcomeRunning, "", "shop-eu pending")
 	r := readReport(t, file)
 	r.want(t, outcomeInterrupted, "interrupted", "shop-eu not_attempted")
-	if !r.BuildCanceled || r.BuildID == "" || r.ExitStatus != exitInterrupted {
+	if !r.BuildCanceled || r.BuildID == "" || *r.ExitStatus != exitInterrupted || during.ExitStatus != nil {
 		t.Errorf("%+v", r)
 	}
 }
@@ -363,6 +363,9 @@ func TestFailedCheckOfTheBuildAppKeepsTheOthersBack(t *testing.T) {
 		t.Errorf("exit %d", code)
 	}
 	r.want(t, outcomeFailed, "verify_failed", "shop-eu verify_failed", "shop-us not_attempted")
+	if r.Apps[0].Error == "" || !strings.Contains(r.Error.Message, r.Apps[0].Error) {
+		t.Errorf("the message does not contain the cause: %q", r.Error.Message)
+	}
 	if n := len(p.Releases("shop-us")); n != 2 {
 		t.Errorf("%d releases of shop-us", n)
 	}

@@ -28,7 +28,7 @@ Exit status:
   0    released to all apps; or, with -detach, the build was started
   1    something failed
   2    the command line is invalid, or DIR cannot be packed
-  130  interrupted (SIGINT or SIGTERM): the build was canceled
+  130  interrupted (SIGINT or SIGTERM): the build is canceled
 
 Examples:
   deploy -app shop-build -release-to shop-eu,shop-us -canaries 1 -check /health -rollback all DIR
@@ -61,19 +61,22 @@ type settings struct {
 func parse(args []string, stderr io.Writer) (*settings, error) {
 	s := new(settings)
 	flags := flag.NewFlagSet("deploy", flag.ContinueOnError)
-	flags.SetOutput(stderr)
+	flags.SetOutput(io.Discard)
 	s.define(flags)
-	flags.Usage = func() {
+	err := flags.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		flags.SetOutput(stderr)
 		fmt.Fprint(stderr, usage)
 		flags.PrintDefaults()
 		fmt.Fprint(stderr, usageEnd)
-	}
-	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}
 	set := map[string]bool{}
 	flags.Visit(func(f *flag.Flag) { set[f.Name] = true })
-	if err := s.complete(flags.Args(), set); err != nil {
+	if err == nil {
+		err = s.complete(flags.Args(), set)
+	}
+	if err != nil {
 		fmt.Fprintf(stderr, "deploy: %v\nRun deploy -h for help.\n", err)
 		return nil, err
 	}
@@ -155,7 +158,7 @@ func (s *settings) checkReport() error {
 }
 
 func (s *settings) checkCheckpoint() error {
-	const lasting = " requires Heroku, or an emulator that outlives this program (see examples/platform)"
+	const lasting = " requires Heroku (-app), or an emulator that outlives this program (see examples/platform)"
 	switch {
 	case s.detach && s.local:
 		return errors.New("-detach" + lasting)
@@ -190,7 +193,7 @@ func (s *settings) checkHealth(set map[string]bool) error {
 	case !set["check"]:
 		return nil
 	case s.local:
-		return errors.New("-check requires Heroku: the embedded emulator does not run web processes")
+		return errors.New("-check requires Heroku (-app): the embedded emulator does not run web processes")
 	case s.checkTimeout <= 0:
 		return errors.New("-check-timeout must be positive")
 	}

@@ -83,6 +83,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitFailed
 	}
 	result, err := s.deploy(ctx, view, stderr)
+	err = explained(err)
 	view.Close()
 	s.conclude(ctx, view, result, err)
 	code := exitCode(ctx, err)

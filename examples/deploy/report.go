@@ -18,7 +18,7 @@ import (
 
 // report is the content of the file of -json. The names and the meaning of the
 // fields are stable; fields, outcomes and reasons may be added. Fields without a
-// value are omitted, except outcome, exit_status, app and apps. It contains neither
+// value are omitted, except outcome, app and apps. It contains neither
 // secrets nor output of the build.
 //
 // The file is replaced atomically. It is written at the start, with the outcome
@@ -26,8 +26,8 @@ import (
 type report struct {
 	// Outcome is "running", "succeeded", "failed", "interrupted" or "detached".
 	Outcome string `json:"outcome"`
-	// ExitStatus is that of the program.
-	ExitStatus int       `json:"exit_status"`
+	// ExitStatus is that of the program, once it has ended.
+	ExitStatus *int      `json:"exit_status,omitempty"`
 	StartedAt  time.Time `json:"started_at"`
 	// Seconds is the duration of this run, and PhaseSeconds that of its phases:
 	// check, pack, upload, build and release.
@@ -147,7 +147,7 @@ func newReport(s *settings, stdout io.Writer) (*reportFile, error) {
 // finish writes the report of a deploy that has ended.
 func (f *reportFile) finish(ctx context.Context, result *herokubuild.DeployResult, err error, code int) error {
 	r := &f.report
-	r.ExitStatus = code
+	r.ExitStatus = &code
 	r.Seconds = seconds(time.Since(r.StartedAt))
 	switch {
 	case err == nil:
