@@ -95,8 +95,10 @@ type Options struct {
 	// Faults chooses the faults to inject, until [Platform.SetFaults] replaces
 	// it. The default is none.
 	Faults FaultFunc
-	// Logger receives log records; nil disables logging. Neither tokens nor
-	// signed URLs are logged.
+	// Logger receives log records, among them one of level Info for each request when
+	// its response has ended: host, method, path, status (0 without a response),
+	// duration, app, fault. nil disables logging. Neither tokens nor queries, which may
+	// hold signatures, are logged.
 	Logger *slog.Logger
 }
 
@@ -235,7 +237,7 @@ func Start(opts Options) (*Platform, error) {
 		opts:    opts,
 		log:     opts.Logger,
 		dir:     dir,
-		journal: &journal{},
+		journal: &journal{log: opts.Logger},
 		limiter: newRateLimiter(opts.RateLimit, now),
 		signer:  newSigner(),
 		faults:  newFaults(opts.Faults),
