@@ -130,10 +130,22 @@ const inlineBuildpack = "https://github.com/kr/heroku-buildpack-inline"
 
 func buildInline(ctx context.Context, j *Job) error {
 	j.printf("-----> Using buildpack: " + inlineBuildpack + "\n-----> Inline app detected\n")
-	if err := j.Run(ctx, nil, filepath.Join(j.BuildDir, "bin", "compile"), j.BuildDir, j.CacheDir, j.EnvDir); err != nil {
-		return fmt.Errorf("Push rejected, failed to compile Inline app.") //nolint:staticcheck // a line of the output
+	err := j.Run(ctx, nil, filepath.Join(j.BuildDir, "bin", "compile"), j.BuildDir, j.CacheDir, j.EnvDir)
+	return j.rejected("Inline", err)
+}
+
+// rejected returns the error of a build whose compiler has failed with err, or nil. A
+// cause other than the compiler's exit status is printed, since the output does not
+// have it.
+func (j *Job) rejected(kind string, err error) error {
+	if err == nil {
+		return nil
 	}
-	return nil
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		j.printf(" !     %v\n", err)
+	}
+	return fmt.Errorf("Push rejected, failed to compile %s app.", kind) //nolint:staticcheck // a line of the output
 }
 
 // goTool is the local go command with its caches, so that packages compiled
@@ -186,13 +198,17 @@ func (t *goTool) build(ctx context.Context, j *Job) error {
 	// directory.
 	for _, dir := range []string{".config", "Library/Application Support"} {
 		dir = filepath.Join(j.home, filepath.FromSlash(dir), "go", "telemetry")
-		if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, "mode"), []byte("off"), 0o600)); err != nil {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+		if err := writeFiles(dir, map[string]string{"mode": "off"}); err != nil {
 			return err
 		}
 	}
 	before := programs(j)
-	if err := j.Run(ctx, append(slices.Clone(t.env), flags), t.path, "build", "-v", "-o", "bin/", "./..."); err != nil {
-		return fmt.Errorf("Push rejected, failed to compile Go app.") //nolint:staticcheck // a line of the output
+	err := j.Run(ctx, append(slices.Clone(t.env), flags), t.path, "build", "-v", "-o", "bin/", "./...")
+	if err := j.rejected("Go", err); err != nil {
+		return err
 	}
 	built := slices.DeleteFunc(programs(j), func(name string) bool { return slices.Contains(before, name) })
 	if len(built) == 1 && !regular(filepath.Join(j.BuildDir, "Procfile")) {

@@ -370,10 +370,8 @@ func (p *Platform) buildAndRelease(ctx context.Context, b *build) error {
 	p.mu.Lock()
 	vars := maps.Clone(b.app.config)
 	p.mu.Unlock()
-	for k, v := range vars {
-		if err := os.WriteFile(filepath.Join(j.EnvDir, k), []byte(v), 0o600); err != nil {
-			return err
-		}
+	if err := writeFiles(j.EnvDir, vars); err != nil {
+		return err
 	}
 
 	if err := p.getSource(ctx, b, dir, j.BuildDir); err != nil {

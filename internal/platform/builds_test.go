@@ -451,6 +451,15 @@ func TestBuilderCallsGoexit(t *testing.T) {
 	}
 }
 
+func TestProgramThatCannotBeStartedIsReported(t *testing.T) {
+	t.Parallel()
+	needUnix(t)
+	r := start(t, platform.Options{})
+	build, out := r.built(r.build("example-app", targz(t, entry{name: "README"}, entry{name: "bin/compile", body: "#!/no/such/interpreter\n", mode: 0o755})))
+	assert.Equal(t, "failed", build["status"])
+	assert.Contains(t, out, "bin/compile: no such file or directory\n !     Push rejected, failed to compile Inline app.\n")
+}
+
 func TestBuilderFuncSetsProcessTypes(t *testing.T) {
 	t.Parallel()
 	needUnix(t)

@@ -229,7 +229,7 @@ func (f *faultWriter) hit(kind string) {
 	f.p.faults.injected[kind]++
 	f.p.faults.mu.Unlock()
 	if rec, ok := f.ResponseWriter.(*recorder); ok {
-		rec.markFault()
+		rec.markFault(kind)
 	}
 }
 

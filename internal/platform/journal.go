@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -29,7 +30,8 @@ type Request struct {
 }
 
 type journal struct {
-	log     *slog.Logger
+	log *slog.Logger
+
 	mu      sync.Mutex
 	entries []*Request
 }
@@ -74,20 +76,28 @@ func (j *journal) record(role string, app func(*http.Request) string, next http.
 		j.mu.Unlock()
 
 		rec := &recorder{ResponseWriter: w, journal: j, entry: e}
-		// A fault ends the handler with a panic.
-		defer j.logRequest(r.Context(), e)
+		defer j.logEnd(r.Context(), rec) // also if a fault ends the connection
 		next.ServeHTTP(rec, r)
 		rec.note(http.StatusOK)
 	})
 }
 
-// logRequest logs a request when its response has ended; status is 0 if there was none.
-func (j *journal) logRequest(ctx context.Context, e *Request) {
+// logEnd logs a request whose response has ended.
+func (j *journal) logEnd(ctx context.Context, rec *recorder) {
 	j.mu.Lock()
-	status, fault := e.Status, e.Fault
+	e, faults := *rec.entry, rec.faults
 	j.mu.Unlock()
-	j.log.InfoContext(ctx, "request", "host", e.Host, "method", e.Method, "path", e.Path, "status", status,
-		"duration", time.Since(e.Time), "fault", fault)
+	attrs := []slog.Attr{
+		slog.String("host", e.Host), slog.String("method", e.Method), slog.String("path", e.Path),
+		slog.Int("status", e.Status), slog.Duration("duration", time.Since(e.Time)),
+	}
+	if e.App != "" {
+		attrs = append(attrs, slog.String("app", e.App))
+	}
+	if len(faults) > 0 {
+		attrs = append(attrs, slog.String("fault", strings.Join(faults, ", ")))
+	}
+	j.log.LogAttrs(ctx, slog.LevelInfo, "request", attrs...)
 }
 
 // recorder records the status of a response in its journal entry.
@@ -96,6 +106,7 @@ type recorder struct {
 	journal *journal
 	entry   *Request
 	noted   bool
+	faults  []string // guarded by the journal's mutex
 }
 
 func (r *recorder) note(status int) {
@@ -108,9 +119,10 @@ func (r *recorder) note(status int) {
 	r.journal.mu.Unlock()
 }
 
-func (r *recorder) markFault() {
+func (r *recorder) markFault(kind string) {
 	r.journal.mu.Lock()
 	r.entry.Fault = true
+	r.faults = append(r.faults, kind)
 	r.journal.mu.Unlock()
 }
 

@@ -95,8 +95,10 @@ type Options struct {
 	// Faults chooses the faults to inject, until [Platform.SetFaults] replaces
 	// it. The default is none.
 	Faults FaultFunc
-	// Logger receives log records; nil disables logging. Neither tokens nor
-	// signed URLs are logged.
+	// Logger receives log records, among them one of level Info for each request when
+	// its response has ended: host, method, path, status (0 without a response),
+	// duration, app, fault. nil disables logging. Neither tokens nor queries, which may
+	// hold signatures, are logged.
 	Logger *slog.Logger
 }
 

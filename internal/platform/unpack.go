@@ -146,7 +146,7 @@ func (u *unpacker) entry(r io.Reader, hdr *tar.Header) error {
 	}
 	switch hdr.Typeflag {
 	case tar.TypeReg, tar.TypeGNUSparse:
-		return unpackFile(root, name, 0o600|mode, r)
+		return writeFile(root, name, 0o600|mode, r)
 	case tar.TypeSymlink:
 		target := filepath.FromSlash(hdr.Linkname)
 		if !localLink(name, target) {
@@ -193,18 +193,6 @@ func entryName(name string) (string, error) {
 // directory. It does not follow other links; checkLinks does.
 func localLink(name, target string) bool {
 	return target != "" && len(target) <= maxName && !filepath.IsAbs(target) && filepath.IsLocal(filepath.Join(filepath.Dir(name), target))
-}
-
-func unpackFile(root *os.Root, name string, mode fs.FileMode, r io.Reader) (err error) {
-	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if _, err := io.Copy(f, r); err != nil {
-		return err
-	}
-	return f.Chmod(mode) // unaffected by the umask
 }
 
 // checkLinks follows every symbolic link of a tree. A link may be dangling, but
