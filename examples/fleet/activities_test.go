@@ -1,0 +1,380 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
+
+	"github.com/herokubuild/herokubuild"
+)
+
+// recorder is a Temporal server that records heartbeats and may refuse them.
+type recorder struct {
+	mu     sync.Mutex
+	states []state
+	// respond is called with each state; its error is the response.
+	respond func(state) error
+}
+
+func (r *recorder) RecordActivityHeartbeat(_ context.Context, _ []byte, details ...any) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := details[0].(state)
+	r.states = append(r.states, s)
+	if r.respond != nil {
+		return r.respond(s)
+	}
+	return nil
+}
+
+func (r *recorder) last() state {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.states[len(r.states)-1]
+}
+
+// fixture runs activities against an emulated Heroku.
+type fixture struct {
+	heroku     *emulator
+	heartbeats *recorder
+	activities *Activities
+	stop       chan struct{}
+}
+
+func newFixture(t *testing.T, o emulatorOptions) *fixture {
+	t.Helper()
+	heroku, err := startEmulator(o)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, heroku.Close()) })
+	client, err := herokubuild.NewClient(
+		herokubuild.WithBaseURL(heroku.p.URL()), herokubuild.WithToken(heroku.p.Token()), herokubuild.WithSettleTime(100*time.Millisecond),
+		herokubuild.WithTransport(fence{next: http.DefaultTransport.(*http.Transport).Clone()}),
+		herokubuild.WithPollBackoff(func(int) time.Duration { return 10 * time.Millisecond }),
+	)
+	require.NoError(t, err)
+	f := &fixture{heroku: heroku, heartbeats: &recorder{}, stop: make(chan struct{})}
+	f.activities = &Activities{
+		Heartbeats: f.heartbeats, Accounts: map[string]*herokubuild.Client{"default": client}, LogDir: t.TempDir(),
+	}
+	return f
+}
+
+// execute runs one attempt of an activity, with the state of the last attempt.
+func (f *fixture) execute(t *testing.T, last *state, result any, call, argument any) error {
+	t.Helper()
+	var suite testsuite.WorkflowTestSuite
+	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
+	env := suite.NewTestActivityEnvironment()
+	env.SetTestTimeout(30 * time.Second)
+	env.RegisterActivity(f.activities)
+	env.SetWorkerStopChannel(f.stop)
+	if last != nil {
+		env.SetHeartbeatDetails(*last)
+	}
+	value, err := env.ExecuteActivity(call, argument)
+	if err != nil {
+		return err
+	}
+	if result == nil {
+		return nil
+	}
+	return value.Get(result)
+}
+
+func (f *fixture) build(t *testing.T, last *state) (Built, error) {
+	t.Helper()
+	var built Built
+	err := f.execute(t, last, &built, f.activities.Build, f.spec())
+	return built, err
+}
+
+func (f *fixture) spec() BuildSpec {
+	return BuildSpec{Account: "default", App: "shop", Source: f.heroku.source, Version: "v1", Mark: "deploy/shop/1"}
+}
+
+func (f *fixture) checkBuiltOnce(t *testing.T) {
+	t.Helper()
+	assert.NoError(t, f.heroku.checkDeployedOnce("shop"))
+	assert.NoError(t, f.heroku.checkLog("shop", logFile(f.activities.LogDir, "deploy/shop/1")))
+}
+
+func applicationError(t *testing.T, err error) *temporal.ApplicationError {
+	t.Helper()
+	var failed *temporal.ApplicationError
+	require.ErrorAs(t, err, &failed)
+	return failed
+}
+
+func TestBuildStoresACheckpointBeforeItCreatesTheBuild(t *testing.T) {
+	f := newFixture(t, emulatorOptions{apps: []string{"shop"}})
+	f.activities.BeforeChange = func() {
+		if f.heartbeats.states == nil {
+			return // the request for a place to upload to
+		}
+		assert.Empty(t, f.heroku.builds("shop"))
+		assert.True(t, f.heartbeats.last().Checkpoint.Resumable())
+	}
+	built, err := f.build(t, nil)
+	require.NoError(t, err)
+	assert.Equal(t, f.heroku.builds("shop")[0].id, built.BuildID)
+	assert.NotEmpty(t, built.Artifact.SlugID)
+	f.checkBuiltOnce(t)
+}
+
+func TestBuildOfAWorkerThatLostItsActivityCreatesNothing(t *testing.T) {
+	f := newFixture(t, emulatorOptions{apps: []string{"shop"}})
+	lost := errors.New("activity not found")
+	f.activities.BeforeChange = func() {
+		f.heartbeats.mu.Lock()
+		defer f.heartbeats.mu.Unlock()
+		if len(f.heartbeats.states) > 0 && f.heartbeats.states[len(f.heartbeats.states)-1].Checkpoint.Resumable() {
+			f.heartbeats.respond = func(state) error { return lost }
+		}
+	}
+	_, err := f.build(t, nil)
+	require.Error(t, err)
+	assert.Empty(t, f.heroku.builds("shop"))
+}
+
+func TestBuildOfADeployThatIsCanceledEndsAsCanceled(t *testing.T) {
+	f := newFixture(t, emulatorOptions{apps: []string{"shop"}, build: time.Minute})
+	f.heartbeats.respond = func(s state) error {
+		if s.Checkpoint.BuildID != "" {
+			return temporal.NewCanceledError()
+		}
+		return nil
+	}
+	_, err := f.build(t, nil)
+	var canceled *temporal.CanceledError
+	require.ErrorAs(t, err, &canceled)
+	var left state
+	require.NoError(t, canceled.Details(&left))
+	assert.NotEmpty(t, left.Checkpoint.BuildID)
+	assert.Equal(t, "pending", f.heroku.builds("shop")[0].status, "only the workflow cancels the build")
+}
+
+func TestNextAttemptFollowsTheSameBuild(t *testing.T) {
+	for name, until := range map[string]func(state) bool{
+		"before the build's id is known": func(s state) bool { return s.Checkpoint.Resumable() },
+		"after the build's id is known":  func(s state) bool { return s.Checkpoint.BuildID != "" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, emulatorOptions{apps: []string{"shop"}, build: 500 * time.Millisecond})
+			var died state
+			f.heartbeats.respond = func(s state) error {
+				if until(s) && !until(died) {
+					died = s // This is the last that the server receives from the worker.
+				}
+				return nil
+			}
+			_, err := f.build(t, nil)
+			require.NoError(t, err)
+			require.NoError(t, os.Truncate(logFile(f.activities.LogDir, "deploy/shop/1"), died.Checkpoint.OutputOffset))
+			_, err = f.build(t, &died)
+			require.NoError(t, err)
+			f.checkBuiltOnce(t)
+		})
+	}
+}
+
+func TestStoppingWorkerHandsTheBuildOverWithItsOutput(t *testing.T) {
+	f := newFixture(t, emulatorOptions{apps: []string{"shop"}, build: time.Second})
+	var once sync.Once
+	f.heartbeats.respond = func(s state) error {
+		if s.Checkpoint.BuildID != "" {
+			once.Do(func() { time.AfterFunc(200*time.Millisecond, func() { close(f.stop) }) })
+		}
+		return nil
+	}
+	_, err := f.build(t, nil)
+	require.Equal(t, "HandOver", applicationError(t, err).Type())
+	assert.Equal(t, "pending", f.heroku.builds("shop")[0].status)
+	left := f.heartbeats.last()
+	assert.Positive(t, left.Checkpoint.OutputOffset)
+	f.stop = make(chan struct{})
+	_, err = f.build(t, &left)
+	require.NoError(t, err)
+	f.checkBuiltOnce(t)
+}
+
+func TestBuildThatFailedIsNotBuiltAgain(t *testing.T) {
+	f := newFixture(t, emulatorOptions{apps: []string{"shop"}, build: -1})
+	_, err := f.build(t, nil)
+	assert.Equal(t, "Final", applicationError(t, err).Type())
+	// The worker may have died before the server received the error.
+	left := f.heartbeats.last()
+	_, err = f.build(t, &left)
+	assert.Equal(t, "Final", applicationError(t, err).Type())
+	assert.Len(t, f.heroku.builds("shop"), 1)
+}
+
+func TestSourceThatDoesNotExistIsFinal(t *testing.T) {
+	f := newFixture(t, emulatorOptions{apps: []string{"shop"}})
+	spec := f.spec()
+	spec.Source = f.heroku.source + ".missing"
+	err := f.execute(t, nil, new(Built), f.activities.Build, spec)
+	assert.True(t, applicationError(t, err).NonRetryable())
+}
+
+func TestCancelBuildCancelsTheRunningBuildsWithTheMark(t *testing.T) {
+	f := newFixture(t, emulatorOptions{apps: []string{"shop"}, build: time.Minute})
+	f.heartbeats.respond = func(s state) error {
+		if s.Checkpoint.BuildID != "" {
+			return errors.New("activity not found")
+		}
+		return nil
+	}
+	_, err := f.build(t, nil)
+	require.Error(t, err)
+	for _, test := range []struct{ mark, status string }{{"deploy/shop/2", "pending"}, {"deploy/shop/1", "failed"}, {"deploy/shop/1", "failed"}} {
+		require.NoError(t, f.execute(t, nil, nil, f.activities.CancelBuild, Cancellation{Account: "default", App: "shop", Mark: test.mark}))
+		assert.Equal(t, test.status, f.heroku.builds("shop")[0].status)
+	}
+}
+
+// releaseFixture has a build of shop, and apps to release it to.
+func releaseFixture(t *testing.T, o emulatorOptions, names ...string) (*fixture, Batch) {
+	t.Helper()
+	o.apps = append([]string{"shop"}, names...)
+	f := newFixture(t, o)
+	built, err := f.build(t, nil)
+	require.NoError(t, err)
+	return f, Batch{Account: "default", Apps: names, Artifact: built.Artifact, Mark: "deploy/shop/1"}
+}
+
+func (f *fixture) release(t *testing.T, last *state, batch Batch) (BatchResult, error) {
+	t.Helper()
+	var result BatchResult
+	err := f.execute(t, last, &result, f.activities.Release, batch)
+	return result, err
+}
+
+func TestReleaseGivesEachAppOneReleaseWhereverItIsResumed(t *testing.T) {
+	f, batch := releaseFixture(t, emulatorOptions{}, "one", "two", "three")
+	f.heartbeats.states = nil
+	result, err := f.release(t, nil, batch)
+	require.NoError(t, err)
+	assert.Equal(t, BatchResult{Done: 3}, result)
+	for _, died := range f.heartbeats.states {
+		if !died.Checkpoint.Resumable() {
+			continue
+		}
+		result, err := f.release(t, &died, batch)
+		require.NoError(t, err)
+		assert.Equal(t, BatchResult{Done: 3}, result)
+	}
+	require.NoError(t, f.heroku.checkDeployedOnce("shop", batch.Apps...))
+}
+
+func TestReleaseDoesNotRepeatWhatFailed(t *testing.T) {
+	f, batch := releaseFixture(t, emulatorOptions{}, "one", "two", "three")
+	f.activities.Verify = func(_ context.Context, app string, _ *herokubuild.Release) error {
+		if app == "two" {
+			return errors.New("not healthy")
+		}
+		return nil
+	}
+	result, err := f.release(t, nil, batch)
+	require.NoError(t, err)
+	assert.Equal(t, 2, result.Done)
+	require.Len(t, result.Not, 1)
+	assert.Equal(t, "two", result.Not[0].App)
+	assert.Equal(t, herokubuild.AppVerifyFailed, result.Not[0].Outcome)
+	left := state{Checkpoint: f.heartbeats.last().Checkpoint, Failed: result.Not}
+	again, err := f.release(t, &left, batch)
+	require.NoError(t, err)
+	assert.Equal(t, result, again)
+	require.NoError(t, f.heroku.checkDeployedOnce("shop", batch.Apps...))
+}
+
+func TestReleaseToAnAppThatDoesNotExistFailsOnlyThatApp(t *testing.T) {
+	f, batch := releaseFixture(t, emulatorOptions{}, "one", "two")
+	batch.Apps = append(batch.Apps, "missing")
+	result, err := f.release(t, nil, batch)
+	require.NoError(t, err)
+	assert.Equal(t, 2, result.Done)
+	require.Len(t, result.Not, 1)
+	assert.Equal(t, "missing", result.Not[0].App)
+}
+
+func TestReleaseOfAWorkerThatLostItsActivityCreatesNothing(t *testing.T) {
+	f, batch := releaseFixture(t, emulatorOptions{}, "one", "two")
+	f.activities.BeforeChange = func() {
+		f.heartbeats.mu.Lock()
+		defer f.heartbeats.mu.Unlock()
+		f.heartbeats.respond = func(state) error { return errors.New("activity not found") }
+	}
+	_, err := f.release(t, nil, batch)
+	require.Error(t, err)
+	assert.False(t, f.heroku.released("one"))
+	assert.False(t, f.heroku.released("two"))
+}
+
+func TestRollBackReturnsTheAppsThatRunTheReleaseAndOnlyOnce(t *testing.T) {
+	f, first := releaseFixture(t, emulatorOptions{}, "one", "two", "three")
+	_, err := f.release(t, nil, first)
+	require.NoError(t, err)
+	second := first
+	second.Mark, second.Apps = "deploy/shop/2", []string{"one", "two"}
+	_, err = f.release(t, nil, second)
+	require.NoError(t, err)
+	second.Apps = first.Apps // three has no release with the second mark.
+	for range 2 {
+		var result BatchResult
+		require.NoError(t, f.execute(t, nil, &result, f.activities.RollBack, second))
+		assert.Equal(t, BatchResult{Done: 2}, result)
+		for _, app := range second.Apps {
+			releases := f.heroku.p.Releases(app)
+			last := releases[len(releases)-1]
+			assert.True(t, last.Current)
+			if app == "three" {
+				assert.Contains(t, last.Description, "Deploy deploy/shop/1 ")
+			} else {
+				assert.Equal(t, "Rollback to v3", last.Description)
+				assert.Equal(t, 5, last.Version)
+			}
+		}
+	}
+}
+
+func TestRollBackLeavesWhatSomebodyElseHasReleasedSince(t *testing.T) {
+	f, first := releaseFixture(t, emulatorOptions{}, "one")
+	for _, mark := range []string{"deploy/shop/1", "deploy/shop/2", "deploy/shop/3"} {
+		batch := first
+		batch.Mark = mark
+		_, err := f.release(t, nil, batch)
+		require.NoError(t, err)
+	}
+	first.Mark = "deploy/shop/2"
+	var result BatchResult
+	require.NoError(t, f.execute(t, nil, &result, f.activities.RollBack, first))
+	assert.Equal(t, BatchResult{}, result)
+	assert.Len(t, f.heroku.p.Releases("one"), 5)
+}
+
+func TestOutputThatIsWrittenTwiceReplacesItself(t *testing.T) {
+	file, err := openLog(t.TempDir(), "deploy/shop/1")
+	require.NoError(t, err)
+	killed := newOffsetWriter(file, 0)
+	_, err = killed.Write([]byte("one two thr"))
+	require.NoError(t, err)
+	next := newOffsetWriter(file, 4)
+	_, err = next.Write([]byte("two three"))
+	require.NoError(t, err)
+	assert.EqualValues(t, 13, next.offset())
+	require.NoError(t, file.Close())
+	text, err := os.ReadFile(file.Name())
+	require.NoError(t, err)
+	assert.Equal(t, "one two three", string(text))
+}

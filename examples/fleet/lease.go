@@ -1,0 +1,215 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"reflect"
+	"sync"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/herokubuild/herokubuild"
+)
+
+// state is what the heartbeats of an activity carry: what its next attempt resumes
+// from, on whatever worker.
+type state struct {
+	Checkpoint herokubuild.Checkpoint `json:"checkpoint"`
+	// Failed are the apps of a batch that are not tried again.
+	Failed []AppOutcome `json:"failed,omitempty"`
+}
+
+// heartbeats is the part of a Temporal client that a lease uses.
+type heartbeats interface {
+	RecordActivityHeartbeat(ctx context.Context, taskToken []byte, details ...any) error
+}
+
+var errWorkerStopped = errors.New("the worker is stopping")
+
+// lease is a worker's hold on an activity. Each heartbeat stores the state and renews
+// the lease; the first that the server refuses ends it, because another worker may have
+// the activity by then, or the deploy was canceled.
+//
+// The heartbeats are calls of the client, not activity.RecordHeartbeat, which delays
+// them by up to 80 % of the timeout: a worker that was killed in that time would leave
+// a state of before the build, and the next one would start a second build.
+type lease struct {
+	// ctx is for the calls of herokubuild. It ends with the lease, always with
+	// herokubuild.ErrDetached as its cause: what happens to a build that is left is
+	// decided by the workflow.
+	ctx        context.Context
+	leave      func(cause error)
+	heartbeats heartbeats
+	token      []byte
+	timeout    time.Duration
+	// beforeChange is called before each check of the lease; see Activities.
+	beforeChange func()
+
+	done    chan struct{}
+	renewal sync.WaitGroup
+
+	// mu is held during a heartbeat, so that an older one does not replace a newer.
+	mu       sync.Mutex
+	state    state
+	refused  error
+	progress func() int64
+}
+
+// newLease returns the lease of the activity that runs in ctx, with the state of its
+// last attempt. The caller closes it.
+func newLease(ctx context.Context, h heartbeats) (*lease, error) {
+	info := activity.GetInfo(ctx)
+	l := &lease{heartbeats: h, token: info.TaskToken, timeout: cmp.Or(info.HeartbeatTimeout, defaultHeartbeat), done: make(chan struct{})}
+	if activity.HasHeartbeatDetails(ctx) {
+		if err := activity.GetHeartbeatDetails(ctx, &l.state); err != nil {
+			return nil, err
+		}
+	}
+	var end context.CancelCauseFunc
+	l.ctx, end = context.WithCancelCause(context.WithValue(context.WithoutCancel(ctx), leaseKey{}, l))
+	l.leave = func(cause error) { end(fmt.Errorf("%w: %w", herokubuild.ErrDetached, cause)) }
+	stopping := activity.GetWorkerStopChannel(ctx)
+	l.renewal.Go(func() { l.renew(ctx, stopping) })
+	return l, nil
+}
+
+// close ends the renewal. The lease remains with the worker until the activity returns.
+func (l *lease) close() {
+	close(l.done)
+	l.renewal.Wait()
+	l.leave(context.Canceled)
+}
+
+// renew renews the lease in time, also while nothing happens.
+func (l *lease) renew(ctx context.Context, stopping <-chan struct{}) {
+	tick := time.NewTicker(l.timeout / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-l.done:
+			return
+		case <-l.ctx.Done():
+			return
+		case <-stopping:
+			l.leave(errWorkerStopped)
+		case <-ctx.Done():
+			l.leave(context.Cause(ctx))
+		case <-tick.C:
+			_ = l.check() // A refusal ends l.ctx.
+		}
+	}
+}
+
+// follow makes each heartbeat carry how much of the build's output has been written.
+func (l *lease) follow(progress func() int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.progress = progress
+}
+
+// beforeRequest checks the lease before a request that creates something.
+func (l *lease) beforeRequest() error {
+	if l.beforeChange != nil {
+		l.beforeChange()
+	}
+	return l.check()
+}
+
+// check renews the lease and returns an error if the activity is no longer this
+// worker's.
+func (l *lease) check() error { return l.save(func(*state) {}) }
+
+// save changes the state and stores it before it returns.
+func (l *lease) save(change func(*state)) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	change(&l.state)
+	if c := &l.state.Checkpoint; l.progress != nil && c.BuildID != "" {
+		c.OutputOffset = max(c.OutputOffset, l.progress())
+	}
+	// The client repeats the call within this time if the server cannot be reached.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(l.ctx), l.timeout/2)
+	defer cancel()
+	if err := l.heartbeats.RecordActivityHeartbeat(ctx, l.token, l.state); err != nil {
+		l.refused = err
+		l.leave(err)
+		return fmt.Errorf("%w: %w", herokubuild.ErrDetached, err)
+	}
+	return nil
+}
+
+// saveCheckpoint stores a checkpoint that differs from the last. The zero Checkpoint is
+// not stored, so that the next attempt finds a build that has failed, and fails as well.
+func (l *lease) saveCheckpoint(c herokubuild.Checkpoint) error {
+	if !l.setCheckpoint(c) {
+		return nil
+	}
+	return l.check()
+}
+
+// setCheckpoint sets the checkpoint of the next heartbeat, and reports whether it
+// differs from the last.
+func (l *lease) setCheckpoint(c herokubuild.Checkpoint) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last := l.state.Checkpoint
+	c.OutputOffset = max(c.OutputOffset, last.OutputOffset)
+	if c.IsZero() || reflect.DeepEqual(c, last) {
+		return false
+	}
+	l.state.Checkpoint = c
+	return true
+}
+
+// end stores the last state of an attempt that has failed, and returns the error of the
+// activity, which determines whether there is another attempt.
+func (l *lease) end(err error) error {
+	_ = l.check() // Whether it is refused is examined below.
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var canceled *temporal.CanceledError
+	switch {
+	case errors.As(l.refused, &canceled):
+		return temporal.NewCanceledError(l.state)
+	case isFinal(err):
+		return temporal.NewNonRetryableApplicationError(clip(err.Error()), "Final", nil)
+	case errors.Is(context.Cause(l.ctx), errWorkerStopped):
+		return temporal.NewApplicationErrorWithOptions("handed over to another worker", "HandOver",
+			temporal.ApplicationErrorOptions{NextRetryDelay: time.Millisecond})
+	}
+	return errors.New(clip(err.Error()))
+}
+
+// isFinal reports whether another attempt would fail as well.
+func isFinal(err error) bool {
+	for _, final := range []error{
+		herokubuild.ErrInvalidArgument, herokubuild.ErrNotFound, herokubuild.ErrUnauthorized, herokubuild.ErrForbidden,
+		herokubuild.ErrBuildFailed, herokubuild.ErrReleaseFailed,
+	} {
+		if errors.Is(err, final) {
+			return true
+		}
+	}
+	return false
+}
+
+type leaseKey struct{}
+
+// fence is a transport that checks the lease of an activity before each request that
+// creates something. A worker that was frozen, and whose activity another one has since
+// taken over, creates nothing when it continues.
+type fence struct{ next http.RoundTripper }
+
+func (f fence) RoundTrip(r *http.Request) (*http.Response, error) {
+	if l, ok := r.Context().Value(leaseKey{}).(*lease); ok && r.Method == http.MethodPost {
+		if err := l.beforeRequest(); err != nil {
+			return nil, err
+		}
+	}
+	return f.next.RoundTrip(r)
+}
