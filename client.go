@@ -64,8 +64,9 @@ func NewClient(opts ...Option) (*Client, error) {
 			return nil, err
 		}
 	}
+	streams := cfg.transport
 	if cfg.transport == nil {
-		cfg.transport = transport.NewRoundTripper()
+		cfg.transport, streams = transport.NewRoundTripper(), transport.NewStreamRoundTripper()
 	}
 	product := fmt.Sprintf("herokubuild/%s (%s; %s/%s)", Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	api := &apiClient{
@@ -73,7 +74,8 @@ func NewClient(opts ...Option) (*Client, error) {
 		rate: new(rateLimit), retry: cfg.retry.withDefaults(), timeout: cfg.timeout, settleTime: cfg.settleTime,
 		userAgent: strings.TrimLeft(cfg.userAgent+" "+product, " "),
 		wire:      transport.Client{RoundTripper: cfg.transport},
-		storage:   transport.NewStreamClient(cfg.transport),
+		storage:   transport.NewStreamClient(streams),
+		packers:   newPackers(),
 	}
 	return &Client{
 		Apps: AppsService{api}, Builds: BuildsService{api}, Sources: SourcesService{api},

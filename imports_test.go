@@ -20,13 +20,14 @@ const modulePath = "github.com/herokubuild/herokubuild"
 // modules that only some packages may import. CONTRIBUTING.md shows it as a diagram.
 var mayImport = map[string][]string{
 	".": {
-		"internal/callback", "internal/clean", "internal/download", "internal/git", "internal/history", "internal/ioutil", "internal/jsonlimit", "internal/logstream", "internal/netrc",
+		"internal/callback", "internal/clean", "internal/download", "internal/gate", "internal/git", "internal/history", "internal/ioutil", "internal/jsonlimit", "internal/logstream", "internal/netrc",
 		"internal/paging", "internal/redact", "internal/sourcetree", "internal/targz", "internal/transport", "internal/untar",
 		"github.com/google/go-querystring/query",
 	},
 	"internal/callback":   nil,
 	"internal/clean":      nil,
 	"internal/download":   {"internal/ioutil", "internal/transport"},
+	"internal/gate":       nil,
 	"internal/git":        nil,
 	"internal/history":    nil,
 	"internal/ioutil":     nil,

@@ -41,6 +41,7 @@ type apiClient struct {
 	// Only requests to the API have the API key.
 	wire    transport.Client
 	storage *http.Client
+	packers *packers
 }
 
 // check refuses the services of a zero Client.
