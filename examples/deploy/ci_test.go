@@ -371,6 +371,33 @@ func TestFailedCheckOfTheBuildAppKeepsTheOthersBack(t *testing.T) {
 	}
 }
 
+func TestFailedCheckOfTheBuildAppIsRepeated(t *testing.T) {
+	var ill atomic.Bool
+	p := server(t, map[string]http.HandlerFunc{"shop-us": healthy, "shop-eu": func(w http.ResponseWriter, r *http.Request) {
+		if ill.Load() {
+			unhealthy(w, r)
+		}
+	}})
+	file := filepath.Join(t.TempDir(), "deploy.json")
+	for _, apps := range [][]string{{"-app", "shop-eu"}, {"-app", "shop-eu", "-release-to", "shop-us"}} {
+		args := append(apps, "-check", "/", "-check-timeout", "50ms", "-checkpoint", file, scriptApp(t, "true", "true"))
+		before := len(p.Builds("shop-eu"))
+		ill.Store(true)
+		for range 2 {
+			if code, r := reported(t, args...); code != exitFailed || r.Apps[0].Outcome != herokubuild.AppVerifyFailed {
+				t.Errorf("exit %d, %+v", code, r)
+			}
+		}
+		ill.Store(false)
+		if code, _, _ := deploy(t, args...); code != exitOK {
+			t.Errorf("exit %d", code)
+		}
+		if n := len(p.Builds("shop-eu")) - before; n != 1 {
+			t.Errorf("%d builds", n)
+		}
+	}
+}
+
 func TestCheckWaitsForTheAppToStart(t *testing.T) {
 	var requests atomic.Int32
 	server(t, map[string]http.HandlerFunc{"shop-eu": func(w http.ResponseWriter, r *http.Request) {
@@ -518,7 +545,7 @@ func TestReportIsNotWrittenOverTheOutput(t *testing.T) {
 	}
 	defer func() { _ = out.Close() }()
 	var stderr bytes.Buffer
-	if code := run(t.Context(), []string{"-local", "-json", name}, out, &stderr); code != exitFailed {
+	if code := run(t.Context(), []string{"-local", "-json", name}, out, &stderr); code != exitUsage {
 		t.Errorf("exit %d: %s", code, &stderr)
 	}
 }

@@ -80,7 +80,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	report, err := newReport(s, stdout)
 	if err != nil {
 		view.Fail(err)
-		return exitFailed
+		return exitUsage
 	}
 	result, err := s.deploy(ctx, view, stderr)
 	err = explained(err)

@@ -309,14 +309,14 @@ func replaceable(name string) bool {
 	return err != nil || info.Mode().IsRegular()
 }
 
-// isSame reports whether a name is that of the file that w writes to.
+// isSame reports whether a name is that of the file or pipe that w writes to.
 func isSame(name string, w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {
 		return false
 	}
 	info, err := os.Stat(name)
-	if err != nil {
+	if err != nil || info.Mode()&os.ModeDevice != 0 {
 		return false
 	}
 	other, err := f.Stat()

@@ -30,50 +30,57 @@ type Activities struct {
 	BeforeChange func()
 }
 
-// start returns the client of an account, and the lease of the activity in ctx.
-func (a *Activities) start(ctx context.Context, account string) (*herokubuild.Client, *lease, error) {
-	client := a.Accounts[account]
-	if client == nil {
-		return nil, nil, fmt.Errorf("this worker has no key of the account %q", account)
+// account returns the client of an account.
+func (a *Activities) account(name string) (*herokubuild.Client, error) {
+	if client := a.Accounts[name]; client != nil {
+		return client, nil
 	}
-	l, err := newLease(ctx, a.Heartbeats)
-	if err != nil {
-		return nil, nil, err
+	return nil, fmt.Errorf("this worker has no key of the account %q", name)
+}
+
+// lease returns the lease of the activity that runs in ctx, and its context.
+func (a *Activities) lease(ctx context.Context) (context.Context, *lease, error) {
+	ctx, l, err := newLease(ctx, a.Heartbeats)
+	if err == nil {
+		l.beforeChange = a.BeforeChange
 	}
-	l.beforeChange = a.BeforeChange
-	return client, l, nil
+	return ctx, l, err
 }
 
 // Build builds the source on the app and follows the build. If the worker dies, the
 // next attempt attaches to the same build.
 func (a *Activities) Build(ctx context.Context, spec BuildSpec) (Built, error) {
-	client, l, err := a.start(ctx, spec.Account)
+	client, err := a.account(spec.Account)
+	if err != nil {
+		return Built{}, err
+	}
+	ctx, l, err := a.lease(ctx)
 	if err != nil {
 		return Built{}, err
 	}
 	defer l.close()
-	result, err := a.build(l, client, spec)
+	result, err := a.build(ctx, l, client, spec)
 	if err != nil {
 		if result != nil {
 			l.setCheckpoint(result.Checkpoint)
 		}
-		return Built{}, l.end(err)
+		return Built{}, l.end(ctx, err)
 	}
 	return Built{BuildID: result.Build.ID, Artifact: result.Artifact, Version: result.Version}, nil
 }
 
-func (a *Activities) build(l *lease, client *herokubuild.Client, spec BuildSpec) (*herokubuild.DeployResult, error) {
+func (a *Activities) build(ctx context.Context, l *lease, client *herokubuild.Client, spec BuildSpec) (*herokubuild.DeployResult, error) {
 	opts := herokubuild.BuildAndReleaseOptions{
 		BuildApp: spec.App, Version: spec.Version, VersionDescription: spec.Mark,
 		Checkpoint: l.state.Checkpoint,
-		OnEvent: func(_ context.Context, e herokubuild.DeployEvent) error {
-			return l.saveCheckpoint(e.Checkpoint)
+		OnEvent: func(ctx context.Context, e herokubuild.DeployEvent) error {
+			return l.saveCheckpoint(ctx, e.Checkpoint)
 		},
 		// A build is canceled only by the workflow, never because a worker has a problem.
 		KeepBuildOnCancel: true,
 	}
 	if opts.Checkpoint.BuildID == "" {
-		archive, err := client.FetchArchive(l.ctx, herokubuild.SecretURL(spec.Source), &herokubuild.FetchArchiveOptions{Header: a.SourceHeader})
+		archive, err := client.FetchArchive(ctx, herokubuild.SecretURL(spec.Source), &herokubuild.FetchArchiveOptions{Header: a.SourceHeader})
 		if err != nil {
 			return nil, err
 		}
@@ -87,16 +94,16 @@ func (a *Activities) build(l *lease, client *herokubuild.Client, spec BuildSpec)
 	output := newOffsetWriter(log, opts.Checkpoint.OutputOffset)
 	opts.Output = output
 	l.follow(output.offset)
-	result, err := client.BuildAndRelease(l.ctx, opts)
+	result, err := client.BuildAndRelease(ctx, opts)
 	return result, errors.Join(err, log.Close())
 }
 
 // CancelBuild cancels the running builds of a workflow. They are found by the mark in
 // their description, so that it does not matter what became of the worker.
 func (a *Activities) CancelBuild(ctx context.Context, c Cancellation) error {
-	client := a.Accounts[c.Account]
-	if client == nil {
-		return fmt.Errorf("this worker has no key of the account %q", c.Account)
+	client, err := a.account(c.Account)
+	if err != nil {
+		return err
 	}
 	page, err := client.Builds.ListPage(ctx, c.App, &herokubuild.ListOptions{SortBy: "created_at", Order: herokubuild.Descending})
 	if err != nil {
@@ -117,32 +124,36 @@ func (a *Activities) CancelBuild(ctx context.Context, c Cancellation) error {
 // Release releases to a batch of apps. If the worker dies, the next attempt releases to
 // the apps that have no release yet.
 func (a *Activities) Release(ctx context.Context, batch Batch) (BatchResult, error) {
-	client, l, err := a.start(ctx, batch.Account)
+	client, err := a.account(batch.Account)
+	if err != nil {
+		return BatchResult{}, err
+	}
+	ctx, l, err := a.lease(ctx)
 	if err != nil {
 		return BatchResult{}, err
 	}
 	defer l.close()
 	apps := remaining(batch.Apps, l.state.Failed)
-	result, err := client.Rollout(l.ctx,
+	result, err := client.Rollout(ctx,
 		herokubuild.ReleaseCreateOptions{SlugID: batch.Artifact.SlugID, ImageID: batch.Artifact.ImageID, Description: "Deploy " + batch.Mark},
 		apps,
 		&herokubuild.RolloutOptions{
 			Policy: herokubuild.RolloutPolicy{Verify: a.Verify}, Checkpoint: l.state.Checkpoint,
-			OnEvent: func(_ context.Context, e herokubuild.DeployEvent) error {
+			OnEvent: func(ctx context.Context, e herokubuild.DeployEvent) error {
 				if e.Kind == herokubuild.EventReleaseDone && errors.Is(e.Err, herokubuild.ErrReleaseFailed) {
 					// A release that failed is not repeated by the next attempt.
 					outcome := AppOutcome{App: e.App, Outcome: herokubuild.AppFailed, Reason: clip(e.Err.Error())}
-					return l.save(func(s *state) { s.Checkpoint, s.Failed = e.Checkpoint, append(s.Failed, outcome) })
+					return l.save(ctx, func(s *state) { s.Checkpoint, s.Failed = e.Checkpoint, append(s.Failed, outcome) })
 				}
-				return l.saveCheckpoint(e.Checkpoint)
+				return l.saveCheckpoint(ctx, e.Checkpoint)
 			},
 		})
 	if result == nil {
-		return BatchResult{}, l.end(err)
+		return BatchResult{}, l.end(ctx, err)
 	}
 	open := l.recordFailures(result)
-	if context.Cause(l.ctx) != nil || open > 0 {
-		return BatchResult{}, l.end(err)
+	if context.Cause(ctx) != nil || open > 0 {
+		return BatchResult{}, l.end(ctx, err)
 	}
 	return BatchResult{Done: len(remaining(batch.Apps, l.state.Failed)), Not: l.state.Failed}, nil
 }
@@ -180,7 +191,11 @@ const rollbackConcurrency = 8
 // RollBack returns the apps of a batch to what they ran before. What there is to do
 // is found on the platform, so that a second attempt does nothing twice.
 func (a *Activities) RollBack(ctx context.Context, batch Batch) (BatchResult, error) {
-	client, l, err := a.start(ctx, batch.Account)
+	client, err := a.account(batch.Account)
+	if err != nil {
+		return BatchResult{}, err
+	}
+	ctx, l, err := a.lease(ctx)
 	if err != nil {
 		return BatchResult{}, err
 	}
@@ -193,7 +208,7 @@ func (a *Activities) RollBack(ctx context.Context, batch Batch) (BatchResult, er
 		group.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			done[i], errs[i] = rollBack(l.ctx, l, client, app, batch.Mark)
+			done[i], errs[i] = rollBack(ctx, l, client, app, batch.Mark)
 		})
 	}
 	group.Wait()
@@ -204,14 +219,14 @@ func (a *Activities) RollBack(ctx context.Context, batch Batch) (BatchResult, er
 		case done[i]:
 			result.Done++
 		case err == nil:
-		case context.Cause(l.ctx) != nil || !isFinal(err) && !errors.Is(err, herokubuild.ErrNotEligible):
+		case context.Cause(ctx) != nil || !isFinal(err) && !errors.Is(err, herokubuild.ErrNotEligible):
 			again = append(again, err)
 		default:
 			result.Not = append(result.Not, AppOutcome{App: app, Outcome: herokubuild.AppRollbackFailed, Reason: clip(err.Error())})
 		}
 	}
 	if len(again) > 0 {
-		return BatchResult{}, l.end(errors.Join(again...))
+		return BatchResult{}, l.end(ctx, errors.Join(again...))
 	}
 	return result, nil
 }
@@ -235,7 +250,7 @@ func rollBack(ctx context.Context, l *lease, client *herokubuild.Client, app, ma
 		case h.before == nil:
 			return false, fmt.Errorf("a release of %s to roll back to: %w", app, herokubuild.ErrNotFound)
 		}
-		if err := l.beforeRequest(); err != nil {
+		if err := l.beforeRequest(ctx); err != nil {
 			return false, err
 		}
 		back, err := client.Releases.Rollback(ctx, app, h.before.ID)

@@ -54,7 +54,7 @@ type fixture struct {
 
 func newFixture(t *testing.T, o emulatorOptions) *fixture {
 	t.Helper()
-	heroku, err := startEmulator(o)
+	heroku, err := startEmulator(t.Context(), o)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, heroku.Close()) })
 	client, err := herokubuild.NewClient(

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -41,13 +42,19 @@ const heartbeatTimeout = 3 * time.Second
 func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := newFlags("demo", stderr)
 	flags.Usage = func() {
-		fmt.Fprintln(stderr, "Usage: fleet demo [MODE...], where MODE is all or:")
+		fmt.Fprintln(stderr, "Usage: fleet demo [-kills N] [MODE...], where MODE is all or:")
 		for _, d := range demonstrations() {
 			fmt.Fprintf(stderr, "  %-7s %s\n", d.name, d.about)
 		}
 	}
-	if err := flags.Parse(args); err != nil {
+	kills := flags.Int("kills", len(killMoments()), "how many deploys lose their worker in the mode kill")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
 		return err
+	case err != nil:
+		return errUsage
+	case *kills < 1 || *kills > len(killMoments()):
+		return usage(flags, "-kills must be 1 to 5")
 	}
 	chosen, err := choose(flags.Args())
 	if err != nil {
@@ -60,7 +67,7 @@ func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if err != nil {
 		return err
 	}
-	err = demonstrate(ctx, chosen, stdout)
+	err = demonstrate(ctx, chosen, *kills, stdout)
 	return errors.Join(err, server.Close())
 }
 
@@ -83,7 +90,7 @@ func choose(names []string) ([]demonstration, error) {
 	return chosen, nil
 }
 
-func demonstrate(ctx context.Context, chosen []demonstration, stdout io.Writer) error {
+func demonstrate(ctx context.Context, chosen []demonstration, kills int, stdout io.Writer) error {
 	c, err := dial("fleet demo", slog.LevelError)
 	if err != nil {
 		return err
@@ -97,7 +104,7 @@ func demonstrate(ctx context.Context, chosen []demonstration, stdout io.Writer) 
 	var errs []error
 	for _, mode := range chosen {
 		fmt.Fprintf(stdout, "\n== %s: %s\n", mode.name, mode.about)
-		d := &demo{out: stdout, temporal: c, logs: logs, workers: map[string]*workerProcess{}}
+		d := &demo{kills: kills, out: stdout, temporal: c, logs: logs, workers: map[string]*workerProcess{}}
 		err := errors.Join(mode.run(ctx, d), d.close())
 		if err != nil {
 			err = fmt.Errorf("%s: %w", mode.name, err)
@@ -110,6 +117,7 @@ func demonstrate(ctx context.Context, chosen []demonstration, stdout io.Writer) 
 
 // demo is what one demonstration uses.
 type demo struct {
+	kills    int
 	out      io.Writer
 	temporal client.Client
 	heroku   *emulator
@@ -122,7 +130,7 @@ func (d *demo) printf(format string, args ...any) { fmt.Fprintf(d.out, format+"\
 // begin starts the emulated Heroku and the first workers.
 func (d *demo) begin(ctx context.Context, o emulatorOptions, workers ...string) error {
 	var err error
-	if d.heroku, err = startEmulator(o); err != nil {
+	if d.heroku, err = startEmulator(ctx, o); err != nil {
 		return err
 	}
 	for _, name := range workers {
@@ -197,17 +205,17 @@ func (d *demo) check(run client.WorkflowRun, app string, releaseTo ...string) er
 }
 
 // follower is the worker that has the activity of a workflow; empty if none has it.
-func (d *demo) follower(ctx context.Context, workflowID string) (name string, attempt int32, err error) {
+func (d *demo) follower(ctx context.Context, workflowID string) (string, error) {
 	response, err := d.temporal.DescribeWorkflowExecution(ctx, workflowID, "")
 	if err != nil {
-		return "", 0, err
+		return "", err
 	}
 	for _, a := range response.PendingActivities {
 		if a.State == enums.PENDING_ACTIVITY_STATE_STARTED {
-			return a.LastWorkerIdentity, a.Attempt, nil
+			return a.LastWorkerIdentity, nil
 		}
 	}
-	return "", 0, nil
+	return "", nil
 }
 
 // awaitFollower waits until a worker other than one has the activity.
@@ -215,7 +223,7 @@ func (d *demo) awaitFollower(ctx context.Context, workflowID, other string) (str
 	var name string
 	err := poll(ctx, func() (bool, error) {
 		var err error
-		name, _, err = d.follower(ctx, workflowID)
+		name, err = d.follower(ctx, workflowID)
 		return name != "" && name != other, err
 	})
 	return name, err
@@ -256,9 +264,14 @@ func pause(ctx context.Context, d time.Duration) {
 
 func since(t time.Time) time.Duration { return time.Since(t).Round(10 * time.Millisecond) }
 
+// killMoments are the times after the first output of a build of 3 s.
+func killMoments() []time.Duration {
+	return []time.Duration{300 * time.Millisecond, 0, time.Second, 2 * time.Second, 2900 * time.Millisecond}
+}
+
 // demoKill kills the worker that follows a build, in five deploys at five moments.
 func demoKill(ctx context.Context, d *demo) error {
-	moments := []time.Duration{0, 300 * time.Millisecond, time.Second, 2 * time.Second, 2900 * time.Millisecond}
+	moments := killMoments()[:d.kills]
 	var apps []string
 	for i := range moments {
 		apps = append(apps, fmt.Sprintf("shop-%d", i+1), fmt.Sprintf("shop-%d-eu", i+1), fmt.Sprintf("shop-%d-us", i+1))
@@ -286,7 +299,7 @@ func killOnce(ctx context.Context, d *demo, app string, moment time.Duration, re
 		return err
 	}
 	pause(ctx, moment)
-	victim, _, err := d.follower(ctx, run.GetID())
+	victim, err := d.follower(ctx, run.GetID())
 	if err != nil {
 		return err
 	}
@@ -354,7 +367,7 @@ func demoFlight(ctx context.Context, d *demo) error {
 func (d *demo) held(ctx context.Context, runs []client.WorkflowRun) (map[string]int, error) {
 	held := map[string]int{}
 	for _, run := range runs {
-		name, _, err := d.follower(ctx, run.GetID())
+		name, err := d.follower(ctx, run.GetID())
 		if err != nil {
 			return nil, err
 		}
@@ -403,7 +416,7 @@ func demoFleet(ctx context.Context, d *demo) error {
 	if err := d.check(run, "source", apps...); err != nil {
 		return err
 	}
-	d.printf("one build and one release of each of %d apps, %v after the start", fleetSize, since(began))
+	d.printf("one build and one release of each of %d apps, %v after the start, with %d requests to the API", fleetSize, since(began), d.heroku.requests())
 	return nil
 }
 

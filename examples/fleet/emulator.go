@@ -33,18 +33,19 @@ type emulator struct {
 	source  string
 }
 
-func startEmulator(o emulatorOptions) (*emulator, error) {
-	p, err := platform.Start(platform.Options{
+func startEmulator(ctx context.Context, o emulatorOptions) (*emulator, error) {
+	opts := platform.Options{
 		Apps: o.apps, RateLimit: o.rate, StatusLag: 50 * time.Millisecond, ReleaseStreamDelay: -1,
 		Builder: platform.BuilderFunc(func(ctx context.Context, j *platform.Job) error {
 			return compile(ctx, j.Output, o.build, j.AppName)
 		}),
-	})
+	}
+	p, err := platform.Start(opts) //nolint:contextcheck // It ends when it is closed.
 	if err != nil {
 		return nil, err
 	}
 	e := &emulator{p: p}
-	if err := e.serveSource(o.phase); err != nil {
+	if err := e.serveSource(ctx, o.phase); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
@@ -72,12 +73,12 @@ func compile(ctx context.Context, output io.Writer, duration time.Duration, app 
 }
 
 // serveSource serves a small source, as a host of repositories would.
-func (e *emulator) serveSource(phase time.Duration) error {
+func (e *emulator) serveSource(ctx context.Context, phase time.Duration) error {
 	files := fstest.MapFS{"Procfile": {Data: []byte("web: server\n")}}
 	if phase > 0 {
 		files["Procfile"].Data = fmt.Appendf(nil, "web: server\nrelease: sleep %g\n", phase.Seconds())
 	}
-	archive, err := herokubuild.PackFS(context.Background(), files, nil)
+	archive, err := herokubuild.PackFS(ctx, files, nil)
 	if err != nil {
 		return err
 	}
@@ -86,7 +87,7 @@ func (e *emulator) serveSource(phase time.Duration) error {
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
@@ -137,6 +138,17 @@ func (e *emulator) builds(app string) []buildState {
 		all = append(all, buildState{id: b.ID, status: b.Status, output: b.OutputBytes})
 	}
 	return all
+}
+
+// requests is how many requests of the API the platform has received.
+func (e *emulator) requests() int {
+	n := 0
+	for _, r := range e.p.Requests() {
+		if r.Host == "api" {
+			n++
+		}
+	}
+	return n
 }
 
 // released reports whether an app runs a release of code.

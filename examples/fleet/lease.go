@@ -1,12 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"reflect"
 	"sync"
 	"time"
 
@@ -39,10 +40,7 @@ var errWorkerStopped = errors.New("the worker is stopping")
 // them by up to 80 % of the timeout: a worker that was killed in that time would leave
 // a state of before the build, and the next one would start a second build.
 type lease struct {
-	// ctx is for the calls of herokubuild. It ends with the lease, always with
-	// herokubuild.ErrDetached as its cause: what happens to a build that is left is
-	// decided by the workflow.
-	ctx        context.Context
+	// leave ends the context of the lease.
 	leave      func(cause error)
 	heartbeats heartbeats
 	token      []byte
@@ -62,20 +60,28 @@ type lease struct {
 
 // newLease returns the lease of the activity that runs in ctx, with the state of its
 // last attempt. The caller closes it.
-func newLease(ctx context.Context, h heartbeats) (*lease, error) {
+//
+// The context is for the calls of herokubuild. It ends with the lease, always with
+// herokubuild.ErrDetached as its cause: what happens to a build that is left is decided
+// by the workflow.
+func newLease(ctx context.Context, h heartbeats) (context.Context, *lease, error) {
 	info := activity.GetInfo(ctx)
 	l := &lease{heartbeats: h, token: info.TaskToken, timeout: cmp.Or(info.HeartbeatTimeout, defaultHeartbeat), done: make(chan struct{})}
 	if activity.HasHeartbeatDetails(ctx) {
 		if err := activity.GetHeartbeatDetails(ctx, &l.state); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	var end context.CancelCauseFunc
-	l.ctx, end = context.WithCancelCause(context.WithValue(context.WithoutCancel(ctx), leaseKey{}, l))
+	leased, end := context.WithCancelCause(context.WithValue(context.WithoutCancel(ctx), leaseKey{}, l))
 	l.leave = func(cause error) { end(fmt.Errorf("%w: %w", herokubuild.ErrDetached, cause)) }
 	stopping := activity.GetWorkerStopChannel(ctx)
-	l.renewal.Go(func() { l.renew(ctx, stopping) })
-	return l, nil
+	// An activity that takes too long, or whose worker has no more time, is left as well.
+	stopWaiting := context.AfterFunc(ctx, func() { l.leave(context.Cause(ctx)) })
+	l.renewal.Go(func() {
+		defer stopWaiting()
+		l.renew(leased, stopping)
+	})
+	return leased, l, nil
 }
 
 // close ends the renewal. The lease remains with the worker until the activity returns.
@@ -93,14 +99,12 @@ func (l *lease) renew(ctx context.Context, stopping <-chan struct{}) {
 		select {
 		case <-l.done:
 			return
-		case <-l.ctx.Done():
+		case <-ctx.Done():
 			return
 		case <-stopping:
 			l.leave(errWorkerStopped)
-		case <-ctx.Done():
-			l.leave(context.Cause(ctx))
 		case <-tick.C:
-			_ = l.check() // A refusal ends l.ctx.
+			_ = l.check(ctx) // A refusal ends ctx.
 		}
 	}
 }
@@ -113,19 +117,19 @@ func (l *lease) follow(progress func() int64) {
 }
 
 // beforeRequest checks the lease before a request that creates something.
-func (l *lease) beforeRequest() error {
+func (l *lease) beforeRequest(ctx context.Context) error {
 	if l.beforeChange != nil {
 		l.beforeChange()
 	}
-	return l.check()
+	return l.check(ctx)
 }
 
 // check renews the lease and returns an error if the activity is no longer this
 // worker's.
-func (l *lease) check() error { return l.save(func(*state) {}) }
+func (l *lease) check(ctx context.Context) error { return l.save(ctx, func(*state) {}) }
 
 // save changes the state and stores it before it returns.
-func (l *lease) save(change func(*state)) error {
+func (l *lease) save(ctx context.Context, change func(*state)) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	change(&l.state)
@@ -133,7 +137,7 @@ func (l *lease) save(change func(*state)) error {
 		c.OutputOffset = max(c.OutputOffset, l.progress())
 	}
 	// The client repeats the call within this time if the server cannot be reached.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(l.ctx), l.timeout/2)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.timeout/2)
 	defer cancel()
 	if err := l.heartbeats.RecordActivityHeartbeat(ctx, l.token, l.state); err != nil {
 		l.refused = err
@@ -145,11 +149,11 @@ func (l *lease) save(change func(*state)) error {
 
 // saveCheckpoint stores a checkpoint that differs from the last. The zero Checkpoint is
 // not stored, so that the next attempt finds a build that has failed, and fails as well.
-func (l *lease) saveCheckpoint(c herokubuild.Checkpoint) error {
+func (l *lease) saveCheckpoint(ctx context.Context, c herokubuild.Checkpoint) error {
 	if !l.setCheckpoint(c) {
 		return nil
 	}
-	return l.check()
+	return l.check(ctx)
 }
 
 // setCheckpoint sets the checkpoint of the next heartbeat, and reports whether it
@@ -157,19 +161,28 @@ func (l *lease) saveCheckpoint(c herokubuild.Checkpoint) error {
 func (l *lease) setCheckpoint(c herokubuild.Checkpoint) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	last := l.state.Checkpoint
-	c.OutputOffset = max(c.OutputOffset, last.OutputOffset)
-	if c.IsZero() || reflect.DeepEqual(c, last) {
+	if c.IsZero() {
 		return false
 	}
+	last := l.state.Checkpoint
+	c.OutputOffset = max(c.OutputOffset, last.OutputOffset)
 	l.state.Checkpoint = c
-	return true
+	return !sameJSON(c, last)
+}
+
+func sameJSON(a, b any) bool {
+	first, err := json.Marshal(a)
+	if err != nil {
+		return false
+	}
+	second, err := json.Marshal(b)
+	return err == nil && bytes.Equal(first, second)
 }
 
 // end stores the last state of an attempt that has failed, and returns the error of the
 // activity, which determines whether there is another attempt.
-func (l *lease) end(err error) error {
-	_ = l.check() // Whether it is refused is examined below.
+func (l *lease) end(ctx context.Context, err error) error {
+	_ = l.check(ctx) // Whether it is refused is examined below.
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var canceled *temporal.CanceledError
@@ -178,7 +191,7 @@ func (l *lease) end(err error) error {
 		return temporal.NewCanceledError(l.state)
 	case isFinal(err):
 		return temporal.NewNonRetryableApplicationError(clip(err.Error()), "Final", nil)
-	case errors.Is(context.Cause(l.ctx), errWorkerStopped):
+	case errors.Is(context.Cause(ctx), errWorkerStopped):
 		return temporal.NewApplicationErrorWithOptions("handed over to another worker", "HandOver",
 			temporal.ApplicationErrorOptions{NextRetryDelay: time.Millisecond})
 	}
@@ -207,7 +220,7 @@ type fence struct{ next http.RoundTripper }
 
 func (f fence) RoundTrip(r *http.Request) (*http.Response, error) {
 	if l, ok := r.Context().Value(leaseKey{}).(*lease); ok && r.Method == http.MethodPost {
-		if err := l.beforeRequest(); err != nil {
+		if err := l.beforeRequest(r.Context()); err != nil {
 			return nil, err
 		}
 	}

@@ -16,6 +16,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"embed"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -25,13 +26,13 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"time"
 
 	"github.com/herokubuild/herokubuild"
+	"github.com/herokubuild/herokubuild/examples/internal/sample"
 	"github.com/herokubuild/herokubuild/examples/internal/terminal"
-	"github.com/herokubuild/herokubuild/internal/platform"
+	"github.com/herokubuild/herokubuild/herokutest"
 )
 
 func main() {
@@ -236,22 +237,28 @@ func resumeDeploy(ctx context.Context, client *herokubuild.Client, file string, 
 	return nil
 }
 
+// sampleApp is the source that is deployed if none is named.
+//
+//go:embed all:testdata/app
+var sampleApp embed.FS
+
 // demonstrate interrupts a deploy during its build and resumes it from a file
 // with its checkpoint.
 func demonstrate(ctx context.Context, stdout, stderr io.Writer) error {
-	p, err := platform.Start(platform.Options{})
+	srv, err := herokutest.Start(herokutest.Realistic())
 	if err != nil {
 		return fmt.Errorf("start emulator: %w", err)
 	}
-	defer func() { _ = p.Close() }()
-	client, err := herokubuild.NewClient(herokubuild.WithBaseURL(p.URL()), herokubuild.WithToken(p.Token()))
+	defer func() { _ = srv.Close() }()
+	client, err := herokubuild.NewClient(srv.ClientOptions()...)
 	if err != nil {
 		return err
 	}
-	dir, err := sampleDir()
+	dir, remove, err := sample.Write(sampleApp)
 	if err != nil {
 		return err
 	}
+	defer remove()
 	temp, err := os.MkdirTemp("", "follow-")
 	if err != nil {
 		return err
@@ -277,11 +284,11 @@ func demonstrate(ctx context.Context, stdout, stderr io.Writer) error {
 	if err := resumeDeploy(ctx, client, file, out, stderr); err != nil {
 		return err
 	}
-	whole, err := p.Output(checkpoint.BuildID)
+	whole, err := srv.Output(checkpoint.BuildID)
 	if err != nil {
 		return err
 	}
-	if !bytes.Equal(whole, all.Bytes()) {
+	if whole != all.String() {
 		return fmt.Errorf("the build's output has %d bytes, but both parts together have %d", len(whole), all.Len())
 	}
 	fmt.Fprintf(stderr, "Both parts together match the build's output (%d bytes, no gaps or duplicates).\n", all.Len())
@@ -313,16 +320,3 @@ func interruptedDeploy(ctx context.Context, client *herokubuild.Client, dir stri
 type writer func(b []byte) (int, error)
 
 func (w writer) Write(b []byte) (int, error) { return w(b) }
-
-// sampleDir returns the directory of the sample app, which is next to this source
-// file in a clone of the repository.
-func sampleDir() (string, error) {
-	_, file, _, ok := runtime.Caller(0)
-	if ok {
-		dir := filepath.Join(filepath.Dir(file), "testdata", "app")
-		if info, err := os.Stat(dir); err == nil && info.IsDir() {
-			return dir, nil
-		}
-	}
-	return "", errors.New("sample app not found")
-}

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/herokubuild/herokubuild"
-	"github.com/herokubuild/herokubuild/internal/platform"
+	"github.com/herokubuild/herokubuild/herokutest"
 )
 
 func follow(t *testing.T, args ...string) (code int, stdout, stderr string) {
@@ -37,15 +37,11 @@ func TestInterruptedDeployIsResumed(t *testing.T) {
 }
 
 // start starts an emulator and releases a build on it.
-func start(t *testing.T) (*platform.Platform, *herokubuild.DeployResult) {
+func start(t *testing.T) (*herokutest.Server, *herokubuild.DeployResult) {
 	t.Helper()
-	p, err := platform.Start(platform.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = p.Close() })
-	t.Setenv("HEROKU_API_URL", p.URL())
-	t.Setenv("HEROKU_API_KEY", p.Token())
+	srv := herokutest.NewServer(t, herokutest.Realistic())
+	t.Setenv("HEROKU_API_URL", srv.URL())
+	t.Setenv("HEROKU_API_KEY", srv.Token())
 	client, err := herokubuild.NewClient()
 	if err != nil {
 		t.Fatal(err)
@@ -64,20 +60,20 @@ func start(t *testing.T) (*platform.Platform, *herokubuild.DeployResult) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p, result
+	return srv, result
 }
 
 func TestFollowByID(t *testing.T) {
-	p, result := start(t)
-	whole, err := p.Output(result.Build.ID)
+	srv, result := start(t)
+	whole, err := srv.Output(result.Build.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	code, stdout, stderr := follow(t, "-app", "example-app", "-build", result.Build.ID)
-	if code != exitOK || stdout != string(whole) || !strings.Contains(stderr, "succeeded") {
+	if code != exitOK || stdout != whole || !strings.Contains(stderr, "succeeded") {
 		t.Errorf("exit %d, %q, %q", code, stdout, stderr)
 	}
-	if _, stdout, _ = follow(t, "-app", "example-app", "-build", result.Build.ID, "-offset", "10"); stdout != string(whole[10:]) {
+	if _, stdout, _ = follow(t, "-app", "example-app", "-build", result.Build.ID, "-offset", "10"); stdout != whole[10:] {
 		t.Errorf("%q", stdout)
 	}
 	code, stdout, stderr = follow(t, "-app", "other-app", "-release", "v3")
@@ -96,9 +92,9 @@ func TestFollowByID(t *testing.T) {
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	before := len(p.Releases("other-app"))
+	before := len(srv.Releases("other-app"))
 	code, _, stderr = follow(t, "-checkpoint", file)
-	if code != exitOK || !strings.Contains(stderr, "Released: other-app v3") || len(p.Releases("other-app")) != before {
+	if code != exitOK || !strings.Contains(stderr, "Released: other-app v3") || len(srv.Releases("other-app")) != before {
 		t.Errorf("exit %d, %q", code, stderr)
 	}
 }

@@ -15,6 +15,7 @@ package main
 
 import (
 	"context"
+	"embed"
 	"errors"
 	"flag"
 	"fmt"
@@ -22,8 +23,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -31,8 +30,9 @@ import (
 
 	"github.com/herokubuild/herokubuild"
 	"github.com/herokubuild/herokubuild/examples/internal/health"
+	"github.com/herokubuild/herokubuild/examples/internal/sample"
 	"github.com/herokubuild/herokubuild/examples/internal/terminal"
-	"github.com/herokubuild/herokubuild/internal/platform"
+	"github.com/herokubuild/herokubuild/herokutest"
 )
 
 func main() {
@@ -158,6 +158,11 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	return s, nil
 }
 
+// sampleApp is the source that is deployed if none is named.
+//
+//go:embed all:testdata/app
+var sampleApp embed.FS
+
 // promote releases the slug of one app to the others.
 func (s *settings) promote(ctx context.Context, stdout, stderr io.Writer) error {
 	var opts []herokubuild.Option
@@ -165,16 +170,18 @@ func (s *settings) promote(ctx context.Context, stdout, stderr io.Writer) error 
 		opts = append(opts, herokubuild.WithLogger(slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))))
 	}
 	if s.local {
-		p, err := platform.Start(platform.Options{Apps: []string{s.from}})
+		server := herokutest.Realistic()
+		server.Apps = []string{s.from}
+		srv, err := herokutest.Start(server)
 		if err != nil {
 			return fmt.Errorf("start emulator: %w", err)
 		}
-		defer func() { _ = p.Close() }()
+		defer func() { _ = srv.Close() }()
 		for _, app := range s.to {
 			// The client rejects invalid names later.
-			_ = p.AddApp(app)
+			_ = srv.AddApp(app)
 		}
-		opts = append(opts, herokubuild.WithBaseURL(p.URL()), herokubuild.WithToken(p.Token()))
+		opts = append(srv.ClientOptions(), opts...)
 	}
 	client, err := herokubuild.NewClient(opts...)
 	if err != nil {
@@ -182,10 +189,11 @@ func (s *settings) promote(ctx context.Context, stdout, stderr io.Writer) error 
 	}
 	if s.local {
 		fmt.Fprintf(stderr, "Building a sample app on %s of an embedded Heroku emulator (use -from and -to for Heroku).\n", s.from)
-		dir, err := sampleDir()
+		dir, remove, err := sample.Write(sampleApp)
 		if err != nil {
 			return err
 		}
+		defer remove()
 		// The first build is released to all apps, so that they can be rolled
 		// back to it. The second one is promoted.
 		for _, apps := range [][]string{s.to, nil} {
@@ -318,17 +326,4 @@ func count(n int, what string) string {
 		return "1 " + what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
-}
-
-// sampleDir returns the directory of the sample app, which is next to this source
-// file in a clone of the repository.
-func sampleDir() (string, error) {
-	_, file, _, ok := runtime.Caller(0)
-	if ok {
-		dir := filepath.Join(filepath.Dir(file), "testdata", "app")
-		if info, err := os.Stat(dir); err == nil && info.IsDir() {
-			return dir, nil
-		}
-	}
-	return "", errors.New("sample app not found")
 }

@@ -18,6 +18,7 @@ package main
 
 import (
 	"context"
+	"embed"
 	"errors"
 	"flag"
 	"fmt"
@@ -26,15 +27,14 @@ import (
 	"maps"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"syscall"
 	"time"
 
 	"github.com/herokubuild/herokubuild"
+	"github.com/herokubuild/herokubuild/examples/internal/sample"
 	"github.com/herokubuild/herokubuild/examples/internal/terminal"
-	"github.com/herokubuild/herokubuild/internal/platform"
+	"github.com/herokubuild/herokubuild/herokutest"
 )
 
 func main() {
@@ -132,27 +132,35 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	return s, nil
 }
 
+// sampleApp is the source that is deployed if none is named.
+//
+//go:embed all:testdata/app
+var sampleApp embed.FS
+
 // release creates a slug and releases it.
 func (s *settings) release(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	if s.dir == "" {
-		if s.dir, err = sampleDir(); err != nil {
+		dir, remove, err := sample.Write(sampleApp)
+		if err != nil {
 			return err
 		}
+		defer remove()
+		s.dir = dir
 	}
 	var opts []herokubuild.Option
 	if s.verbose {
 		opts = append(opts, herokubuild.WithLogger(slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))))
 	}
 	if s.local {
-		p, err := platform.Start(platform.Options{})
+		srv, err := herokutest.Start(herokutest.Realistic())
 		if err != nil {
 			return fmt.Errorf("start emulator: %w", err)
 		}
-		defer func() { _ = p.Close() }()
+		defer func() { _ = srv.Close() }()
 		// The client rejects invalid names later.
-		_ = p.AddApp(s.app)
+		_ = srv.AddApp(s.app)
 		fmt.Fprintln(stderr, "Releasing to an embedded Heroku emulator (use -app to release to Heroku).")
-		opts = append(opts, herokubuild.WithBaseURL(p.URL()), herokubuild.WithToken(p.Token()))
+		opts = append(srv.ClientOptions(), opts...)
 	}
 	client, err := herokubuild.NewClient(opts...)
 	if err != nil {
@@ -214,17 +222,4 @@ func (s *settings) download(ctx context.Context, client *herokubuild.Client, id 
 	}
 	fmt.Fprintf(stderr, "Unpacked: %s\n", s.unpack)
 	return nil
-}
-
-// sampleDir returns the directory of the sample app, which is next to this source
-// file in a clone of the repository.
-func sampleDir() (string, error) {
-	_, file, _, ok := runtime.Caller(0)
-	if ok {
-		dir := filepath.Join(filepath.Dir(file), "testdata", "app")
-		if info, err := os.Stat(dir); err == nil && info.IsDir() {
-			return dir, nil
-		}
-	}
-	return "", errors.New("sample app not found: specify a directory")
 }

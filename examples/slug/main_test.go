@@ -10,7 +10,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/herokubuild/herokubuild/internal/platform"
+	"github.com/herokubuild/herokubuild/herokutest"
 )
 
 // isolate clears the credentials and settings of the user who runs the tests.
@@ -123,26 +123,20 @@ func TestNoCredential(t *testing.T) {
 
 func TestReleaseToServer(t *testing.T) {
 	isolate(t)
-	p, err := platform.Start(platform.Options{Apps: []string{"my-app"}, FirApps: []string{"my-fir-app"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	t.Setenv("HEROKU_API_URL", p.URL())
-	t.Setenv("HEROKU_API_KEY", p.Token())
+	opts := herokutest.Realistic()
+	opts.Apps, opts.FirApps = []string{"my-app"}, []string{"my-fir-app"}
+	srv := herokutest.NewServer(t, opts)
+	t.Setenv("HEROKU_API_URL", srv.URL())
+	t.Setenv("HEROKU_API_KEY", srv.Token())
 	code, _, stderr := slugCommand(t, "-app", "my-app", "-commit", "v7", "-stack", "heroku-22", "-v")
 	if code != exitOK {
 		t.Errorf("exit %d", code)
 	}
 	wantContains(t, stderr, "Released: my-app v3", "for heroku-22", "level=DEBUG")
-	if strings.Contains(stderr, p.Token()) || strings.Contains(stderr, "Signature=") {
+	if strings.Contains(stderr, srv.Token()) || strings.Contains(stderr, "Signature=") {
 		t.Error("a secret was printed")
 	}
-	if got := p.Releases("my-app")[2].Description; got != "Deploy v7" {
+	if got := srv.Releases("my-app")[2].Description; got != "Deploy v7" {
 		t.Errorf("description %q", got)
 	}
 

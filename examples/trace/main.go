@@ -16,6 +16,7 @@ package main
 
 import (
 	"context"
+	"embed"
 	"errors"
 	"flag"
 	"fmt"
@@ -23,15 +24,14 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"runtime"
 	"syscall"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/herokubuild/herokubuild"
+	"github.com/herokubuild/herokubuild/examples/internal/sample"
 	"github.com/herokubuild/herokubuild/examples/internal/terminal"
-	"github.com/herokubuild/herokubuild/internal/platform"
+	"github.com/herokubuild/herokubuild/herokutest"
 )
 
 func main() {
@@ -59,9 +59,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	dir := flags.Arg(0)
 	if dir == "" {
-		// Use the sample app in the clone that this file was compiled in.
-		_, file, _, _ := runtime.Caller(0)
-		dir = filepath.Join(filepath.Dir(file), "..", "deploy", "testdata", "app")
+		written, remove, err := sample.Write(sampleApp)
+		if err != nil {
+			fmt.Fprintln(stderr, "Error:", err)
+			return 1
+		}
+		defer remove()
+		dir = written
 	}
 
 	var shown waterfall
@@ -78,19 +82,24 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
+// sampleApp is the source that is deployed if none is named.
+//
+//go:embed all:testdata/app
+var sampleApp embed.FS
+
 // deploy deploys with tracing.
 func deploy(ctx context.Context, provider *sdktrace.TracerProvider, app, dir string, output io.Writer) (err error) {
 	tracing := newTracing(provider, http.DefaultTransport)
 	opts := []herokubuild.Option{herokubuild.WithTransport(tracing)}
 	releaseTo := []string{}
 	if app == "" {
-		p, err := platform.Start(platform.Options{})
+		srv, err := herokutest.Start(herokutest.Realistic())
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, p.Close()) }()
+		defer func() { err = errors.Join(err, srv.Close()) }()
 		app, releaseTo = "example-app", []string{"other-app"}
-		opts = append(opts, herokubuild.WithBaseURL(p.URL()), herokubuild.WithToken(p.Token()))
+		opts = append(srv.ClientOptions(), opts...)
 	}
 	client, err := herokubuild.NewClient(opts...)
 	if err != nil {

@@ -9,11 +9,16 @@ import (
 	"path/filepath"
 )
 
-// Write writes the files of a sample app to a new directory, which remove removes again.
+// Write writes the files of a sample app, which is in the directory testdata/app of the
+// embedded files, to a new directory. remove removes that again.
 //
 // A file named go.mod.txt becomes go.mod, because a directory with a go.mod cannot be
 // embedded. Scripts become executable, because embedded files have no such mode.
-func Write(app fs.FS) (dir string, remove func(), err error) {
+func Write(embedded fs.FS) (dir string, remove func(), err error) {
+	app, err := fs.Sub(embedded, "testdata/app")
+	if err != nil {
+		return "", nil, err
+	}
 	dir, err = os.MkdirTemp("", "sample-app-")
 	if err != nil {
 		return "", nil, err

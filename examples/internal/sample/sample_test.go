@@ -12,10 +12,10 @@ import (
 func TestWritesModulesAndScripts(t *testing.T) {
 	t.Parallel()
 	dir, remove, err := Write(fstest.MapFS{
-		"go.mod.txt":      {Data: []byte("module example.com/hello\n")},
-		"main.go":         {Data: []byte("package main\n")},
-		"bin/compile":     {Data: []byte("#!/bin/sh\n")},
-		"data/go.mod.txt": {Data: []byte("module example.com/data\n")},
+		"testdata/app/go.mod.txt":      {Data: []byte("module example.com/hello\n")},
+		"testdata/app/main.go":         {Data: []byte("package main\n")},
+		"testdata/app/bin/compile":     {Data: []byte("#!/bin/sh\n")},
+		"testdata/app/data/go.mod.txt": {Data: []byte("module example.com/data\n")},
 	})
 	if err != nil {
 		t.Fatal(err)
