@@ -200,7 +200,7 @@ func newPackers() *packers {
 func (p *packers) run(ctx context.Context, dir string, pack func(packing) error) error {
 	place, err := p.gate.Enter(ctx)
 	if err != nil {
-		return withClean(fmt.Errorf("pack %s: %w", dir, contextError(ctx)))
+		return redact.CleanError(fmt.Errorf("pack %s: %w", dir, contextError(ctx)))
 	}
 	defer place.Leave()
 	return pack(packing{progress: place.Progress, writers: &p.writers})
