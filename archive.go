@@ -9,9 +9,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"runtime"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/herokubuild/herokubuild/internal/gate"
 	"github.com/herokubuild/herokubuild/internal/git"
 	"github.com/herokubuild/herokubuild/internal/ioutil"
 	"github.com/herokubuild/herokubuild/internal/redact"
@@ -56,6 +59,13 @@ func (a *Archive) Close() error {
 		return nil
 	}
 	return a.close()
+}
+
+// withoutPlan returns the archive without its plan, whose lists take memory.
+func (a *Archive) withoutPlan() *Archive {
+	plain := *a
+	plain.Plan = nil
+	return &plain
 }
 
 func (a *Archive) check() error {
@@ -147,11 +157,53 @@ func (o *PackOptions) tempDir() string {
 // repository that cannot be read; one that matches [ErrArchiveChanged] for a file
 // that changes while it is packed; the context's.
 func PackDir(ctx context.Context, dir string, opts *PackOptions) (*Archive, error) {
+	return packDir(ctx, dir, opts, newPacking())
+}
+
+// packDir is PackDir.
+func packDir(ctx context.Context, dir string, opts *PackOptions, p packing) (*Archive, error) {
 	tree, err := sourcetree.OpenDir(dir, opts.tree())
 	if err != nil {
 		return nil, treeError(ctx, "pack "+dir, err)
 	}
-	return packTree(ctx, tree, opts.tempDir(), dir)
+	return packTree(ctx, tree, opts.tempDir(), dir, p)
+}
+
+// packing is the packing of one archive.
+type packing struct {
+	// progress is called after each part that has been packed.
+	progress func()
+	writers  *targz.Writers
+}
+
+func newPacking() packing { return packing{progress: func() {}, writers: new(targz.Writers)} }
+
+// packers are what the calls of a client that pack share.
+type packers struct {
+	gate *gate.Gate
+	// places is how many archives are packed at once.
+	places  int
+	writers targz.Writers
+}
+
+// newPackers bounds how many archives are packed at once: one already takes all cores,
+// and many would only take memory. While one reads its source, others compress. A source
+// that hangs loses its place.
+func newPackers() *packers {
+	const least, most, patience = 2, 4, 10 * time.Second
+	places := min(max(runtime.GOMAXPROCS(0), least), most)
+	return &packers{gate: gate.New(places, patience), places: places}
+}
+
+// run calls pack, which packs dir and needs nothing but the disk, once few enough others
+// pack.
+func (p *packers) run(ctx context.Context, dir string, pack func(packing) error) error {
+	place, err := p.gate.Enter(ctx)
+	if err != nil {
+		return redact.CleanError(fmt.Errorf("pack %s: %w", dir, contextError(ctx)))
+	}
+	defer place.Leave()
+	return pack(packing{progress: place.Progress, writers: &p.writers})
 }
 
 // PackFS packs a file system as [PackDir] does a directory. A git repository
@@ -168,11 +220,11 @@ func PackFS(ctx context.Context, fsys fs.FS, opts *PackOptions) (*Archive, error
 	if err != nil {
 		return nil, treeError(ctx, "pack the file system", err)
 	}
-	return packTree(ctx, tree, opts.tempDir(), "the file system")
+	return packTree(ctx, tree, opts.tempDir(), "the file system", newPacking())
 }
 
 // packTree packs a tree, of which name is the name in errors.
-func packTree(ctx context.Context, tree *sourcetree.Tree, tempDir, name string) (*Archive, error) {
+func packTree(ctx context.Context, tree *sourcetree.Tree, tempDir, name string, p packing) (*Archive, error) {
 	var plan *sourcetree.Plan
 	a, err := spoolArchive(tempDir, func(spool *targz.Spool) error {
 		// The spool may be in the tree.
@@ -181,7 +233,7 @@ func packTree(ctx context.Context, tree *sourcetree.Tree, tempDir, name string) 
 			return spoolError(err)
 		}
 		tree.Skip(self)
-		if plan, err = writeTar(ctx, tree, spool); err != nil {
+		if plan, err = p.writeTar(ctx, tree, spool); err != nil {
 			return treeError(ctx, "pack "+name, err)
 		}
 		return nil
@@ -194,8 +246,8 @@ func packTree(ctx context.Context, tree *sourcetree.Tree, tempDir, name string) 
 }
 
 // writeTar writes a tree to w as a gzipped tar archive.
-func writeTar(ctx context.Context, tree *sourcetree.Tree, w io.Writer) (plan *sourcetree.Plan, err error) {
-	zip, err := targz.NewWriter(w)
+func (p packing) writeTar(ctx context.Context, tree *sourcetree.Tree, w io.Writer) (plan *sourcetree.Plan, err error) {
+	zip, err := p.writers.NewWriter(w)
 	if err != nil {
 		return nil, err
 	}
@@ -204,7 +256,19 @@ func writeTar(ctx context.Context, tree *sourcetree.Tree, w io.Writer) (plan *so
 			err = closeErr
 		}
 	}()
-	return tree.WriteTar(ctx, zip)
+	return tree.WriteTar(ctx, &progressWriter{w: zip, progress: p.progress})
+}
+
+// progressWriter reports each write.
+type progressWriter struct {
+	w        io.Writer
+	progress func()
+}
+
+func (p *progressWriter) Write(b []byte) (int, error) {
+	n, err := p.w.Write(b)
+	p.progress()
+	return n, err
 }
 
 // spoolArchive returns the archive that write writes to a temporary file.

@@ -72,15 +72,16 @@ func NewClient(opts ...Option) (*Client, error) {
 			return nil, err
 		}
 	}
+	streams := cfg.transport
 	if cfg.transport == nil {
-		cfg.transport = transport.NewRoundTripper()
+		cfg.transport, streams = transport.NewRoundTripper(), transport.NewStreamRoundTripper()
 	}
 	product := fmt.Sprintf("herokubuild/%s (%s; %s/%s)", Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	api := &apiClient{log: cfg.log, poll: cfg.poll, retry: RetryOptions(transport.Policy(cfg.retry).WithDefaults()), settleTime: cfg.settleTime}
+	api := &apiClient{log: cfg.log, poll: cfg.poll, retry: RetryOptions(transport.Policy(cfg.retry).WithDefaults()), settleTime: cfg.settleTime, packers: newPackers()}
 	api.wire = wire.New(wire.Config{
 		Base: base.String(), Token: func(ctx context.Context) (string, error) { return apiKey(ctx, cfg.token) },
 		UserAgent: strings.TrimLeft(cfg.userAgent+" "+product, " "), Log: cfg.log,
-		Policy: transport.Policy(api.retry), Timeout: cfg.timeout, Transport: cfg.transport,
+		Policy: transport.Policy(api.retry), Timeout: cfg.timeout, Transport: cfg.transport, Streams: streams,
 	})
 	return &Client{
 		Apps: AppsService{api}, Builds: BuildsService{api}, Sources: SourcesService{api},

@@ -46,18 +46,23 @@ func (d *deploy) upload(ctx context.Context, blob *SourceBlob) (commit string, e
 	if archive == nil {
 		d.begin(ctx, PhasePack)
 		var versionErr error
-		if blob.Version == "" {
-			// Without a version the archive's checksum identifies the source.
-			blob.Version, versionErr = TreeVersion(ctx, d.opts.Dir)
-			if blob.Version != "" && !strings.HasSuffix(blob.Version, dirty) {
-				commit = blob.Version
+		err := d.client.api.packers.run(ctx, d.opts.Dir, func(p packing) (err error) {
+			if blob.Version == "" {
+				// Without a version the archive's checksum identifies the source.
+				blob.Version, versionErr = TreeVersion(ctx, d.opts.Dir)
+				if blob.Version != "" && !strings.HasSuffix(blob.Version, dirty) {
+					commit = blob.Version
+				}
 			}
-		}
-		if archive, err = PackDir(ctx, d.opts.Dir, d.opts.Pack); err != nil {
+			archive, err = packDir(ctx, d.opts.Dir, d.opts.Pack, p)
+			return err
+		})
+		if err != nil {
 			return "", err
 		}
 		defer func() { _ = archive.Close() }()
 		d.packed(ctx, archive, versionErr)
+		archive = archive.withoutPlan()
 	} else {
 		d.packed(ctx, archive, nil)
 	}
@@ -104,10 +109,16 @@ func (d *deploy) progress(ctx context.Context) func(done, total int64) {
 
 // checkUnchanged refuses a Dir that is not the source of the checkpoint.
 func (d *deploy) checkUnchanged(ctx context.Context) error {
-	c := d.opts.Checkpoint
 	if d.opts.Dir == "" || checkDir("Dir", d.opts.Dir) != nil {
 		return nil
 	}
+	return d.client.api.packers.run(ctx, d.opts.Dir, func(p packing) error { return d.compareDir(ctx, p) })
+}
+
+// compareDir compares Dir with the source of the checkpoint, by the commit or else by the
+// checksum of its archive.
+func (d *deploy) compareDir(ctx context.Context, p packing) error {
+	c := d.opts.Checkpoint
 	if c.Commit != "" {
 		at, err := TreeVersion(ctx, d.opts.Dir)
 		if err == nil && at == c.Commit {
@@ -120,7 +131,7 @@ func (d *deploy) checkUnchanged(ctx context.Context) error {
 	if c.Checksum == "" {
 		return nil
 	}
-	archive, err := PackDir(ctx, d.opts.Dir, d.opts.Pack)
+	archive, err := packDir(ctx, d.opts.Dir, d.opts.Pack, p)
 	if err != nil {
 		return err
 	}

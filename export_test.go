@@ -3,7 +3,26 @@ package herokubuild
 import (
 	"context"
 	"io"
+	"testing"
 )
+
+// OccupyPackers takes all places for packing until leave is called.
+func (c *Client) OccupyPackers(t *testing.T) (leave func()) {
+	t.Helper()
+	var leaves []func()
+	for range c.api.packers.places {
+		place, err := c.api.packers.gate.Enter(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaves = append(leaves, place.Leave)
+	}
+	return func() {
+		for _, leave := range leaves {
+			leave()
+		}
+	}
+}
 
 // DownloadFrom is [SlugsService.Download] without the request for the slug, so that a
 // test can choose what the slug is.
@@ -13,4 +32,18 @@ func (s SlugsService) DownloadFrom(ctx context.Context, app string, slug *Slug, 
 		return nil, err
 	}
 	return s.download(ctx, app, slug, o)
+}
+
+// Packers are what the calls of a client that pack share.
+type Packers struct{ *packers }
+
+func NewPackers() Packers { return Packers{newPackers()} }
+
+// PackDir is the packing of a deploy.
+func (p Packers) PackDir(ctx context.Context, dir string) (archive *Archive, err error) {
+	err = p.run(ctx, dir, func(p packing) (err error) {
+		archive, err = packDir(ctx, dir, nil, p)
+		return err
+	})
+	return archive, err
 }

@@ -29,6 +29,7 @@ type apiClient struct {
 	retry      RetryOptions
 	poll       Backoff
 	settleTime time.Duration
+	packers    *packers
 }
 
 // check refuses the services of a zero Client.

@@ -193,7 +193,11 @@ func (s SlugsService) CreateFromDir(ctx context.Context, app, dir string, opts S
 	if create.Stack == "" {
 		create.Stack = target.BuildStack.Name
 	}
-	archive, err := PackDir(ctx, dir, &PackOptions{Prefix: "./app", Include: []string{"*"}, TempDir: opts.TempDir})
+	var archive *Archive
+	err = s.api.packers.run(ctx, dir, func(p packing) (err error) {
+		archive, err = packDir(ctx, dir, &PackOptions{Prefix: "./app", Include: []string{"*"}, TempDir: opts.TempDir}, p)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -9,25 +9,39 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"time"
 
 	"github.com/herokubuild/herokubuild"
 	"github.com/herokubuild/herokubuild/internal/peak"
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
-// deployMemory returns the peak memory of a process that deploys a tree of 1
-// GiB to an emulator in this process.
-func deployMemory(ctx context.Context) (measured string, err error) {
+// load is what a process whose memory is measured deploys: a tree of some size, in a
+// number of calls at once with one client, until some of them have succeeded. The others
+// then end.
+type load struct {
+	tree         int64
+	calls, until int
+}
+
+// deployMemory returns the peak memory of a process that deploys to an emulator in this
+// process, and how long that took.
+func deployMemory(ctx context.Context, l load) (measured string, took time.Duration, err error) {
 	dir, err := os.MkdirTemp("", "bench-tree-")
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := writeTree(dir, 1<<30); err != nil {
-		return "", err
+	if err := writeTree(dir, l.tree); err != nil {
+		return "", 0, err
+	}
+	apps := make([]string, l.calls)
+	for i := range apps {
+		apps[i] = appName(i)
 	}
 	p, err := platform.Start(platform.Options{
-		MaxSourceBytes: 4 << 30,
+		MaxSourceBytes: 4 << 30, Apps: apps,
 		// Packing a slug would only take time.
 		Builder: platform.BuilderFunc(func(_ context.Context, j *platform.Job) error {
 			parts, err := filepath.Glob(filepath.Join(j.BuildDir, "*"))
@@ -38,30 +52,51 @@ func deployMemory(ctx context.Context) (measured string, err error) {
 		}),
 	})
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
 	self, err := os.Executable()
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
-	cmd := exec.CommandContext(ctx, self, "-deploy", dir) //nolint:gosec // runs this program
+	cmd := exec.CommandContext(ctx, self, "-deploy", dir, "-calls", strconv.Itoa(l.calls), "-until", strconv.Itoa(l.until)) //nolint:gosec // runs this program
 	cmd.Env = append(os.Environ(), "HEROKU_API_URL="+p.URL(), "HEROKU_API_KEY="+p.Token())
 	cmd.Stderr = os.Stderr
+	began := time.Now()
 	if err := cmd.Run(); err != nil {
-		return "", err
+		return "", 0, err
 	}
-	return peak.MiB(cmd.ProcessState) + " MiB", nil
+	return peak.MiB(cmd.ProcessState) + " MiB", time.Since(began), nil
 }
 
-// deploy deploys dir. It runs in the process whose memory is measured.
-func deploy(ctx context.Context, dir string) error {
+func appName(i int) string { return fmt.Sprintf("bench-app-%d", i) }
+
+// deploy deploys dir in several calls at once. It runs in the process whose memory is
+// measured.
+func deploy(ctx context.Context, dir string, calls, until int) error {
 	client, err := herokubuild.NewClient()
 	if err != nil {
 		return err
 	}
-	_, err = client.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Dir: dir, Output: io.Discard})
-	return err
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make(chan error, calls)
+	for i := range calls {
+		go func() {
+			_, err := client.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{BuildApp: appName(i), Dir: dir, Output: io.Discard})
+			errs <- err
+		}()
+	}
+	for range until {
+		if err := <-errs; err != nil {
+			return err
+		}
+	}
+	cancel()
+	for range calls - until {
+		<-errs
+	}
+	return nil
 }
 
 // writeTree writes incompressible files of 1 KiB to 16 MiB.

@@ -27,10 +27,16 @@ import (
 func main() {
 	count := flag.Int("count", 20, "number of runs of each benchmark; the fastest counts")
 	dir := flag.String("deploy", "", "deploy this `directory` (used internally)")
+	calls := flag.Int("calls", 1, "number of deploys at once (used internally)")
+	until := flag.Int("until", 1, "end after this many deploys have succeeded (used internally)")
+	memory := flag.Bool("memory", false, "measure only the memory of deploys")
 	flag.Parse()
 	do := func(ctx context.Context) error { return run(ctx, os.Stdout, *count) }
-	if *dir != "" {
-		do = func(ctx context.Context) error { return deploy(ctx, *dir) }
+	switch {
+	case *dir != "":
+		do = func(ctx context.Context) error { return deploy(ctx, *dir, *calls, *until) }
+	case *memory:
+		do = func(ctx context.Context) error { return concurrentMemory(ctx, printRow(os.Stdout)) }
 	}
 	if err := do(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -40,8 +46,12 @@ func main() {
 
 func run(ctx context.Context, w io.Writer, count int) error {
 	// This comes first because of the limitation of peak.MiB.
-	memory, err := deployMemory(ctx)
+	memory, _, err := deployMemory(ctx, load{tree: 1 << 30, calls: 1, until: 1})
 	if err != nil {
+		return err
+	}
+	var concurrent [][4]string
+	if err := concurrentMemory(ctx, func(row ...string) { concurrent = append(concurrent, [4]string(row)) }); err != nil {
 		return err
 	}
 	// Each benchmark runs many short rounds, of which the fastest counts, since
@@ -74,9 +84,7 @@ func run(ctx context.Context, w io.Writer, count int) error {
 	fmt.Fprintf(w, "%s, %s/%s, %d processors, %s\n\n", time.Now().Format(time.DateOnly), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 	fmt.Fprintln(w, "| figure | reference | measured | target |")
 	fmt.Fprintln(w, "|---|---|---|---|")
-	row := func(figure, reference, measured, target string) {
-		fmt.Fprintf(w, "| %s | %s | %s | %s |\n", figure, reference, measured, target)
-	}
+	row := func(figure, reference, measured, target string) { printRow(w)(figure, reference, measured, target) }
 	ratio := func(name, unit string) float64 {
 		return results.fastest(name+"/impl=herokubuild", unit) / results.fastest(name+"/impl=bare", unit)
 	}
@@ -104,6 +112,9 @@ func run(ctx context.Context, w io.Writer, count int) error {
 	row("delay from the end of the build to the release, at 0, 20 and 100 ms per request", "three requests, the API's minimum", outcome(flow, "TestReleaseFollowsBuildWithThreeRequests", "+0 ms"), "≤ +20 ms")
 	row("requests during a ten-minute build without output", "–", find(flow, `(\d+) requests:`), "≤ 12")
 	row("peak memory when deploying a 1 GiB tree", "–", memory, "≤ 64 MiB")
+	for _, r := range concurrent {
+		row(r[0], r[1], r[2], r[3])
+	}
 	row("time to release to 1,000 apps, 50 ms per request, 16 at a time", "apps × 50 ms ÷ 16", fmt.Sprintf("%.2f×", results.median("Rollout", "x-floor")), "≤ 1.2×")
 	for _, apps := range []int{1_000, 10_000, 40_000} {
 		name, target := fmt.Sprintf("RolloutGrowth/apps=%d", apps), "≤ 1.2×"
@@ -116,6 +127,31 @@ func run(ctx context.Context, w io.Writer, count int) error {
 				results.median(name, "allocs/app"), results.median(name, "B/app")/1e3), target)
 	}
 	row("binary size of a hello-world program", "the same with net/http", cost, "–")
+	return nil
+}
+
+func printRow(w io.Writer) func(row ...string) {
+	return func(row ...string) { fmt.Fprintln(w, "|", strings.Join(row, " | "), "|") }
+}
+
+// concurrentMemory reports the peak memory of processes that deploy more and more at
+// once. Of 1,000 calls, 100 are enough: by then all of them have begun.
+func concurrentMemory(ctx context.Context, report func(row ...string)) error {
+	for _, l := range []struct {
+		load
+		target string
+	}{
+		{load{calls: 1, until: 1}, "–"}, {load{calls: 10, until: 10}, "–"},
+		{load{calls: 100, until: 100}, "≤ 256 MiB"}, {load{calls: 1000, until: 100}, "≤ 20 MiB more"},
+	} {
+		l.tree = 30 << 20
+		measured, took, err := deployMemory(ctx, l.load)
+		if err != nil {
+			return err
+		}
+		text := fmt.Sprintf("peak memory of %d calls at once with one client, of which %d deploy 30 MiB each", l.calls, l.until)
+		report(text, "–", fmt.Sprintf("%s; %.1f s", measured, took.Seconds()), l.target)
+	}
 	return nil
 }
 

@@ -22,7 +22,7 @@ import (
 func archive(t testing.TB, contents ...string) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	zip, err := NewWriter(&b)
+	zip, err := new(Writers).NewWriter(&b)
 	require.NoError(t, err)
 	w := tar.NewWriter(zip)
 	for _, content := range contents {
@@ -89,7 +89,7 @@ func TestWriterGivesTheSameBytesOnAnyNumberOfCores(t *testing.T) {
 	for _, cores := range []int{1, 2, 5} {
 		before := runtime.GOMAXPROCS(cores)
 		var b bytes.Buffer
-		zip, err := NewWriter(&b)
+		zip, err := new(Writers).NewWriter(&b)
 		require.NoError(t, err)
 		_, err = io.Copy(struct{ io.Writer }{zip}, bytes.NewReader(content))
 		require.NoError(t, err)
@@ -128,7 +128,7 @@ func TestWriterReportsTheErrorOfItsWriter(t *testing.T) {
 	for _, left := range []int{0, 1 << 20, len(content)} {
 		// The bubble fails if a goroutine is left.
 		synctest.Test(t, func(t *testing.T) {
-			zip, err := NewWriter(&failingWriter{left: left, err: full})
+			zip, err := new(Writers).NewWriter(&failingWriter{left: left, err: full})
 			require.NoError(t, err)
 			for range 4 {
 				if _, err = zip.Write(content); err != nil {
@@ -138,6 +138,29 @@ func TestWriterReportsTheErrorOfItsWriter(t *testing.T) {
 			}
 			require.ErrorIs(t, zip.Close(), full)
 		})
+	}
+}
+
+// A Writer with the buffers of an earlier one, even of one that failed, writes what a new
+// one does.
+func TestWritersThatShareBuffersWriteTheSameBytes(t *testing.T) {
+	t.Parallel()
+	var shared Writers
+	for round := range 4 {
+		content := noise(700_000 * round)
+		failing, err := shared.NewWriter(&failingWriter{left: 100_000, err: errors.New("disk full")})
+		require.NoError(t, err)
+		_, _ = failing.Write(noise(2 << 20))
+		require.Error(t, failing.Close())
+		var want, got bytes.Buffer
+		for b, writers := range map[*bytes.Buffer]*Writers{&want: {}, &got: &shared} {
+			zip, err := writers.NewWriter(b)
+			require.NoError(t, err)
+			_, err = zip.Write(content)
+			require.NoError(t, err)
+			require.NoError(t, zip.Close())
+		}
+		require.True(t, bytes.Equal(want.Bytes(), got.Bytes()), round)
 	}
 }
 

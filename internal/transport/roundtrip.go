@@ -28,7 +28,15 @@ var (
 // NewRoundTripper returns the default RoundTripper. It keeps as many connections as a
 // rollout has requests in flight, and bounds the size of response headers. It has no time
 // limit of its own, which would cap the longer one of a request.
-func NewRoundTripper() http.RoundTripper {
+func NewRoundTripper() http.RoundTripper { return newRoundTripper(0) }
+
+// NewStreamRoundTripper returns the RoundTripper for output streams, which arrive in
+// chunks: with the default buffer each chunk costs a system call.
+func NewStreamRoundTripper() http.RoundTripper { return newRoundTripper(64 << 10) }
+
+// newRoundTripper returns a RoundTripper whose connections have a read buffer of the given
+// size, 0 for the default. A thousand connections with large ones would take 64 MB.
+func newRoundTripper(readBuffer int) http.RoundTripper {
 	t, ok := http.DefaultTransport.(*http.Transport)
 	if !ok {
 		// The program has replaced it on purpose: to trace requests, or to forbid them.
@@ -36,8 +44,7 @@ func NewRoundTripper() http.RoundTripper {
 	}
 	t = t.Clone()
 	t.MaxIdleConnsPerHost = 32
-	// Output arrives in chunks; with a smaller buffer each of them costs a system call.
-	t.ReadBufferSize = 64 << 10
+	t.ReadBufferSize = readBuffer
 	t.MaxResponseHeaderBytes = 256 << 10
 	return t
 }

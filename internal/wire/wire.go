@@ -7,6 +7,7 @@
 package wire
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -24,7 +25,7 @@ const (
 	nextRangeHeader = "Next-Range"
 )
 
-// Config sets up a Client. Every field is required.
+// Config sets up a Client. Every field but Streams is required.
 type Config struct {
 	// Base is the URL of the API, without a slash at its end.
 	Base string
@@ -37,6 +38,8 @@ type Config struct {
 	// upload, unless the request has its own.
 	Timeout   time.Duration
 	Transport http.RoundTripper
+	// Streams sends those for output streams. The default is Transport.
+	Streams http.RoundTripper
 }
 
 // Client sends requests. It is safe for concurrent use.
@@ -52,7 +55,7 @@ type Client struct {
 func New(config Config) *Client {
 	return &Client{
 		config: config, sender: transport.Client{RoundTripper: config.Transport},
-		streams: transport.NewStreamClient(config.Transport),
+		streams: transport.NewStreamClient(cmp.Or(config.Streams, config.Transport)),
 	}
 }
 

@@ -1,0 +1,96 @@
+package gate_test
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/herokubuild/herokubuild/internal/gate"
+)
+
+const patience = 10 * time.Second
+
+func TestGateAdmitsAsManyAsItHasPlaces(t *testing.T) {
+	t.Parallel()
+	for places := 1; places <= 3; places++ {
+		synctest.Test(t, func(t *testing.T) {
+			g := gate.New(places, patience)
+			var inside, most atomic.Int32
+			start := time.Now()
+			var all sync.WaitGroup
+			for range 12 {
+				all.Go(func() {
+					place, err := g.Enter(t.Context())
+					if !assert.NoError(t, err) {
+						return
+					}
+					defer place.Leave()
+					if n := inside.Add(1); n > most.Load() {
+						most.Store(n)
+					}
+					for range 3 * int(patience/time.Second) {
+						time.Sleep(time.Second)
+						place.Progress()
+					}
+					inside.Add(-1)
+				})
+			}
+			all.Wait()
+			assert.EqualValues(t, places, most.Load())
+			assert.Equal(t, time.Duration(12/places)*3*patience, time.Since(start), "no place is empty while somebody waits")
+		})
+	}
+}
+
+func TestWaitEndsWithTheContext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := gate.New(1, patience)
+		place, err := g.Enter(t.Context())
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err = g.Enter(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		place.Leave()
+		_, err = g.Enter(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded, "an ended context is not admitted to a free place")
+		next, err := g.Enter(t.Context())
+		require.NoError(t, err)
+		next.Leave()
+	})
+}
+
+func TestWorkThatHangsDoesNotBlockTheRest(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := gate.New(1, patience)
+		hanging, err := g.Enter(t.Context())
+		require.NoError(t, err)
+		time.Sleep(patience / 2)
+		hanging.Progress()
+		start := time.Now()
+		second, err := g.Enter(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, patience, time.Since(start))
+
+		// The work that hung continues, and frees nobody else's place.
+		hanging.Progress()
+		hanging.Leave()
+		hanging.Leave()
+		ctx, cancel := context.WithTimeout(t.Context(), patience/2)
+		defer cancel()
+		_, err = g.Enter(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		second.Leave()
+		third, err := g.Enter(t.Context())
+		require.NoError(t, err)
+		third.Leave()
+	})
+}
