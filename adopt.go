@@ -2,16 +2,12 @@ package herokubuild
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
+
+	"github.com/herokubuild/herokubuild/internal/identity"
 )
 
 // This file makes sure that there is one build, and one release per app, even
@@ -77,87 +73,44 @@ func newest(by string) *ListOptions {
 
 // newToken returns a random token that identifies one rollout, or one build of a
 // SourceURL.
-func newToken() string {
-	var b [6]byte
-	_, _ = rand.Read(b[:]) // crypto/rand.Read never returns an error.
-	return hex.EncodeToString(b[:])
-}
+func newToken() string { return identity.NewToken() }
 
 // withToken returns a description that ends in a token.
-func withToken(text, kind, token string) string {
-	if token == "" {
-		return text
-	}
-	return strings.TrimSpace(text + " (" + kind + " " + token + ")")
-}
+func withToken(text, kind, token string) string { return identity.WithToken(text, kind, token) }
 
-// sourceIdentity is what identifies the build of a source.
-type sourceIdentity struct {
-	address, digest   string
-	version, checksum string
-	token             string
-	before            []string
-}
+func sourceAddress(u SecretURL) string { return identity.Address(u.Reveal()) }
 
-func identityOf(c Checkpoint) sourceIdentity {
-	return sourceIdentity{
-		address: c.Source, digest: c.SourceDigest, version: c.Version, checksum: c.Checksum,
-		token: c.Token, before: c.Before,
+func sourceDigest(u SecretURL) string { return identity.Digest(u.Reveal()) }
+
+func identityOf(c Checkpoint) identity.Source {
+	return identity.Source{
+		Address: c.Source, Digest: c.SourceDigest, Version: c.Version, Checksum: c.Checksum,
+		Token: c.Token, Before: c.Before,
 	}
 }
 
-type verdict int
-
-const (
-	notOurs verdict = iota
-	ours
-	// perhapsOurs: the response has too little of the build to decide.
-	perhapsOurs
-)
-
-// judge decides whether a build is that of the source. A response may lack the
-// description and the URL that were sent.
-func (id sourceIdentity) judge(b *Build) verdict {
+// judge decides whether a build is that of a source.
+func judge(source identity.Source, b *Build) identity.Verdict {
 	blob := b.SourceBlob
-	described := id.token != "" && blob.VersionDescription != ""
-	switch {
-	case described && strings.HasSuffix(blob.VersionDescription, id.token+")"):
-		return ours
-	case described, slices.Contains(id.before, b.ID), blob.Version != "" && blob.Version != id.version:
-		return notOurs
-	case id.checksum != "" && blob.Checksum != "" && blob.Checksum != id.checksum:
-		return notOurs
-	case blob.URL != "" && !id.hasURL(blob.URL):
-		return notOurs
-	case blob.URL == "", blob.Version != id.version && id.token != "":
-		return perhapsOurs
-	}
-	return ours
-}
-
-func (id sourceIdentity) hasURL(u SecretURL) bool {
-	if sourceAddress(u) != id.address {
-		return false
-	}
-	// A response may lack the query, which has the signature.
-	parsed, err := url.Parse(u.Reveal())
-	return err == nil && (id.digest == "" || parsed.RawQuery == "" || sourceDigest(u) == id.digest)
+	return source.Judge(identity.Build{
+		ID: b.ID, URL: blob.URL.Reveal(), Checksum: blob.Checksum, Version: blob.Version, Description: blob.VersionDescription,
+	})
 }
 
 // findBuild returns the build with this identity in the list, or nil if there is none.
-func findBuild(ctx context.Context, c *Client, app string, id sourceIdentity, list *ListOptions) (*Build, error) {
+func findBuild(ctx context.Context, c *Client, app string, source identity.Source, list *ListOptions) (*Build, error) {
 	page, err := c.Builds.ListPage(ctx, app, list)
 	if err != nil {
 		return nil, err
 	}
 	var unclear *Build
 	for _, b := range page.Items {
-		switch id.judge(b) {
-		case ours:
+		switch judge(source, b) {
+		case identity.Ours:
 			return b, nil
-		case perhapsOurs:
+		case identity.Unclear:
 			unclear = b
-		case notOurs:
+		case identity.NotOurs:
 		}
 	}
 	if unclear != nil {
@@ -166,80 +119,20 @@ func findBuild(ctx context.Context, c *Client, app string, id sourceIdentity, li
 	return nil, nil
 }
 
-// earlierBuilds returns the ids of the newest builds that could be mistaken for that
+// earlierBuilds returns the IDs of the newest builds that could be mistaken for that
 // of this deploy.
-func earlierBuilds(ctx context.Context, c *Client, app string, id sourceIdentity) ([]string, error) {
+func earlierBuilds(ctx context.Context, c *Client, app string, source identity.Source) ([]string, error) {
 	page, err := c.Builds.ListPage(ctx, app, newest("created_at"))
 	if err != nil {
 		return nil, err
 	}
 	var before []string
 	for _, b := range page.Items {
-		if id.judge(b) != notOurs {
+		if judge(source, b) != identity.NotOurs {
 			before = append(before, b.ID)
 		}
 	}
 	return before, nil
-}
-
-// sourceAddress is the URL of a source without its query.
-func sourceAddress(u SecretURL) string {
-	parsed, err := url.Parse(u.Reveal())
-	if err != nil {
-		return ""
-	}
-	return parsed.Scheme + "://" + parsed.Host + parsed.EscapedPath()
-}
-
-// sourceDigest is a hash of what identifies a source in its URL: everything except
-// signatures and tokens, which change with each signing.
-func sourceDigest(u SecretURL) string {
-	parsed, err := url.Parse(u.Reveal())
-	if err != nil {
-		return ""
-	}
-	// The parser drops pairs that it cannot read, such as those with semicolons.
-	query, err := url.ParseQuery(parsed.RawQuery)
-	if err != nil {
-		query = rawQuery(parsed.RawQuery)
-	}
-	azure := query.Has("sig")
-	for name := range query {
-		if isSignature(name, azure) {
-			query.Del(name)
-		}
-	}
-	sum := sha256.Sum256([]byte(sourceAddress(u) + "?" + query.Encode()))
-	return hex.EncodeToString(sum[:])
-}
-
-// rawQuery splits a query that the parser rejects.
-func rawQuery(query string) url.Values {
-	values := url.Values{}
-	for part := range strings.SplitSeq(query, "&") {
-		name, value, _ := strings.Cut(part, "=")
-		values.Add(name, value)
-	}
-	return values
-}
-
-// isSignature reports whether a parameter grants access instead of naming a
-// source: those of signed URLs of S3, Google, CloudFront and Azure, and the
-// common names of tokens.
-func isSignature(name string, azure bool) bool {
-	name = strings.ToLower(name)
-	for _, prefix := range []string{"x-amz-", "x-goog-"} {
-		if strings.HasPrefix(name, prefix) {
-			return true
-		}
-	}
-	switch name {
-	case "signature", "expires", "awsaccesskeyid", "googleaccessid", "policy", "key-pair-id", "token", "access_token", "private_token", "job_token":
-		return true
-	case "sig", "se", "sp", "sv", "sr", "st", "spr", "sip", "ske", "skt", "sks", "skv", "skoid", "sktid":
-		return azure
-	}
-	return false
 }
 
 // standing is whether an app runs the release of this deploy, and what replaced it if
@@ -275,7 +168,7 @@ func (s *standing) superseded(app string) error {
 }
 
 // findStanding returns the standing of a deploy's release on an app: of the release
-// with the id, if there is one, or of the newest for which isOurs returns true.
+// with the ID, if there is one, or of the newest for which isOurs returns true.
 func findStanding(ctx context.Context, c *Client, app, id string, isOurs func(*Release) bool) (*standing, error) {
 	list := newest("version")
 	if id == "" {
@@ -332,37 +225,21 @@ func (s *standing) replace(newer []*Release) {
 	}
 }
 
-// replacedBy follows what an app has run since a release. newer are the releases that
-// succeeded since, in order. A release that changes only config vars or add-ons has
-// the code of the one before.
-func replacedBy(release *Release, newer []*Release) (by *Release, rolledBack bool) {
-	runs := codeOf(release)
-	for _, r := range newer {
-		to, isRollback := rollbackTo(r)
-		code := codeOf(r)
-		switch {
-		case isRollback && to < release.Version:
-			by, rolledBack = r, true
-		case isRollback && to == release.Version, code != runs && code == codeOf(release):
-			by, rolledBack = nil, false
-		case code != runs:
-			by, rolledBack = r, false
-		}
-		runs = code
+// replacedBy returns the release that replaced another one, nil if none did, and whether
+// it was a rollback to what the app ran before. newer are the releases that succeeded
+// since, in order.
+func replacedBy(release *Release, newer []*Release) (*Release, bool) {
+	of := func(r *Release) identity.Release {
+		return identity.Release{Version: r.Version, Code: codeOf(r), Description: r.Description}
 	}
-	return by, rolledBack
+	by, rolledBack := identity.ReplacedBy(of(release), convert(newer, of))
+	if by < 0 {
+		return nil, false
+	}
+	return newer[by], rolledBack
 }
 
 // codeOf identifies what a release runs.
-func codeOf(r *Release) string {
-	return r.Artifact().String()
-}
+func codeOf(r *Release) string { return r.Artifact().String() }
 
-// rollbackTo returns the version that a release is a rollback to.
-func rollbackTo(r *Release) (version int, ok bool) {
-	number, ok := strings.CutPrefix(r.Description, rollbackText)
-	version, err := strconv.Atoi(number)
-	return version, ok && err == nil
-}
-
-const rollbackText = "Rollback to v"
+const rollbackText = identity.RollbackText

@@ -4,16 +4,16 @@ import (
 	"context"
 	"iter"
 	"net/http"
-	"regexp"
 	"time"
 
+	"github.com/herokubuild/herokubuild/internal/check"
 	"github.com/herokubuild/herokubuild/internal/clean"
 )
 
 // AppsService gets and lists apps.
 type AppsService struct{ api *apiClient }
 
-// ResourceRef names another resource by its id and, where the API gives it, its name.
+// ResourceRef names another resource by its ID and, where the API gives it, its name.
 // The zero ResourceRef stands for null: a pending build has no slug yet, and its Slug
 // is zero whether the API has null or {"id": null}.
 type ResourceRef struct {
@@ -35,7 +35,7 @@ type App struct {
 	// Stack is what the app runs on, BuildStack what new builds are for.
 	Stack      ResourceRef `json:"stack"`
 	BuildStack ResourceRef `json:"build_stack"`
-	// Generation is "cedar" (slugs) or "fir" (OCI images).
+	// Generation has the name GenerationCedar or GenerationFir.
 	Generation ResourceRef `json:"generation,omitzero"`
 	Region     ResourceRef `json:"region,omitzero"`
 	Space      ResourceRef `json:"space,omitzero"`
@@ -53,7 +53,7 @@ type App struct {
 	ReleasedAt time.Time `json:"released_at,omitzero"`
 }
 
-// Get returns the app with this name or id.
+// Get returns the app with this name or ID.
 //
 // Endpoint: GET /apps/{app} (schema: app, Info). Errors: [*ArgumentError],
 // [*APIError] (matching [ErrNotFound] for an app that does not exist or that
@@ -87,25 +87,30 @@ func (s AppsService) ListPage(ctx context.Context, opts *ListOptions, requestOpt
 	return listPage[App](ctx, s.api, apiPath("apps"), opts, requestOpts...)
 }
 
-// ListForTeam iterates over the apps of a team, named by its name or id, like
+// ListForTeam iterates over the apps of a team, named by its name or ID, like
 // [AppsService.List].
 //
 // Endpoint: GET /teams/{team}/apps (schema: team-app, List By Team). Errors: as
 // [AppsService.List].
 func (s AppsService) ListForTeam(ctx context.Context, team string, opts *ListOptions, requestOpts ...RequestOption) iter.Seq2[*App, error] {
-	if !teamRE.MatchString(team) {
-		return failed[App](&ArgumentError{Name: "team", Reason: quote(team) + " is neither a team's name nor its id"})
+	if err := invalid("team", check.Team(team)); err != nil {
+		return failed[App](err)
 	}
 	return list[App](ctx, s.api, apiPath("teams", team, "apps"), opts, requestOpts...)
 }
 
-var teamRE = regexp.MustCompile(`^\w[-.\w]{0,127}$`)
-
-const generationFir = "fir"
+// The generations of apps: the names of [App].Generation, and the values of
+// [Build].Generation.
+const (
+	// GenerationCedar is that of apps that run slugs.
+	GenerationCedar = "cedar"
+	// GenerationFir is that of apps that run OCI images.
+	GenerationFir = "fir"
+)
 
 // IsFir reports whether the app is of the Fir generation. Builds of Fir apps produce
 // OCI images and not slugs, and do not accept buildpacks.
-func (a *App) IsFir() bool { return a.Generation.Name == generationFir }
+func (a *App) IsFir() bool { return a.Generation.Name == GenerationFir }
 
 // GenerationError reports a request that an app's generation does not support: a slug
 // or buildpacks for a Fir app, an image for a Cedar app. It matches [ErrUnsupportedGeneration].
@@ -127,4 +132,4 @@ func (e *GenerationError) Error() string {
 // Is matches ErrUnsupportedGeneration.
 func (e *GenerationError) Is(target error) bool { return target == ErrUnsupportedGeneration }
 
-func (a *App) validate() error { return requireID("id", a.ID) }
+func (a *App) validate() error { return check.RequiredID("id", a.ID) }

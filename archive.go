@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/herokubuild/herokubuild/internal/git"
+	"github.com/herokubuild/herokubuild/internal/ioutil"
+	"github.com/herokubuild/herokubuild/internal/redact"
 	"github.com/herokubuild/herokubuild/internal/sourcetree"
 	"github.com/herokubuild/herokubuild/internal/targz"
 )
@@ -223,7 +225,7 @@ func spoolArchive(tempDir string, write func(spool *targz.Spool) error) (a *Arch
 }
 
 func spoolError(err error) error {
-	return withClean(fmt.Errorf("create a temporary file for the archive: %w", err))
+	return redact.CleanError(fmt.Errorf("create a temporary file for the archive: %w", err))
 }
 
 // treeError converts an error of package sourcetree. what is the operation that
@@ -236,7 +238,7 @@ func treeError(ctx context.Context, what string, err error) error {
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		err = contextError(ctx)
 	}
-	return withClean(fmt.Errorf("%s: %w", what, err))
+	return redact.CleanError(fmt.Errorf("%s: %w", what, err))
 }
 
 func invalidTree(bad *sourcetree.InputError) error {
@@ -264,10 +266,10 @@ func OpenArchive(ctx context.Context, path string) (*Archive, error) {
 		return nil, badArchive("cannot open "+quote(path), err)
 	}
 	defer func() { _ = f.Close() }()
-	size, sum, err := targz.Check(&contextReader{ctx: ctx, r: f})
+	size, sum, err := targz.Check(&ioutil.ContextReader{Context: ctx, Reader: f})
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, withClean(fmt.Errorf("read %s: %w", path, contextError(ctx)))
+			return nil, redact.CleanError(fmt.Errorf("read %s: %w", path, contextError(ctx)))
 		}
 		return nil, badArchive(quote(path)+" is not a gzipped tar archive", err)
 	}
@@ -296,19 +298,6 @@ func NewArchive(b []byte) (*Archive, error) {
 // badArchive returns the error of an archive that the caller passed.
 func badArchive(reason string, err error) error {
 	return &ArgumentError{Name: "archive", Reason: reason, Err: err}
-}
-
-// contextReader is a reader that fails once its context has ended.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c *contextReader) Read(p []byte) (int, error) {
-	if c.ctx.Err() != nil {
-		return 0, contextError(c.ctx)
-	}
-	return c.r.Read(p)
 }
 
 // PlanArchive returns what [PackDir] would pack, without packing it. It lists

@@ -103,7 +103,7 @@ type deploy struct {
 func newDeploy(c *Client, opts BuildAndReleaseOptions, giveUp context.CancelCauseFunc) *deploy {
 	checkpoint := Checkpoint{}
 	if opts.Checkpoint.attaches() {
-		checkpoint = opts.Checkpoint.clone()
+		checkpoint = opts.Checkpoint
 		checkpoint.Settled, checkpoint.Done = false, false
 	}
 	return &deploy{
@@ -233,7 +233,12 @@ func (d *deploy) attach(ctx context.Context) (*Build, error) {
 // setApps sets in a checkpoint what the call determines: the apps, and whether they may
 // be rolled back.
 func (d *deploy) setApps(c *Checkpoint) {
-	c.BuildApp, c.ReleaseTo, c.AppIDs = d.opts.BuildApp, slices.Clone(d.opts.ReleaseTo), d.appIDs()
+	c.BuildApp, c.ReleaseTo = d.opts.BuildApp, slices.Clone(d.opts.ReleaseTo)
+	for app, id := range d.ids {
+		if isUUID(id) {
+			c.setApp(app, func(a *CheckpointApp) { a.ID = id })
+		}
+	}
 	c.MayRollBack = c.MayRollBack || d.opts.Rollout.Rollback != RollbackNone
 }
 
@@ -278,18 +283,7 @@ func (d *deploy) checkApps(ctx context.Context) error {
 // lookUp returns an app. A resumed deploy uses the ids of its checkpoint, because apps
 // may have been renamed.
 func (d *deploy) lookUp(ctx context.Context, app string) (*App, error) {
-	return d.client.Apps.Get(ctx, cmp.Or(d.log.saved().AppIDs[app], app))
-}
-
-// appIDs are the ids of the apps as a checkpoint has them.
-func (d *deploy) appIDs() map[string]string {
-	ids := make(map[string]string, len(d.ids))
-	for app, id := range d.ids {
-		if isUUID(id) {
-			ids[app] = id
-		}
-	}
-	return ids
+	return d.client.Apps.Get(ctx, cmp.Or(d.log.saved().App(app).ID, app))
 }
 
 // create starts the build.

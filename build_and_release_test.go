@@ -50,6 +50,24 @@ func printing(text string) platform.Builder {
 	})
 }
 
+// BenchmarkDeployToInstantEmulator deploys three files to an emulator without delays,
+// whose builds only print a line.
+func BenchmarkDeployToInstantEmulator(b *testing.B) {
+	p, err := platform.Start(platform.Options{Builder: printing("compiled\n"), StatusLag: -1, ReleaseStreamDelay: -1, RateLimit: 1_000_000})
+	require.NoError(b, err)
+	b.Cleanup(func() { assert.NoError(b, p.Close()) })
+	client, err := herokubuild.NewClient(herokubuild.WithBaseURL(p.URL()), herokubuild.WithToken(p.Token()))
+	require.NoError(b, err)
+	dir := b.TempDir()
+	for _, name := range []string{"Procfile", "go.mod", "main.go"} {
+		require.NoError(b, os.WriteFile(filepath.Join(dir, name), []byte("web: bin/app\n"), 0o600))
+	}
+	for b.Loop() {
+		_, err := client.BuildAndRelease(b.Context(), herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Dir: dir})
+		require.NoError(b, err)
+	}
+}
+
 // sourceDir creates a directory with the given files.
 func sourceDir(t *testing.T, files map[string]string) string {
 	t.Helper()

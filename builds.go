@@ -1,11 +1,14 @@
 package herokubuild
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
 	"net/http"
 	"time"
+
+	"github.com/herokubuild/herokubuild/internal/check"
 )
 
 // BuildsService starts, follows and cancels builds.
@@ -21,7 +24,7 @@ type Build struct {
 	// Stack is the name of the stack that the build is for. (In a slug it is an
 	// object.)
 	Stack string `json:"stack,omitzero"`
-	// Generation is "cedar" or "fir"; empty in older responses.
+	// Generation is GenerationCedar or GenerationFir; empty in older responses.
 	Generation string `json:"generation,omitzero"`
 	// Buildpacks are those that ran, in order; nil while not known. They are
 	// for Cedar apps only.
@@ -73,7 +76,7 @@ type BuildCreateOptions struct {
 }
 
 func (o BuildCreateOptions) check() error {
-	if _, err := checkWebURL("SourceBlob.URL", o.SourceBlob.URL.Reveal()); err != nil {
+	if err := checkWebURL("SourceBlob.URL", o.SourceBlob.URL.Reveal()); err != nil {
 		return err
 	}
 	if err := checkChecksum("SourceBlob.Checksum", o.SourceBlob.Checksum); err != nil {
@@ -93,13 +96,6 @@ func checkBuildpacks(buildpacks []Buildpack) error {
 
 func buildsPath(app string) string    { return apiPath("apps", app, "builds") }
 func buildPath(app, id string) string { return apiPath("apps", app, "builds", id) }
-
-func checkAppAndID(app, field, id string) error {
-	if err := checkApp("app", app); err != nil {
-		return err
-	}
-	return checkUUID(field, id)
-}
 
 // Create starts a build of an app. It returns once the platform has accepted the
 // build; use [BuildsService.Output] to follow it and [BuildsService.Wait] for the
@@ -126,7 +122,7 @@ func (s BuildsService) Create(ctx context.Context, app string, opts BuildCreateO
 		}
 	}
 	return fetch[Build](ctx, s.api, apiCall{
-		method: http.MethodPost, path: buildsPath(app), body: opts.wire(), secrets: secretsOf(opts.SourceBlob.URL.Reveal()),
+		method: http.MethodPost, path: buildsPath(app), body: opts.wire(), secrets: opts.SourceBlob.URL.secrets(),
 	}, requestOpts...)
 }
 
@@ -249,6 +245,8 @@ func (s BuildsService) Output(ctx context.Context, app, id string, opts *StreamO
 	return openOutput(ctx, s.api, opts, func(ctx context.Context) (*Build, error) { return s.Get(ctx, app, id) })
 }
 
+func (b *Build) name() string { return "build " + b.ID }
+
 func (b *Build) state() (Status, SecretURL) { return b.Status, b.OutputStreamURL }
 
 func (b *Build) outcome(app string) error {
@@ -288,11 +286,11 @@ func (b *Build) place(by string) (place int64, strict, ok bool) {
 }
 
 func (b *Build) validate() error {
-	return firstError(
-		requireID("id", b.ID),
-		optionalID("app.id", b.App.ID),
-		optionalID("slug.id", b.Slug.ID),
-		optionalID("release.id", b.Release.ID),
-		optionalURL("output_stream_url", b.OutputStreamURL),
+	return cmp.Or(
+		check.RequiredID("id", b.ID),
+		check.OptionalID("app.id", b.App.ID),
+		check.OptionalID("slug.id", b.Slug.ID),
+		check.OptionalID("release.id", b.Release.ID),
+		check.OptionalURL("output_stream_url", b.OutputStreamURL.Reveal()),
 	)
 }

@@ -1,17 +1,18 @@
 package herokubuild
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"reflect"
 	"sync"
 	"time"
 
 	"github.com/herokubuild/herokubuild/internal/callback"
+	"github.com/herokubuild/herokubuild/internal/ioutil"
 )
 
 // eventLog reports the steps of a call to the caller and records them in the
@@ -57,7 +58,7 @@ func (l *eventLog) write(ctx context.Context, w io.Writer, p []byte) (n int, err
 	}
 	defer l.Leave()
 	err = l.Guard("Output", func() error {
-		n, err = writeAll(w, p)
+		n, err = ioutil.WriteAll(w, p)
 		return err
 	})
 	l.note(func(c *Checkpoint) { c.OutputOffset += int64(n) })
@@ -70,32 +71,21 @@ type checkpointLog struct {
 	checkpoint Checkpoint
 }
 
-// note changes the checkpoint. Events share its maps, which are therefore replaced
-// and not changed.
+// note changes the checkpoint.
 func (l *checkpointLog) note(change func(c *Checkpoint)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	change(&l.checkpoint)
 }
 
-// noteRelease records an app's release, and the app's id if it is known.
-func (l *checkpointLog) noteRelease(app, id string, r *Release) {
-	l.note(func(c *Checkpoint) {
-		c.ReleaseIDs = with(c.ReleaseIDs, app, r.ID)
-		if id != "" && c.AppIDs[app] != id {
-			c.AppIDs = with(c.AppIDs, app, id)
-		}
-	})
+// noteApp changes what the checkpoint has of an app.
+func (l *checkpointLog) noteApp(app string, change func(app *CheckpointApp)) {
+	l.note(func(c *Checkpoint) { c.setApp(app, change) })
 }
 
-// with returns a copy of a map with one more entry.
-func with[V any](m map[string]V, key string, value V) map[string]V {
-	m = maps.Clone(m)
-	if m == nil {
-		m = map[string]V{}
-	}
-	m[key] = value
-	return m
+// noteRelease records an app's release, and the app's id if it is known.
+func (l *checkpointLog) noteRelease(app, id string, r *Release) {
+	l.noteApp(app, func(a *CheckpointApp) { a.ReleaseID, a.ID = r.ID, cmp.Or(id, a.ID) })
 }
 
 // saved returns the current checkpoint.

@@ -1,11 +1,13 @@
 package herokubuild
 
 import (
+	"cmp"
 	"errors"
-	"maps"
+	"iter"
 	"reflect"
-	"slices"
 	"time"
+
+	"github.com/herokubuild/herokubuild/internal/history"
 )
 
 // Checkpoint is the state of a deploy or rollout: a small value without secrets that
@@ -29,8 +31,9 @@ import (
 //     releases the same build again.
 //   - Delete it when the deploy has succeeded.
 //
-// The fields are for reading and storing. Maps are keyed by app as the caller named
-// it. Events share them: do not change them.
+// A Checkpoint never changes, so that it can be kept, and encoded in another goroutine.
+// It grows with the number of apps; [Checkpoint.UpdateSince] is what has changed. The
+// fields are for reading and storing. Two Checkpoints are equal if their JSON is.
 type Checkpoint struct {
 	// BuildApp is the app that builds.
 	BuildApp string `json:"build_app,omitzero"`
@@ -64,16 +67,6 @@ type Checkpoint struct {
 	// Started is when the rollout began.
 	ArtifactID string    `json:"slug,omitzero"`
 	Started    time.Time `json:"started,omitzero"`
-	// AppIDs are the ids of the apps, once known. A resumed deploy uses them, so that
-	// an app that was renamed meanwhile stays the same app.
-	AppIDs map[string]string `json:"apps,omitempty"`
-	// ReleaseIDs are the ids of the newest releases of the deploy.
-	ReleaseIDs map[string]string `json:"releases,omitempty"`
-	// RollbackIDs has the apps of an unfinished rollback: the id of the release that
-	// rolled the app back, empty while there is none. Failures are why the rollback
-	// began.
-	RollbackIDs map[string]string            `json:"rollbacks,omitempty"`
-	Failures    map[string]CheckpointFailure `json:"failures,omitempty"`
 	// MayRollBack is true if the deploy rolls apps back when something fails, so that
 	// a rollback may be in progress.
 	MayRollBack bool `json:"may_roll_back,omitzero"`
@@ -82,15 +75,44 @@ type Checkpoint struct {
 	Settled bool `json:"settled,omitzero"`
 	// Done is true if the deploy succeeded.
 	Done bool `json:"done,omitzero"`
+
+	// apps are what is known of each app, by the name that the caller gave it.
+	apps history.Map[CheckpointApp]
 }
 
-// CheckpointFailure is why an app failed, as a Checkpoint carries it.
+// CheckpointApp is what a [Checkpoint] has of one app.
+type CheckpointApp struct {
+	// ID is the id of the app, once known. A resumed deploy uses it, so that an app
+	// that was renamed meanwhile stays the same app.
+	ID string
+	// ReleaseID is the id of the app's newest release of the deploy.
+	ReleaseID string
+	// RollingBack is true if the rollback of the app has begun and is unfinished.
+	// RollbackID is the id of the release that rolled the app back, empty while there
+	// is none.
+	RollingBack bool
+	RollbackID  string
+	// Failure is why the app failed, where a rollback is unfinished.
+	Failure CheckpointFailure
+}
+
+// App returns what the Checkpoint has of an app, as the caller named it; the zero value
+// if there is nothing.
+func (c Checkpoint) App(app string) CheckpointApp { return c.apps.Get(app) }
+
+// Apps iterates over the apps and what the Checkpoint has of them.
+func (c Checkpoint) Apps() iter.Seq2[string, CheckpointApp] { return c.apps.All() }
+
+// CheckpointFailure is why an app failed, as a Checkpoint carries it; zero if it did not.
 type CheckpointFailure struct {
 	// Reason is the text of the error.
 	Reason string `json:"reason"`
 	// Verify is true if the app's release succeeded and failed Verify.
 	Verify bool `json:"verify,omitzero"`
 }
+
+// IsZero reports whether the app has not failed.
+func (f CheckpointFailure) IsZero() bool { return f == CheckpointFailure{} }
 
 // IsZero reports whether this is the zero Checkpoint.
 func (c Checkpoint) IsZero() bool { return reflect.ValueOf(c).IsZero() }
@@ -112,18 +134,24 @@ func (c Checkpoint) check(buildApp string) error {
 	if c.OutputOffset < 0 {
 		return &ArgumentError{Name: "Checkpoint.OutputOffset", Reason: "is negative"}
 	}
-	ids := map[string][]string{"Build": {c.BuildID}, "Before": c.Before}
-	for name, m := range map[string]map[string]string{"Apps": c.AppIDs, "Releases": c.ReleaseIDs, "Rollbacks": c.RollbackIDs} {
-		ids[name] = slices.Collect(maps.Values(m))
+	err := checkIDs("BuildID", c.BuildID)
+	err = cmp.Or(err, checkIDs("Before", c.Before...))
+	for _, app := range c.Apps() {
+		if err = cmp.Or(err, checkIDs("Apps", app.ID, app.ReleaseID, app.RollbackID)); err != nil {
+			break
+		}
 	}
-	for name, ids := range ids {
-		for _, id := range ids {
-			if id == "" {
-				continue
-			}
-			if err := checkUUID("Checkpoint."+name, id); err != nil {
-				return err
-			}
+	return err
+}
+
+// checkIDs refuses ids of a checkpoint that are not, because they become parts of paths.
+func checkIDs(name string, ids ...string) error {
+	for _, id := range ids {
+		if id == "" {
+			continue
+		}
+		if err := checkUUID("Checkpoint."+name, id); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -132,12 +160,36 @@ func (c Checkpoint) check(buildApp string) error {
 // checkRollbacks refuses a call that omits an app of an unfinished rollback, or names
 // it differently, because its rollback would be forgotten.
 func (c Checkpoint) checkRollbacks(apps []string) error {
-	for _, app := range slices.Sorted(maps.Keys(c.RollbackIDs)) {
-		if c.started() && !slices.Contains(apps, app) {
+	if !c.started() || !c.rollingBack() {
+		return nil
+	}
+	given := make(map[string]bool, len(apps))
+	for _, app := range apps {
+		given[app] = true
+	}
+	for app, state := range c.Apps() {
+		if state.RollingBack && !given[app] {
 			return mismatch("an unfinished rollback of "+quote(app), "apps that include it by that name")
 		}
 	}
 	return nil
+}
+
+// rollingBack reports whether a rollback is unfinished.
+func (c Checkpoint) rollingBack() bool {
+	for _, app := range c.Apps() {
+		if app.RollingBack {
+			return true
+		}
+	}
+	return false
+}
+
+// setApp changes what is known of an app.
+func (c *Checkpoint) setApp(name string, change func(app *CheckpointApp)) {
+	app := c.App(name)
+	change(&app)
+	c.apps = c.apps.With(name, app)
 }
 
 // mismatch is the error for a Checkpoint of another deploy than the call.
@@ -154,12 +206,3 @@ func (c *Checkpoint) end(err error, settledAt time.Time) {
 
 // attaches reports whether there is, or may be, a build to resume.
 func (c Checkpoint) attaches() bool { return c.BuildID != "" || c.Source != "" }
-
-// clone returns a copy that later steps do not change.
-func (c Checkpoint) clone() Checkpoint {
-	c.AppIDs = maps.Clone(c.AppIDs)
-	c.ReleaseIDs = maps.Clone(c.ReleaseIDs)
-	c.RollbackIDs = maps.Clone(c.RollbackIDs)
-	c.Failures = maps.Clone(c.Failures)
-	return c
-}

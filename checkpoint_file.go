@@ -1,6 +1,7 @@
 package herokubuild
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -9,7 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
+	"slices"
 )
 
 // CheckpointFile is the path of a file that stores the Checkpoint of one deploy. Keep
@@ -32,16 +33,36 @@ const maxCheckpoint = 64 << 20
 // Load returns the Checkpoint of the file, or the zero Checkpoint if there is no
 // file. Anything other than a regular file is an error.
 func (f CheckpointFile) Load() (Checkpoint, error) {
-	var c Checkpoint
 	text, err := readSmallFile(string(f), maxCheckpoint)
 	if errors.Is(err, fs.ErrNotExist) {
-		return c, nil
+		return Checkpoint{}, nil
 	}
+	var c Checkpoint
 	if err == nil {
-		err = json.Unmarshal(text, &c)
+		c, err = decodeCheckpointFile(text)
 	}
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("checkpoint file: %w", err)
+	}
+	return c, nil
+}
+
+// decodeCheckpointFile decodes a Checkpoint and the updates that follow it, one a line.
+// The last line is ignored if the process was killed while it wrote that.
+func decodeCheckpointFile(text []byte) (c Checkpoint, err error) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	if err := d.Decode(&c); err != nil {
+		return c, withoutEOF(err)
+	}
+	lines := slices.Collect(bytes.Lines(text[d.InputOffset():]))
+	for i, line := range lines {
+		updated, err := c.Apply(bytes.TrimSpace(line))
+		switch {
+		case err == nil:
+			c = updated
+		case i < len(lines)-1:
+			return c, err
+		}
 	}
 	return c, nil
 }
@@ -73,21 +94,90 @@ func (f CheckpointFile) Remove() error {
 // OnEvent returns a function for OnEvent that saves the Checkpoint of each event
 // in which it has changed, and then calls next, which may be nil. The deploy ends if
 // the Checkpoint cannot be saved.
+//
+// It appends what has changed to the file, and syncs it, so that the events of a large
+// rollout cost as much as those of a small one; now and then it calls Save.
 func (f CheckpointFile) OnEvent(next func(ctx context.Context, e DeployEvent) error) func(ctx context.Context, e DeployEvent) error {
-	var saved Checkpoint
+	w := checkpointWriter{file: f}
 	return func(ctx context.Context, e DeployEvent) error {
 		// The first phase may be that of another call, which finds a changed file.
-		if !reflect.DeepEqual(e.Checkpoint, saved) || e.Kind == EventPhase && !e.Checkpoint.IsZero() {
-			if err := f.Save(e.Checkpoint); err != nil {
-				return err
-			}
-			saved = e.Checkpoint
+		if e.Kind == EventPhase && !e.Checkpoint.IsZero() {
+			w.state = nil
+		}
+		if err := w.save(e.Checkpoint); err != nil {
+			return err
 		}
 		if next == nil {
 			return nil
 		}
 		return next(ctx, e)
 	}
+}
+
+// checkpointWriter saves the Checkpoints of one call.
+type checkpointWriter struct {
+	file  CheckpointFile
+	saved Checkpoint
+	// state is the file as the last save has left it, nil if the next one replaces it.
+	state fs.FileInfo
+	// whole is the size of the file when it was last replaced.
+	whole int64
+}
+
+func (w *checkpointWriter) save(c Checkpoint) error {
+	update, err := c.UpdateSince(w.saved)
+	if err == nil && update == nil && (w.state != nil || c.IsZero()) {
+		return nil
+	}
+	if err == nil && w.appends(int64(len(update)), c) {
+		err = w.append(update)
+	} else if err == nil {
+		err = w.replace(c)
+	}
+	if err != nil {
+		w.state = nil
+		return fmt.Errorf("checkpoint file: %w", err)
+	}
+	w.saved = c
+	return nil
+}
+
+// appends reports whether an update can be appended: the file is as it was left, and
+// does not become so large that reading it takes much longer.
+func (w *checkpointWriter) appends(size int64, c Checkpoint) bool {
+	const atLeast = 64 << 10
+	if w.state == nil || c.IsZero() || w.state.Size()+size > 3*w.whole+atLeast {
+		return false
+	}
+	now, err := os.Stat(string(w.file))
+	return err == nil && os.SameFile(now, w.state) && now.Size() == w.state.Size()
+}
+
+func (w *checkpointWriter) append(update []byte) error {
+	f, err := os.OpenFile(string(w.file), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(update, '\n'))
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		w.state, err = f.Stat()
+	}
+	return cmp.Or(err, f.Close())
+}
+
+func (w *checkpointWriter) replace(c Checkpoint) (err error) {
+	if err := w.file.Save(c); err != nil || c.IsZero() {
+		w.state = nil
+		return errors.Unwrap(err)
+	}
+	w.state, err = os.Stat(string(w.file))
+	if err == nil {
+		w.whole = w.state.Size()
+	}
+	return err
 }
 
 // Finish stores the Checkpoint of the error of a deploy or rollout, and removes the

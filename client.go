@@ -2,7 +2,10 @@ package herokubuild
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"iter"
 	"log/slog"
 	"net/url"
@@ -13,7 +16,12 @@ import (
 
 	"github.com/google/go-querystring/query"
 
+	"github.com/herokubuild/herokubuild/internal/check"
+	"github.com/herokubuild/herokubuild/internal/git"
+	"github.com/herokubuild/herokubuild/internal/netrc"
+	"github.com/herokubuild/herokubuild/internal/redact"
 	"github.com/herokubuild/herokubuild/internal/transport"
+	"github.com/herokubuild/herokubuild/internal/wire"
 )
 
 // Version is the version of this package, which its User-Agent contains.
@@ -68,13 +76,12 @@ func NewClient(opts ...Option) (*Client, error) {
 		cfg.transport = transport.NewRoundTripper()
 	}
 	product := fmt.Sprintf("herokubuild/%s (%s; %s/%s)", Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	api := &apiClient{
-		base: base.String(), token: cfg.token, log: cfg.log, poll: cfg.poll,
-		rate: new(rateLimit), retry: cfg.retry.withDefaults(), timeout: cfg.timeout, settleTime: cfg.settleTime,
-		userAgent: strings.TrimLeft(cfg.userAgent+" "+product, " "),
-		wire:      transport.Client{RoundTripper: cfg.transport},
-		storage:   transport.NewStreamClient(cfg.transport),
-	}
+	api := &apiClient{log: cfg.log, poll: cfg.poll, retry: RetryOptions(transport.Policy(cfg.retry).WithDefaults()), settleTime: cfg.settleTime}
+	api.wire = wire.New(wire.Config{
+		Base: base.String(), Token: func(ctx context.Context) (string, error) { return apiKey(ctx, cfg.token) },
+		UserAgent: strings.TrimLeft(cfg.userAgent+" "+product, " "), Log: cfg.log,
+		Policy: transport.Policy(api.retry), Timeout: cfg.timeout, Transport: cfg.transport,
+	})
 	return &Client{
 		Apps: AppsService{api}, Builds: BuildsService{api}, Sources: SourcesService{api},
 		Slugs: SlugsService{api}, Releases: ReleasesService{api},
@@ -91,16 +98,8 @@ func (cfg *config) base() (*url.URL, error) {
 			field, raw = "HEROKU_API_URL", v
 		}
 	}
-	u, err := checkWebURL(field, raw)
-	if err != nil {
-		return nil, err
-	}
-	if u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
-		return nil, &ArgumentError{Name: field, Reason: quote(redactURL(raw)) + " must have neither user, query nor fragment"}
-	}
-	base := *u
-	base.Path, base.RawPath = strings.TrimRight(u.Path, "/"), strings.TrimRight(u.RawPath, "/")
-	return &base, nil
+	u, reason := check.BaseURL(raw)
+	return u, invalid(field, reason)
 }
 
 // check refuses a client that NewClient did not return.
@@ -112,7 +111,7 @@ func (c *Client) check() error {
 }
 
 // DoOptions is what [Client.Do] sends and where it stores the response. Every field
-// is optional.
+// is optional, and nil is the default.
 type DoOptions struct {
 	// Query is a [url.Values], or a struct that [go-querystring] encodes by its `url`
 	// tags.
@@ -131,19 +130,20 @@ type DoOptions struct {
 }
 
 func (o DoOptions) check() error {
-	if err := checkOut(o.Out); err != nil {
-		return err
+	reason := ""
+	if o.Out != nil {
+		reason = wire.Undecodable(o.Out)
+	}
+	if reason != "" {
+		return &ArgumentError{Name: "DoOptions.Out", Reason: fmt.Sprintf("%T %s", o.Out, reason)}
 	}
 	if _, ok := o.Body.([]byte); ok {
 		return &ArgumentError{Name: "DoOptions.Body", Reason: "is a []byte, which JSON encodes as base64: use json.RawMessage"}
 	}
-	if holdsSecretURL(reflect.ValueOf(o.Body)) {
+	if redact.Holds(o.Body, SecretURL.redacts) {
 		return &ArgumentError{Name: "DoOptions.Body", Reason: "has a SecretURL, whose query JSON does not contain: use its Reveal"}
 	}
-	if strings.ContainsFunc(o.Variant, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_' }) {
-		return &ArgumentError{Name: "DoOptions.Variant", Reason: quote(o.Variant) + " is not a variant such as \"cancel-build\""}
-	}
-	return nil
+	return invalid("DoOptions.Variant", check.Variant(o.Variant))
 }
 
 // Format prints the types of the fields, for every verb: their values may be secret.
@@ -155,7 +155,7 @@ func (o DoOptions) Format(f fmt.State, _ rune) {
 func (o DoOptions) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(o)) }
 
 // Do calls any endpoint of the API, for those that have no method of their own in this
-// package. Authentication, retries and errors are the same. opts may be nil.
+// package. Authentication, retries and errors are the same.
 //
 // The path starts with a slash and is sent as it is: escape what you put into it with
 // [url.PathEscape]. A response may have 8 MiB, 64 levels, and 10,000 elements in each
@@ -171,7 +171,7 @@ func (c *Client) Do(ctx context.Context, method, path string, opts *DoOptions, r
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	if err := checkPath(path); err != nil {
+	if err := invalid("path", check.Path(path)); err != nil {
 		return nil, err
 	}
 	if method == "" {
@@ -191,39 +191,13 @@ func (c *Client) Do(ctx context.Context, method, path string, opts *DoOptions, r
 	}
 	got, err := c.api.call(ctx, apiCall{
 		method: method, path: path, query: encoded, body: o.Body, variant: variant,
-		mayBeEmpty: true, whole: true, limits: anyLimits(),
+		mayBeEmpty: true, partial: ErrPartialList, limits: wire.AnyLimits(),
 	}, o.Out, requestOpts...)
 	if err != nil {
 		return nil, err
 	}
-	response := got.metadata()
+	response := newResponse(got)
 	return &response, nil
-}
-
-// checkPath refuses a path that would leave the API's host or climb out of the base
-// URL's path.
-func checkPath(path string) error {
-	bad := func(reason string) error {
-		return &ArgumentError{Name: "path", Reason: quote(redactURL(path)) + " " + reason}
-	}
-	switch {
-	case !strings.HasPrefix(path, "/"):
-		return bad("does not start with a slash")
-	case strings.HasPrefix(path, "//"):
-		return bad("starts with two slashes")
-	case strings.ContainsAny(path, "?#\\"):
-		return bad("has a query, fragment or backslash: the query belongs in DoOptions")
-	}
-	u, err := url.Parse(path)
-	if err != nil {
-		return bad("is not a path")
-	}
-	for _, s := range strings.Split(u.Path, "/") {
-		if s == "." || s == ".." {
-			return bad("contains the segment " + quote(s))
-		}
-	}
-	return nil
 }
 
 func encodeQuery(q any) (string, error) {
@@ -260,10 +234,10 @@ func List[T any](ctx context.Context, c *Client, path string, opts *ListOptions,
 	if err := c.check(); err != nil {
 		return failed[T](err)
 	}
-	if err := checkPath(path); err != nil {
+	if err := invalid("path", check.Path(path)); err != nil {
 		return failed[T](err)
 	}
-	if !decodable(reflect.TypeFor[T]()) {
+	if !wire.Decodable(reflect.TypeFor[T]()) {
 		return failed[T](&ArgumentError{Name: "T", Reason: reflect.TypeFor[T]().String() + " is not a type that JSON can be decoded into"})
 	}
 	return list[T](ctx, c.api, path, opts, requestOpts...)
@@ -280,4 +254,103 @@ func (c *Client) RateLimitRemaining(ctx context.Context, requestOpts ...RequestO
 		return 0, err
 	}
 	return c.api.rateLimitRemaining(ctx, requestOpts...)
+}
+
+// TokenSource supplies the API key. Token is called once for each request to the API (not
+// for each attempt), possibly by several goroutines at once; a source that fetches the key
+// should cache it. An error of it ends the call and is wrapped in the call's error.
+type TokenSource interface {
+	Token(ctx context.Context) (string, error)
+}
+
+// TokenSourceFunc is a function as a [TokenSource].
+type TokenSourceFunc func(ctx context.Context) (string, error)
+
+// Token calls the function.
+func (f TokenSourceFunc) Token(ctx context.Context) (string, error) { return f(ctx) }
+
+// staticToken keeps the key in a closure, because fmt prints the unexported fields of a
+// struct, and so those of a client.
+func staticToken(token string) TokenSource {
+	return TokenSourceFunc(func(context.Context) (string, error) { return token, nil })
+}
+
+// apiKey gets the key of one request.
+func apiKey(ctx context.Context, source TokenSource) (string, error) {
+	token, err := source.Token(ctx)
+	if err != nil {
+		return "", redact.CleanError(fmt.Errorf("getting the API key: %w", withoutEOF(err)))
+	}
+	return token, invalid("token", check.Token(token))
+}
+
+// tokenFromEnvironment reads the key from the places that the Heroku CLI and "curl -n" use:
+// HEROKU_API_KEY, then the entry of the API's host in the netrc file.
+func tokenFromEnvironment(host string) (TokenSource, error) {
+	if token := os.Getenv("HEROKU_API_KEY"); token != "" {
+		if err := invalid("HEROKU_API_KEY", check.Token(token)); err != nil {
+			return nil, err
+		}
+		return staticToken(token), nil
+	}
+	files := netrc.Files(runtime.GOOS == "windows", os.Getenv)
+	if len(files) == 0 {
+		return nil, noCredential("HEROKU_API_KEY is not set and there is no home directory that could have a netrc file")
+	}
+	token, err := tokenFromNetrc(files, host)
+	if err != nil {
+		return nil, err
+	}
+	return staticToken(token), nil
+}
+
+// maxNetrc is far more than the size of any real file.
+const maxNetrc = 1 << 20
+
+// tokenFromNetrc reads the first of the files that exists.
+func tokenFromNetrc(files []string, host string) (string, error) {
+	path := files[0]
+	content, err := readSmallFile(path, maxNetrc)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && len(files) > 1:
+		return tokenFromNetrc(files[1:], host)
+	case errors.Is(err, fs.ErrNotExist):
+		return "", noCredential("HEROKU_API_KEY is not set and there is no netrc file at " + path)
+	case err != nil:
+		return "", &ArgumentError{Name: "netrc", Reason: "cannot read " + path, Err: err}
+	}
+	password, err := netrc.Password(content, host)
+	switch {
+	case err != nil:
+		return "", &ArgumentError{Name: "netrc", Reason: path + " is not a netrc file", Err: err}
+	case password == "":
+		return "", noCredential("HEROKU_API_KEY is not set and " + path + " has no password for " + host)
+	}
+	if err := invalid("netrc ("+path+")", check.Token(password)); err != nil {
+		return "", err
+	}
+	return password, nil
+}
+
+// readSmallFile reads a regular file. A pipe or device might block without an end.
+func readSmallFile(path string, most int64) ([]byte, error) {
+	if path == os.DevNull {
+		return nil, nil // the usual way to configure that there is no such file
+	}
+	f, _, err := git.OpenFile(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	b, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(b)) > most {
+		err = fmt.Errorf("it is larger than %d bytes", most)
+	}
+	return b, err
+}
+
+// noCredential is the error of an environment without an API key. It is not an invalid
+// argument of the caller.
+func noCredential(reason string) error {
+	return redact.CleanError(fmt.Errorf("%w: %s", ErrNoCredential, reason))
 }

@@ -187,7 +187,7 @@ func (o *BuildAndReleaseOptions) checkSource() error {
 	case o.Archive != nil:
 		return o.Archive.check()
 	case o.SourceURL != "":
-		if _, err := checkWebURL("SourceURL", o.SourceURL.Reveal()); err != nil {
+		if err := checkWebURL("SourceURL", o.SourceURL.Reveal()); err != nil {
 			return err
 		}
 		return checkChecksum("SourceChecksum", o.SourceChecksum)

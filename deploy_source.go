@@ -3,6 +3,8 @@ package herokubuild
 import (
 	"context"
 	"strings"
+
+	"github.com/herokubuild/herokubuild/internal/identity"
 )
 
 // source packs and uploads the source, unless it has a URL already.
@@ -32,7 +34,7 @@ func (d *deploy) source(ctx context.Context) (SourceBlob, error) {
 // token.
 func (d *deploy) identifyURL(ctx context.Context, blob *SourceBlob, c *Checkpoint) (err error) {
 	c.Token, c.SourceDigest = newToken(), sourceDigest(blob.URL)
-	c.Before, err = earlierBuilds(ctx, d.client, d.buildApp(), sourceIdentity{address: sourceAddress(blob.URL), digest: c.SourceDigest, version: blob.Version, checksum: blob.Checksum})
+	c.Before, err = earlierBuilds(ctx, d.client, d.buildApp(), identity.Source{Address: sourceAddress(blob.URL), Digest: c.SourceDigest, Version: blob.Version, Checksum: blob.Checksum})
 	blob.VersionDescription = withToken(blob.VersionDescription, "deploy", c.Token)
 	return err
 }

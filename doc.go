@@ -214,7 +214,7 @@
 //
 //   - [*ArgumentError] ([ErrInvalidArgument]): invalid input, detected before anything
 //     is changed
-//   - [*APIError]: an error response of the API, with its id, message and Request-Id
+//   - [*APIError]: an error response of the API, with its ID, message and Request-Id
 //     ([ErrUnauthorized], [ErrPaymentRequired], [ErrForbidden], [ErrNotFound],
 //     [ErrConflict], [ErrUnprocessable], [ErrRateLimited])
 //   - [*RequestError]: no response; wraps the cause

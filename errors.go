@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net/url"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/herokubuild/herokubuild/internal/clean"
 	"github.com/herokubuild/herokubuild/internal/ioutil"
@@ -212,62 +214,253 @@ func contextError(ctx context.Context) error {
 	return fmt.Errorf("%w: %w", err, cause)
 }
 
-// cleanURLError removes the URL from an error of net/http. A transport that is a client
-// itself adds another one.
-func cleanURLError(err error) error {
-	var ue *url.Error
-	for errors.As(err, &ue) && ue.Err != nil {
-		err = ue.Err
-	}
-	return err
-}
+// withoutEOF returns an error that no caller can mistake for the end of a stream. Every
+// reader of this package returns io.EOF itself at the end, and passes any other error
+// through withoutEOF. The error types do the same with their cause.
+func withoutEOF(err error) error { return ioutil.WithoutEOF(err) }
 
-// withoutEOF returns an error that no caller can mistake for the end of a stream.
-// net/http reports a connection that was closed before the response as io.EOF, which is
-// also what a reader returns when everything has been read. An error that wraps io.EOF
-// matches io.ErrUnexpectedEOF instead.
-//
-// Every reader of this package returns io.EOF itself at the end, and passes any other
-// error through withoutEOF. The error types do the same with their cause.
-func withoutEOF(err error) error {
-	switch {
-	case ioutil.IsEOF(err):
-		return io.ErrUnexpectedEOF
-	case errors.Is(err, io.EOF):
-		return &unexpectedEOF{err}
-	}
-	return err
-}
-
-// unexpectedEOF hides the io.EOF that err wraps and nothing else of it.
-type unexpectedEOF struct{ err error }
-
-func (e *unexpectedEOF) Error() string { return e.err.Error() }
-
-func (e *unexpectedEOF) Is(target error) bool {
-	return target == io.ErrUnexpectedEOF || target != io.EOF && errors.Is(e.err, target)
-}
-
-func (e *unexpectedEOF) As(target any) bool { return errors.As(e.err, target) }
-
-// StreamError reports that the rest of an output stream could not be read. It wraps
-// the cause. The build or release continues without it. It never matches io.EOF: a
-// lost connection matches io.ErrUnexpectedEOF.
-type StreamError struct {
-	// URL is the stream's URL without its signature.
-	URL string
-	// StatusCode is the status of the stream host's response, 0 if there was none.
+// APIError is a response of the Platform API other than 2xx. It matches the
+// sentinel of its status ([ErrUnauthorized], [ErrPaymentRequired], [ErrForbidden],
+// [ErrNotFound], [ErrConflict], [ErrUnprocessable], [ErrRateLimited]), and
+// [ErrMaybeApplied] if the failed request may have changed something nevertheless.
+type APIError struct {
+	// Method and Path are those of the request; Path has no query.
+	Method, Path string
+	// StatusCode is the HTTP status.
 	StatusCode int
-	// Offset is how many bytes of output had been read.
-	Offset int64
-	// Err is the cause.
-	Err error
+	// ID is the platform's name for the error, such as "not_found" or
+	// "invalid_params"; empty if the body was not the platform's JSON. New IDs
+	// appear without notice.
+	ID string
+	// Message is the platform's explanation.
+	Message string
+	// URL is a page that explains more; often empty.
+	URL string
+	// Resource is the kind of thing that was not found ("app", "build"), on
+	// some errors.
+	Resource string
+	// Body is the start of a response that was not the platform's JSON, such as an
+	// HTML page of a router; empty otherwise. Control characters other than line
+	// breaks and tabs are removed.
+	Body string
+	// RequestID is the Request-Id header of the response, or of the request if the
+	// response has none: what Heroku's support asks for. It may be a
+	// comma-separated list and is opaque.
+	RequestID string
+	// RetryAfter is the wait that the response demanded, 0 if it did not.
+	RetryAfter time.Duration
+	// Attempts is how often the request was sent.
+	Attempts int
+	// MaybeApplied is true if the request may have changed something although it
+	// failed; the error then matches [ErrMaybeApplied].
+	MaybeApplied bool
 }
 
 // Error implements error.
-func (e *StreamError) Error() string {
-	return clean.Line(fmt.Sprintf("output stream %s, after %d bytes: %s", e.URL, e.Offset, redactText(errorText(e.Err))))
+func (e *APIError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s: %d", e.Method, e.Path, e.StatusCode)
+	switch {
+	case e.ID != "":
+		b.WriteString(" " + e.ID)
+	case http.StatusText(e.StatusCode) != "":
+		b.WriteString(" " + http.StatusText(e.StatusCode))
+	}
+	if text := e.text(); text != "" {
+		b.WriteString(": " + text)
+	}
+	if e.URL != "" {
+		b.WriteString(" (see " + e.URL + ")")
+	}
+	if e.Attempts > 1 {
+		fmt.Fprintf(&b, " [%d attempts]", e.Attempts)
+	}
+	if e.RequestID != "" {
+		b.WriteString(" [Request-Id " + e.RequestID + "]")
+	}
+	return errorLine(b.String(), e.MaybeApplied)
+}
+
+func (e *APIError) text() string {
+	if e.Message != "" {
+		return e.Message
+	}
+	return clean.FirstLine(e.Body)
+}
+
+// Is matches the sentinel of the status.
+func (e *APIError) Is(target error) bool {
+	if target == ErrMaybeApplied {
+		return e.MaybeApplied
+	}
+	return target == statusSentinel(e.StatusCode)
+}
+
+// statusSentinel returns the sentinel of an HTTP status, or nil if it has none.
+func statusSentinel(status int) error {
+	switch status {
+	case http.StatusUnauthorized:
+		return ErrUnauthorized
+	case http.StatusPaymentRequired:
+		return ErrPaymentRequired
+	case http.StatusForbidden:
+		return ErrForbidden
+	case http.StatusNotFound:
+		return ErrNotFound
+	case http.StatusConflict:
+		return ErrConflict
+	case http.StatusUnprocessableEntity:
+		return ErrUnprocessable
+	case http.StatusTooManyRequests:
+		return ErrRateLimited
+	}
+	return nil
+}
+
+// RequestError is a request without a response: the network failed or the context
+// ended. It wraps the cause, so that errors.Is finds context.Canceled and errors.As
+// finds *net.OpError; it never contains the query of a signed URL. A connection that
+// was closed without a response matches io.ErrUnexpectedEOF, never io.EOF. It
+// matches [ErrMaybeApplied] if the request may have changed something.
+type RequestError struct {
+	// Method is the request's.
+	Method string
+	// URL is the request's URL, its secrets removed.
+	URL string
+	// RequestID is the Request-Id header that was sent with every attempt, by which
+	// Heroku's support can find it; empty for requests to other hosts than the
+	// API's.
+	RequestID string
+	// Attempts is how often the request was sent.
+	Attempts int
+	// Err is the cause of the last attempt's failure.
+	Err error
+	// Last is what the attempt before failed with when the context ended
+	// during the wait for the next; nil otherwise.
+	Last error
+	// MaybeApplied is true if the request would have changed something and may have
+	// reached the platform; the error then matches [ErrMaybeApplied].
+	MaybeApplied bool
+}
+
+// Error implements error.
+func (e *RequestError) Error() string {
+	text := e.Method + " " + e.URL + ": " + redactText(errorText(e.Err))
+	if e.Attempts > 1 {
+		text += " [" + strconv.Itoa(e.Attempts) + " attempts]"
+	}
+	if e.Last != nil {
+		text += " (last response: " + e.Last.Error() + ")"
+	}
+	if e.RequestID != "" {
+		text += " [Request-Id " + e.RequestID + "]"
+	}
+	return errorLine(text, e.MaybeApplied)
+}
+
+// Is matches ErrMaybeApplied where that is so.
+func (e *RequestError) Is(target error) bool {
+	return target == ErrMaybeApplied && e.MaybeApplied
+}
+
+// Unwrap returns the causes.
+func (e *RequestError) Unwrap() []error {
+	if e.Last != nil {
+		return []error{withoutEOF(e.Err), withoutEOF(e.Last)}
+	}
+	return []error{withoutEOF(e.Err)}
+}
+
+// ResponseError is a successful response whose content cannot be used: not JSON, of
+// another type, larger than the package accepts, empty, or without a required field
+// such as an ID. It matches [ErrUnexpectedResponse], and [ErrMaybeApplied] if the
+// request changed something.
+type ResponseError struct {
+	// Method and Path are those of the request; Path has no query.
+	Method, Path string
+	// StatusCode is the HTTP status.
+	StatusCode int
+	// RequestID is the Request-Id header of the response, or of the request if the
+	// response has none.
+	RequestID string
+	// Err is what is wrong with the response.
+	Err error
+	// MaybeApplied is true if the request changed something; the error then matches
+	// [ErrMaybeApplied].
+	MaybeApplied bool
+}
+
+// Error implements error.
+func (e *ResponseError) Error() string {
+	text := fmt.Sprintf("%s %s: unexpected response (status %d): %s", e.Method, e.Path, e.StatusCode, redactText(errorText(e.Err)))
+	if e.RequestID != "" {
+		text += " [Request-Id " + e.RequestID + "]"
+	}
+	return errorLine(text, e.MaybeApplied)
+}
+
+// Is matches ErrUnexpectedResponse and, where that is so, ErrMaybeApplied.
+func (e *ResponseError) Is(target error) bool {
+	return target == ErrUnexpectedResponse || target == ErrMaybeApplied && e.MaybeApplied
 }
 
 // Unwrap returns the cause.
-func (e *StreamError) Unwrap() error { return withoutEOF(e.Err) }
+func (e *ResponseError) Unwrap() error { return withoutEOF(e.Err) }
+
+// StorageError is a response of a storage host other than success, to an upload to
+// or a download from a signed URL. It matches [ErrForbidden] or [ErrNotFound] by its
+// status.
+type StorageError struct {
+	// Method is the request's.
+	Method string
+	// URL is the signed URL without its query, which Reveal does not show either.
+	URL SecretURL
+	// StatusCode is the HTTP status.
+	StatusCode int
+	// Code and Message are the storage host's, from its XML:
+	// "SignatureDoesNotMatch", "AccessDenied" (an expired URL is that too),
+	// "MissingContentLength". Empty where the body was something else.
+	Code, Message string
+	// Body is the start of a response that was not the storage host's XML.
+	Body string
+	// Attempts is how often the request was sent.
+	Attempts int
+}
+
+// Error implements error.
+func (e *StorageError) Error() string {
+	text := fmt.Sprintf("%s %s: %d", e.Method, e.URL, e.StatusCode)
+	if e.Code != "" {
+		text += " " + e.Code
+	} else if status := http.StatusText(e.StatusCode); status != "" {
+		text += " " + status
+	}
+	if e.Message != "" {
+		text += ": " + e.Message
+	} else if line := clean.FirstLine(e.Body); line != "" {
+		text += ": " + line
+	}
+	if e.Attempts > 1 {
+		text += " [" + strconv.Itoa(e.Attempts) + " attempts]"
+	}
+	return clean.Line(text)
+}
+
+// Is matches ErrForbidden and ErrNotFound by the status.
+func (e *StorageError) Is(target error) bool {
+	switch target {
+	case ErrForbidden:
+		return e.StatusCode == http.StatusForbidden
+	case ErrNotFound:
+		return e.StatusCode == http.StatusNotFound
+	}
+	return false
+}
+
+// errorLine is the text of an error about a request, as one clean line.
+func errorLine(text string, maybeApplied bool) string {
+	if maybeApplied {
+		text += " (" + ErrMaybeApplied.Error() + ")"
+	}
+	return clean.Line(text)
+}

@@ -58,8 +58,8 @@ const (
 	EventReleaseDone DeployEventKind = "release_done"
 	// EventVerified: Verify has returned for App's release; see Err.
 	EventVerified DeployEventKind = "verified"
-	// EventRollback: a rollback begins. Checkpoint.RollbackIDs has the apps that may
-	// be rolled back; App is empty.
+	// EventRollback: a rollback begins. [Checkpoint.Apps] has the apps that may be
+	// rolled back; App is empty.
 	EventRollback DeployEventKind = "rollback"
 	// EventRolledBack: App was rolled back by Release, or was not, because of Err.
 	EventRolledBack DeployEventKind = "rolled_back"

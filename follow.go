@@ -5,13 +5,14 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/herokubuild/herokubuild/internal/logstream"
 )
 
-// target is an app of a rollout: its outcome, and the name or id by which it is
+// target is an app of a rollout: its outcome, and the name or ID by which it is
 // addressed.
 type target struct {
 	out *AppResult
@@ -50,7 +51,7 @@ func (f *follower) await(ctx context.Context, t *target) error {
 		}
 		return r, err
 	}
-	var tail logTail
+	var tail logstream.Tail
 	if out.Release.OutputStreamURL != "" {
 		if out.OutputErr = f.output(ctx, out, get, &tail); out.OutputErr != nil && ctx.Err() == nil {
 			f.client.api.log.LogAttrs(ctx, slog.LevelWarn, "herokubuild: release output is incomplete",
@@ -69,7 +70,7 @@ func (f *follower) await(ctx context.Context, t *target) error {
 	return err
 }
 
-func (f *follower) output(ctx context.Context, out *AppResult, get func(context.Context) (*Release, error), tail *logTail) error {
+func (f *follower) output(ctx context.Context, out *AppResult, get func(context.Context) (*Release, error), tail *logstream.Tail) error {
 	opts := f.stream
 	opts.backoff = f.backoff
 	opts.OnHeartbeat = func(quiet time.Duration) {
@@ -84,7 +85,7 @@ func (f *follower) output(ctx context.Context, out *AppResult, get func(context.
 		if err != nil {
 			return err
 		}
-		tail.add([]byte(line + "\n"))
+		tail.Add([]byte(line + "\n"))
 		f.log.emit(ctx, DeployEvent{Kind: EventReleaseOutput, App: out.App, Release: out.Release, Line: line})
 	}
 	return nil
@@ -93,7 +94,7 @@ func (f *follower) output(ctx context.Context, out *AppResult, get func(context.
 // outcome waits for the final status, unless the stream has seen it.
 func (f *follower) outcome(ctx context.Context, out *AppResult, get func(context.Context) (*Release, error)) error {
 	if !out.Release.Status.Final() {
-		if _, err := waitFinal(ctx, nil, f.backoff, get, statusOf); err != nil {
+		if _, err := waitProcess(ctx, out.App, nil, f.backoff, get); err != nil {
 			return err
 		}
 	}
@@ -122,7 +123,7 @@ type buildOutput struct {
 
 	// These belong to the goroutine of follow until done is closed: the last lines, the
 	// writer's error, and why the output is incomplete.
-	tail     logTail
+	tail     logstream.Tail
 	writeErr error
 	lost     error
 }
@@ -160,7 +161,7 @@ func followBuild(ctx context.Context, c *Client, log *eventLog, b *Build, opts b
 	return o
 }
 
-// buildOutputOptions are the app that builds, as the caller named it and by its id, and
+// buildOutputOptions are the app that builds, as the caller named it and by its ID, and
 // how its output is followed.
 type buildOutputOptions struct {
 	app, id     string
@@ -181,7 +182,7 @@ func (o *buildOutput) keep(b *Build) {
 }
 
 func (o *buildOutput) Write(p []byte) (int, error) {
-	o.tail.add(p)
+	o.tail.Add(p)
 	n, err := o.log.write(o.ctx, o.w, p)
 	if err != nil && o.ctx.Err() == nil {
 		o.writeErr = err
@@ -207,33 +208,4 @@ func (o *buildOutput) lastLines() string {
 	default:
 		return ""
 	}
-}
-
-// logTail keeps the end of a log.
-type logTail struct{ text []byte }
-
-const (
-	tailLines = 20
-	tailBytes = 8 << 10
-)
-
-func (t *logTail) add(p []byte) {
-	t.text = append(t.text, p[max(len(p)-tailBytes, 0):]...)
-	// Trimming at every write would copy the whole tail each time.
-	if over := len(t.text) - tailBytes; over > tailBytes {
-		t.text = append(t.text[:0], t.text[over:]...)
-	}
-}
-
-// String returns the last lines.
-func (t *logTail) String() string {
-	text := strings.TrimRight(string(t.text), "\n")
-	start := max(len(text)-tailBytes, 0)
-	lines := strings.Split(text[start:], "\n")
-	if start > 0 && len(lines) > 1 {
-		// The first line is incomplete.
-		lines = lines[1:]
-	}
-	lines = lines[max(len(lines)-tailLines, 0):]
-	return strings.ToValidUTF8(strings.Join(lines, "\n"), "\uFFFD")
 }

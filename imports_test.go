@@ -20,29 +20,41 @@ const modulePath = "github.com/herokubuild/herokubuild"
 // modules that only some packages may import. CONTRIBUTING.md shows it as a diagram.
 var mayImport = map[string][]string{
 	".": {
-		"internal/callback", "internal/clean", "internal/download", "internal/git", "internal/ioutil", "internal/jsonlimit", "internal/logstream", "internal/netrc",
-		"internal/paging", "internal/redact", "internal/sourcetree", "internal/targz", "internal/transport", "internal/untar",
+		"internal/callback", "internal/check", "internal/clean", "internal/download", "internal/git", "internal/history", "internal/identity", "internal/ioutil",
+		"internal/jsonlimit", "internal/logstream", "internal/netrc", "internal/pace", "internal/paging", "internal/procfile", "internal/redact",
+		"internal/sourcetree", "internal/targz", "internal/transport", "internal/untar", "internal/wire",
 		"github.com/google/go-querystring/query",
 	},
 	"internal/callback":   nil,
+	"internal/check":      {"internal/clean", "internal/redact", "internal/transport"},
 	"internal/clean":      nil,
 	"internal/download":   {"internal/ioutil", "internal/transport"},
 	"internal/git":        nil,
+	"internal/identity":   nil,
+	"internal/history":    nil,
 	"internal/ioutil":     nil,
 	"internal/jsonlimit":  nil,
 	"internal/logstream":  {"internal/ioutil"},
 	"internal/netrc":      nil,
+	"internal/pace":       {"internal/ioutil"},
 	"internal/paging":     {"internal/clean"},
+	"internal/procfile":   {"internal/clean"},
 	"internal/redact":     {"internal/clean"},
 	"internal/sourcetree": {"internal/clean", "internal/git", "internal/ioutil"},
 	"internal/targz":      {"github.com/klauspost/pgzip"},
 	"internal/transport":  {"internal/ioutil", "github.com/hashicorp/go-retryablehttp"},
 	"internal/untar":      {"internal/clean", "internal/ioutil"},
+	"internal/wire": {
+		"internal/clean", "internal/jsonlimit", "internal/logstream", "internal/paging", "internal/redact", "internal/transport",
+	},
 
-	// Of the rest, nothing is part of the library.
-	"internal/platform":     nil,
+	// Of the rest, nothing is imported by the library.
+	"herokutest":            {".", "internal/platform"},
+	"internal/memnet":       nil,
+	"internal/platform":     {"internal/memnet"},
 	"internal/testenv":      nil,
 	"internal/peak":         nil,
+	"internal/picture":      nil,
 	"internal/bench":        {".", "internal/platform", "internal/peak"},
 	"internal/archivebench": {".", "internal/peak"},
 }

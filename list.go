@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/herokubuild/herokubuild/internal/paging"
+	"github.com/herokubuild/herokubuild/internal/wire"
 )
 
 // ListOrder is the direction of a list.
@@ -20,8 +21,8 @@ const (
 	Descending ListOrder = "desc"
 )
 
-// ListOptions selects a part of a list and its order. nil and the zero value mean Heroku's
-// defaults: all items, by ID, ascending, 200 items per request.
+// ListOptions selects a part of a list and its order. nil is the default, which is
+// Heroku's: all items, by ID, ascending, 200 items per request.
 type ListOptions struct {
 	// SortBy is the attribute to sort by, such as "created_at" for builds or "version"
 	// for releases. Default "id".
@@ -94,7 +95,7 @@ type pages[T any] struct {
 	size  int
 	order paging.Order
 	// latest is the response with the latest page.
-	latest apiResponse
+	latest *wire.Response
 }
 
 // listPages prepares to read a list. It also returns the range of the first page.
@@ -114,7 +115,7 @@ func listPages[T any](c *apiClient, path string, opts *ListOptions, requestOpts 
 
 // get requests a page of the list by its range.
 func (p *pages[T]) get(ctx context.Context, requested string) (*Page[T], error) {
-	a := apiCall{method: http.MethodGet, path: p.path, limits: listLimits(p.size)}
+	a := apiCall{method: http.MethodGet, path: p.path, limits: wire.ListLimits(p.size)}
 	if requested != "" {
 		a.header = http.Header{"Range": {requested}}
 	}
@@ -124,12 +125,9 @@ func (p *pages[T]) get(ctx context.Context, requested string) (*Page[T], error) 
 		return nil, err
 	}
 	p.latest = resp
-	page := &Page[T]{Items: got, Next: resp.header.Get(nextRangeHeader), Date: time.Now()}
-	if date, err := http.ParseTime(resp.header.Get("Date")); err == nil {
-		page.Date = date
-	}
+	page := &Page[T]{Items: got, Next: resp.NextRange(), Date: resp.Date()}
 	if err := p.check(requested, page); err != nil {
-		return nil, resp.unexpected(err)
+		return nil, requestFailure(ctx, resp.Unusable(err))
 	}
 	return page, nil
 }
@@ -174,7 +172,7 @@ func list[T any](ctx context.Context, c *apiClient, path string, opts *ListOptio
 			}
 			fresh, err := progress.Advance(page.Items, page.Next)
 			if err != nil {
-				yield(nil, p.latest.unexpected(err))
+				yield(nil, requestFailure(ctx, p.latest.Unusable(err)))
 				return
 			}
 			for _, item := range fresh {
@@ -215,3 +213,5 @@ func (p *pages[T]) checkOrder(item any) error {
 func failed[T any](err error) iter.Seq2[*T, error] {
 	return func(yield func(*T, error) bool) { yield(nil, err) }
 }
+
+const maxPageSize = paging.MaxPageSize

@@ -1,13 +1,15 @@
 package herokubuild
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
 
+	"github.com/herokubuild/herokubuild/internal/check"
 	"github.com/herokubuild/herokubuild/internal/clean"
+	"github.com/herokubuild/herokubuild/internal/transport"
+	"github.com/herokubuild/herokubuild/internal/wire"
 )
 
 // Option configures a [Client]. A nil Option is skipped.
@@ -29,7 +31,7 @@ type config struct {
 // WithToken sets the API key, instead of HEROKU_API_KEY and the netrc file.
 func WithToken(token string) Option {
 	return func(c *config) error {
-		if err := checkToken("WithToken", token); err != nil {
+		if err := invalid("WithToken", check.Token(token)); err != nil {
 			return err
 		}
 		c.token = staticToken(token)
@@ -111,7 +113,7 @@ func WithUserAgent(product string) Option {
 // level warn it receives warnings from Heroku. Failures are returned as errors and are
 // not logged in addition.
 //
-// The context is that of the call, so that a handler can add a trace id. The API key and
+// The context is that of the call, so that a handler can add a trace ID. The API key and
 // the queries of signed URLs are never logged. Default: nothing is logged.
 func WithLogger(log *slog.Logger) Option {
 	return func(c *config) error {
@@ -127,7 +129,7 @@ func WithLogger(log *slog.Logger) Option {
 // not configurable: see the package documentation, Retries.
 func WithRetry(opts RetryOptions) Option {
 	return func(c *config) error {
-		if err := opts.check(); err != nil {
+		if err := invalid("WithRetry", transport.Policy(opts).Check()); err != nil {
 			return err
 		}
 		c.retry = opts
@@ -178,35 +180,6 @@ type RetryOptions struct {
 	MaxRetryAfter time.Duration
 }
 
-func (o RetryOptions) check() error {
-	switch {
-	case o.MaxAttempts < 0:
-		return &ArgumentError{Name: "WithRetry", Reason: "MaxAttempts is negative"}
-	case o.MinWait < 0 || o.MaxWait < 0 || o.MaxRetryAfter < 0:
-		return &ArgumentError{Name: "WithRetry", Reason: "a time is negative"}
-	}
-	if o = o.withDefaults(); o.MinWait > o.MaxWait {
-		return &ArgumentError{Name: "WithRetry", Reason: fmt.Sprintf("MinWait (%v) is longer than MaxWait (%v)", o.MinWait, o.MaxWait)}
-	}
-	return nil
-}
-
-func (o RetryOptions) withDefaults() RetryOptions {
-	if o.MaxAttempts == 0 {
-		o.MaxAttempts = 5
-	}
-	if o.MinWait == 0 {
-		o.MinWait = 500 * time.Millisecond
-	}
-	if o.MaxWait == 0 {
-		o.MaxWait = 30 * time.Second
-	}
-	if o.MaxRetryAfter == 0 {
-		o.MaxRetryAfter = 2 * time.Minute
-	}
-	return o
-}
-
 // RequestOption changes one call. [Client.Do], [List], and the methods of the services that
 // correspond to one endpoint accept any number of them; a nil RequestOption is skipped. Where
 // a method sends several requests, as a list does for its pages, they apply to each.
@@ -243,7 +216,10 @@ func newRequestOptions(opts []RequestOption) (requestOptions, error) {
 // secret: no error and no log line repeats it.
 func RequestHeader(name, value string) RequestOption {
 	return func(o *requestOptions) error {
-		if err := checkRequestHeader(name, value); err != nil {
+		if err := invalid("RequestHeader", check.Header(http.Header{name: {value}},
+			"Accept", "Accept-Encoding", "Authorization", "Content-Encoding", "Content-Type", "Cookie", "Expect",
+			"Keep-Alive", "Proxy-Authorization", "Proxy-Connection", wire.RequestIDHeader, "Te", "Trailer", "Upgrade", "User-Agent",
+		)); err != nil {
 			return err
 		}
 		if o.header == nil {
@@ -252,19 +228,6 @@ func RequestHeader(name, value string) RequestOption {
 		o.header.Set(name, value)
 		return nil
 	}
-}
-
-func checkRequestHeader(name, value string) error {
-	var bad *ArgumentError
-	if errors.As(checkHeader(http.Header{name: {value}}), &bad) {
-		return &ArgumentError{Name: "RequestHeader", Reason: bad.Reason}
-	}
-	switch http.CanonicalHeaderKey(name) {
-	case "Accept", "Accept-Encoding", "Authorization", "Content-Encoding", "Content-Type", "Cookie", "Expect",
-		"Keep-Alive", "Proxy-Authorization", "Proxy-Connection", requestIDHeader, "Te", "Trailer", "Upgrade", "User-Agent":
-		return &ArgumentError{Name: "RequestHeader", Reason: "header " + quote(name) + " cannot be overridden"}
-	}
-	return nil
 }
 
 // RequestAttemptTimeout sets how long one attempt of a call may take, instead of the client's

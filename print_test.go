@@ -28,7 +28,7 @@ func exported() []any {
 		herokubuild.Archive{}, herokubuild.ArchiveEntry{}, herokubuild.ExcludedPath{}, herokubuild.PackOptions{}, herokubuild.ArchivePlan{},
 		herokubuild.ArchiveWarning{}, herokubuild.SlugDirOptions{}, herokubuild.ArgumentError{}, herokubuild.ReleaseArtifact{},
 		herokubuild.Blob{}, herokubuild.Build{}, herokubuild.BuildAndReleaseOptions{}, herokubuild.BuildCreateOptions{}, herokubuild.BuildError{},
-		herokubuild.Buildpack{}, herokubuild.BuildsService{}, herokubuild.Checkpoint{}, herokubuild.CheckpointFailure{}, herokubuild.ChecksumError{}, herokubuild.Client{},
+		herokubuild.Buildpack{}, herokubuild.BuildsService{}, herokubuild.Checkpoint{}, herokubuild.CheckpointApp{}, herokubuild.CheckpointFailure{}, herokubuild.ChecksumError{}, herokubuild.Client{},
 		herokubuild.DeployError{}, herokubuild.DoOptions{}, herokubuild.DownloadOptions{}, herokubuild.DeployEvent{}, herokubuild.RolloutError{}, herokubuild.RolloutOptions{},
 		herokubuild.Artifact{}, herokubuild.DeployDurations{}, herokubuild.RolloutPolicy{}, herokubuild.RolloutResult{},
 		herokubuild.FetchArchiveOptions{}, herokubuild.GenerationError{}, herokubuild.ListOptions{}, herokubuild.Page[herokubuild.Build]{},
@@ -207,7 +207,7 @@ func TestDownloadPrintsNoSignature(t *testing.T) {
 func TestResultInJSON(t *testing.T) {
 	t.Parallel()
 	signed := herokubuild.SecretURL(sourceURL + fakeQuery)
-	checkpoint := herokubuild.Checkpoint{BuildApp: appName, BuildID: buildID, OutputOffset: 7, ReleaseIDs: map[string]string{appName: releaseID}}
+	checkpoint := withRelease(t, herokubuild.Checkpoint{BuildApp: appName, BuildID: buildID, OutputOffset: 7})
 	b, err := json.Marshal(&herokubuild.DeployResult{
 		Version: "v1", Checksum: checksum, Artifact: herokubuild.Artifact{SlugID: slugID}, Checkpoint: checkpoint,
 		Build: &herokubuild.Build{ID: buildID, Status: "succeeded", OutputStreamURL: signed, SourceBlob: herokubuild.SourceBlob{URL: signed}},
@@ -229,7 +229,7 @@ func TestResultInJSON(t *testing.T) {
 	assert.Equal(t, []string{"v1", checksum, slugID}, []string{got.Version, got.Checksum, got.Slug})
 	assert.Equal(t, buildID, got.Build["id"])
 	assert.Equal(t, sourceURL+"?REDACTED", got.Build["output_stream_url"])
-	assert.Equal(t, checkpoint, got.Checkpoint, "a checkpoint can be decoded from a report")
+	assert.Equal(t, contentOf(checkpoint), contentOf(got.Checkpoint), "a checkpoint can be decoded from a report")
 	assert.Equal(t, []map[string]any{
 		{"app": appName, "outcome": "released", "release_id": releaseID, "version": 3., "status": "succeeded"},
 		{"app": "other-app", "outcome": "not_attempted", "error": "not attempted"},

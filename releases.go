@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/herokubuild/herokubuild/internal/check"
+	"github.com/herokubuild/herokubuild/internal/clean"
 )
 
 // ReleasesService creates, reads, follows, promotes and rolls back releases.
@@ -67,7 +69,7 @@ type Artifact struct {
 // IsZero reports whether there is neither a slug nor an image.
 func (a Artifact) IsZero() bool { return a == Artifact{} }
 
-// String returns the id of the slug or image.
+// String returns the ID of the slug or image.
 func (a Artifact) String() string { return a.SlugID + a.ImageID }
 
 // Artifact returns what the release runs. It is zero for a release without code, such
@@ -92,9 +94,9 @@ func (r *Release) artifact(kind string) string {
 // SlugID and ImageID is required. Those of a [Release.Artifact] release what another
 // release runs.
 type ReleaseCreateOptions struct {
-	// SlugID is the id of a slug, of this app or another: Cedar apps.
+	// SlugID is the ID of a slug, of this app or another: Cedar apps.
 	SlugID string `json:"slug,omitzero"`
-	// ImageID is the id or digest of an image: Fir apps.
+	// ImageID is the ID or digest of an image: Fir apps.
 	ImageID string `json:"oci_image,omitzero"`
 	// Description is shown in the app's history. Default: the platform's.
 	Description string `json:"description,omitzero"`
@@ -115,17 +117,6 @@ func (o ReleaseCreateOptions) madeFrom(r *Release) bool {
 	})
 }
 
-var digestRE = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
-
-func isDigest(image string) bool { return digestRE.MatchString(image) }
-
-func checkImage(field, image string) error {
-	if !isDigest(image) && !isUUID(image) {
-		return &ArgumentError{Name: field, Reason: quote(image) + " is neither a UUID nor a digest (sha256:…)"}
-	}
-	return nil
-}
-
 func (o ReleaseCreateOptions) check() error {
 	switch {
 	case (o.SlugID == "") == (o.ImageID == ""):
@@ -133,21 +124,13 @@ func (o ReleaseCreateOptions) check() error {
 	case o.SlugID != "":
 		return checkUUID("SlugID", o.SlugID)
 	}
-	return checkImage("ImageID", o.ImageID)
+	return invalid("ImageID", check.Image(o.ImageID))
 }
 
-var versionRE = regexp.MustCompile(`^[vV]?([1-9][0-9]{0,9})$`)
-
-// checkRelease returns the identity that the API accepts: a UUID or a bare version
-// number.
-func checkRelease(idOrVersion string) (string, error) {
-	if m := versionRE.FindStringSubmatch(idOrVersion); m != nil {
-		return m[1], nil
-	}
-	if !isUUID(idOrVersion) {
-		return "", &ArgumentError{Name: "release", Reason: quote(idOrVersion) + ` is neither a UUID nor a version such as "v12" or "12"`}
-	}
-	return idOrVersion, nil
+// checkRelease returns the identity of a release of an app that the API accepts.
+func checkRelease(app, idOrVersion string) (string, error) {
+	identity, reason := check.Release(idOrVersion)
+	return identity, cmp.Or(checkApp("app", app), invalid("release", reason))
 }
 
 func releasesPath(app string) string { return apiPath("apps", app, "releases") }
@@ -170,15 +153,12 @@ func (s ReleasesService) Create(ctx context.Context, app string, opts ReleaseCre
 	return fetch[Release](ctx, s.api, apiCall{method: http.MethodPost, path: releasesPath(app), body: opts}, requestOpts...)
 }
 
-// Get returns the release with this id or version ("v12" or "12").
+// Get returns the release with this ID or version ("v12" or "12").
 //
 // Endpoint: GET /apps/{app}/releases/{release} (schema: release, Info).
 // Errors: [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
 func (s ReleasesService) Get(ctx context.Context, app, idOrVersion string, requestOpts ...RequestOption) (*Release, error) {
-	if err := checkApp("app", app); err != nil {
-		return nil, err
-	}
-	identity, err := checkRelease(idOrVersion)
+	identity, err := checkRelease(app, idOrVersion)
 	if err != nil {
 		return nil, err
 	}
@@ -190,8 +170,9 @@ func (s ReleasesService) Get(ctx context.Context, app, idOrVersion string, reque
 //
 //	&ListOptions{SortBy: "version", Order: Descending, Limit: 10}
 //
-// Endpoint: GET /apps/{app}/releases (schema: release, List). Errors:
-// [*ArgumentError], [*APIError], [*RequestError], [*ResponseError].
+// Endpoint: GET /apps/{app}/releases (schema: release, List; sortable by id and
+// version). Errors: [*ArgumentError], [*APIError], [*RequestError],
+// [*ResponseError].
 func (s ReleasesService) List(ctx context.Context, app string, opts *ListOptions, requestOpts ...RequestOption) iter.Seq2[*Release, error] {
 	if err := checkApp("app", app); err != nil {
 		return failed[Release](err)
@@ -229,7 +210,7 @@ func (s ReleasesService) Current(ctx context.Context, app string, requestOpts ..
 	return nil, fmt.Errorf("current release of %s: %w", app, ErrNotFound)
 }
 
-// Wait polls a release, named by id or version, until its status is final and returns
+// Wait polls a release, named by ID or version, until its status is final and returns
 // it if that is success: the release phase, if there is one, has passed and the app
 // runs the release.
 //
@@ -242,7 +223,7 @@ func (s ReleasesService) Wait(ctx context.Context, app, idOrVersion string, opts
 }
 
 // Output returns the output of a release phase from its start, live while it runs; see
-// [BuildsService.Output]. The release is named by id or version. The stream of a new
+// [BuildsService.Output]. The release is named by ID or version. The stream of a new
 // release does not exist for the first seconds; the first read waits for it.
 //
 // Errors: an error that matches [ErrNoOutput] for a release without a release phase;
@@ -250,6 +231,8 @@ func (s ReleasesService) Wait(ctx context.Context, app, idOrVersion string, opts
 func (s ReleasesService) Output(ctx context.Context, app, idOrVersion string, opts *StreamOptions) (*OutputStream, error) {
 	return openOutput(ctx, s.api, opts, func(ctx context.Context) (*Release, error) { return s.Get(ctx, app, idOrVersion) })
 }
+
+func (r *Release) name() string { return fmt.Sprintf("release v%d", r.Version) }
 
 func (r *Release) state() (Status, SecretURL) { return r.Status, r.OutputStreamURL }
 
@@ -267,10 +250,10 @@ type ociImage struct {
 	Digest string `json:"digest"`
 }
 
-func (i *ociImage) validate() error { return requireID("id", i.ID) }
+func (i *ociImage) validate() error { return check.RequiredID("id", i.ID) }
 
-// ImageID returns the id of an OCI image that is named by its digest ("sha256:…") or
-// id. Releases name their image by id only (see [Artifact]); the app is any Fir app
+// ImageID returns the ID of an OCI image that is named by its digest ("sha256:…") or
+// ID. Releases name their image by ID only (see [Artifact]); the app is any Fir app
 // that can use the image.
 //
 // Endpoint: GET /apps/{app}/oci-images/{image} (schema: oci-image, Info; stability
@@ -280,7 +263,7 @@ func (s ReleasesService) ImageID(ctx context.Context, app, idOrDigest string, re
 	if err := checkApp("app", app); err != nil {
 		return "", err
 	}
-	if err := checkImage("image", idOrDigest); err != nil {
+	if err := invalid("image", check.Image(idOrDigest)); err != nil {
 		return "", err
 	}
 	a := apiCall{method: http.MethodGet, path: apiPath("apps", app, "oci-images", idOrDigest)}
@@ -295,7 +278,7 @@ func (s ReleasesService) ImageID(ctx context.Context, app, idOrDigest string, re
 			return image.ID, nil
 		}
 	}
-	return "", resp.unexpected(fmt.Errorf("none of its %d images is the requested one", len(images)))
+	return "", requestFailure(ctx, resp.Unusable(fmt.Errorf("none of its %d images is the requested one", len(images))))
 }
 
 // ReleaseError is a release whose final status is not success: its release
@@ -333,14 +316,184 @@ func (r *Release) validate() error {
 		return fmt.Errorf("the response's version is %d", r.Version)
 	}
 	for _, a := range r.Artifacts {
-		if err := optionalID("artifacts.id", a.ID); err != nil {
+		if err := check.OptionalID("artifacts.id", a.ID); err != nil {
 			return err
 		}
 	}
-	return firstError(
-		requireID("id", r.ID),
-		optionalID("app.id", r.App.ID),
-		optionalID("slug.id", r.Slug.ID),
-		optionalURL("output_stream_url", r.OutputStreamURL),
+	return cmp.Or(
+		check.RequiredID("id", r.ID),
+		check.OptionalID("app.id", r.App.ID),
+		check.OptionalID("slug.id", r.Slug.ID),
+		check.OptionalURL("output_stream_url", r.OutputStreamURL.Reveal()),
 	)
+}
+
+// RollbackError reports a release that cannot be rolled back to. It matches
+// [ErrNotEligible], and [ErrArtifactExpired] if the reason is that the platform has destroyed
+// the release's slug or image. Nothing was changed.
+type RollbackError struct {
+	// App is the app, as the caller named it.
+	App string
+	// Release is the release as the platform last described it.
+	Release *Release
+}
+
+// Error implements error.
+func (e *RollbackError) Error() string {
+	reason := "it is not eligible"
+	r := orZero(e.Release)
+	switch {
+	case r.Status == StatusExpired:
+		reason = "the platform no longer has its slug or image (status expired)"
+	case r.Status != StatusSucceeded && r.Status != "":
+		reason += " (status " + clip(string(r.Status), maxHeaderText) + ")"
+	case r.Artifact().IsZero():
+		reason += " (it has neither slug nor image)"
+	}
+	return clean.Line(fmt.Sprintf("%s cannot be rolled back to release v%d: %s", e.App, r.Version, reason))
+}
+
+// Is matches ErrNotEligible, and ErrArtifactExpired for an expired release.
+func (e *RollbackError) Is(target error) bool {
+	return target == ErrNotEligible || target == ErrArtifactExpired && orZero(e.Release).Status == StatusExpired
+}
+
+// rollbackTarget is a release of which Eligible is nil in older responses: such a
+// release may be eligible.
+type rollbackTarget struct {
+	Release
+	Eligible *bool `json:"eligible_for_rollback"`
+}
+
+func (t *rollbackTarget) release() *Release {
+	t.EligibleForRollback = t.Eligible != nil && *t.Eligible
+	return &t.Release
+}
+
+// refused reports whether the release is known not to be eligible.
+func (t *rollbackTarget) refused() bool {
+	return t.Status == StatusExpired || t.Eligible != nil && !*t.Eligible
+}
+
+// Rollback creates a release with the code and config vars of an earlier one, but not
+// its add-ons. The earlier release is named by its ID or version ("v12" or "12"); see
+// [ReleasesService.Previous] for the one before the current. Rollback gets it first,
+// and refuses a release that has expired or is not eligible before anything is
+// changed. As after [ReleasesService.Create], the new release may be pending; see
+// [ReleasesService.Wait].
+//
+// Endpoint: POST /apps/{app}/releases with the release in the body (schema:
+// release, Rollback), after GET /apps/{app}/releases/{release}. Errors: a
+// [*RollbackError], which matches [ErrNotEligible]; and as
+// [ReleasesService.Create].
+func (s ReleasesService) Rollback(ctx context.Context, app, idOrVersion string, requestOpts ...RequestOption) (*Release, error) {
+	identity, err := checkRelease(app, idOrVersion)
+	if err != nil {
+		return nil, err
+	}
+	target, err := fetch[rollbackTarget](ctx, s.api, apiCall{method: http.MethodGet, path: apiPath("apps", app, "releases", identity)}, requestOpts...)
+	if err != nil {
+		return nil, err
+	}
+	if target.refused() {
+		return nil, &RollbackError{App: app, Release: target.release()}
+	}
+	return s.rollBackTo(ctx, app, target.ID, requestOpts...)
+}
+
+// rollBackTo is Rollback without the check. The API accepts IDs only.
+func (s ReleasesService) rollBackTo(ctx context.Context, app, id string, requestOpts ...RequestOption) (*Release, error) {
+	body := struct {
+		Release string `json:"release"`
+	}{id}
+	return fetch[Release](ctx, s.api, apiCall{method: http.MethodPost, path: releasesPath(app), body: body}, requestOpts...)
+}
+
+// Previous returns the release that "heroku rollback" returns to: the newest eligible
+// one before the current release. It may run the same code with other config vars.
+// Previous lists the releases from the newest back to that one.
+//
+// Errors: those of [ReleasesService.List]; one that matches [ErrNotFound] if
+// there is no such release.
+func (s ReleasesService) Previous(ctx context.Context, app string) (*Release, error) {
+	seen := false
+	newest := &ListOptions{SortBy: "version", Order: Descending, PageSize: 20}
+	for r, err := range s.List(ctx, app, newest) {
+		switch {
+		case err != nil:
+			return nil, err
+		case r.Current:
+			seen = true
+		case seen && r.EligibleForRollback && r.Status != StatusExpired:
+			return r, nil
+		}
+	}
+	return nil, fmt.Errorf("a release of %s to roll back to: %w", app, ErrNotFound)
+}
+
+// PromoteOptions configures [ReleasesService.Promote]. nil is the default.
+type PromoteOptions struct {
+	// Description is shown in the history of the target app. Default: "Promote", the
+	// source app and the version of its release.
+	Description string
+}
+
+// Promote releases what the source app runs to the target app: the slug or, for Fir
+// apps, the image of the source's current release, which is the newest that succeeded.
+// The platform shares slugs between apps: nothing is copied, and the target keeps its
+// config vars. As after [ReleasesService.Create], the new release may be pending; see
+// [ReleasesService.Wait].
+//
+// Endpoints: GET /apps/{app}/releases of the source, GET /apps/{app} and
+// POST /apps/{app}/releases of the target. Errors: an [*ArgumentError] if both are the
+// same app; one that matches [ErrNotFound] if the source has no current release, or
+// [ErrNoArtifact] if that has neither slug nor image; a [*GenerationError] if the target
+// is of the other generation; and those of [ReleasesService.Current], [AppsService.Get]
+// and [ReleasesService.Create].
+func (s ReleasesService) Promote(ctx context.Context, source, target string, opts *PromoteOptions) (*Release, error) {
+	if err := checkApp("source", source); err != nil {
+		return nil, err
+	}
+	if err := checkApp("target", target); err != nil {
+		return nil, err
+	}
+	if source == target {
+		return nil, sameApp(source, target)
+	}
+	current, err := s.Current(ctx, source)
+	if err != nil {
+		return nil, err
+	}
+	runs := current.Artifact()
+	if runs.IsZero() {
+		return nil, fmt.Errorf("promote v%d of %s: %w", current.Version, source, ErrNoArtifact)
+	}
+	to, err := getApp(ctx, s.api, target)
+	if err != nil {
+		return nil, err
+	}
+	if to.ID != "" && to.ID == current.App.ID {
+		return nil, sameApp(source, target)
+	}
+	if err := checkRuns(to, runs, source, target); err != nil {
+		return nil, err
+	}
+	description := cmp.Or(orZero(opts).Description, fmt.Sprintf("Promote %s v%d", source, current.Version))
+	return s.Create(ctx, target, ReleaseCreateOptions{SlugID: runs.SlugID, ImageID: runs.ImageID, Description: description})
+}
+
+// checkRuns refuses an artifact of the other generation. An app may have none.
+func checkRuns(to *App, runs Artifact, source, target string) error {
+	generation := to.Generation.Name
+	switch {
+	case to.IsFir() && runs.SlugID != "":
+		return &GenerationError{App: target, Generation: generation, Reason: "it does not run the slug of " + source}
+	case !to.IsFir() && generation != "" && runs.ImageID != "":
+		return &GenerationError{App: target, Generation: generation, Reason: "it does not run the image of " + source}
+	}
+	return nil
+}
+
+func sameApp(source, target string) error {
+	return &ArgumentError{Name: "target", Reason: quote(target) + " is the same app as the source, " + quote(source)}
 }

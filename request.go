@@ -1,46 +1,34 @@
 package herokubuild
 
 import (
-	"bytes"
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/herokubuild/herokubuild/internal/check"
+	"github.com/herokubuild/herokubuild/internal/clean"
+	"github.com/herokubuild/herokubuild/internal/ioutil"
 	"github.com/herokubuild/herokubuild/internal/jsonlimit"
-	"github.com/herokubuild/herokubuild/internal/transport"
+	"github.com/herokubuild/herokubuild/internal/pace"
+	"github.com/herokubuild/herokubuild/internal/redact"
+	"github.com/herokubuild/herokubuild/internal/wire"
 )
 
-// This file builds a request to the API and turns its failure into an error.
-
-// acceptHeader requests the version of the API that this package supports.
-const acceptHeader = "application/vnd.heroku+json; version=3"
-
-// apiClient sends requests: to the API with the API key, to storage and stream hosts
-// without it. The services of a [Client] share one.
+// apiClient is what the services of a [Client] share.
 type apiClient struct {
-	// base is the URL of the API, without a slash at its end.
-	base      string
-	token     TokenSource
-	userAgent string
-	log       *slog.Logger
-	retry     RetryOptions
-	// timeout is that of WithAttemptTimeout.
-	timeout    time.Duration
+	wire       *wire.Client
+	log        *slog.Logger
+	retry      RetryOptions
 	poll       Backoff
 	settleTime time.Duration
-	rate       *rateLimit
-	// wire sends all requests but those for output streams, for which storage is.
-	// Only requests to the API have the API key.
-	wire    transport.Client
-	storage *http.Client
 }
 
 // check refuses the services of a zero Client.
@@ -64,9 +52,8 @@ type apiCall struct {
 	// variant is appended to the version in the Accept header.
 	variant string
 	header  http.Header
-	// body is sent as JSON unless it is nil.
-	body any
-	// secrets are those of the body.
+	// body is sent as JSON unless it is nil, and secrets are its secrets.
+	body    any
 	secrets []string
 	// repeatable is set if a POST may be sent twice.
 	repeatable bool
@@ -74,16 +61,9 @@ type apiCall struct {
 	mayBeEmpty bool
 	// limits are those of the response; the zero value is that of a single resource.
 	limits jsonlimit.Limits
-	// whole refuses the first page of a list.
-	whole bool
-}
-
-func (a *apiCall) idempotent() bool {
-	switch a.method {
-	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete:
-		return true
-	}
-	return a.repeatable
+	// partial is the error of a response that is only the first page of a list; nil
+	// accepts it.
+	partial error
 }
 
 // fetch sends a call whose response is a T.
@@ -96,213 +76,70 @@ func fetch[T any](ctx context.Context, c *apiClient, a apiCall, opts ...RequestO
 }
 
 // call sends an apiCall and decodes the body of its response into out, unless that is
-// nil. No other function attaches the API key to a request.
-func (c *apiClient) call(ctx context.Context, a apiCall, out any, opts ...RequestOption) (apiResponse, error) {
+// nil.
+func (c *apiClient) call(ctx context.Context, a apiCall, out any, opts ...RequestOption) (*wire.Response, error) {
 	if err := c.check(); err != nil {
-		return apiResponse{}, err
+		return nil, err
 	}
 	o, err := newRequestOptions(opts)
 	if err != nil {
-		return apiResponse{}, err
+		return nil, err
 	}
-	x := &apiExchange{call: a, rate: c.rate}
-	if x.call.limits.Bytes == 0 {
-		x.call.limits = objectLimits()
-	}
-	request, err := x.request(ctx, c, o)
+	got, err := c.wire.Do(ctx, wire.Call{
+		Method: a.method, Path: a.path, Query: a.query, Variant: a.variant, Header: a.header, UserHeader: o.header,
+		Body: a.body, Secrets: a.secrets, Repeatable: a.repeatable, MayBeEmpty: a.mayBeEmpty, Limits: a.limits,
+		Partial: a.partial, Validate: validate,
+		Timeout: o.timeout, MaxAttempts: o.attempts,
+	}, out)
 	if err != nil {
-		return apiResponse{}, err
-	}
-	resp, failed := c.wire.Do(request)
-	if failed != nil {
-		return apiResponse{}, x.failure(ctx, failed)
-	}
-	got := apiResponse{exchange: x, status: resp.StatusCode, header: resp.Header, attempts: resp.Attempts}
-	if out != nil {
-		if err := x.call.decode(got, resp.Content, out); err != nil {
-			return apiResponse{}, got.unexpected(err)
-		}
+		return nil, requestFailure(ctx, err)
 	}
 	if o.into != nil {
-		*o.into = got.metadata()
+		*o.into = newResponse(got)
 	}
 	return got, nil
 }
 
-// request builds the request of an exchange with the API, and gets the key for it.
-func (x *apiExchange) request(ctx context.Context, c *apiClient, o requestOptions) (transport.Request, error) {
-	a := &x.call
-	body, err := encodeBody(a.body)
-	if err != nil {
-		return transport.Request{}, err
+// requestFailure converts an error of package wire.
+func requestFailure(ctx context.Context, err error) error {
+	var e *wire.Error
+	if !errors.As(err, &e) {
+		return err
 	}
-	plain := c.base + a.path
-	full := plain
-	if a.query != "" {
-		full += "?" + a.query
+	switch e.Kind {
+	case wire.Invalid:
+		return &ArgumentError{Name: e.Field, Reason: e.Reason, Err: e.Err}
+	case wire.NoResponse:
+		failed := &RequestError{
+			Method: e.Method, URL: e.URL, RequestID: e.RequestID, Attempts: e.Attempts,
+			Err: ioutil.WithoutEOF(redact.WithoutURL(e.Err)), MaybeApplied: e.MaybeApplied,
+		}
+		if ctx.Err() != nil {
+			// The error matches the context's error and the cause that the caller gave it.
+			failed.Err = ioutil.WithoutEOF(contextError(ctx))
+		}
+		if e.Last != nil {
+			failed.Last = requestFailure(ctx, e.Last)
+		}
+		return failed
+	case wire.Unusable:
+		return &ResponseError{
+			Method: e.Method, Path: e.Path, StatusCode: e.Status, RequestID: e.RequestID, Err: e.Err, MaybeApplied: e.MaybeApplied,
+		}
+	case wire.Refused:
+		d := e.Document
+		return &APIError{
+			Method: e.Method, Path: e.Path, StatusCode: e.Status, ID: d.ID, Message: d.Message, URL: d.URL, Resource: d.Resource, Body: d.Body,
+			RequestID: e.RequestID, RetryAfter: e.RetryAfter, Attempts: e.Attempts, MaybeApplied: e.MaybeApplied,
+		}
+	case wire.RefusedByStorage:
+		d := e.Document
+		return &StorageError{
+			Method: e.Method, URL: SecretURL(e.URL), StatusCode: e.Status, Code: d.ID, Message: d.Message, Body: d.Body, Attempts: e.Attempts,
+		}
+	case wire.NotSent:
 	}
-	req, err := http.NewRequestWithContext(ctx, a.method, full, nil)
-	if err != nil {
-		return transport.Request{}, &ArgumentError{Name: "request", Reason: "the method or path cannot be sent"}
-	}
-	token, err := c.token.Token(ctx)
-	if err != nil {
-		return transport.Request{}, withClean(fmt.Errorf("getting the API key: %w", withoutEOF(err)))
-	}
-	if err := checkToken("token", token); err != nil {
-		return transport.Request{}, err
-	}
-	x.exchange = exchange{
-		log: c.log, method: a.method, url: plain, requestID: transport.NewRequestID(),
-		secrets: newRedactor(token).and(secretsOfQuery(a.query)...).and(a.secrets...).and(secretsOfHeader(o.header)...),
-	}
-	r := transport.Request{
-		HTTP: req, Idempotent: a.idempotent(), MaxBytes: a.limits.Bytes,
-		Timeout: c.timeout, Policy: transport.Policy(c.retry), Observer: x,
-	}
-	if o.timeout > 0 {
-		r.Timeout = o.timeout
-	}
-	if o.attempts > 0 {
-		r.Policy.MaxAttempts = o.attempts
-	}
-	maps.Copy(req.Header, o.header)
-	maps.Copy(req.Header, a.header)
-	setHeaders(req.Header, [][2]string{
-		{"Accept", acceptHeader + a.variant},
-		{"Authorization", "Bearer " + token},
-		{"User-Agent", c.userAgent},
-		{requestIDHeader, x.requestID},
-	})
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-		r.Size = int64(len(body))
-		r.Body = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-	}
-	return r, nil
-}
-
-// encodeBody encodes the body of a call, and returns nil for none.
-func encodeBody(v any) ([]byte, error) {
-	if v == nil {
-		return nil, nil
-	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	// "&" is in every signed URL, and not every server decodes it where it is escaped.
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, &ArgumentError{Name: "DoOptions.Body", Reason: "cannot be encoded as JSON", Err: err}
-	}
-	return bytes.TrimRight(b.Bytes(), "\n"), nil
-}
-
-// setHeaders sets headers whose names are in their canonical form. One array holds
-// the values of all.
-func setHeaders(header http.Header, lines [][2]string) {
-	values := make([]string, len(lines))
-	for i, line := range lines {
-		values[i] = line[1]
-		header[line[0]] = values[i : i+1 : i+1]
-	}
-}
-
-// exchange is what the log lines and errors about one request have in common.
-type exchange struct {
-	log    *slog.Logger
-	method string
-	// url has no secrets.
-	url string
-	// requestID is the Request-Id header of all attempts; empty for requests to other
-	// hosts than the API's.
-	requestID string
-	// secrets hides those of the request, hide also those of the URLs that led to the
-	// latest response.
-	secrets, hide redactor
-}
-
-// Observe logs an attempt.
-func (x *exchange) Observe(ctx context.Context, a transport.Attempt) {
-	x.hide = x.secrets.after(a.Response)
-	attemptLog{
-		method: x.method, url: x.url, requestID: x.requestID, attempt: a.Number, started: a.Started,
-		again: a.Retry, wait: a.Wait, hide: x.hide,
-	}.write(ctx, x.log, a.Response, a.Err)
-}
-
-// requestError returns the error of a request without a response that can be used. last
-// is the error of the response before.
-func (x *exchange) requestError(ctx context.Context, f *transport.Failure, last error) error {
-	e := &RequestError{
-		Method: x.method, URL: x.url, RequestID: x.requestID, Attempts: f.Attempts,
-		Err: withoutEOF(cleanURLError(x.hide.err(f.Err))), Last: last, MaybeApplied: f.Ambiguous,
-	}
-	if ctx.Err() != nil {
-		// The error matches the context's error and the cause that the caller gave it.
-		e.Err = withoutEOF(contextError(ctx))
-	}
-	return e
-}
-
-// apiExchange is an exchange with the API.
-type apiExchange struct {
-	exchange
-	call apiCall
-	rate *rateLimit
-}
-
-// Observe logs an attempt and notes the rate limit of its response.
-func (x *apiExchange) Observe(ctx context.Context, a transport.Attempt) {
-	x.exchange.Observe(ctx, a)
-	if a.Err == nil {
-		x.rate.note(a.Response.Header)
-	}
-}
-
-// failure returns the error of a request to the API that failed.
-func (x *apiExchange) failure(ctx context.Context, f *transport.Failure) error {
-	switch {
-	case f == nil:
-		return nil
-	case errors.Is(f.Err, transport.ErrTooLarge) && f.Response != nil:
-		return x.unexpected(f.Response.StatusCode, f.Response.Header, transport.ErrTooLarge)
-	case f.Err != nil:
-		return x.requestError(ctx, f, x.failure(ctx, f.Last))
-	}
-	e := newAPIError(x.method, x.call.path, f.Response.StatusCode, f.Response.Header, f.Body, x.secrets.after(f.Response))
-	e.RequestID = x.responseID(f.Response.Header)
-	e.Attempts, e.RetryAfter, e.MaybeApplied = f.Attempts, f.RetryAfter, f.Ambiguous
-	return e
-}
-
-// unexpected returns the error of a successful response that cannot be used.
-func (x *apiExchange) unexpected(status int, header http.Header, err error) error {
-	return &ResponseError{
-		Method: x.method, Path: x.call.path, StatusCode: status,
-		RequestID: x.responseID(header), Err: x.hide.err(err), MaybeApplied: !x.call.idempotent(),
-	}
-}
-
-// responseID is the id by which Heroku's support can find a response: its own, or that
-// of the request if it has none.
-func (x *apiExchange) responseID(header http.Header) string {
-	if id := x.hide.header(header, requestIDHeader); id != "" {
-		return id
-	}
-	return x.requestID
-}
-
-// apiResponse is a successful response, without its body.
-type apiResponse struct {
-	exchange *apiExchange
-	status   int
-	header   http.Header
-	attempts int
-}
-
-// unexpected returns the error of a response that turns out to be unusable.
-func (r apiResponse) unexpected(err error) error {
-	return r.exchange.unexpected(r.status, r.header, err)
+	return e.Err
 }
 
 // apiPath escapes and joins the segments of a path.
@@ -316,119 +153,125 @@ func apiPath(segments ...string) string {
 	return b.String()
 }
 
-func (r apiResponse) metadata() Response {
+// Response describes a successful response of the API. [Client.Do] returns one, and
+// [ResponseInto] stores that of any other method.
+type Response struct {
+	// StatusCode is the HTTP status.
+	StatusCode int
+	// Header is a copy of the response's header, as it was received. Its values are not
+	// printed, logged or encoded as JSON.
+	Header http.Header `json:"-"`
+	// RequestID is the Request-Id header of the response, or of the request if the
+	// response has none. Heroku's support can find the request by it.
+	RequestID string
+	// RateLimitRemaining is how many requests the account had left after this one,
+	// or -1 if the response does not contain it.
+	RateLimitRemaining int
+	// NextRange is the Next-Range header of a list that has more pages: the Cursor of
+	// [ListOptions].
+	NextRange string
+	// Attempts is how often the request was sent.
+	Attempts int
+}
+
+func newResponse(r *wire.Response) Response {
 	m := Response{
-		StatusCode: r.status, Header: r.header.Clone(),
-		RequestID: r.exchange.responseID(r.header), RateLimitRemaining: -1,
-		NextRange: r.header.Get(nextRangeHeader), Attempts: r.attempts,
+		StatusCode: r.Status, Header: r.Header.Clone(), RequestID: r.RequestID(), RateLimitRemaining: -1,
+		NextRange: r.NextRange(), Attempts: r.Attempts,
 	}
-	if n, ok := rateRemaining(r.header); ok {
+	if n, ok := wire.RateRemaining(r.Header); ok {
 		m.RateLimitRemaining = max(n, 0)
 	}
 	return m
 }
 
-// decode decodes the content of a successful response into out, and validates it.
-func (a *apiCall) decode(resp apiResponse, content []byte, out any) error {
-	if a.whole && resp.header.Get(nextRangeHeader) != "" {
-		return ErrPartialList
-	}
-	switch trimmed := bytes.TrimSpace(content); {
-	case len(trimmed) == 0 && a.mayBeEmpty:
-		return nil
-	case len(trimmed) == 0:
-		return errors.New("the response has no body")
-	case bytes.Equal(trimmed, []byte("null")):
-		return errors.New("the response is null")
-	}
-	if err := a.limits.Check(content); err != nil {
-		return err
-	}
-	if err := json.Unmarshal(content, out); err != nil {
-		return err
-	}
-	return validate(out)
+// Format prints the response without the header's values, for every verb.
+func (r Response) Format(f fmt.State, _ rune) {
+	names := slices.Sorted(maps.Keys(r.Header))
+	_, _ = fmt.Fprintf(f, "{StatusCode:%d Header:%q RequestID:%q RateLimitRemaining:%d NextRange:%q Attempts:%d}",
+		r.StatusCode, names, r.RequestID, r.RateLimitRemaining, r.NextRange, r.Attempts)
 }
 
-// attemptLog is one attempt of a request, for the log.
-type attemptLog struct {
-	method string
-	// url has no secrets.
-	url string
-	// requestID is the one that was sent, if any.
-	requestID string
-	attempt   int
-	started   time.Time
-	// again is set if there will be another attempt, after wait.
-	again bool
-	wait  time.Duration
-	// hide hides the secrets of the request.
-	hide redactor
-}
+// LogValue implements slog.LogValuer. It omits the header's values, as Format does.
+func (r Response) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(r)) }
 
-// write logs an attempt that ended with resp or err, and a warning in resp if there is one.
-func (a attemptLog) write(ctx context.Context, log *slog.Logger, resp *http.Response, err error) {
-	level, text := slog.LevelDebug, "herokubuild: request"
-	if a.again {
-		level, text = slog.LevelInfo, "herokubuild: retrying request"
+func (c *apiClient) rateLimitRemaining(ctx context.Context, opts ...RequestOption) (int, error) {
+	var out struct {
+		Remaining *int `json:"remaining"`
 	}
-	if log.Enabled(ctx, level) {
-		log.LogAttrs(ctx, level, text, a.attrs(resp, err)...)
-	}
-	if err == nil && log.Enabled(ctx, slog.LevelWarn) {
-		a.warn(ctx, log, resp.Header)
-	}
-}
-
-func (a attemptLog) attrs(resp *http.Response, err error) []slog.Attr {
-	attrs := append(make([]slog.Attr, 0, 10), a.request()...)
-	attrs = append(attrs, slog.Duration("duration", time.Since(a.started)), slog.Int("attempt", a.attempt))
+	resp, err := c.call(ctx, apiCall{method: http.MethodGet, path: apiPath("account", "rate-limits")}, &out, opts...)
 	if err != nil {
-		attrs = append(attrs, slog.String("error", clip(cleanURLError(a.hide.err(err)).Error(), maxErrorText)))
-	} else {
-		attrs = append(attrs, slog.Int("status", resp.StatusCode))
+		return 0, err
 	}
-	if err == nil && resp.Header.Get(requestIDHeader) != "" {
-		attrs = a.header(attrs, "request_id", resp.Header, requestIDHeader)
-	} else if a.requestID != "" {
-		attrs = append(attrs, slog.String("request_id", a.requestID))
+	if out.Remaining == nil {
+		// As a 0 it would be waited for without an end.
+		return 0, requestFailure(ctx, resp.Unusable(errors.New("the response has no remaining")))
 	}
-	if err == nil {
-		if left, ok := rateRemaining(resp.Header); ok {
-			attrs = append(attrs, slog.Int("rate_remaining", left))
-		}
-	}
-	if a.again {
-		attrs = append(attrs, slog.Duration("wait", a.wait))
-	}
-	return attrs
+	left := max(*out.Remaining, 0)
+	c.wire.Rate.Set(left)
+	return left, nil
 }
 
-func (a attemptLog) request() []slog.Attr {
-	host, path := "", a.url
-	if u, err := url.Parse(a.url); err == nil {
-		host, path = u.Host, u.EscapedPath()
-	}
-	return []slog.Attr{slog.String("method", a.method), slog.String("host", host), slog.String("path", path)}
+// pacer delays requests that would use up the account's rate limit.
+type pacer struct{ *pace.Pacer }
+
+// newPacer returns a pacer that leaves reserve requests unused.
+func newPacer(c *apiClient, reserve int) *pacer {
+	return &pacer{pace.New(pace.Config{
+		Reserve: reserve, Left: c.wire.Rate.Left,
+		Poll: func(ctx context.Context) (int, error) { return c.rateLimitRemaining(ctx) },
+		OnWait: func(ctx context.Context, left int, wait time.Duration) {
+			c.log.LogAttrs(ctx, slog.LevelInfo, "herokubuild: waiting for the account's rate limit",
+				slog.Int("rate_remaining", left), slog.Duration("wait", wait))
+		},
+	})}
 }
 
-// warn logs a warning from Heroku, such as that an endpoint will be removed. Both headers
-// are in use.
-func (a attemptLog) warn(ctx context.Context, log *slog.Logger, header http.Header) {
-	for _, name := range []string{"Warning-Message", "X-Heroku-Warning"} {
-		if header.Get(name) == "" {
-			continue
-		}
-		attrs := a.header(a.request(), "warning", header, name)
-		attrs = a.header(attrs, "warning_id", header, "Warning-Id")
-		log.LogAttrs(ctx, slog.LevelWarn, "herokubuild: warning from Heroku", attrs...)
+// wait returns once there is a request to spare, or after about an hour.
+func (p *pacer) wait(ctx context.Context) error {
+	err := p.Wait(ctx)
+	if errors.Is(err, pace.ErrInterrupted) {
+		return contextError(ctx)
 	}
+	return err
 }
 
-// header adds the value of a header, unless it is empty.
-func (a attemptLog) header(attrs []slog.Attr, key string, header http.Header, name string) []slog.Attr {
-	if v := a.hide.header(header, name); v != "" {
-		attrs = append(attrs, slog.String(key, v))
+// invalid converts the reason of package check: it is nil for an empty one.
+func invalid(name, reason string) error {
+	if reason == "" {
+		return nil
 	}
-	return attrs
+	return &ArgumentError{Name: name, Reason: reason}
+}
+
+func checkApp(field, app string) error { return invalid(field, check.App(app)) }
+
+func checkUUID(field, id string) error { return invalid(field, check.UUID(id)) }
+
+func checkAppAndID(app, field, id string) error {
+	return cmp.Or(checkApp("app", app), checkUUID(field, id))
+}
+
+func checkChecksum(field, sum string) error { return invalid(field, check.Checksum(sum)) }
+
+func checkWebURL(field, raw string) error {
+	_, reason := check.WebURL(raw)
+	return invalid(field, reason)
+}
+
+func isUUID(s string) bool { return check.IsUUID(s) }
+
+// quote returns a caller's own value for an error, clipped to a readable length.
+func quote(s string) string { return clean.Quote(s) }
+
+// checked is a response that can be validated.
+type checked interface{ validate() error }
+
+// validate checks a value that was decoded from a response, so that later calls cannot
+// fail with an [ArgumentError] about a value that the API chose.
+func validate(v any) error {
+	if c, ok := v.(checked); ok {
+		return c.validate()
+	}
+	return nil
 }

@@ -82,7 +82,6 @@ func (ro *rollout) withCallbackError(failure *RolloutError) *RolloutError {
 
 // rolloutCheckpoint is the checkpoint at the start of Rollout.
 func rolloutCheckpoint(c Checkpoint, release ReleaseCreateOptions, mayRollBack bool) Checkpoint {
-	c = c.clone()
 	c.Settled, c.Done = false, false
 	c.MayRollBack = c.MayRollBack || mayRollBack
 	if c.started() {
@@ -106,7 +105,7 @@ func (ro *rollout) begin(c Checkpoint, apps []string) {
 	outcomes := make([]AppResult, len(apps))
 	for i, app := range apps {
 		outcomes[i] = AppResult{App: app, Err: ErrNotAttempted}
-		ro.targets = append(ro.targets, target{out: &outcomes[i], app: cmp.Or(c.AppIDs[app], app)})
+		ro.targets = append(ro.targets, target{out: &outcomes[i], app: cmp.Or(c.App(app).ID, app)})
 	}
 }
 
@@ -125,8 +124,8 @@ type rollout struct {
 	resumed   bool
 	settledAt time.Time
 
-	// undoing has the releases that an earlier call was rolling back.
-	undoing map[string]string
+	// undoing is the checkpoint of an earlier call that was rolling back.
+	undoing Checkpoint
 
 	// stopped is set when no more releases are to be started.
 	stopped atomic.Bool
@@ -142,7 +141,7 @@ func newRollout(c *Client, log *eventLog, release ReleaseCreateOptions, policy R
 // run releases to all apps. Its error is that of the call.
 func (ro *rollout) run(ctx context.Context) *RolloutError {
 	ro.pace = newPacer(ro.client.api, reserveFor(ro.policy.Concurrency, len(ro.targets)))
-	if len(ro.log.saved().RollbackIDs) > 0 {
+	if ro.log.saved().rollingBack() {
 		ro.finishRollback(ctx)
 		return ro.failure()
 	}
@@ -237,7 +236,7 @@ func (ro *rollout) awaitCurrent(ctx context.Context, t *target) error {
 
 // notAttempted is the outcome of an app for which the context ended too early.
 func (ro *rollout) notAttempted(ctx context.Context, t *target) error {
-	if id := ro.log.saved().ReleaseIDs[t.out.App]; id != "" {
+	if id := ro.log.saved().App(t.out.App).ReleaseID; id != "" {
 		return fmt.Errorf("%s: release %s of an earlier call was not checked: %w", t.out.App, id, contextError(ctx))
 	}
 	return fmt.Errorf("%s: %w: %w", t.out.App, ErrNotAttempted, contextError(ctx))
@@ -326,7 +325,7 @@ func (ro *rollout) standing(ctx context.Context, t *target) (*standing, error) {
 		if err := ro.pace.wait(ctx); err != nil {
 			return nil, err
 		}
-		s, err := findStanding(ctx, ro.client, t.app, ro.log.saved().ReleaseIDs[t.out.App], ro.isOurs)
+		s, err := findStanding(ctx, ro.client, t.app, ro.log.saved().App(t.out.App).ReleaseID, ro.isOurs)
 		if err != nil || s.awaited == nil {
 			return s, err
 		}
@@ -416,7 +415,7 @@ func (ro *rollout) awaitOwn(ctx context.Context, t target, r *Release) error {
 
 func (ro *rollout) ownOutcome(ctx context.Context, t *target) error {
 	r, saved := t.out.Release, ro.log.saved()
-	if saved.ReleaseIDs[t.out.App] == "" {
+	if saved.App(t.out.App).ReleaseID == "" {
 		ro.log.noteRelease(t.out.App, "", r)
 	}
 	if ro.resumed {
@@ -425,7 +424,7 @@ func (ro *rollout) ownOutcome(ctx context.Context, t *target) error {
 			return err
 		}
 		switch {
-		case s.rolledBack && len(saved.RollbackIDs) == 0:
+		case s.rolledBack && !saved.rollingBack():
 			if s.release, err = ro.createRelease(ctx, t); err != nil {
 				return err
 			}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -14,14 +13,14 @@ import (
 // rollBack rolls apps back to what they ran before, according to the policy.
 func (ro *rollout) rollBack(ctx context.Context) {
 	all := ro.policy.Rollback == RollbackAll && (ctx.Err() != nil || ro.anyFailed())
-	made := ro.log.saved().ReleaseIDs
+	saved := ro.log.saved()
 	var back []*target
 	for i := range ro.targets {
 		t := &ro.targets[i]
 		switch {
 		case errors.Is(t.out.Err, ErrSuperseded), errors.Is(t.out.Err, ErrRolledBack):
 		case ro.policy.Rollback == RollbackVerifyFailed && errors.Is(t.out.Err, ErrVerifyFailed),
-			all && (t.out.Release != nil || hasKey(made, t.out.App) || errors.Is(t.out.Err, ErrMaybeApplied)):
+			all && (t.out.Release != nil || saved.App(t.out.App).ReleaseID != "" || errors.Is(t.out.Err, ErrMaybeApplied)):
 			back = append(back, t)
 		}
 	}
@@ -29,11 +28,10 @@ func (ro *rollout) rollBack(ctx context.Context) {
 		return
 	}
 	ro.log.note(func(c *Checkpoint) {
-		c.RollbackIDs = make(map[string]string, len(back))
+		ro.noteReasons(c)
 		for _, t := range back {
-			c.RollbackIDs[t.out.App] = ""
+			c.setApp(t.out.App, func(a *CheckpointApp) { a.RollingBack, a.RollbackID = true, "" })
 		}
-		c.Failures = ro.reasons()
 	})
 	ro.log.emit(ctx, DeployEvent{Kind: EventRollback})
 	ro.rollBackAll(ctx, back)
@@ -47,35 +45,34 @@ func (ro *rollout) anyFailed() bool {
 	})
 }
 
-// reasons are why apps failed, in the form of a checkpoint; nil if none did.
-func (ro *rollout) reasons() map[string]CheckpointFailure {
-	reasons := map[string]CheckpointFailure{}
+// noteReasons records in a checkpoint why apps failed.
+func (ro *rollout) noteReasons(c *Checkpoint) {
 	for _, t := range ro.targets {
-		if t.out.Err != nil && isCause(t.out.Err) {
-			text := strings.TrimPrefix(t.out.Err.Error(), t.out.App+": ")
-			reasons[t.out.App] = CheckpointFailure{Reason: clip(redactText(text), maxErrorText), Verify: errors.Is(t.out.Err, ErrVerifyFailed)}
+		var failure CheckpointFailure
+		if err := t.out.Err; err != nil && isCause(err) {
+			text := strings.TrimPrefix(err.Error(), t.out.App+": ")
+			failure = CheckpointFailure{Reason: clip(redactText(text), maxErrorText), Verify: errors.Is(err, ErrVerifyFailed)}
+		}
+		if failure != c.App(t.out.App).Failure {
+			c.setApp(t.out.App, func(a *CheckpointApp) { a.Failure = failure })
 		}
 	}
-	if len(reasons) == 0 {
-		return nil
-	}
-	return reasons
 }
 
 // finishRollback finishes the rollback of an earlier call. The outcomes are then the
 // state on the platform.
 func (ro *rollout) finishRollback(ctx context.Context) {
 	var back []*target
-	rollbacks, reasons := ro.log.saved().RollbackIDs, ro.log.saved().Failures
-	ro.undoing = ro.log.saved().ReleaseIDs
+	ro.undoing = ro.log.saved()
 	// A call after that of the checkpoint may have released again. If the context ends,
 	// the rollback continues nevertheless.
 	_ = ro.awaitSettled(ctx)
 	for i := range ro.targets {
-		if t := &ro.targets[i]; hasKey(rollbacks, t.out.App) {
+		t := &ro.targets[i]
+		if earlier := ro.undoing.App(t.out.App); earlier.RollingBack {
 			t.out.Err = nil
-			if reason, known := reasons[t.out.App]; known {
-				t.out.Err = &earlierError{app: t.out.App, CheckpointFailure: reason}
+			if !earlier.Failure.IsZero() {
+				t.out.Err = &earlierError{app: t.out.App, CheckpointFailure: earlier.Failure}
 			}
 			back = append(back, t)
 		}
@@ -83,19 +80,15 @@ func (ro *rollout) finishRollback(ctx context.Context) {
 	ro.rollBackAll(ctx, back)
 	for i := range ro.targets {
 		t := &ro.targets[i]
-		if t.out.RollbackErr == nil && (t.out.RolledBack == nil || !hasKey(rollbacks, t.out.App)) {
+		earlier := ro.undoing.App(t.out.App)
+		if t.out.RollbackErr == nil && (t.out.RolledBack == nil || !earlier.RollingBack) {
 			t.out.Err = ErrNotAttempted
 			ro.observe(ctx, t)
 		}
-		if reason, known := reasons[t.out.App]; known && t.out.RolledBack != nil && t.out.RollbackErr == nil {
-			t.out.Err = &earlierError{app: t.out.App, CheckpointFailure: reason, rolledBack: true}
+		if !earlier.Failure.IsZero() && t.out.RolledBack != nil && t.out.RollbackErr == nil {
+			t.out.Err = &earlierError{app: t.out.App, CheckpointFailure: earlier.Failure, rolledBack: true}
 		}
 	}
-}
-
-func hasKey[V any](m map[string]V, key string) bool {
-	_, ok := m[key]
-	return ok
 }
 
 func (ro *rollout) rollBackAll(ctx context.Context, back []*target) {
@@ -142,14 +135,18 @@ func (ro *rollout) rollbackContext(parent context.Context) (context.Context, con
 // again. Without any left, a later call releases to the apps again.
 func (ro *rollout) noteRolledBack(back []*target) {
 	ro.log.note(func(c *Checkpoint) {
-		left := map[string]string{}
 		for _, t := range back {
-			if err := t.out.RollbackErr; err != nil && !isPermanent(err) {
-				left[t.out.App] = c.RollbackIDs[t.out.App]
+			if err := t.out.RollbackErr; err == nil || isPermanent(err) {
+				c.setApp(t.out.App, func(a *CheckpointApp) { a.RollingBack, a.RollbackID = false, "" })
 			}
 		}
-		if c.RollbackIDs = left; len(left) == 0 {
-			c.RollbackIDs, c.Failures = nil, nil
+		if c.rollingBack() {
+			return
+		}
+		for app, state := range c.Apps() {
+			if !state.Failure.IsZero() {
+				c.setApp(app, func(a *CheckpointApp) { a.Failure = CheckpointFailure{} })
+			}
 		}
 	})
 }
@@ -207,7 +204,7 @@ func (ro *rollout) isToUndo(t *target) bool {
 	if r == nil || r.Status != StatusSucceeded {
 		return false
 	}
-	undone := ro.undoing[t.out.App]
+	undone := ro.undoing.App(t.out.App).ReleaseID
 	return undone == "" || undone == r.ID
 }
 
@@ -296,10 +293,7 @@ func (ro *rollout) findUnknown(ctx context.Context, t *target) error {
 }
 
 func (ro *rollout) awaitRollback(ctx context.Context, t *target, r *Release) (*Release, error) {
-	ro.log.note(func(c *Checkpoint) {
-		c.RollbackIDs = maps.Clone(c.RollbackIDs)
-		c.RollbackIDs[t.out.App] = r.ID
-	})
+	ro.log.noteApp(t.out.App, func(a *CheckpointApp) { a.RollingBack, a.RollbackID = true, r.ID })
 	back := target{out: &AppResult{App: t.out.App, Release: r}, app: t.app}
 	err := ro.await(ctx, &back)
 	return back.out.Release, err

@@ -2,14 +2,12 @@ package herokubuild
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
-	"net/url"
-	"reflect"
+	"maps"
+	"slices"
 	"strings"
-	"unsafe"
+	"time"
 
 	"github.com/herokubuild/herokubuild/internal/clean"
 	"github.com/herokubuild/herokubuild/internal/redact"
@@ -34,7 +32,7 @@ type SecretURL string
 func (u SecretURL) Reveal() string { return string(u) }
 
 // String returns the URL without its user information, query and fragment.
-func (u SecretURL) String() string { return redactURL(string(u)) }
+func (u SecretURL) String() string { return redact.URL(string(u)) }
 
 // GoString is what %#v prints: the same redacted text as [SecretURL.String].
 func (u SecretURL) GoString() string {
@@ -63,255 +61,269 @@ func (u SecretURL) MarshalJSON() ([]byte, error) { return json.Marshal(u.String(
 // MarshalText returns the redacted text, as [SecretURL.String] does.
 func (u SecretURL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
 
-// holdsSecretURL reports whether v, or anything in it that JSON encodes, is a
-// SecretURL that would lose its secret.
-func holdsSecretURL(v reflect.Value) bool { return secretURLs{}.in(v) }
+// redacts reports whether JSON would contain only a part of the URL.
+func (u SecretURL) redacts() bool { return u.String() != u.Reveal() }
 
-// secretURLs has the values that have been searched, since some contain themselves.
-type secretURLs map[searched]bool
-
-type searched struct {
-	at  unsafe.Pointer
-	len int
-	as  reflect.Type
-}
-
-// again reports whether v can be shared and has been searched before.
-func (s secretURLs) again(v reflect.Value) bool {
-	var key searched
-	switch v.Kind() {
-	case reflect.Pointer, reflect.Map:
-		key = searched{at: v.UnsafePointer(), as: v.Type()}
-	case reflect.Slice:
-		key = searched{at: v.UnsafePointer(), len: v.Len(), as: v.Type()}
-	default:
-		return false
-	}
-	seen := s[key]
-	s[key] = true
-	return seen
-}
-
-func (s secretURLs) in(v reflect.Value) bool {
-	if !v.IsValid() || s.again(v) {
-		return false
-	}
-	if v.CanInterface() {
-		if u, ok := reflect.TypeAssert[SecretURL](v); ok {
-			return u.String() != u.Reveal()
-		}
-	}
-	switch v.Kind() {
-	case reflect.Pointer, reflect.Interface:
-		return s.in(v.Elem())
-	case reflect.Struct:
-		return s.inStruct(v)
-	case reflect.Slice, reflect.Array:
-		return s.inList(v)
-	case reflect.Map:
-		return s.inMap(v)
-	default:
-		return false
-	}
-}
-
-func (s secretURLs) inStruct(v reflect.Value) bool {
-	for i := range v.NumField() {
-		// JSON has the fields of an embedded struct, too.
-		if f := v.Type().Field(i); (f.IsExported() || f.Anonymous) && s.in(v.Field(i)) {
-			return true
-		}
-	}
-	return false
-}
-
-func (s secretURLs) inList(v reflect.Value) bool {
-	if v.Type().Elem().Kind() < reflect.Array {
-		return false // bytes and numbers
-	}
-	for i := range v.Len() {
-		if s.in(v.Index(i)) {
-			return true
-		}
-	}
-	return false
-}
-
-func (s secretURLs) inMap(v reflect.Value) bool {
-	for _, key := range v.MapKeys() {
-		if s.in(v.MapIndex(key)) {
-			return true
-		}
-	}
-	return false
-}
-
-// Every text from outside passes through this file before it becomes part of an error
-// or of a log line: what a host or the network library reports about a request may repeat
-// the API key or the signed URL of the request.
-
-// redactURL removes the user information, query and fragment of a URL.
-func redactURL(raw string) string { return redact.URL(raw) }
-
-// redactLink is redactURL for a URL within a text.
-func redactLink(raw string) string { return redact.Link(raw) }
+// secrets returns the secret parts of a signed URL.
+func (u SecretURL) secrets() []string { return redact.OfURL(u.Reveal()) }
 
 // redactText removes the query of every URL in a text.
 func redactText(text string) string { return redact.Text(text) }
 
-func secretsOf(url string) []string { return redact.OfURL(url) }
-
-func secretsOfQuery(query string) []string { return redact.OfQuery(query) }
-
-func secretsOfHeader(header http.Header) []string { return redact.OfHeader(header) }
-
-// redactor hides the secrets of one request in texts and errors about it. The zero
-// value has no secrets; it hides only the queries of URLs, as all of them do.
-type redactor struct{ secrets redact.Redactor }
-
-// newRedactor returns a redactor with these secrets.
-func newRedactor(secrets ...string) redactor { return redactor{redact.New(secrets...)} }
-
-// and returns a redactor that has more secrets.
-func (r redactor) and(secrets ...string) redactor { return redactor{r.secrets.With(secrets...)} }
-
-// after returns a redactor that has the secrets of the URLs that led to a response, too.
-func (r redactor) after(resp *http.Response) redactor { return r.and(redact.OfResponse(resp)...) }
-
-// line returns text as one clean line of a bounded length.
-func (r redactor) line(text string, most int) string { return clip(r.secrets.Start(text), most) }
-
-// lines is line for a text of several lines.
-func (r redactor) lines(text string, most int) string {
-	return cut(clean.Lines(r.secrets.Start(text)), most)
-}
-
-// header returns the value of a header as a clean line.
-func (r redactor) header(header http.Header, name string) string {
-	return r.line(header.Get(name), maxHeaderText)
-}
-
-// err returns err if neither it nor any error that it wraps shows a secret, and
-// otherwise one without. The URL in errors of net/http is dropped: the errors of this
-// package have it themselves.
-func (r redactor) err(err error) error {
-	for {
-		ue, ok := err.(*url.Error) //nolint:errorlint // one at a time
-		if !ok || ue.Err == nil {
-			break
-		}
-		r = r.and(secretsOf(ue.URL)...)
-		err = ue.Err
-	}
-	if err == nil {
-		return nil
-	}
-	secret, unclean := r.shows(err)
-	if !secret && !unclean {
-		return err
-	}
-	e := cleaned(err, r.line(err.Error(), maxErrorText))
-	if !secret {
-		return e
-	}
-	e.as = nil
-	for _, cause := range unwrapAll(err) {
-		if cause != nil {
-			e.causes = append(e.causes, r.err(cause))
-		}
-	}
-	return e
-}
-
-// withClean returns err with a clean text: names of files and errors of callers may
-// have control characters. It matches what err matches.
-func withClean(err error) error {
-	if text := clean.Line(err.Error()); text != err.Error() {
-		return cleaned(err, text)
-	}
-	return err
-}
-
-func cleaned(err error, text string) *redactedError {
-	return &redactedError{
-		text: text,
-		is:   func(target error) bool { return errors.Is(err, target) },
-		as:   func(target any) bool { return errors.As(err, target) },
-	}
-}
-
-// shows reports whether err, or anything that it wraps, shows a secret, or has
-// characters that do not belong in a line of text.
-func (r redactor) shows(err error) (secret, unclean bool) {
-	text := err.Error()
-	secret, unclean = r.secrets.Text(text) != text || r.dumps(err), clean.Line(text) != text
-	if ue, ok := err.(*url.Error); ok && redactLink(ue.URL) != ue.URL { //nolint:errorlint // one at a time
-		secret = true
-	}
-	for _, cause := range unwrapAll(err) {
-		if cause != nil {
-			s, u := r.shows(cause)
-			secret, unclean = secret || s, unclean || u
-		}
-	}
-	return secret, unclean
-}
-
-// dumps reports whether a field of err that its text does not show has a secret: some
-// verbs of fmt print it.
-func (r redactor) dumps(err error) bool { return r.secrets.Finds(fmt.Sprintf("%#v", err)) }
-
-// unwrapAll returns the errors that err wraps directly.
-func unwrapAll(err error) []error {
-	switch e := err.(type) { //nolint:errorlint // one at a time
-	case interface{ Unwrap() error }:
-		return []error{e.Unwrap()}
-	case interface{ Unwrap() []error }:
-		return e.Unwrap()
-	}
-	return nil
-}
-
-// redactedError replaces an error that showed a secret or was not clean. It matches
-// what the original matches, and wraps what it wraps as far as that is clean.
-type redactedError struct {
-	text   string
-	causes []error
-	// is and as are closures, so that nothing can print the original. as is nil if
-	// the original shows a secret.
-	is func(target error) bool
-	as func(target any) bool
-}
-
-func (e *redactedError) Error() string { return e.text }
-
-func (e *redactedError) Is(target error) bool { return e.is(target) }
-
-func (e *redactedError) As(target any) bool { return e.as != nil && e.as(target) }
-
-func (e *redactedError) Unwrap() []error { return e.causes }
-
 // clip makes text from outside a clean line of a bounded length.
-func clip(s string, most int) string { return cut(clean.Line(s), most) }
+func clip(s string, most int) string { return clean.Clip(s, most) }
 
-func cut(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
-}
-
-func firstLine(s string) string {
-	s = strings.TrimSpace(s)
-	if i := strings.IndexAny(s, "\r\n"); i >= 0 {
-		s = strings.TrimSpace(s[:i])
-	}
-	return clip(s, 200)
-}
-
-// Limits on the text that an error carries: enough to read, too little to
-// bloat a log.
 const (
-	maxErrorText  = 4 << 10
-	maxHeaderText = 512
+	maxErrorText  = redact.MaxText
+	maxHeaderText = redact.MaxHeader
 )
+
+// This file defines how the types of this package are printed, logged and written as
+// JSON.
+//
+// A SecretURL redacts itself, except in one case: for a verb that does not suit a
+// pointer inside another value ("%s" of a struct with a *Build), fmt prints the value
+// behind the pointer without calling the methods of its fields. So each type with a
+// SecretURL has a Format method. Each type whose strings come from outside has a
+// LogValue method, because slog's JSON handler would keep characters that control a
+// terminal.
+
+// format prints v, which is a value of one of the types below without its methods.
+func format(f fmt.State, verb rune, v any) {
+	layout := "%v"
+	if verb == 'v' {
+		layout = fmt.FormatString(f, verb)
+	}
+	_, _ = fmt.Fprintf(f, layout, v)
+}
+
+// Format implements fmt.Formatter: all verbs print the fields as %v does, the
+// URLs in them without their signatures.
+func (b Build) Format(f fmt.State, verb rune) {
+	type build Build
+	format(f, verb, build(b))
+}
+
+// Format implements fmt.Formatter, as [Build.Format] does.
+func (r Release) Format(f fmt.State, verb rune) {
+	type release Release
+	format(f, verb, release(r))
+}
+
+// Format implements fmt.Formatter, as [Build.Format] does.
+func (s Slug) Format(f fmt.State, verb rune) {
+	type slug Slug
+	format(f, verb, slug(s))
+}
+
+// Format implements fmt.Formatter, as [Build.Format] does.
+func (s Source) Format(f fmt.State, verb rune) {
+	type source Source
+	format(f, verb, source(s))
+}
+
+// Format implements fmt.Formatter, as [Build.Format] does.
+func (s SourceURLs) Format(f fmt.State, verb rune) {
+	type sourceURLs SourceURLs
+	format(f, verb, sourceURLs(s))
+}
+
+// Format implements fmt.Formatter, as [Build.Format] does.
+func (b Blob) Format(f fmt.State, verb rune) {
+	type blob Blob
+	format(f, verb, blob(b))
+}
+
+// Format implements fmt.Formatter, as [Build.Format] does.
+func (s SourceBlob) Format(f fmt.State, verb rune) {
+	type sourceBlob SourceBlob
+	format(f, verb, sourceBlob(s))
+}
+
+// Format implements fmt.Formatter, as [Build.Format] does.
+func (o BuildCreateOptions) Format(f fmt.State, verb rune) {
+	type options BuildCreateOptions
+	format(f, verb, options(o))
+}
+
+// Format implements fmt.Formatter, as [Build.Format] does.
+func (o BuildAndReleaseOptions) Format(f fmt.State, verb rune) {
+	type options BuildAndReleaseOptions
+	format(f, verb, options(o))
+}
+
+// Format prints the error's text for every verb except %#v, which prints its fields.
+func (e *StorageError) Format(f fmt.State, verb rune) {
+	type uploadError StorageError
+	switch {
+	case verb == 'v' && f.Flag('#'):
+		_, _ = fmt.Fprintf(f, "&%#v", uploadError(*e))
+	case strings.ContainsRune("vsqxX", verb):
+		_, _ = fmt.Fprintf(f, fmt.FormatString(f, verb), e.Error())
+	default:
+		_, _ = fmt.Fprint(f, e.Error())
+	}
+}
+
+// textAttr returns an attribute with text from outside as a clean line.
+func textAttr(key, value string) slog.Attr { return slog.String(key, clip(value, maxErrorText)) }
+
+func errorAttr(err error) slog.Attr { return slog.String("error", shownError(err)) }
+
+// LogValue implements slog.LogValuer: it logs what identifies the build.
+func (b Build) LogValue() slog.Value {
+	return slog.GroupValue(
+		textAttr("id", b.ID), textAttr("app", b.App.ID), textAttr("status", string(b.Status)),
+		textAttr("version", b.SourceBlob.Version), textAttr("slug", b.Slug.ID), textAttr("release", b.Release.ID))
+}
+
+// LogValue implements slog.LogValuer: it logs what identifies the release.
+func (r Release) LogValue() slog.Value {
+	return slog.GroupValue(
+		textAttr("id", r.ID), textAttr("app", r.App.Name), slog.Int("version", r.Version),
+		textAttr("status", string(r.Status)), textAttr("description", r.Description), textAttr("slug", r.Slug.ID))
+}
+
+// LogValue implements slog.LogValuer: it logs what identifies the slug.
+func (s Slug) LogValue() slog.Value {
+	return slog.GroupValue(
+		textAttr("id", s.ID), textAttr("commit", s.Commit), slog.Int64("size", s.Size),
+		textAttr("checksum", s.Checksum), textAttr("stack", s.Stack.Name), slog.Any("blob", s.Blob))
+}
+
+// LogValue implements slog.LogValuer: it logs a summary of the deploy.
+func (o BuildAndReleaseOptions) LogValue() slog.Value {
+	apps := make([]string, len(o.ReleaseTo))
+	for i, app := range o.ReleaseTo {
+		apps[i] = clip(app, maxHeaderText)
+	}
+	return slog.GroupValue(
+		textAttr("build_app", o.BuildApp), slog.Any("release_to", apps), textAttr("dir", o.Dir),
+		slog.Any("source_url", o.SourceURL), textAttr("version", o.Version))
+}
+
+// LogValue implements slog.LogValuer: it logs the fields that are set.
+func (e DeployEvent) LogValue() slog.Value {
+	attrs := []slog.Attr{textAttr("kind", string(e.Kind)), textAttr("app", e.App)}
+	if e.Phase != "" {
+		attrs = append(attrs, textAttr("phase", string(e.Phase)))
+	}
+	if e.Total > 0 {
+		attrs = append(attrs, slog.Int64("done", e.Done), slog.Int64("total", e.Total))
+	}
+	if e.Build != nil {
+		attrs = append(attrs, slog.Any("build", e.Build))
+	}
+	if e.Release != nil {
+		attrs = append(attrs, slog.Any("release", e.Release))
+	}
+	if e.Line != "" {
+		attrs = append(attrs, textAttr("line", e.Line))
+	}
+	if e.Err != nil {
+		attrs = append(attrs, errorAttr(e.Err))
+	}
+	return slog.GroupValue(attrs...)
+}
+
+// LogValue implements slog.LogValuer: it logs a summary of the outcome.
+func (r DeployResult) LogValue() slog.Value {
+	attrs := []slog.Attr{textAttr("slug", r.Artifact.SlugID), textAttr("image", r.Artifact.ImageID), textAttr("version", r.Version)}
+	if r.Build != nil {
+		attrs = append(attrs, slog.Any("build", r.Build))
+	}
+	for _, rel := range r.Apps {
+		attrs = append(attrs, slog.Any(clip(rel.App, maxHeaderText), rel))
+	}
+	return slog.GroupValue(attrs...)
+}
+
+// LogValue implements slog.LogValuer: it logs the app's outcome.
+func (r AppResult) LogValue() slog.Value {
+	attrs := []slog.Attr{textAttr("app", r.App)}
+	if r.Release != nil {
+		attrs = append(attrs, slog.Any("release", r.Release))
+	}
+	if r.Err != nil {
+		attrs = append(attrs, errorAttr(r.Err))
+	}
+	return slog.GroupValue(attrs...)
+}
+
+// MarshalJSON writes a summary: the app, its outcome in one word, the ID, version and
+// status of its release, the version that rolled it back, the duration and the text
+// of the error. It cannot be decoded again.
+func (r AppResult) MarshalJSON() ([]byte, error) {
+	release := orZero(r.Release)
+	out := struct {
+		App        string     `json:"app"`
+		Outcome    AppOutcome `json:"outcome"`
+		Release    string     `json:"release_id,omitzero"`
+		Version    int        `json:"version,omitzero"`
+		Status     Status     `json:"status,omitzero"`
+		RolledBack int        `json:"rolled_back_by,omitzero"`
+		Duration   float64    `json:"duration_seconds,omitzero"`
+		Error      string     `json:"error,omitzero"`
+		Output     string     `json:"output_error,omitzero"`
+	}{
+		App: r.App, Outcome: r.Outcome(), Duration: r.Duration.Seconds(), Release: release.ID, Version: release.Version, Status: release.Status, RolledBack: orZero(r.RolledBack).Version,
+		Error: shownError(r.Err), Output: shownError(r.OutputErr),
+	}
+	return json.Marshal(out)
+}
+
+// MarshalJSON encodes the result for a report: what was built and released, and the
+// checkpoint. Only the checkpoint can be decoded again.
+func (r DeployResult) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Version    string      `json:"version,omitzero"`
+		Checksum   string      `json:"checksum,omitzero"`
+		Slug       string      `json:"slug_id,omitzero"`
+		Image      string      `json:"image_id,omitzero"`
+		Build      *Build      `json:"build,omitzero"`
+		Apps       []AppResult `json:"apps,omitempty"`
+		Output     string      `json:"output_error,omitzero"`
+		Checkpoint Checkpoint  `json:"checkpoint"`
+	}{
+		Version: r.Version, Checksum: r.Checksum, Slug: r.Artifact.SlugID, Image: r.Artifact.ImageID, Build: r.Build, Apps: r.Apps,
+		Output: shownError(r.OutputErr), Checkpoint: r.Checkpoint,
+	})
+}
+
+// shownError returns the text of an error for JSON and logs; empty if there is none.
+func shownError(err error) string {
+	if err == nil {
+		return ""
+	}
+	return clip(redactText(err.Error()), maxErrorText)
+}
+
+// MarshalJSON encodes the fields that are set, except for the archive; of Err it
+// encodes the text. Only the checkpoint can be decoded again.
+func (e DeployEvent) MarshalJSON() ([]byte, error) {
+	out := struct {
+		Kind       DeployEventKind `json:"kind"`
+		Time       time.Time       `json:"time"`
+		Phase      DeployPhase     `json:"phase,omitzero"`
+		App        string          `json:"app,omitzero"`
+		Done       int64           `json:"done,omitzero"`
+		Total      int64           `json:"total,omitzero"`
+		Build      *Build          `json:"build,omitzero"`
+		Release    *Release        `json:"release,omitzero"`
+		Line       string          `json:"line,omitzero"`
+		Quiet      float64         `json:"quiet_seconds,omitzero"`
+		Error      string          `json:"error,omitzero"`
+		Checkpoint Checkpoint      `json:"checkpoint"`
+	}{e.Kind, e.Time, e.Phase, e.App, e.Done, e.Total, e.Build, e.Release, e.Line, e.Quiet.Seconds(), "", e.Checkpoint}
+	out.Error = shownError(e.Err)
+	return json.Marshal(out)
+}
+
+// MarshalJSON encodes the options without the values of the header.
+func (o FetchArchiveOptions) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Header   []string `json:"header,omitempty"`
+		MaxBytes int64    `json:"max_bytes,omitzero"`
+		TempDir  string   `json:"temp_dir,omitzero"`
+	}{slices.Sorted(maps.Keys(o.Header)), o.MaxBytes, o.TempDir})
+}

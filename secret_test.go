@@ -55,7 +55,7 @@ func holders(t *testing.T) map[string]any {
 	release := &herokubuild.Release{ID: releaseID, OutputStreamURL: u}
 	cause := fmt.Errorf("GET %s: refused", u)
 	outcome := herokubuild.AppResult{App: appName, Release: release, Err: &herokubuild.ReleaseError{App: appName, Release: release}}
-	checkpoint := herokubuild.Checkpoint{BuildApp: appName, Source: sourceURL, BuildID: buildID, ReleaseIDs: map[string]string{appName: releaseID}}
+	checkpoint := withRelease(t, herokubuild.Checkpoint{BuildApp: appName, Source: sourceURL, BuildID: buildID})
 	result := &herokubuild.DeployResult{Build: build, Artifact: herokubuild.Artifact{SlugID: slugID}, Apps: []herokubuild.AppResult{outcome}, Checkpoint: checkpoint}
 	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(apiURL))
 	require.NoError(t, err)

@@ -1,19 +1,19 @@
 package herokubuild
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
-	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
+
+	"github.com/herokubuild/herokubuild/internal/check"
+	"github.com/herokubuild/herokubuild/internal/procfile"
+	"github.com/herokubuild/herokubuild/internal/redact"
 )
 
 // SlugsService reads and creates slugs.
@@ -72,8 +72,8 @@ type SlugCreateOptions struct {
 
 func (o SlugCreateOptions) check() error {
 	for name, command := range o.ProcessTypes {
-		if !processTypeRE.MatchString(name) {
-			return &ArgumentError{Name: "ProcessTypes", Reason: quote(name) + " is not a process type (1–128 characters: letters, digits, '_' and '-')"}
+		if err := invalid("ProcessTypes", check.ProcessType(name)); err != nil {
+			return err
 		}
 		if command == "" {
 			return &ArgumentError{Name: "ProcessTypes", Reason: name + " has no command"}
@@ -223,49 +223,22 @@ func (o SlugDirOptions) createOptions(app, dir string) (SlugCreateOptions, error
 	}
 	create.ProcessTypes = o.ProcessTypes
 	if o.ProcessTypes == nil {
-		types, err := readProcfile(dir)
+		types, err := procfile.Read(dir)
 		if err != nil {
-			return create, err
+			return create, procfileError(dir, err)
 		}
 		create.ProcessTypes = types
 	}
 	return create, create.check()
 }
 
-// readProcfile reads the Procfile of a directory.
-func readProcfile(dir string) (map[string]string, error) {
-	bad := func(reason string, err error) error {
-		return &ArgumentError{Name: "dir", Reason: "the Procfile of " + quote(dir) + " " + reason, Err: err}
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, bad("cannot be read", err)
-	}
-	defer func() { _ = root.Close() }()
-	// A link may lead to another file in the directory, but not out of it.
-	switch info, err := root.Stat("Procfile"); {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, bad("is missing (add one or set ProcessTypes)", err)
-	case err != nil:
-		return nil, bad("cannot be read", err)
-	case !info.Mode().IsRegular():
-		return nil, bad("is not a file", nil)
-	}
-	f, err := root.Open("Procfile")
-	if err != nil {
-		return nil, bad("cannot be read", err)
-	}
-	defer func() { _ = f.Close() }()
-	return ParseProcfile(f)
-}
-
 func (s *Slug) validate() error {
 	if s.Size < 0 {
 		return fmt.Errorf("the response's size is %d", s.Size)
 	}
-	return firstError(
-		requireID("id", s.ID),
-		optionalURL("blob.url", s.Blob.URL),
+	return cmp.Or(
+		check.RequiredID("id", s.ID),
+		check.OptionalURL("blob.url", s.Blob.URL.Reveal()),
 	)
 }
 
@@ -273,9 +246,9 @@ func (s *Slug) validate() error {
 type newSlug struct{ Slug }
 
 func (s *newSlug) validate() error {
-	return firstError(
+	return cmp.Or(
 		s.Slug.validate(),
-		requireURL("blob.url", s.Blob.URL),
+		check.RequiredURL("blob.url", s.Blob.URL.Reveal()),
 		blobMethod(s.Blob, http.MethodPut, http.MethodPost),
 	)
 }
@@ -298,11 +271,6 @@ func blobMethod(b Blob, want ...string) error {
 	return fmt.Errorf("the response's blob.method is %s, not %s", quote(b.Method), strings.Join(want, " or "))
 }
 
-// maxProcfile bounds the size of a Procfile.
-const maxProcfile = 1 << 20
-
-var procfileLineRE = regexp.MustCompile(`^([A-Za-z0-9_-]{1,128})[ \t]*:[ \t]*(.*)$`)
-
 // ParseProcfile reads the process types of a Procfile and their commands, for
 // [SlugCreateOptions].ProcessTypes.
 //
@@ -319,44 +287,21 @@ func ParseProcfile(r io.Reader) (map[string]string, error) {
 	if r == nil {
 		return nil, &ArgumentError{Name: "r", Reason: "is nil"}
 	}
-	text, err := io.ReadAll(io.LimitReader(r, maxProcfile+1))
+	types, err := procfile.Parse(r)
 	if err != nil {
-		return nil, withClean(fmt.Errorf("read Procfile: %w", withoutEOF(err)))
-	}
-	if len(text) > maxProcfile {
-		return nil, &ArgumentError{Name: "Procfile", Reason: fmt.Sprintf("is larger than %d bytes", maxProcfile)}
-	}
-	types := map[string]string{}
-	number := 0
-	for line := range bytes.Lines(text) {
-		number++
-		name, command, err := procfileLine(line)
-		if err != nil {
-			return nil, &ArgumentError{Name: "Procfile", Reason: fmt.Sprintf("line %d %v", number, err)}
-		}
-		if name != "" {
-			types[name] = command
-		}
+		return nil, procfileError("", err)
 	}
 	return types, nil
 }
 
-// procfileLine returns no name for an empty line or a comment.
-func procfileLine(raw []byte) (name, command string, err error) {
-	line := strings.Trim(string(raw), " \t\r\n")
-	if line == "" || line[0] == '#' {
-		return "", "", nil
-	}
-	if !utf8.ValidString(line) || strings.ContainsFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f || r == '\ufeff' }) {
-		// Some shells on Windows write UTF-16.
-		return "", "", fmt.Errorf("(%s) is not plain UTF-8 text", quote(strings.ToValidUTF8(line, "?")))
-	}
-	m := procfileLineRE.FindStringSubmatch(line)
+// procfileError converts an error of package procfile.
+func procfileError(dir string, err error) error {
+	var bad *procfile.Error
 	switch {
-	case m == nil:
-		return "", "", fmt.Errorf(`(%s) is not of the form "type: command"`, quote(line))
-	case m[2] == "":
-		return "", "", fmt.Errorf("(%s) has no command", quote(line))
+	case !errors.As(err, &bad):
+		return redact.CleanError(fmt.Errorf("read Procfile: %w", withoutEOF(err)))
+	case bad.Missing:
+		return &ArgumentError{Name: "dir", Reason: "the Procfile of " + quote(dir) + " " + bad.Reason, Err: bad.Err}
 	}
-	return m[1], m[2], nil
+	return &ArgumentError{Name: "Procfile", Reason: bad.Reason}
 }

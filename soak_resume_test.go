@@ -224,7 +224,7 @@ func (s *resumeSoak) calls() ([]herokubuild.AppResult, error) {
 	for range 1 + s.intN(4) {
 		s.chooseFailures()
 		checkpoint = s.interruptedCall(checkpoint)
-		if len(checkpoint.AppIDs) == 0 {
+		if !knowsApps(checkpoint) {
 			s.restoreNames()
 		}
 		for range s.intN(3) {
@@ -245,7 +245,7 @@ func (s *resumeSoak) calls() ([]herokubuild.AppResult, error) {
 			// A rollback restores config vars, too.
 			s.must(s.p.SetConfigVars(s.ids[app], map[string]string{"FAIL": ""}))
 		}
-		finishing := len(checkpoint.RollbackIDs) > 0
+		finishing := isRollingBack(checkpoint)
 		results, err = s.call(s.t.Context(), client, checkpoint, nil)
 		s.did("final call %d: %v", call, err)
 		if err == nil || !finishing && !errors.Is(err, herokubuild.ErrReleaseFailed) {
@@ -354,7 +354,7 @@ func (s *resumeSoak) older(newest herokubuild.Checkpoint) herokubuild.Checkpoint
 		return newest
 	}
 	for _, app := range s.apps {
-		if c.AppIDs[app] == "" && s.p.AppID(app) != s.ids[app] {
+		if c.App(app).ID == "" && s.p.AppID(app) != s.ids[app] {
 			return newest // c has no id for the renamed app
 		}
 	}
@@ -419,7 +419,7 @@ func (s *resumeSoak) somebodyElse(checkpoint herokubuild.Checkpoint) {
 		s.must(do(ctx, s.others, "PATCH", "/apps/"+id+"/config-vars", &herokubuild.DoOptions{Body: map[string]string{"COLOR": fmt.Sprint(s.intN(9))}}))
 	default:
 		// The deploy finds a renamed app only by its id.
-		if checkpoint.AppIDs[app] == "" {
+		if checkpoint.App(app).ID == "" {
 			return
 		}
 		s.all.renamed.Add(1)

@@ -1,9 +1,12 @@
 package herokubuild
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
+
+	"github.com/herokubuild/herokubuild/internal/check"
 )
 
 // SourcesService allocates upload URLs for source archives and uploads to them.
@@ -89,8 +92,8 @@ func (s SourcesService) upload(ctx context.Context, archive *Archive, opts *Uplo
 }
 
 func (s *Source) validate() error {
-	return firstError(
-		requireURL("source_blob.get_url", s.SourceBlob.GetURL),
-		requireURL("source_blob.put_url", s.SourceBlob.PutURL),
+	return cmp.Or(
+		check.RequiredURL("source_blob.get_url", s.SourceBlob.GetURL.Reveal()),
+		check.RequiredURL("source_blob.put_url", s.SourceBlob.PutURL.Reveal()),
 	)
 }

@@ -1,20 +1,24 @@
 package herokubuild
 
 import (
-	"bytes"
 	"context"
-	"encoding/xml"
-	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"maps"
 	"net/http"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/herokubuild/herokubuild/internal/callback"
+	"github.com/herokubuild/herokubuild/internal/check"
+	"github.com/herokubuild/herokubuild/internal/download"
 	"github.com/herokubuild/herokubuild/internal/ioutil"
+	"github.com/herokubuild/herokubuild/internal/redact"
+	"github.com/herokubuild/herokubuild/internal/targz"
 	"github.com/herokubuild/herokubuild/internal/transport"
+	"github.com/herokubuild/herokubuild/internal/wire"
 )
 
 // This file uploads and downloads archives by signed URLs. No request in it has the
@@ -28,71 +32,19 @@ type UploadOptions struct {
 	OnProgress func(done, total int64)
 }
 
-// storageExchange is an exchange with a storage host.
-type storageExchange struct {
-	exchange
-	// signed has no query.
-	signed SecretURL
-}
-
-// storageCall prepares a request to a signed URL. Putting the same bytes to the same
-// URL twice has the effect of putting them once, so that it may be repeated.
-func (c *apiClient) storageCall(ctx context.Context, kind transport.Kind, method string, signed SecretURL, success ...int) (*storageExchange, transport.Request, error) {
-	if err := c.check(); err != nil {
-		return nil, transport.Request{}, err
-	}
-	if _, err := checkWebURL("URL", signed.Reveal()); err != nil {
-		return nil, transport.Request{}, err
-	}
-	req, err := http.NewRequestWithContext(ctx, method, signed.Reveal(), nil)
-	if err != nil {
-		// The text of err may contain the URL.
-		return nil, transport.Request{}, &ArgumentError{Name: "URL", Reason: quote(signed.String()) + " cannot be requested"}
-	}
-	req.Header.Set("User-Agent", c.userAgent)
-	x := &storageExchange{signed: SecretURL(signed.String())}
-	x.exchange = exchange{log: c.log, method: method, url: signed.String(), secrets: newRedactor(secretsOf(signed.Reveal())...)}
-	return x, transport.Request{
-		HTTP: req, Kind: kind, Idempotent: true, Success: success,
-		Timeout: c.timeout, Policy: transport.Policy(c.retry), Observer: x,
-	}, nil
-}
-
-// failure returns the error of a request to a storage host that failed.
-func (x *storageExchange) failure(ctx context.Context, f *transport.Failure) error {
-	var bad *ArgumentError
-	switch {
-	case f == nil:
-		return nil
-	case f.Attempts == 0 && errors.As(f.Err, &bad):
-		return bad
-	case f.Err != nil:
-		return x.requestError(ctx, f, x.failure(ctx, f.Last))
-	}
-	status := f.Response.StatusCode
-	if x.method == http.MethodGet && status >= 200 && status < 300 {
-		return &ResponseError{Method: x.method, Path: x.url, StatusCode: status, Err: errors.New("a response without an archive")}
-	}
-	e := newUploadError(x.method, x.signed, status, f.Body, x.secrets.after(f.Response))
-	e.Attempts = f.Attempts
-	return e
-}
-
 // putArchive sends an archive to a signed URL.
 func (c *apiClient) putArchive(ctx context.Context, method string, signed SecretURL, archive *Archive, opts *UploadOptions) error {
 	if err := archive.check(); err != nil {
 		return err
 	}
-	x, request, err := c.storageCall(ctx, transport.Upload, method, signed, http.StatusOK, http.StatusCreated, http.StatusNoContent)
-	if err != nil {
+	if err := c.checkSigned(signed); err != nil {
 		return err
 	}
 	progress := progressGate{report: orZero(opts).OnProgress}
 	// net/http may still read the archive after an early refusal, which must not be
 	// reported to the caller.
 	defer progress.shut()
-	request.Size = archive.Size
-	request.Body = func() (io.ReadCloser, error) {
+	open := func() (io.ReadCloser, error) {
 		src, err := archive.Open()
 		if err != nil {
 			return nil, &ArgumentError{Name: "archive", Reason: "cannot be opened", Err: err}
@@ -102,34 +54,34 @@ func (c *apiClient) putArchive(ctx context.Context, method string, signed Secret
 		}
 		return &exactReader{src: src, size: archive.Size, progress: &progress}, nil
 	}
-	_, failed := c.wire.Do(request)
+	_, err := c.wire.Transfer(ctx, wire.Transfer{ //nolint:bodyclose // The response to an upload has no body.
+		Kind: transport.Upload, Method: method, URL: signed.Reveal(), Body: open, Size: archive.Size,
+		Success: []int{http.StatusOK, http.StatusCreated, http.StatusNoContent},
+	})
 	progress.panics.Rethrow()
-	return x.failure(ctx, failed)
+	return requestFailure(ctx, err)
 }
 
-// openBlob requests the content of a signed URL from an offset on. The time limit
-// applies to each wait for the storage host.
-func (c *apiClient) openBlob(ctx context.Context, signed SecretURL, from int64, idle time.Duration) (*http.Response, error) {
-	x, request, err := c.storageCall(ctx, transport.Download, http.MethodGet, signed, http.StatusOK, http.StatusPartialContent)
-	if err != nil {
+// checkSigned checks a signed URL.
+func (c *apiClient) checkSigned(signed SecretURL) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	return checkWebURL("URL", signed.Reveal())
+}
+
+// download requests an archive, by GET. Its time limit applies to each wait for the
+// storage host.
+func (c *apiClient) download(ctx context.Context, signed SecretURL, t wire.Transfer) (*http.Response, error) {
+	if err := c.checkSigned(signed); err != nil {
 		return nil, err
 	}
-	if from > 0 {
-		request.HTTP.Header.Set("Range", fmt.Sprintf("bytes=%d-", from))
+	t.Kind, t.Method, t.URL = transport.Download, http.MethodGet, signed.Reveal()
+	resp, err := c.wire.Transfer(ctx, t)
+	if err != nil {
+		return nil, requestFailure(ctx, err)
 	}
-	request.Timeout = idle
-	return c.download(ctx, x, request)
-}
-
-// download sends a request for an archive, which is wanted as it is stored: with this
-// header the transport does not decompress it.
-func (c *apiClient) download(ctx context.Context, x *storageExchange, request transport.Request) (*http.Response, error) {
-	request.HTTP.Header.Set("Accept-Encoding", "identity")
-	resp, failed := c.wire.Do(request)
-	if failed != nil {
-		return nil, x.failure(ctx, failed)
-	}
-	return resp.Response, nil
+	return resp, nil
 }
 
 // progressGate passes reports on until it is shut. A goroutine of net/http reads the
@@ -197,24 +149,97 @@ func (r *exactReader) Read(p []byte) (n int, err error) {
 
 func (r *exactReader) Close() error { return r.src.Close() }
 
-// newUploadError parses the response of a storage host that is not a success. Only Code
-// and Message of its XML are kept, because the rest can contain parts of the signature.
-func newUploadError(method string, signed SecretURL, status int, body []byte, hide redactor) *StorageError {
-	e := &StorageError{Method: method, URL: SecretURL(signed.String()), StatusCode: status}
-	var doc struct {
-		XMLName xml.Name `xml:"Error"`
-		Code    string   `xml:"Code"`
-		Message string   `xml:"Message"`
+// FetchArchiveOptions sets how [Client.FetchArchive] downloads. nil is the
+// default.
+type FetchArchiveOptions struct {
+	// Header is sent with the request, such as the Authorization that the archive
+	// of a private repository requires. It is sent only to the scheme, host and
+	// port of the URL, never to the target of a redirect. Its values are not
+	// printed, logged or written as JSON, except by fmt's verbs %p and %w, which
+	// call no method.
+	Header http.Header
+	// MaxBytes is the maximum size of the archive. Default: 2 GiB.
+	MaxBytes int64
+	// TempDir is the directory of the temporary file that holds the archive.
+	// Default: the system's directory for temporary files.
+	TempDir string
+}
+
+// Format prints the options without the header's values, for every verb.
+func (o FetchArchiveOptions) Format(f fmt.State, _ rune) {
+	names := slices.Sorted(maps.Keys(o.Header))
+	_, _ = fmt.Fprintf(f, "{Header:%q MaxBytes:%d TempDir:%q}", names, o.MaxBytes, o.TempDir)
+}
+
+// LogValue implements slog.LogValuer. It omits the values of the header.
+func (o FetchArchiveOptions) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(o)) }
+
+const (
+	defaultMaxFetch = 2 << 30
+	// fetchIdle is how long a download may make no progress.
+	fetchIdle = time.Minute
+)
+
+// FetchArchive downloads a gzipped tar archive to a temporary file, which
+// [Archive.Close] removes, so that it can be uploaded to the platform: for example
+// that of a private repository to which the platform has no access.
+//
+// The request is retried like a GET of the API. Redirects are followed, but not from
+// https to http. The API key is not sent. A download that is interrupted, or makes
+// no progress for a minute, is not retried.
+//
+// Errors: [*ArgumentError]; [*StorageError] if the host refuses; [*RequestError]; an
+// [*ResponseError] for a response that is too large, has a Content-Encoding, or is not
+// a gzipped tar archive with at least one entry.
+func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchArchiveOptions) (*Archive, error) {
+	if err := c.check(); err != nil {
+		return nil, err
 	}
-	dec := xml.NewDecoder(bytes.NewReader(body))
-	// The two elements that are kept are ASCII in every encoding in use.
-	dec.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
-	if dec.Decode(&doc) == nil && (doc.Code != "" || doc.Message != "") {
-		e.Code, e.Message = hide.line(doc.Code, maxHeaderText), hide.line(doc.Message, maxErrorText)
-		return e
+	o := orZero(opts)
+	if o.MaxBytes == 0 {
+		o.MaxBytes = defaultMaxFetch
 	}
-	if text := string(body); !strings.Contains(text, "<Error") && !strings.HasPrefix(text, "<?xml") {
-		e.Body = hide.lines(text, maxErrorText)
+	if o.MaxBytes < 0 {
+		return nil, &ArgumentError{Name: "MaxBytes", Reason: "is negative"}
 	}
-	return e
+	if err := invalid("Header", check.Header(o.Header)); err != nil {
+		return nil, err
+	}
+	resp, err := c.api.download(ctx, from, wire.Transfer{OriginHeader: o.Header, Success: []int{http.StatusOK}, Timeout: fetchIdle})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	f := &archiveFetch{ctx: ctx, maxBytes: o.MaxBytes, origin: archiveOrigin{
+		url:  from.String(),
+		hide: redact.New(from.secrets()...).With(redact.OfHeader(o.Header)...).After(resp),
+	}}
+	if f.content, err = download.NewContent(resp); err != nil {
+		return nil, f.origin.failure(ctx, err)
+	}
+	return spoolArchive(o.TempDir, f.writeTo)
+}
+
+// archiveFetch is the download of an archive whose response has begun.
+type archiveFetch struct {
+	ctx      context.Context
+	content  *download.Content
+	maxBytes int64
+	origin   archiveOrigin
+}
+
+// writeTo downloads the archive to a spool and checks it.
+func (f *archiveFetch) writeTo(spool *targz.Spool) error {
+	if err := f.content.CopyTo(f.ctx, spool, f.maxBytes); err != nil {
+		return f.origin.failure(f.ctx, err)
+	}
+	archive, err := spool.Open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = archive.Close() }()
+	if _, _, err := targz.Check(&ioutil.ContextReader{Context: f.ctx, Reader: archive}); err != nil {
+		return f.origin.failure(f.ctx, f.content.NotArchive(f.ctx, withoutEOF(err)))
+	}
+	return nil
 }

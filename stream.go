@@ -1,25 +1,21 @@
 package herokubuild
 
 import (
-	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"log/slog"
-	"net/http"
-	"strconv"
-	"strings"
-	"sync/atomic"
 	"time"
 
+	"github.com/herokubuild/herokubuild/internal/clean"
 	"github.com/herokubuild/herokubuild/internal/ioutil"
 	"github.com/herokubuild/herokubuild/internal/logstream"
-	"github.com/herokubuild/herokubuild/internal/transport"
+	"github.com/herokubuild/herokubuild/internal/wire"
 )
 
-// StreamOptions configures how an output stream is read. nil and the zero value are
-// the defaults.
+// StreamOptions configures how an output stream is read. nil is the default.
 type StreamOptions struct {
 	// IdleTimeout is the silence, without output or heartbeat, after which the
 	// connection is replaced. The platform sends a heartbeat every 10 s. Default
@@ -84,14 +80,10 @@ type OutputStream struct {
 	ctx    context.Context //nolint:containedctx // It governs the whole of the stream.
 	cancel context.CancelCauseFunc
 	name   string
-	host   *streamHost
+	host   *outputHost
 	reader *logstream.Reader
+	text   *logstream.Text
 	err    error
-
-	// pending, a part of buf, is what has been received and not yet given to the
-	// caller; offset is how much output the caller has been given.
-	buf, pending []byte
-	offset       atomic.Int64
 }
 
 // String returns the URL of the stream without the signature.
@@ -102,7 +94,7 @@ func (s *OutputStream) String() string { return s.name }
 // WriteTo has accepted, and the lines that Lines has yielded, with their ends.
 // A stream that is opened with this as its Offset continues with the next byte.
 // Heartbeats do not count.
-func (s *OutputStream) Offset() int64 { return s.offset.Load() }
+func (s *OutputStream) Offset() int64 { return s.text.Offset() }
 
 // LastActivity returns when output or a heartbeat last arrived; zero before the
 // first. Activity without output is a sign that a quiet build is alive.
@@ -121,30 +113,13 @@ func (s *OutputStream) Close() error {
 // Errors: io.EOF at the end of the output, and never otherwise; the context's
 // error; and a [*StreamError] if the rest of the output cannot be read, which
 // matches [ErrOutputTruncated] if the platform no longer has what was read so far.
-func (s *OutputStream) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	if len(s.pending) > 0 {
-		n := copy(p, s.pending)
-		s.give(n)
-		return n, nil
-	}
-	n, err := s.receive(p)
-	s.offset.Add(int64(n))
-	return n, err
-}
+func (s *OutputStream) Read(p []byte) (int, error) { return s.text.Read(p) }
 
-// give returns the first n pending bytes and counts them as given to the caller.
-func (s *OutputStream) give(n int) []byte {
-	given := s.pending[:n]
-	s.pending = s.pending[n:]
-	s.offset.Add(int64(n))
-	return given
-}
+// received is what an OutputStream receives from the network.
+type received struct{ s *OutputStream }
 
-// receive reads output from the network into p, which is not empty.
-func (s *OutputStream) receive(p []byte) (int, error) {
+func (r received) Read(p []byte) (int, error) {
+	s := r.s
 	if s.err != nil {
 		return 0, s.err
 	}
@@ -156,59 +131,10 @@ func (s *OutputStream) receive(p []byte) (int, error) {
 	return n, s.err
 }
 
-// copyBuffer is large enough that system calls cost little compared with copying.
-const copyBuffer = 128 << 10
-
 // WriteTo writes the output to w as it comes, until its end, which is no error.
 // It implements io.WriterTo, so that io.Copy needs no buffer of its own. What w
 // did not accept is not lost: the next Read, WriteTo or Lines begins with it.
-func (s *OutputStream) WriteTo(w io.Writer) (int64, error) {
-	var written int64
-	for {
-		if len(s.pending) > 0 {
-			n, err := writeAll(w, s.pending)
-			s.give(n)
-			written += int64(n)
-			if err != nil {
-				return written, err
-			}
-		}
-		if len(s.buf) < copyBuffer {
-			s.buf = make([]byte, copyBuffer)
-		}
-		n, err := s.receive(s.buf)
-		s.pending = s.buf[:n]
-		if ioutil.IsEOF(err) {
-			return written, nil
-		}
-		if err != nil {
-			return written, err
-		}
-	}
-}
-
-var errInvalidWrite = errors.New("the writer returned an invalid count")
-
-// writeAll reports an incomplete write as an error.
-func writeAll(w io.Writer, p []byte) (int, error) {
-	n, err := w.Write(p)
-	switch {
-	case n < 0 || n > len(p):
-		n = 0
-		if err == nil {
-			err = errInvalidWrite
-		}
-	case n < len(p) && err == nil:
-		err = io.ErrShortWrite
-	}
-	return n, err
-}
-
-// maxLine bounds the length of a line, longLine that with its end.
-const (
-	maxLine  = 64 << 10
-	longLine = maxLine + len("\r\n")
-)
+func (s *OutputStream) WriteTo(w io.Writer) (int64, error) { return s.text.WriteTo(w) }
 
 // Lines iterates over the lines of the output, without their ends ("\n" or
 // "\r\n"). A line is yielded when it is complete; one longer than 64 KiB in
@@ -217,93 +143,13 @@ const (
 //
 // Another loop over Lines, a Read or a WriteTo may continue after a break. It begins
 // with the line after the last one that was yielded.
-func (s *OutputStream) Lines() iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		for {
-			line, err := s.line()
-			if len(line) > 0 {
-				text, whole := bytes.CutSuffix(line, []byte("\n"))
-				if whole {
-					text = bytes.TrimSuffix(text, []byte("\r"))
-				}
-				if !yield(string(text), nil) {
-					return
-				}
-			}
-			if ioutil.IsEOF(err) {
-				return
-			}
-			if err != nil {
-				yield("", err)
-				return
-			}
-		}
-	}
-}
-
-// line returns the next line with its end, or an incomplete one with the error that
-// ended the output.
-func (s *OutputStream) line() ([]byte, error) {
-	searched := 0
-	for {
-		within := s.pending[:min(len(s.pending), longLine)]
-		if i := bytes.IndexByte(within[searched:], '\n'); i >= 0 {
-			return s.give(searched + i + 1), nil
-		}
-		if len(within) == longLine {
-			return s.give(longLine), nil
-		}
-		searched = len(within)
-		if err := s.more(); err != nil {
-			return s.give(len(s.pending)), err
-		}
-	}
-}
-
-// more receives more output than what is pending, which is shorter than longLine.
-func (s *OutputStream) more() error {
-	if len(s.buf) < longLine {
-		s.buf = append(make([]byte, 0, longLine), s.pending...)[:longLine]
-		s.pending = s.buf[:len(s.pending)]
-	}
-	if cap(s.pending) < longLine {
-		// There is no room behind it in the buffer.
-		s.pending = s.buf[:copy(s.buf, s.pending)]
-	}
-	have := len(s.pending)
-	n, err := s.receive(s.pending[have:cap(s.pending)])
-	s.pending = s.pending[:have+n]
-	return err
-}
+func (s *OutputStream) Lines() iter.Seq2[string, error] { return s.text.Lines() }
 
 // DropHeartbeats returns a reader of r without its NUL bytes, the platform's
 // heartbeats. It does not buffer, and never returns 0 bytes without an error,
 // however many heartbeats there are. If r keeps returning neither bytes nor an
 // error, the error is io.ErrNoProgress.
-func DropHeartbeats(r io.Reader) io.Reader { return &heartbeatFilter{r: r} }
-
-type heartbeatFilter struct {
-	r        io.Reader
-	progress ioutil.Progress
-}
-
-func (f *heartbeatFilter) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	for {
-		n, err := f.r.Read(p)
-		err = f.progress.Check(n, err)
-		if n = logstream.DropNULs(p[:n]); n > 0 || err != nil {
-			return n, err
-		}
-	}
-}
-
-func (s *OutputStream) logInterruption(offset int64, cause error) {
-	s.host.api.log.LogAttrs(s.ctx, slog.LevelInfo, "herokubuild: output stream interrupted, reconnecting",
-		slog.String("stream", s.name), slog.Int64("offset", offset), slog.String("error", clip(s.host.redact(cause).Error(), maxErrorText)))
-}
+func DropHeartbeats(r io.Reader) io.Reader { return logstream.WithoutHeartbeats(r) }
 
 // streamError converts the error of a read.
 func (s *OutputStream) streamError(err error) error {
@@ -322,7 +168,7 @@ func (s *OutputStream) streamError(err error) error {
 	if errors.As(err, &cause) {
 		e.StatusCode, err = cause.Status, cause.Err
 	}
-	e.Err = withoutEOF(s.host.redact(err))
+	e.Err = withoutEOF(s.host.requests.Redact(err))
 	return e
 }
 
@@ -330,23 +176,16 @@ func (s *OutputStream) streamError(err error) error {
 // this status. Only a pending process writes, whatever else its status may be.
 func outputEnds(status Status) bool { return status != StatusPending }
 
-// streamHost makes the requests for the output of one build or release. An
-// OutputStream has a pointer to it, so that fmt does not print the signed URL.
-type streamHost struct {
-	api *apiClient
-	url SecretURL
+// outputHost makes the requests for the output of one build or release.
+type outputHost struct {
+	requests *wire.Stream
 	// renew returns the current status and a freshly signed URL.
 	renew func(context.Context) (Status, SecretURL, error)
-	// hide has the secrets of the last connection.
-	hide        redactor
-	connections int
 }
-
-func (h *streamHost) redact(err error) error { return cleanURLError(h.hide.err(err)) }
 
 // status requests whether the status is final, and uses the URL that comes with it
 // from now on.
-func (h *streamHost) status(ctx context.Context) (bool, error) {
+func (h *outputHost) status(ctx context.Context) (bool, error) {
 	status, signed, err := h.renew(ctx)
 	switch {
 	case errors.Is(err, ErrUnauthorized), errors.Is(err, ErrForbidden), errors.Is(err, ErrNotFound):
@@ -354,114 +193,88 @@ func (h *streamHost) status(ctx context.Context) (bool, error) {
 	case err != nil:
 		return false, err
 	}
-	if _, err := checkWebURL("OutputStreamURL", signed.Reveal()); err == nil {
-		h.url = signed
+	if err := checkWebURL("OutputStreamURL", signed.Reveal()); err == nil {
+		h.requests.Use(signed.Reveal())
 	}
 	return outputEnds(status), nil
 }
 
-// dial requests the output from an offset, without the API key.
-func (h *streamHost) dial(ctx context.Context, from int64) (*logstream.Response, error) {
-	h.connections++
-	attempt := attemptLog{method: http.MethodGet, url: h.url.String(), attempt: h.connections, started: time.Now()}
-	resp, err := h.request(ctx, from) //nolint:bodyclose // The reader of the output closes it.
-	h.hide = newRedactor(secretsOf(h.url.Reveal())...).after(resp)
-	attempt.hide = h.hide
-	attempt.write(ctx, h.api.log, resp, err)
-	switch {
-	case errors.Is(err, transport.ErrRedirect):
-		return nil, &logstream.Error{Kind: logstream.Permanent, Err: cleanURLError(err)}
-	case err != nil:
-		return nil, err
-	}
-	body := resp.Body
-	// Not every transport ends a read with the context.
-	unwatch := context.AfterFunc(ctx, func() { _ = body.Close() })
-	defer unwatch()
-	out, err := h.response(resp)
-	if err != nil {
-		_ = body.Close()
-		return nil, err
-	}
-	return out, nil
-}
-
-func (h *streamHost) request(ctx context.Context, from int64) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.url.Reveal(), nil)
-	if err != nil {
-		return nil, &logstream.Error{Kind: logstream.Permanent, Err: errors.New("the URL cannot be requested")}
-	}
-	req.Header.Set("User-Agent", h.api.userAgent)
-	req.Header.Set("Accept", "text/plain")
-	// A compressed stream would be held back until a block is full.
-	req.Header.Set("Accept-Encoding", "identity")
-	if from >= 0 {
-		offset := strconv.FormatInt(from, 10)
-		req.Header.Set("Range", "bytes="+offset+"-")
-		// Heroku's published stream host treats this Range as "from 0", and honors
-		// this header for plain text, too.
-		req.Header.Set("Last-Event-Id", offset)
-	}
-	return h.api.storage.Do(req)
-}
-
-// response converts the head of a response.
-func (h *streamHost) response(resp *http.Response) (*logstream.Response, error) {
-	out := &logstream.Response{Status: resp.StatusCode, Start: logstream.Unknown, Total: logstream.Unknown, Body: resp.Body}
-	contentRange := resp.Header.Get("Content-Range")
-	switch resp.StatusCode {
-	case http.StatusOK:
-		out.Content = logstream.Whole
-	case http.StatusPartialContent:
-		out.Content = logstream.Part
-		if start, total, ok := transport.ContentRange(contentRange); ok {
-			out.Start, out.Total = start, total
-		}
-	case http.StatusNoContent, http.StatusRequestedRangeNotSatisfiable:
-		out.Content = logstream.Nothing
-		if total, ok := unsatisfied(contentRange); ok {
-			out.Total = total
-		}
-		return out, nil
-	default:
-		return nil, h.refusal(resp)
-	}
-	gzipped, err := transport.Gzipped(resp.Header)
-	if err != nil {
-		return nil, &logstream.Error{Kind: logstream.Permanent, Status: resp.StatusCode, Err: err}
-	}
-	out.Gzip = gzipped
-	return out, nil
-}
-
-// refusal returns the error of a response that is not output.
-func (h *streamHost) refusal(resp *http.Response) error {
-	status := resp.StatusCode
-	text := strconv.Itoa(status) + " " + http.StatusText(status)
-	if line := firstLine(h.hide.lines(string(transport.ReadErrorBody(resp)), maxErrorText)); line != "" {
-		text += ": " + line
-	}
-	e := &logstream.Error{Kind: logstream.Unsupported, Status: status, Err: errors.New(text)}
-	switch {
-	case status == http.StatusNotFound:
-		e.Kind = logstream.Missing
-	case status == http.StatusForbidden, status == http.StatusUnauthorized, status == http.StatusGone:
-		e.Kind = logstream.Denied
-	case status >= 500, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout:
-		e.Kind = logstream.Unavailable
-	}
-	return e
-}
-
-// unsatisfied returns the length of the whole from the Content-Range of a response
-// without content.
-func unsatisfied(header string) (total int64, ok bool) {
-	text, ok := strings.CutPrefix(header, "bytes */")
-	if !ok {
-		return 0, false
-	}
-	total, err := strconv.ParseInt(text, 10, 64)
-	return total, err == nil && total >= 0
-}
-
 var errStreamClosed = errors.New("the output stream is closed")
+
+// openOutput gets a process and opens its output stream.
+func openOutput[T process](ctx context.Context, c *apiClient, opts *StreamOptions, get func(context.Context) (T, error)) (*OutputStream, error) {
+	if _, err := opts.withDefaults(); err != nil {
+		return nil, err
+	}
+	now, err := get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return followOutput(ctx, c, now, opts, get)
+}
+
+// followOutput opens the output stream of a process in the state now. get requests
+// its state again. The first read connects.
+func followOutput[T process](ctx context.Context, c *apiClient, now T, opts *StreamOptions, get func(context.Context) (T, error)) (*OutputStream, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	o, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	status, signed := now.state()
+	if signed == "" {
+		return nil, fmt.Errorf("%s: %w", now.name(), ErrNoOutput)
+	}
+	if err := checkWebURL("OutputStreamURL", signed.Reveal()); err != nil {
+		return nil, err
+	}
+	renew := func(ctx context.Context) (Status, SecretURL, error) {
+		latest, err := get(ctx)
+		if err != nil {
+			return "", "", err
+		}
+		status, signed := latest.state()
+		return status, signed, nil
+	}
+	s := &OutputStream{name: signed.String(), host: &outputHost{requests: c.wire.NewStream(signed.Reveal()), renew: renew}}
+	s.ctx, s.cancel = context.WithCancelCause(ctx)
+	s.text = logstream.NewText(received{s}, o.Offset)
+	backoff := c.poll
+	if o.backoff != nil {
+		backoff = o.backoff
+	}
+	s.reader = logstream.New(s.ctx, logstream.Config{ //nolint:contextcheck // It is made from ctx.
+		Dial: s.host.requests.Dial, Status: s.host.status, Final: outputEnds(status),
+		Offset: o.Offset, IdleTimeout: o.IdleTimeout, FinalTimeout: o.FinalTimeout,
+		Backoff: backoff, OnHeartbeat: o.OnHeartbeat,
+		OnReconnect: func(offset int64, cause error) {
+			c.log.LogAttrs(s.ctx, slog.LevelInfo, "herokubuild: output stream interrupted, reconnecting",
+				slog.String("stream", s.name), slog.Int64("offset", offset), slog.String("error", clip(s.host.requests.Redact(cause).Error(), maxErrorText)))
+		},
+	})
+	return s, nil
+}
+
+// StreamError reports that the rest of an output stream could not be read. It wraps
+// the cause. The build or release continues without it. It never matches io.EOF: a
+// lost connection matches io.ErrUnexpectedEOF.
+type StreamError struct {
+	// URL is the stream's URL without its signature.
+	URL string
+	// StatusCode is the status of the stream host's response, 0 if there was none.
+	StatusCode int
+	// Offset is how many bytes of output had been read.
+	Offset int64
+	// Err is the cause.
+	Err error
+}
+
+// Error implements error.
+func (e *StreamError) Error() string {
+	return clean.Line(fmt.Sprintf("output stream %s, after %d bytes: %s", e.URL, e.Offset, redactText(errorText(e.Err))))
+}
+
+// Unwrap returns the cause.
+func (e *StreamError) Unwrap() error { return withoutEOF(e.Err) }

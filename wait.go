@@ -72,7 +72,7 @@ func DefaultPollBackoff(polls int) time.Duration {
 	return d - rand.N(d/4)
 }
 
-// WaitOptions configures a Wait call. nil and the zero value wait as long as the
+// WaitOptions configures a Wait call. nil is the default, which waits as long as the
 // context allows, with the client's backoff.
 type WaitOptions struct {
 	// Timeout bounds the wait; the error then matches [ErrWaitTimeout].
@@ -124,10 +124,45 @@ func waitFinal[T any](ctx context.Context, opts *WaitOptions, backoff Backoff, g
 // process is a build or a release: it has a status, and perhaps output until that is
 // final.
 type process interface {
+	// name identifies the process within its app.
+	name() string
 	// state returns the status and the URL of the output, which may be empty.
 	state() (Status, SecretURL)
 	// outcome returns the error of a final status that is not success.
 	outcome(app string) error
+}
+
+// waitFor polls a process of an app until its status is final, and returns it if
+// that is success.
+func waitFor[T process](ctx context.Context, c *apiClient, app string, opts *WaitOptions, get func(context.Context) (T, error)) (T, error) {
+	var none T
+	if err := c.check(); err != nil {
+		return none, err
+	}
+	v, err := waitProcess(ctx, app, opts, c.poll, get)
+	if err == nil {
+		err = v.outcome(app)
+	}
+	if err != nil {
+		return none, err
+	}
+	return v, nil
+}
+
+// waitProcess is waitFinal for a process of an app, which its errors name unless they are
+// those of get.
+func waitProcess[T process](ctx context.Context, app string, opts *WaitOptions, backoff Backoff, get func(context.Context) (T, error)) (T, error) {
+	var latest T
+	polled := false
+	v, err := waitFinal(ctx, opts, backoff, func(ctx context.Context) (v T, err error) {
+		latest, err = get(ctx)
+		polled = err == nil
+		return latest, err
+	}, statusOf[T])
+	if err != nil && polled {
+		err = fmt.Errorf("%s of %s: %w", latest.name(), app, err)
+	}
+	return v, err
 }
 
 func statusOf[T process](v T) Status {

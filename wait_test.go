@@ -93,6 +93,37 @@ func TestWaitOutcomes(t *testing.T) {
 	}
 }
 
+func TestWaitErrorsNameTheResource(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for status, want := range map[string]error{"pending": herokubuild.ErrWaitTimeout, "canceled": herokubuild.ErrUnknownStatus} {
+			a := newAPI(t)
+			a.on("GET", buildURL, reply(200, build(status)))
+			a.on("GET", releasesURL+"/12", reply(200, build(status)))
+			opts := &herokubuild.WaitOptions{Timeout: time.Minute}
+			_, err := a.Builds.Wait(t.Context(), appName, buildID, opts)
+			require.ErrorIs(t, err, want)
+			assert.Contains(t, err.Error(), "build "+buildID+" of "+appName)
+			_, err = a.Releases.Wait(t.Context(), appName, "v12", opts)
+			require.ErrorIs(t, err, want)
+			assert.Contains(t, err.Error(), "release v12 of "+appName)
+		}
+	})
+}
+
+func TestMissingOutputNamesTheResource(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	a.on("GET", buildURL, reply(200, build("pending")))
+	a.on("GET", releasesURL+"/12", reply(200, build("pending")))
+	_, err := a.Builds.Output(t.Context(), appName, buildID, nil)
+	require.ErrorIs(t, err, herokubuild.ErrNoOutput)
+	assert.Contains(t, err.Error(), "build "+buildID)
+	_, err = a.Releases.Output(t.Context(), appName, "v12", nil)
+	require.ErrorIs(t, err, herokubuild.ErrNoOutput)
+	assert.Contains(t, err.Error(), "release v12")
+}
+
 func TestWaitErrorsCarryTheResource(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)

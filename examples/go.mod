@@ -32,5 +32,3 @@ require (
 	go.opentelemetry.io/auto/sdk v1.2.1 // indirect
 	go.opentelemetry.io/otel/metric v1.46.0 // indirect
 )
-
-replace github.com/herokubuild/herokubuild => ../

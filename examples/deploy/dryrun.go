@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/herokubuild/herokubuild"
+	"github.com/herokubuild/herokubuild/examples/internal/terminal"
 )
 
 // maxExcluded limits the number of listed excluded paths.
@@ -27,22 +28,22 @@ func dryRun(ctx context.Context, dir string, w io.Writer) error {
 	if version == "" {
 		version = "the archive's SHA-256"
 	}
-	fmt.Fprintf(w, "%s: %d files, %s before compression\nversion: %s\n", line(dir), plan.FileCount, size(plan.TotalSize), version)
+	fmt.Fprintf(w, "%s: %d files, %s before compression\nversion: %s\n", terminal.Line(dir), plan.FileCount, terminal.Size(plan.TotalSize), version)
 	fmt.Fprintln(w, "\nlargest files:")
 	for _, e := range plan.Largest {
-		fmt.Fprintf(w, "    %10s  %s\n", size(e.Size), printable(e.Path))
+		fmt.Fprintf(w, "    %10s  %s\n", terminal.Size(e.Size), printable(e.Path))
 	}
 	if len(plan.Excluded) > 0 {
 		fmt.Fprintln(w, "\nexcluded:")
 		for _, out := range plan.Excluded[:min(len(plan.Excluded), maxExcluded)] {
-			fmt.Fprintf(w, "    %s  (%s)\n", printable(out.Path), line(out.Reason))
+			fmt.Fprintf(w, "    %s  (%s)\n", printable(out.Path), terminal.Line(out.Reason))
 		}
 		if more := len(plan.Excluded) - maxExcluded; more > 0 {
 			fmt.Fprintf(w, "    and %d more\n", more)
 		}
 	}
 	for _, warning := range plan.Warnings {
-		fmt.Fprintln(w, "\nwarning: "+line(warning.String()))
+		fmt.Fprintln(w, "\nwarning: "+terminal.Line(warning.String()))
 	}
 	return nil
 }

@@ -5,18 +5,21 @@
 //	go run ./examples/deploy -local DIR       # deploy DIR to the emulator
 //	go run ./examples/deploy -app my-app DIR  # deploy DIR to Heroku
 //	go run ./examples/deploy -dry-run DIR     # only list the files to be packed
+//	go run ./examples/deploy -h               # all flags, with examples for CI
 //
 // Only the build's output is written to standard output, byte for byte. Progress
 // is reported on standard error: on a terminal with a status line at the bottom,
-// otherwise in plain lines, at least one a minute.
+// otherwise in plain lines, at least one a minute. With -json a report is written
+// to a file (see report.go).
 //
 // In a GitHub workflow (if GITHUB_ACTIONS is "true" and standard output is not
 // a file) everything except the debug log is written to standard output, with a
 // group for each phase and annotations for warnings and errors.
 //
-// The exit status is 0 if the release succeeded on all apps, 1 if something
-// failed, 2 if the command line is invalid or the directory cannot be packed,
-// and 130 if the program was interrupted, which cancels the build.
+// The exit status is 0 if the release succeeded on all apps, or the build was
+// started with -detach; 1 if something failed; 2 if the command line is invalid or
+// the directory cannot be packed; and 130 if the program was interrupted or
+// terminated, which cancels the build.
 package main
 
 import (
@@ -32,9 +35,10 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/herokubuild/herokubuild"
+	"github.com/herokubuild/herokubuild/examples/internal/health"
+	"github.com/herokubuild/herokubuild/examples/internal/terminal"
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
@@ -54,19 +58,6 @@ const (
 	exitInterrupted = 130
 )
 
-// settings are the values of the command line.
-type settings struct {
-	app         string
-	releaseTo   []string
-	version     string
-	timeout     time.Duration
-	idleTimeout time.Duration
-	local       bool
-	verbose     bool
-	dryRun      bool
-	dir         string
-}
-
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	s, err := parse(args, stderr)
 	switch {
@@ -75,126 +66,130 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err != nil:
 		return exitUsage
 	}
-	view := newView(stdout, stderr, s)
-	err = s.deploy(ctx, view, stdout, stderr)
-	view.close()
+	view := terminal.New(stdout, stderr, terminal.Options{
+		App: s.app, ReleaseTo: s.releaseTo, Dir: s.dir, Detach: s.detach,
+		Lines:    s.verbose, // the debug log would be overwritten
+		NoStdout: s.json == "-",
+	})
+	defer view.Close()
+	if s.dryRun {
+		err := dryRun(ctx, s.dir, stdout)
+		s.conclude(ctx, view, nil, err)
+		return exitCode(ctx, err)
+	}
+	report, err := newReport(s, stdout)
+	if err != nil {
+		view.Fail(err)
+		return exitFailed
+	}
+	result, err := s.deploy(ctx, view, stderr)
+	err = explained(err)
+	view.Close()
+	s.conclude(ctx, view, result, err)
+	code := exitCode(ctx, err)
+	if err := report.finish(ctx, result, err, code); err != nil {
+		view.Fail(err)
+		code = max(code, exitFailed)
+	}
+	return code
+}
+
+func exitCode(ctx context.Context, err error) int {
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, herokubuild.ErrDetached):
 		return exitOK
 	case ctx.Err() != nil:
-		view.info("Interrupted.")
-		view.reportError(err)
 		return exitInterrupted
-	}
-	view.reportError(err)
-	if errors.Is(err, herokubuild.ErrInvalidArgument) {
+	case errors.Is(err, herokubuild.ErrInvalidArgument):
 		return exitUsage
 	}
 	return exitFailed
 }
 
-func parse(args []string, stderr io.Writer) (*settings, error) {
-	s := new(settings)
-	var releaseTo string
-	flags := flag.NewFlagSet("deploy", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.StringVar(&s.app, "app", "", "the `app` to build on")
-	flags.StringVar(&releaseTo, "release-to", "", "additional `apps` to release to, separated by commas")
-	flags.StringVar(&s.version, "version", "", "source `version` (default: the git commit of DIR, with -dirty if there are changes, or else the SHA-256 of the archive)")
-	flags.DurationVar(&s.timeout, "timeout", time.Hour, "time limit for the whole run")
-	flags.DurationVar(&s.idleTimeout, "idle-timeout", time.Minute, "reconnect the output stream after this long without data")
-	flags.BoolVar(&s.local, "local", false, "deploy to the embedded emulator, not to Heroku")
-	flags.BoolVar(&s.dryRun, "dry-run", false, "only print what would be packed")
-	flags.BoolVar(&s.verbose, "v", false, "log every request")
-	flags.Usage = func() {
-		fmt.Fprint(stderr, "Usage: deploy [flags] [DIR]\n\n"+
-			"Builds DIR (default: a sample app) and releases it: with -app on Heroku, otherwise\n"+
-			"on an embedded emulator that needs no account. The API key is read from\n"+
-			"HEROKU_API_KEY or ~/.netrc, and the base URL from HEROKU_API_URL.\n\n")
-		flags.PrintDefaults()
-	}
-	if err := flags.Parse(args); err != nil {
-		return nil, err
-	}
-	usageError := func(text string) (*settings, error) {
-		fmt.Fprintln(stderr, "deploy: "+text)
-		flags.Usage()
-		return nil, errors.New(text)
-	}
-	if releaseTo != "" {
-		s.releaseTo = strings.Split(releaseTo, ",")
-	}
-	switch {
-	case flags.NArg() > 1:
-		return usageError("at most one directory is allowed")
-	case flags.NArg() == 1:
-		s.dir = flags.Arg(0)
-	}
-	switch {
-	case s.app == "" && !s.local && os.Getenv("HEROKU_API_URL") != "":
-		return usageError("HEROKU_API_URL is set: either -app or -local is required")
-	case s.app == "":
-		s.local = true
-		s.app = "example-app"
-		if releaseTo == "" {
-			s.releaseTo = []string{"other-app"}
-		}
-	}
-	return s, nil
-}
-
 // deploy creates a client and deploys with BuildAndRelease.
-func (s *settings) deploy(ctx context.Context, view *view, stdout, stderr io.Writer) (err error) {
-	if s.dir == "" {
-		if s.dir, err = sampleDir(); err != nil {
-			return err
-		}
-	}
-	if s.dryRun {
-		return dryRun(ctx, s.dir, stdout)
-	}
+func (s *settings) deploy(ctx context.Context, view *terminal.View, stderr io.Writer) (*herokubuild.DeployResult, error) {
 	var opts []herokubuild.Option
 	if s.verbose {
 		opts = append(opts, herokubuild.WithLogger(slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))))
 	}
 	if s.local {
-		p, err := platform.Start(platform.Options{})
+		view.Info("Deploying to an embedded Heroku emulator (use -app to deploy to Heroku).")
+		server, stop, err := emulate(append([]string{s.app}, s.releaseTo...))
 		if err != nil {
-			return fmt.Errorf("start emulator: %w", err)
+			return nil, err
 		}
-		defer func() { _ = p.Close() }()
-		for _, app := range append([]string{s.app}, s.releaseTo...) {
-			// The client rejects invalid names later.
-			_ = p.AddApp(app)
-		}
-		view.info("Deploying to an embedded Heroku emulator (use -app to deploy to Heroku).")
-		opts = append(opts, herokubuild.WithBaseURL(p.URL()), herokubuild.WithToken(p.Token()))
+		defer stop()
+		opts = append(opts, server...)
 	}
 	client, err := herokubuild.NewClient(opts...)
 	if err != nil {
-		return err
+		return nil, err
 	}
 
-	result, err := client.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{
+	deploy := herokubuild.BuildAndReleaseOptions{
 		BuildApp:    s.app,
 		Dir:         s.dir,
 		Version:     s.version,
 		ReleaseTo:   s.releaseTo,
+		Rollout:     herokubuild.RolloutPolicy{Canaries: s.canaries, Rollback: s.rollback},
 		Output:      view,
-		OnEvent:     view.event,
+		OnEvent:     view.Event,
 		Timeout:     s.timeout,
 		IdleTimeout: s.idleTimeout,
-	})
-	if err != nil {
-		return err
 	}
-	view.close()
-	view.info(summary(result))
-	return nil
+	if s.check != "" {
+		verify := health.Verify(client.Apps, s.check, s.checkTimeout)
+		deploy.Rollout.Verify = verify
+		deploy.OnEvent = checkBuildApp(s.app, verify, deploy.OnEvent)
+	}
+	if s.detach {
+		deploy.OnEvent = detach(deploy.OnEvent)
+	}
+	if s.checkpoint != "" {
+		return resume(ctx, client, deploy, herokubuild.CheckpointFile(s.checkpoint), view)
+	}
+	return client.BuildAndRelease(ctx, deploy)
 }
 
+// emulate starts an emulator with these apps. It returns the options of a client.
+func emulate(apps []string) (opts []herokubuild.Option, stop func(), err error) {
+	p, err := platform.Start(platform.Options{})
+	if err != nil {
+		return nil, nil, fmt.Errorf("start emulator: %w", err)
+	}
+	for _, app := range apps {
+		// The client rejects invalid names later.
+		_ = p.AddApp(app)
+	}
+	opts = []herokubuild.Option{herokubuild.WithBaseURL(p.URL()), herokubuild.WithToken(p.Token())}
+	return opts, func() { _ = p.Close() }, nil
+}
+
+// conclude prints how the deploy has ended.
+func (s *settings) conclude(ctx context.Context, view *terminal.View, result *herokubuild.DeployResult, err error) {
+	switch {
+	case err == nil && result == nil: // a dry run
+	case err == nil:
+		view.Info(summary(result))
+	case errors.Is(err, herokubuild.ErrDetached):
+		s.detached(view, result)
+	case ctx.Err() != nil:
+		view.Info("Interrupted.")
+		view.Fail(err, s.resumeHint())
+	case errors.Is(err, herokubuild.ErrNoCredential):
+		view.Fail(err, "Set HEROKU_API_KEY, or run `heroku login`, which writes ~/.netrc. Without -app, no account is needed.")
+	case errors.Is(err, herokubuild.ErrCheckpointMismatch):
+		view.Fail(err, "Delete "+s.checkpoint+" to start a new deploy.")
+	default:
+		view.Fail(err, s.resumeHint())
+	}
+}
+
+// maxNamed limits the number of apps in the summary.
+const maxNamed = 12
+
 func summary(r *herokubuild.DeployResult) string {
-	if len(r.Apps) > maxAppLines {
+	if len(r.Apps) > maxNamed {
 		return fmt.Sprintf("Released: %d apps", len(r.Apps))
 	}
 	var apps []string

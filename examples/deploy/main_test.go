@@ -199,3 +199,27 @@ func TestInterruptCancelsTheBuild(t *testing.T) {
 	}
 	wantContains(t, stderr.String(), "Interrupted", "canceled")
 }
+
+// TestGitHubActionsOutputToAFile expects only the build's output in a file, in a
+// workflow too.
+func TestGitHubActionsOutputToAFile(t *testing.T) {
+	isolate(t)
+	t.Setenv("GITHUB_ACTIONS", "true")
+	out, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = out.Close() }()
+	var errs bytes.Buffer
+	if code := run(t.Context(), nil, out, &errs); code != exitOK {
+		t.Errorf("exit %d: %s", code, &errs)
+	}
+	log, err := os.ReadFile(out.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(log), "::") || !strings.Contains(string(log), "example.com/hello") {
+		t.Errorf("log:\n%s", log)
+	}
+	wantContains(t, errs.String(), "==> Releasing")
+}

@@ -30,7 +30,7 @@ import (
 	"time"
 
 	"github.com/herokubuild/herokubuild"
-	"github.com/herokubuild/herokubuild/internal/clean"
+	"github.com/herokubuild/herokubuild/examples/internal/terminal"
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
@@ -70,7 +70,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	// Control characters in texts from Heroku must not reach the terminal.
-	stderr = clean.Writer(stderr)
+	stderr = terminal.Writer(stderr)
 	err = s.follow(ctx, stdout, stderr)
 	switch {
 	case err == nil:

@@ -4,7 +4,7 @@
 //
 //	go run ./examples/promote                            # five apps on the emulator
 //	go run ./examples/promote -fail app-4 -rollback all  # one of them fails its check
-//	go run ./examples/promote -from staging -to eu,us,asia -canaries 1 -check /health
+//	go run ./examples/promote -from shop-staging -to shop-eu,shop-us -canaries 1 -check /health
 //
 // With -checkpoint, the next run resumes one that was interrupted.
 //
@@ -20,7 +20,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -31,7 +30,8 @@ import (
 	"time"
 
 	"github.com/herokubuild/herokubuild"
-	"github.com/herokubuild/herokubuild/internal/clean"
+	"github.com/herokubuild/herokubuild/examples/internal/health"
+	"github.com/herokubuild/herokubuild/examples/internal/terminal"
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
@@ -53,18 +53,19 @@ const (
 
 // settings are the values of the command line.
 type settings struct {
-	from        string
-	to          []string
-	canaries    int
-	concurrency int
-	stopOnError bool
-	rollback    herokubuild.RollbackPolicy
-	check       string
-	fail        string
-	description string
-	checkpoint  string
-	local       bool
-	verbose     bool
+	from         string
+	to           []string
+	canaries     int
+	concurrency  int
+	stopOnError  bool
+	rollback     herokubuild.RollbackPolicy
+	check        string
+	checkTimeout time.Duration
+	fail         string
+	description  string
+	checkpoint   string
+	local        bool
+	verbose      bool
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -76,7 +77,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	// Control characters in texts from Heroku must not reach the terminal.
-	stderr = clean.Writer(stderr)
+	stderr = terminal.Writer(stderr)
 	err = s.promote(ctx, stdout, stderr)
 	switch {
 	case err == nil:
@@ -102,8 +103,9 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	flags.IntVar(&s.canaries, "canaries", 1, "number of canary apps")
 	flags.IntVar(&s.concurrency, "concurrency", 0, "number of concurrent releases (default 16)")
 	flags.BoolVar(&s.stopOnError, "stop-on-error", false, "start no more releases after a failure")
-	flags.StringVar(&rollback, "rollback", "none", "apps to roll back after a failure: none, unverified or all")
+	flags.StringVar(&rollback, "rollback", "none", "apps to roll back after a failure: none, failed (those that failed -check) or all")
 	flags.StringVar(&s.check, "check", "", "`path` that must return a 2xx status on each app, such as /health")
+	flags.DurationVar(&s.checkTimeout, "check-timeout", 2*time.Minute, "how long each app may take to pass its -check")
 	flags.StringVar(&s.fail, "fail", "", "the `app` of the emulator whose check should fail")
 	flags.StringVar(&s.description, "description", "", "release description")
 	flags.StringVar(&s.checkpoint, "checkpoint", "", "`file` to store the checkpoint in")
@@ -119,25 +121,31 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	}
 	var ok bool
 	s.rollback, ok = map[string]herokubuild.RollbackPolicy{
-		"none": herokubuild.RollbackNone, "unverified": herokubuild.RollbackVerifyFailed, "all": herokubuild.RollbackAll,
+		"none": herokubuild.RollbackNone, "failed": herokubuild.RollbackVerifyFailed, "all": herokubuild.RollbackAll,
 	}[rollback]
 	if to != "" {
-		s.to = strings.Split(to, ",")
+		for app := range strings.SplitSeq(to, ",") {
+			s.to = append(s.to, strings.TrimSpace(app))
+		}
 	}
 	if s.from == "" && to == "" && os.Getenv("HEROKU_API_URL") == "" {
 		s.local = true
 	}
 	switch {
 	case !ok:
-		return usageError("-rollback must be none, unverified or all")
+		return usageError("-rollback must be none, failed or all")
 	case flags.NArg() > 0:
 		return usageError("unexpected arguments")
 	case !s.local && (s.from == "" || to == ""):
 		return usageError("-from and -to are required, unless all of -from, -to and HEROKU_API_URL are unset, which selects the emulator")
 	case s.fail != "" && !s.local:
 		return usageError("-fail requires the emulator")
+	case s.check != "" && health.CheckPath(s.check) != nil:
+		return usageError("-check " + health.CheckPath(s.check).Error())
+	case s.checkTimeout <= 0:
+		return usageError("-check-timeout must be positive")
 	case s.rollback == herokubuild.RollbackVerifyFailed && s.check == "" && !s.local:
-		return usageError("-rollback unverified requires -check")
+		return usageError("-rollback failed requires -check")
 	}
 	if s.local {
 		if s.from == "" {
@@ -241,26 +249,7 @@ func (s *settings) verify(client *herokubuild.Client) func(context.Context, stri
 			return nil
 		}
 	}
-	web := &http.Client{Timeout: 30 * time.Second}
-	return func(ctx context.Context, name string, _ *herokubuild.Release) error {
-		app, err := client.Apps.Get(ctx, name)
-		if err != nil {
-			return err
-		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(app.WebURL, "/")+s.check, nil)
-		if err != nil {
-			return err
-		}
-		resp, err := web.Do(req)
-		if err != nil {
-			return err
-		}
-		_ = resp.Body.Close()
-		if resp.StatusCode/100 != 2 {
-			return fmt.Errorf("GET %s: status %s", req.URL, resp.Status)
-		}
-		return nil
-	}
+	return health.Verify(client.Apps, s.check, s.checkTimeout)
 }
 
 func printEvent(w io.Writer, e herokubuild.DeployEvent) {
@@ -283,7 +272,7 @@ func printEvent(w io.Writer, e herokubuild.DeployEvent) {
 	}
 	switch {
 	case e.Err != nil && e.Kind == herokubuild.EventVerified:
-		text = "failed verification: " + e.Err.Error()
+		text = strings.TrimPrefix(e.Err.Error(), e.App+": ")
 	case e.Err != nil && e.Kind == herokubuild.EventRolledBack:
 		text = "not rolled back: " + e.Err.Error()
 	case e.Release != nil && e.Kind == herokubuild.EventRolledBack:
@@ -306,6 +295,8 @@ func printTable(w io.Writer, outcomes []herokubuild.AppResult) {
 			outcome = "failed verification"
 		case errors.Is(out.Err, herokubuild.ErrReleaseFailed):
 			outcome = "release failed"
+		case errors.Is(out.Err, herokubuild.ErrSuperseded):
+			outcome = "superseded"
 		case errors.Is(out.Err, herokubuild.ErrRolledBack), errors.Is(out.Err, herokubuild.ErrRollbackFailed):
 			outcome = "released"
 		case out.Err != nil:
@@ -317,7 +308,7 @@ func printTable(w io.Writer, outcomes []herokubuild.AppResult) {
 		case out.RolledBack != nil:
 			outcome += fmt.Sprintf(", rolled back by v%d", out.RolledBack.Version)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\n", out.App, version, clean.Line(clean.Uncolored(outcome)))
+		fmt.Fprintf(t, "%s\t%s\t%s\n", out.App, version, terminal.Line(outcome))
 	}
 	_ = t.Flush()
 }

@@ -51,13 +51,13 @@ func TestRollbackAll(t *testing.T) {
 	isolate(t)
 	code, stdout, stderr := promote(t, "-local", "-fail", "app-4", "-rollback", "all")
 	want(t, code, exitFailed, stdout, "app-1  v4  released, rolled back by v5\n", "app-4  v4  failed verification, rolled back by v5\n")
-	want(t, code, exitFailed, stderr, "app-4        failed verification", "Error: ")
+	want(t, code, exitFailed, stderr, "app-4        verification failed: simulated", "Error: ")
 }
 
 func TestFailedCanaryStopsPromotion(t *testing.T) {
 	isolate(t)
 	file := filepath.Join(t.TempDir(), "promote.json")
-	code, stdout, _ := promote(t, "-local", "-fail", "app-1", "-rollback", "unverified", "-checkpoint", file)
+	code, stdout, _ := promote(t, "-local", "-fail", "app-1", "-rollback", "failed", "-checkpoint", file)
 	want(t, code, exitFailed, stdout, "app-1  v4  failed verification, rolled back by v5\n", "app-2  -   not attempted\n")
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -70,7 +70,7 @@ func TestInvalidUsage(t *testing.T) {
 	isolate(t)
 	for _, args := range [][]string{
 		{"-rollback", "some"}, {"-from", "a-b"}, {"-to", "a-b"}, {"surplus"}, {"-from", "a-b", "-to", "c-d", "-fail", "c-d"},
-		{"-from", "a-b", "-to", "c-d", "-rollback", "unverified"}, {"-nonsense"}, {"-local", "-canaries", "-1"}, {"-local", "-to", "A B"},
+		{"-from", "a-b", "-to", "c-d", "-rollback", "failed"}, {"-nonsense"}, {"-rollback", "unverified"}, {"-from", "a-b", "-to", "c-d", "-check", "health"}, {"-from", "a-b", "-to", "c-d", "-check", "//host/"}, {"-local", "-canaries", "-1"}, {"-local", "-to", "A B"},
 	} {
 		if code, _, _ := promote(t, args...); code != exitUsage {
 			t.Errorf("%q: exit %d", args, code)

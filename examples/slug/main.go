@@ -33,7 +33,7 @@ import (
 	"time"
 
 	"github.com/herokubuild/herokubuild"
-	"github.com/herokubuild/herokubuild/internal/clean"
+	"github.com/herokubuild/herokubuild/examples/internal/terminal"
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
@@ -74,7 +74,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	// Control characters in texts from Heroku must not reach the terminal.
-	stderr = clean.Writer(stderr)
+	stderr = terminal.Writer(stderr)
 	timed, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	err = s.release(timed, stdout, stderr)

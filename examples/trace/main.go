@@ -30,7 +30,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/herokubuild/herokubuild"
-	"github.com/herokubuild/herokubuild/internal/clean"
+	"github.com/herokubuild/herokubuild/examples/internal/terminal"
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
@@ -70,9 +70,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if shutdownErr := provider.Shutdown(context.WithoutCancel(ctx)); err == nil {
 		err = shutdownErr
 	}
-	shown.print(clean.Writer(stdout))
+	shown.print(terminal.Writer(stdout))
 	if err != nil {
-		fmt.Fprintln(clean.Writer(stderr), "Error:", err)
+		fmt.Fprintln(terminal.Writer(stderr), "Error:", err)
 		return 1
 	}
 	return 0

@@ -54,11 +54,15 @@ func run(ctx context.Context, w io.Writer, count int) error {
 		}
 		text += round
 	}
-	slow, err := command(ctx, "", "go", "test", "-run", "^$", "-bench", "Rollout", "-benchtime", "3x", ".")
+	slow, err := command(ctx, "", "go", "test", "-run", "^$", "-bench", "Rollout$", "-benchtime", "3x", ".")
 	if err != nil {
 		return err
 	}
-	results := parse(text + slow)
+	growth, err := command(ctx, "", "go", "test", "-run", "^$", "-bench", "RolloutGrowth", "-benchtime", "3x", "-count", "5", ".")
+	if err != nil {
+		return err
+	}
+	results := parse(text + slow + growth)
 	flow, err := command(ctx, "", "go", "test", "-count", "1", "-v", "-run", "TestReleaseFollowsBuildWithThreeRequests|TestLongBuildNeedsFewRequests", ".")
 	if err != nil {
 		return err
@@ -101,6 +105,16 @@ func run(ctx context.Context, w io.Writer, count int) error {
 	row("requests during a ten-minute build without output", "–", find(flow, `(\d+) requests:`), "≤ 12")
 	row("peak memory when deploying a 1 GiB tree", "–", memory, "≤ 64 MiB")
 	row("time to release to 1,000 apps, 50 ms per request, 16 at a time", "apps × 50 ms ÷ 16", fmt.Sprintf("%.2f×", results.median("Rollout", "x-floor")), "≤ 1.2×")
+	for _, apps := range []int{1_000, 10_000, 40_000} {
+		name, target := fmt.Sprintf("RolloutGrowth/apps=%d", apps), "≤ 1.2×"
+		if apps == 1_000 {
+			target = "–"
+		}
+		time := results.fastest(name, "ns/app")
+		row(fmt.Sprintf("each app of a rollout to %d, without delay: time, allocations, memory allocated", apps), "an app of 1,000",
+			fmt.Sprintf("%.0f µs (%.2f×), %.0f, %.1f kB", time/1e3, time/results.fastest("RolloutGrowth/apps=1000", "ns/app"),
+				results.median(name, "allocs/app"), results.median(name, "B/app")/1e3), target)
+	}
 	row("binary size of a hello-world program", "the same with net/http", cost, "–")
 	return nil
 }

@@ -79,3 +79,23 @@ func clipMiddle(text string) string {
 func IsPrintable(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' })
 }
+
+// Clip makes a text from outside a clean line of at most this many bytes and an ellipsis.
+func Clip(text string, most int) string { return Cut(Line(text), most) }
+
+// Cut returns at most this many bytes of a text and an ellipsis.
+func Cut(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
+}
+
+// FirstLine returns the first line of a text that is not blank, of a readable length.
+func FirstLine(text string) string {
+	text = strings.TrimSpace(text)
+	if i := strings.IndexAny(text, "\r\n"); i >= 0 {
+		text = strings.TrimSpace(text[:i])
+	}
+	return Clip(text, 200)
+}

@@ -91,3 +91,13 @@ func TestIsPrintable(t *testing.T) {
 		assert.Equal(t, want, clean.IsPrintable(text), "%q", text)
 	}
 }
+
+func TestTextsAreCut(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, "a b", clean.Clip("a\nb", 3))
+	assert.Equal(t, "a b…", clean.Clip("a\nb\nc", 3))
+	assert.Equal(t, "é…", clean.Cut("éé", 3), "no character is cut in two")
+	for in, want := range map[string]string{"": "", " \n\n first \nsecond": "first", "one\rtwo": "one", strings.Repeat("x", 201): strings.Repeat("x", 200) + "…"} {
+		assert.Equal(t, want, clean.FirstLine(in))
+	}
+}

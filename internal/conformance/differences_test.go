@@ -59,6 +59,14 @@ func fieldDifferences() *differences {
 	}}
 }
 
+// valueDifferences returns the fields of the emulator's responses whose values do not
+// match the pattern in the schema.
+func valueDifferences() map[string]string {
+	return map[string]string{
+		"app.web_url": "a subdomain of herokuapp.com is a host on the internet, to which a test must not send anything",
+	}
+}
+
 // rangeDifferences returns the attributes by which lists are sorted although the
 // schema does not list them.
 func rangeDifferences() *differences {
@@ -80,5 +88,13 @@ func uncalledEndpoints() *differences {
 		"app Enable ACM":                  apps,
 		"app Disable ACM":                 apps,
 		"app Refresh ACM":                 apps,
+	}}
+}
+
+// missingResources returns the endpoints for which the emulator always responds
+// with 404.
+func missingResources() *differences {
+	return &differences{used: map[string]bool{}, reasons: map[string]string{
+		"pipeline-coupling Info By App": "no app is in a pipeline",
 	}}
 }

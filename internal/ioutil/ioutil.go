@@ -3,6 +3,7 @@ package ioutil
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 )
@@ -46,4 +47,61 @@ func Sleep(ctx context.Context, d time.Duration) bool {
 	case <-t.C:
 		return true
 	}
+}
+
+// WithoutEOF returns an error that no caller can mistake for the end of a stream.
+// net/http reports a connection that was closed before the response as io.EOF, which is
+// also what a reader returns when everything has been read. An error that wraps io.EOF
+// matches io.ErrUnexpectedEOF instead.
+func WithoutEOF(err error) error {
+	switch {
+	case IsEOF(err):
+		return io.ErrUnexpectedEOF
+	case errors.Is(err, io.EOF):
+		return &unexpectedEOF{err}
+	}
+	return err
+}
+
+// unexpectedEOF hides the io.EOF that err wraps and nothing else of it.
+type unexpectedEOF struct{ err error }
+
+func (e *unexpectedEOF) Error() string { return e.err.Error() }
+
+func (e *unexpectedEOF) Is(target error) bool {
+	return target == io.ErrUnexpectedEOF || target != io.EOF && errors.Is(e.err, target)
+}
+
+func (e *unexpectedEOF) As(target any) bool { return errors.As(e.err, target) }
+
+// ErrInvalidWrite reports a writer that returned a count outside of what it was given.
+var ErrInvalidWrite = errors.New("the writer returned an invalid count")
+
+// WriteAll writes p, and reports an incomplete write as an error.
+func WriteAll(w io.Writer, p []byte) (int, error) {
+	n, err := w.Write(p)
+	switch {
+	case n < 0 || n > len(p):
+		n = 0
+		if err == nil {
+			err = ErrInvalidWrite
+		}
+	case n < len(p) && err == nil:
+		err = io.ErrShortWrite
+	}
+	return n, err
+}
+
+// ContextReader is a reader that fails once its context has ended.
+type ContextReader struct {
+	Context context.Context //nolint:containedctx // A reader gets no context.
+	Reader  io.Reader
+}
+
+// Read implements io.Reader.
+func (r *ContextReader) Read(p []byte) (int, error) {
+	if err := r.Context.Err(); err != nil {
+		return 0, err
+	}
+	return r.Reader.Read(p)
 }

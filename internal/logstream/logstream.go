@@ -116,7 +116,7 @@ type Config struct {
 	IdleTimeout time.Duration
 	// FinalTimeout bounds how long output may continue once the status is final.
 	FinalTimeout time.Duration
-	// Backoff is the delay after the nth fruitless connection in a row.
+	// Backoff is the delay after the nth connection in a row without new output.
 	Backoff func(n int) time.Duration
 	// OnHeartbeat is called for a read that contained only heartbeats, at most once a
 	// second. quiet is the time since the last output. Default: none.

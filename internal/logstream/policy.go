@@ -109,12 +109,12 @@ const (
 )
 
 // Once the status is final, a stream gives up after so many connections in a row
-// without new output. maxFruitless bounds all of them; with the default delays it takes
+// without new output. maxEmpty bounds all of them; with the default delays it takes
 // about 10 s. The lower limits are for ends that are not likely to change.
 const (
-	maxFruitless = 16
-	maxGone      = 3
-	maxSilent    = 3
+	maxEmpty  = 16
+	maxGone   = 3
+	maxSilent = 3
 )
 
 // rule is what follows one way in which a connection can end.
@@ -124,7 +124,7 @@ type rule struct {
 	// which is the status.
 	first, pending, final action
 	// giveUp is how many connections in a row without new output make poll and await
-	// fail, once the status is final. If it is lower than maxFruitless, only ends with
+	// fail, once the status is final. If it is lower than maxEmpty, only ends with
 	// such a lower limit count towards it.
 	giveUp int
 	// later is added to the number of connections that the delay depends on.
@@ -133,14 +133,14 @@ type rule struct {
 
 // rules decide when a stream resumes, when it is at its end, and when it gives up.
 var rules = map[end]rule{
-	broken:     {first: reconnect, pending: poll, final: poll, giveUp: maxFruitless},
+	broken:     {first: reconnect, pending: poll, final: poll, giveUp: maxEmpty},
 	silent:     {first: poll, pending: poll, final: poll, giveUp: maxSilent},
 	quiet:      {first: poll, pending: poll, final: poll, giveUp: maxSilent},
-	notStarted: {first: await, pending: await, final: await, giveUp: maxFruitless, later: 1},
-	denied:     {first: poll, pending: poll, final: poll, giveUp: maxFruitless, later: 1},
+	notStarted: {first: await, pending: await, final: await, giveUp: maxEmpty, later: 1},
+	denied:     {first: poll, pending: poll, final: poll, giveUp: maxEmpty, later: 1},
 	gone:       {first: poll, pending: poll, final: poll, giveUp: maxGone, later: 1},
-	clean:      {first: poll, pending: poll, final: finish, giveUp: maxFruitless},
-	complete:   {first: poll, pending: poll, final: poll, giveUp: maxFruitless},
+	clean:      {first: poll, pending: poll, final: finish, giveUp: maxEmpty},
+	complete:   {first: poll, pending: poll, final: poll, giveUp: maxEmpty},
 	finished:   {first: finish, pending: finish, final: finish},
 	unproven:   {first: restart, pending: restart, final: restart},
 	truncated:  {first: fail, pending: fail, final: fail},
@@ -149,15 +149,15 @@ var rules = map[end]rule{
 }
 
 // policy applies the rules. Its counts are of connections in a row without new
-// output: fruitless is all of them, late those since the status is final, and
-// hopeless those of the late ones whose limit is lower than maxFruitless.
+// output: empty is all of them, emptyFinal those since the status is final, and
+// emptyLimited those of the latter whose limit is lower than maxEmpty.
 type policy struct {
-	backoff                   func(n int) time.Duration
-	fruitless, late, hopeless int
+	backoff                         func(n int) time.Duration
+	empty, emptyFinal, emptyLimited int
 }
 
 // delivered notes that a connection has delivered output.
-func (p *policy) delivered() { p.fruitless, p.late, p.hopeless = 0, 0, 0 }
+func (p *policy) delivered() { p.empty, p.emptyFinal, p.emptyLimited = 0, 0, 0 }
 
 // next returns what follows a connection, and the delay before that.
 func (p *policy) next(how end, final bool) (action, time.Duration) {
@@ -166,7 +166,7 @@ func (p *policy) next(how end, final bool) (action, time.Duration) {
 	if final {
 		next = r.final
 	}
-	if p.fruitless == 0 {
+	if p.empty == 0 {
 		next = r.first
 	}
 	switch next {
@@ -174,22 +174,22 @@ func (p *policy) next(how end, final bool) (action, time.Duration) {
 		// The next request, if any, is not a repetition.
 		return next, 0
 	case reconnect:
-		p.fruitless++
+		p.empty++
 		return next, 0
 	case poll, await:
 	}
-	n := p.fruitless
-	p.fruitless++
+	n := p.empty
+	p.empty++
 	if final {
-		n = p.late
-		p.late++
-		if r.giveUp < maxFruitless {
-			p.hopeless++
-			if p.hopeless >= r.giveUp {
+		n = p.emptyFinal
+		p.emptyFinal++
+		if r.giveUp < maxEmpty {
+			p.emptyLimited++
+			if p.emptyLimited >= r.giveUp {
 				return fail, 0
 			}
 		}
-		if p.late >= maxFruitless {
+		if p.emptyFinal >= maxEmpty {
 			return fail, 0
 		}
 	}

@@ -55,7 +55,7 @@ func TestEveryEndHasARule(t *testing.T) {
 		r, ok := rules[how]
 		require.True(t, ok, "end %d", how)
 		if r.first == poll || r.final == poll || r.first == await {
-			assert.Contains(t, []int{maxSilent, maxGone, maxFruitless}, r.giveUp, "end %d", how)
+			assert.Contains(t, []int{maxSilent, maxGone, maxEmpty}, r.giveUp, "end %d", how)
 		}
 	}
 	assert.Len(t, rules, int(rejected)+1)

@@ -23,13 +23,13 @@ const (
 
 // Reader reads a log. Its methods are for one goroutine at a time, except Active.
 type Reader struct {
-	ctx    context.Context //nolint:containedctx // It governs the whole of the stream.
-	cfg    Config
-	status status
-	policy policy
-	splice *splicer
-	late   late
-	conn   *conn
+	ctx        context.Context //nolint:containedctx // It governs the whole of the stream.
+	cfg        Config
+	status     status
+	policy     policy
+	splice     *splicer
+	afterFinal afterFinal
+	conn       *conn
 
 	// last is how the last connection ended, nil before the first. err ends the
 	// stream.
@@ -46,10 +46,10 @@ type Reader struct {
 func New(ctx context.Context, cfg Config) *Reader {
 	return &Reader{
 		ctx: ctx, cfg: cfg,
-		status: newStatus(cfg.Status, cfg.Final),
-		policy: policy{backoff: cfg.Backoff},
-		splice: newSplicer(cfg.Offset),
-		late:   late{timeout: cfg.FinalTimeout},
+		status:     newStatus(cfg.Status, cfg.Final),
+		policy:     policy{backoff: cfg.Backoff},
+		splice:     newSplicer(cfg.Offset),
+		afterFinal: afterFinal{timeout: cfg.FinalTimeout},
 	}
 }
 
@@ -89,7 +89,7 @@ func (r *Reader) Read(p []byte) (int, error) {
 func (r *Reader) receive(p []byte) (int, error) {
 	finite := r.splice.finite()
 	var began time.Time
-	if r.status.over {
+	if r.status.seenFinal {
 		began = time.Now()
 	}
 	n, err := r.conn.Read(p)
@@ -125,8 +125,8 @@ func (r *Reader) receive(p []byte) (int, error) {
 	if began.IsZero() {
 		return n, err
 	}
-	r.late.pending += now.Sub(began)
-	if text > 0 && !r.late.add(text, n, finite) {
+	r.afterFinal.pending += now.Sub(began)
+	if text > 0 && !r.afterFinal.add(text, n, finite) {
 		err = errEndless
 	}
 	return n, err
@@ -136,7 +136,7 @@ func (r *Reader) disconnect(err error) {
 	r.conn.close()
 	if !r.conn.delivered {
 		// The policy bounds the number of connections without output.
-		r.late.pending = 0
+		r.afterFinal.pending = 0
 	}
 	r.conn, r.last = nil, err
 }
@@ -198,12 +198,12 @@ func (r *Reader) connect() (*conn, error) {
 		}
 		c, err := r.open()
 		if err == nil {
-			if r.status.over {
-				r.late.pending += time.Since(began)
+			if r.status.seenFinal {
+				r.afterFinal.pending += time.Since(began)
 			}
 			return c, nil
 		}
-		began, r.late.pending = time.Now(), 0
+		began, r.afterFinal.pending = time.Now(), 0
 		r.last = err
 	}
 }
@@ -221,7 +221,7 @@ func (r *Reader) prepare() error {
 	case r.ctx.Err() != nil:
 		return r.fail(context.Cause(r.ctx))
 	case next == restart:
-		r.splice.whole = true
+		r.splice.fromStart = true
 		return nil
 	}
 	if how.interrupted() {

@@ -182,15 +182,15 @@ func TestLateOutput(t *testing.T) {
 	}{
 		"within the timeout":            {15, time.Second, 10, false, true},
 		"slowly, beyond the timeout":    {16, time.Second, 10, false, false},
-		"as fast as a stored log":       {100, time.Second, lateRate, false, true},
-		"more than any stored log":      {1 + maxLateOutput/lateRate, time.Second / 10, lateRate, false, false},
-		"of a known length":             {100, time.Second, lateKnownRate, true, true},
-		"of a known length, too slowly": {100, time.Second, lateKnownRate / 8, true, false},
-		"large, of a known length":      {1 + maxLateOutput/lateRate, time.Second / 10, lateRate, true, true},
+		"as fast as a stored log":       {100, time.Second, finalRate, false, true},
+		"more than any stored log":      {1 + maxFinalOutput/finalRate, time.Second / 10, finalRate, false, false},
+		"of a known length":             {100, time.Second, finalKnownRate, true, true},
+		"of a known length, too slowly": {100, time.Second, finalKnownRate / 8, true, false},
+		"large, of a known length":      {1 + maxFinalOutput/finalRate, time.Second / 10, finalRate, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := late{timeout: 15 * time.Second}
+			l := afterFinal{timeout: 15 * time.Second}
 			ok := true
 			for range tt.reads {
 				l.pending = tt.pending
@@ -230,7 +230,7 @@ func TestStatusPolls(t *testing.T) {
 				s.watch(t.Context(), time.Now())
 			}
 			assert.InDelta(t, 12, polls, 2)
-			assert.False(t, s.over)
+			assert.False(t, s.seenFinal)
 		})
 	})
 	t.Run("that fail", func(t *testing.T) {
@@ -248,7 +248,7 @@ func TestStatusPolls(t *testing.T) {
 		final = false
 		require.NoError(t, s.poll(t.Context()))
 		assert.False(t, s.final)
-		assert.True(t, s.over)
+		assert.True(t, s.seenFinal)
 	})
 }
 

@@ -53,9 +53,9 @@ type splicer struct {
 	// nuls counts the NULs of all connections.
 	nuls int64
 
-	// whole demands a request for the log from its beginning, and bare one without
+	// fromStart demands a request for the log from its beginning, and noOffsets one without
 	// an offset.
-	whole, bare bool
+	fromStart, noOffsets bool
 
 	// What follows belongs to one connection.
 	place place
@@ -88,9 +88,9 @@ func newSplicer(offset int64) *splicer { return &splicer{position: offset, skipp
 func (s *splicer) from(plain bool) int64 {
 	from := s.position - int64(len(s.tail))
 	switch {
-	case s.bare, plain && s.position == 0:
+	case s.noOffsets, plain && s.position == 0:
 		return All
-	case s.whole, from > 0 && !s.overlapProves():
+	case s.fromStart, from > 0 && !s.overlapProves():
 		// Where offsets are honored, the response announces the total length.
 		return 0
 	}
@@ -126,7 +126,7 @@ func (s *splicer) refused(from int64, err error) error {
 	if e := (*Error)(nil); from < 0 || !errors.As(err, &e) || e.Kind != Unsupported {
 		return err
 	}
-	s.bare = true
+	s.noOffsets = true
 	return errUnproven
 }
 
@@ -168,7 +168,7 @@ func (s *splicer) beginPart(from int64, resp *Response, final bool) error {
 		return &Error{Kind: Permanent, Status: resp.Status, Err: errors.New("the stream host sends a part that was not requested")}
 	case resp.Start != from:
 		// Only a request without an offset demands less than one from 0.
-		s.bare = s.bare || from == 0
+		s.noOffsets = s.noOffsets || from == 0
 		return errUnproven
 	}
 	s.total = resp.Total
@@ -196,7 +196,7 @@ func (s *splicer) beginNothing(from, total int64) error {
 		return errUnproven
 	case total > s.position && from >= 0:
 		// It has more, but not for a request from an offset.
-		s.whole, s.bare = true, true
+		s.fromStart, s.noOffsets = true, true
 		return errUnproven
 	case max(from, 0) < s.position:
 		return errors.New("the stream host no longer has the output already read")

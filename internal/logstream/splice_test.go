@@ -64,8 +64,8 @@ func TestSplicerRequests(t *testing.T) {
 		"after NULs":               {after(t, text+"\x00\x00"), false, 1000 - overlapBytes},
 		"after periodic output":    {after(t, strings.Repeat("tick\n", 200)), false, 1000 - overlapBytes},
 		"NULs, periodic output":    {after(t, strings.Repeat("tick\n", 200)+strings.Repeat("\x00", 5)), false, 0},
-		"the whole":                {&splicer{position: 1000, tail: []byte("x"), whole: true}, false, 0},
-		"no parts":                 {&splicer{position: 1000, tail: []byte("x"), whole: true, bare: true}, false, All},
+		"the whole":                {&splicer{position: 1000, tail: []byte("x"), fromStart: true}, false, 0},
+		"no parts":                 {&splicer{position: 1000, tail: []byte("x"), fromStart: true, noOffsets: true}, false, All},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -172,7 +172,7 @@ func TestSplicerSkipsWhatAnotherReaderRead(t *testing.T) {
 		got, err := feed(s, text[:upTo], 100)
 		require.NoError(t, err)
 		assert.Equal(t, text[before:max(upTo, before)], got)
-		s.whole = true
+		s.fromStart = true
 	}
 }
 
@@ -270,7 +270,7 @@ func FuzzSplicer(f *testing.F) {
 			}
 			if err := s.begin(from, resp, false); err != nil {
 				require.ErrorIs(t, err, errUnproven)
-				s.whole = true
+				s.fromStart = true
 				continue
 			}
 			fresh, err := feed(s, sent[:min(after, len(sent))], after%50)
@@ -279,7 +279,7 @@ func FuzzSplicer(f *testing.F) {
 			require.EqualValues(t, got.Len(), s.position)
 			if err != nil {
 				require.ErrorIs(t, err, errUnproven)
-				s.whole = true
+				s.fromStart = true
 			}
 		}
 	})

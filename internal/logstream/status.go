@@ -24,9 +24,9 @@ const (
 type status struct {
 	get func(ctx context.Context) (final bool, err error)
 	// final is the status when it was last polled for a new connection, so that a
-	// connection that was opened since delivers the complete log. over is set once
+	// connection that was opened since delivers the complete log. seenFinal is set once
 	// any poll has found it final.
-	final, over bool
+	final, seenFinal bool
 	// started is when the stream was created, polled when the status was last
 	// requested.
 	started, polled time.Time
@@ -36,7 +36,7 @@ type status struct {
 
 func newStatus(get func(context.Context) (bool, error), final bool) status {
 	now := time.Now()
-	return status{get: get, final: final, over: final, started: now, polled: now}
+	return status{get: get, final: final, seenFinal: final, started: now, polled: now}
 }
 
 // due reports whether the status of a log that does not exist yet is to be polled.
@@ -50,7 +50,7 @@ func (s *status) poll(ctx context.Context) error {
 	s.polled = time.Now()
 	if err == nil {
 		s.failures = 0
-		s.final, s.over = final, s.over || final
+		s.final, s.seenFinal = final, s.seenFinal || final
 		return nil
 	}
 	s.failures++
@@ -64,14 +64,14 @@ func (s *status) poll(ctx context.Context) error {
 // watch requests the status at growing intervals while output arrives, because a host
 // may send output forever. A failed request does not disturb the output.
 func (s *status) watch(ctx context.Context, now time.Time) {
-	if s.over || now.Sub(s.polled) < max(watchInterval, now.Sub(s.started)/2) {
+	if s.seenFinal || now.Sub(s.polled) < max(watchInterval, now.Sub(s.started)/2) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
 	final, err := s.get(ctx)
 	s.polled = time.Now()
-	s.over = final && err == nil
+	s.seenFinal = final && err == nil
 }
 
 // finalDuring reports whether the status has become final during a silence. The

@@ -2,13 +2,14 @@ package platform
 
 import (
 	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"path"
@@ -49,16 +50,23 @@ type apiFunc func(w http.ResponseWriter, r *http.Request) error
 
 func (p *Platform) apiHandler() http.Handler {
 	mux := http.NewServeMux()
-	for pattern, f := range map[string]apiFunc{
+	endpoints := map[string]apiFunc{
 		"GET /account":             p.getAccount,
 		"GET /account/rate-limits": p.getRateLimits,
 		"GET /stacks":              p.listStacks,
 		"GET /stacks/{stack}":      p.getStack,
+		"GET /users/{user}":        p.ofUser(p.getAccount),
+		"GET /users/{user}/apps":   p.ofUser(p.listApps),
 
 		"GET /apps":                     p.listApps,
 		"GET /apps/{app}":               p.getApp,
 		"GET /apps/{app}/config-vars":   p.getConfigVars,
 		"PATCH /apps/{app}/config-vars": p.patchConfigVars,
+
+		"GET /apps/{app}/buildpack-installations": p.listInstallations,
+		"GET /apps/{app}/collaborators":           p.listCollaborators,
+		"GET /apps/{app}/formation":               p.listFormation,
+		"GET /apps/{app}/pipeline-couplings":      p.getPipelineCoupling,
 
 		"POST /sources":            p.createSource,
 		"POST /apps/{app}/sources": p.createAppSource,
@@ -78,7 +86,9 @@ func (p *Platform) apiHandler() http.Handler {
 		"GET /apps/{app}/releases":                       p.listReleases,
 		"GET /apps/{app}/releases/{release}":             p.getRelease,
 		"GET /apps/{app}/releases/{release}/config-vars": p.getReleaseConfigVars,
-	} {
+	}
+	maps.Copy(endpoints, p.emptyLists())
+	for pattern, f := range endpoints {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			p.writeError(w, r, f(w, r))
 		})
@@ -109,7 +119,7 @@ func requestID(sent string) string {
 
 // checkRequest performs the checks common to all endpoints.
 func (p *Platform) checkRequest(w http.ResponseWriter, r *http.Request, mux *http.ServeMux) error {
-	if !accepted(r.Header.Values("Accept")) {
+	if _, ok := acceptedVersion(r); !ok {
 		return &apiError{status: http.StatusNotAcceptable, ID: "not_acceptable", Message: "The requested API version was not specified or is not available. Please specify `application/vnd.heroku+json; version=3` in the `Accept` header.", URL: "https://devcenter.heroku.com/articles/platform-api-reference#clients"}
 	}
 	if !p.authorized(r) {
@@ -147,35 +157,48 @@ func allowedMethods(mux *http.ServeMux, r *http.Request) []string {
 	return allow
 }
 
-// accepted reports whether an Accept header requests version 3 of the API, or a
-// variant of it such as 3.cancel-build.
-func accepted(accept []string) bool {
-	for _, part := range strings.Split(strings.Join(accept, ","), ",") {
+// acceptedVersion returns the version of the API that the Accept header requests:
+// 3, or a variant of it such as 3.cancel-build.
+func acceptedVersion(r *http.Request) (version string, ok bool) {
+	for _, part := range strings.Split(strings.Join(r.Header.Values("Accept"), ","), ",") {
 		media, params, err := mime.ParseMediaType(part)
 		if err != nil || media != "application/vnd.heroku+json" {
 			continue
 		}
-		version, variant, dotted := strings.Cut(params["version"], ".")
-		if version == "3" && (variant != "" || !dotted) {
-			return true
+		number, variant, dotted := strings.Cut(params["version"], ".")
+		if number == "3" && (variant != "" || !dotted) {
+			return params["version"], true
 		}
 	}
-	return false
+	return "", false
 }
 
 // authorized reports whether a request carries the token, as a bearer token or
 // as the password of any user.
 func (p *Platform) authorized(r *http.Request) bool {
-	_, token, basic := r.BasicAuth()
-	if !basic {
-		var scheme string
-		scheme, token, _ = strings.Cut(r.Header.Get("Authorization"), " ")
-		if !strings.EqualFold(scheme, "Bearer") {
-			return false
-		}
-		token = strings.TrimSpace(token)
+	token, ok := credentials(r.Header.Get("Authorization"))
+	return ok && subtle.ConstantTimeCompare([]byte(token), []byte(p.opts.Token)) == 1
+}
+
+// credentials returns the token of an Authorization header. Without a scheme the
+// credentials are those of Basic, as Heroku's own Java client sends them.
+func credentials(header string) (token string, ok bool) {
+	scheme, value, found := strings.Cut(header, " ")
+	if !found {
+		scheme, value = "Basic", header
 	}
-	return subtle.ConstantTimeCompare([]byte(token), []byte(p.opts.Token)) == 1
+	switch strings.ToLower(scheme) {
+	case "bearer":
+		return strings.TrimSpace(value), true
+	case "basic":
+		decoded, err := base64.StdEncoding.DecodeString(strings.TrimSpace(value))
+		if err != nil {
+			return "", false
+		}
+		_, token, ok = strings.Cut(string(decoded), ":")
+		return token, ok
+	}
+	return "", false
 }
 
 // writeError sends err, if it is not nil, as an error response.
@@ -215,7 +238,8 @@ func reply(w http.ResponseWriter, r *http.Request, status int, v any) error {
 	}
 	if acceptsGzip(r.Header.Values("Accept-Encoding")) {
 		var packed bytes.Buffer
-		zw := gzip.NewWriter(&packed)
+		zw, release := compressorsOf(r.Context()).get(&packed)
+		defer release()
 		if _, err := zw.Write(body.Bytes()); err != nil {
 			return err
 		}

@@ -57,7 +57,8 @@ func TestAcceptHeader(t *testing.T) {
 func TestAuthorization(t *testing.T) {
 	t.Parallel()
 	r := start(t, platform.Options{Token: "secret"})
-	basic := func(s string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(s)) }
+	encoded := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+	basic := func(s string) string { return "Basic " + encoded(s) }
 	for value, want := range map[string]int{
 		"":                               401,
 		"Bearer":                         401,
@@ -66,10 +67,18 @@ func TestAuthorization(t *testing.T) {
 		basic("secret"):                  401,
 		basic("secret:"):                 401,
 		basic(":secre"):                  401,
+		encoded("secret"):                401,
+		encoded(":other"):                401,
+		"Token " + encoded(":secret"):    401,
+		"Bearer " + encoded(":secret"):   401,
 		"Bearer secret":                  200,
 		"bearer secret":                  200,
 		basic(":secret"):                 200,
 		basic("user@example.com:secret"): 200,
+		"basic " + encoded(":secret"):    200,
+		// Heroku's own Java client sends credentials without a scheme.
+		encoded(":secret"):                 200,
+		encoded("user@example.com:secret"): 200,
 	} {
 		a := r.api("GET", "/account", "", "Authorization", value)
 		assert.Equal(t, want, a.status, value)
@@ -103,6 +112,7 @@ func TestErrors(t *testing.T) {
 		{"GET", "/apps/example-app/slugs/" + unknown, "", 404, "not_found", "slug"},
 		{"POST", "/apps/example-app/releases", `{"slug":"` + unknown + `"}`, 404, "not_found", "slug"},
 		{"POST", "/apps/example-app/releases", `{"release":"` + unknown + `"}`, 404, "not_found", "release"},
+		{"POST", "/apps/example-app/releases", `{"release":"2"}`, 404, "not_found", "release"}, // an ID, not a version
 		{"POST", "/apps/example-app/releases", `{}`, 422, "invalid_params", ""},
 		{"POST", "/apps/example-app/releases", ``, 422, "invalid_params", ""},
 		{"POST", "/apps/example-app/releases", `{"slug":"x","release":"y"}`, 422, "invalid_params", ""},
@@ -142,6 +152,42 @@ func TestErrors(t *testing.T) {
 		assert.NotEmpty(t, a.header.Get("RateLimit-Remaining"), name)
 	}
 	assert.Contains(t, string(r.api("POST", "/apps/example-app/builds", `{"source_blob":{"url":"http://example.com/x"}}`).body), "https is required for source_blob:url")
+}
+
+// TestEmptyStringsOfRequestHaveNoEffect sends empty and null strings where clients
+// that cannot omit a field do. Texts are returned as they were sent: Heroku's CLI
+// sends an empty version and fails on null.
+func TestEmptyStringsOfRequestHaveNoEffect(t *testing.T) {
+	t.Parallel()
+	r := start(t, platform.Options{FirApps: []string{"fir-one"}})
+	for none, want := range map[string]any{`""`: "", `null`: nil} {
+		body := strings.ReplaceAll(`{"process_types":{"web":"x"},"stack":NONE,"commit":NONE,"commit_description":NONE,"checksum":NONE,"buildpack_provided_description":NONE}`, "NONE", none)
+		a := r.api("POST", "/apps/example-app/slugs", body)
+		require.Equal(t, 201, a.status, "%s", a.body)
+		slug := a.json(t)
+		for _, field := range []string{"commit", "commit_description", "checksum", "buildpack_provided_description"} {
+			assert.Equal(t, want, slug[field], field)
+		}
+		assert.Equal(t, "heroku-24", slug["stack"].(map[string]any)["name"])
+
+		body = strings.ReplaceAll(`{"source_blob":{"url":"http://127.0.0.1:1/x","checksum":NONE,"version":NONE,"version_description":NONE},"buildpacks":[{"url":NONE,"name":"heroku/go"},{"url":"https://example.com/b","name":NONE}]}`, "NONE", none)
+		a = r.api("POST", "/apps/example-app/builds", body)
+		require.Equal(t, 201, a.status, "%s", a.body)
+		source := a.json(t)["source_blob"].(map[string]any)
+		for _, field := range []string{"checksum", "version", "version_description"} {
+			assert.Equal(t, want, source[field], field)
+		}
+		for _, body := range []string{`{"source_blob":{"url":NONE}}`, `{"source_blob":{"url":"https://example.com/x"},"buildpacks":[{"url":NONE,"name":NONE}]}`} {
+			assert.Equal(t, 422, r.api("POST", "/apps/example-app/builds", strings.ReplaceAll(body, "NONE", none)).status, body)
+		}
+
+		id := r.createSlug(`{"web":"x"}`, targz(t, entry{name: "./app/x"}))
+		v := r.release("example-app", strings.ReplaceAll(`{"slug":"`+id+`","oci_image":NONE,"release":NONE,"description":NONE}`, "NONE", none))
+		assert.Equal(t, "Deploy fedcba98", v["description"])
+		v = r.release("example-app", strings.ReplaceAll(`{"slug":NONE,"release":"`+v["id"].(string)+`"}`, "NONE", none))
+		assert.Contains(t, v["description"], "Rollback to v")
+		assert.Equal(t, 422, r.api("POST", "/apps/example-app/releases", strings.ReplaceAll(`{"slug":NONE,"oci_image":NONE,"release":NONE}`, "NONE", none)).status)
+	}
 }
 
 func TestProtocolHeaders(t *testing.T) {

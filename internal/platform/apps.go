@@ -22,6 +22,9 @@ type app struct {
 	config           map[string]string
 	cacheDir         string
 	cacheInUse       bool
+	buildpacks       []buildpackView // detected by the last successful build
+	site             *origin         // nil before the first Serve
+	handler          http.Handler
 
 	builds           []*build
 	lastBuild        <-chan struct{} // closed when the next build may start
@@ -180,7 +183,7 @@ func (p *Platform) viewApp(a *app) appView {
 		Region:     p.region,
 		Stack:      p.appStack(),
 		UpdatedAt:  formatTime(a.updated),
-		WebURL:     webURL(a.name, a.id),
+		WebURL:     p.webURL(a),
 	}
 	if r := a.current(); r != nil {
 		v.ReleasedAt = optional(formatTime(r.created))
@@ -190,12 +193,6 @@ func (p *Platform) viewApp(a *app) appView {
 		}
 	}
 	return v
-}
-
-// webURL returns the URL of an app. It contains a part unique to the app, so
-// that a later app of the same name has another URL.
-func webURL(name, id string) string {
-	return "https://" + name + "-" + strings.ReplaceAll(id, "-", "")[:12] + ".herokuapp.com/"
 }
 
 func (p *Platform) getApp(w http.ResponseWriter, r *http.Request) error {

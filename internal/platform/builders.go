@@ -33,7 +33,8 @@ type Job struct {
 	AppName, AppID, BuildID string
 	// Stack is the name of the stack.
 	Stack string
-	// Buildpacks are the requested buildpacks, by name or URL.
+	// Buildpacks are the requested buildpacks, by name or URL. If there are none,
+	// the Builder may set it to those that it detects.
 	Buildpacks []string
 	// BuildDir contains the source tree. The slug is packed from it after the
 	// build.
@@ -97,12 +98,19 @@ func (d *detector) Build(ctx context.Context, j *Job) error {
 		inline = inline && strings.Contains(name, "inline")
 		module = module && (name == "heroku/go" || strings.Contains(name, "heroku-buildpack-go"))
 	}
+	requested := len(j.Buildpacks) > 0
 	switch {
 	case inline:
+		if !requested {
+			j.Buildpacks = []string{inlineBuildpack}
+		}
 		return buildInline(ctx, j)
-	case len(j.Buildpacks) > 0 && !module:
+	case requested && !module:
 		return fmt.Errorf("App not compatible with buildpack: %s\n       More info: https://devcenter.heroku.com/articles/buildpacks#detection-failure", strings.Join(j.Buildpacks, ", ")) //nolint:staticcheck // a line of the output
 	case module:
+		if !requested {
+			j.Buildpacks = []string{"heroku/go"}
+		}
 		tool, err := d.tool(ctx)
 		if err != nil {
 			return err
@@ -118,12 +126,26 @@ func regular(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
+const inlineBuildpack = "https://github.com/kr/heroku-buildpack-inline"
+
 func buildInline(ctx context.Context, j *Job) error {
-	j.printf("-----> Using buildpack: https://github.com/kr/heroku-buildpack-inline\n-----> Inline app detected\n")
-	if err := j.Run(ctx, nil, filepath.Join(j.BuildDir, "bin", "compile"), j.BuildDir, j.CacheDir, j.EnvDir); err != nil {
-		return fmt.Errorf("Push rejected, failed to compile Inline app.") //nolint:staticcheck // a line of the output
+	j.printf("-----> Using buildpack: " + inlineBuildpack + "\n-----> Inline app detected\n")
+	err := j.Run(ctx, nil, filepath.Join(j.BuildDir, "bin", "compile"), j.BuildDir, j.CacheDir, j.EnvDir)
+	return j.rejected("Inline", err)
+}
+
+// rejected returns the error of a build whose compiler has failed with err, or nil. A
+// cause other than the compiler's exit status is printed, since the output does not
+// have it.
+func (j *Job) rejected(kind string, err error) error {
+	if err == nil {
+		return nil
 	}
-	return nil
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		j.printf(" !     %v\n", err)
+	}
+	return fmt.Errorf("Push rejected, failed to compile %s app.", kind) //nolint:staticcheck // a line of the output
 }
 
 // goTool is the local go command with its caches, so that packages compiled
@@ -176,13 +198,17 @@ func (t *goTool) build(ctx context.Context, j *Job) error {
 	// directory.
 	for _, dir := range []string{".config", "Library/Application Support"} {
 		dir = filepath.Join(j.home, filepath.FromSlash(dir), "go", "telemetry")
-		if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, "mode"), []byte("off"), 0o600)); err != nil {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+		if err := writeFiles(dir, map[string]string{"mode": "off"}); err != nil {
 			return err
 		}
 	}
 	before := programs(j)
-	if err := j.Run(ctx, append(slices.Clone(t.env), flags), t.path, "build", "-v", "-o", "bin/", "./..."); err != nil {
-		return fmt.Errorf("Push rejected, failed to compile Go app.") //nolint:staticcheck // a line of the output
+	err := j.Run(ctx, append(slices.Clone(t.env), flags), t.path, "build", "-v", "-o", "bin/", "./...")
+	if err := j.rejected("Go", err); err != nil {
+		return err
 	}
 	built := slices.DeleteFunc(programs(j), func(name string) bool { return slices.Contains(before, name) })
 	if len(built) == 1 && !regular(filepath.Join(j.BuildDir, "Procfile")) {

@@ -33,7 +33,8 @@ type build struct {
 	updated    time.Time
 	user       userView
 	source     sourceBlob
-	buildpacks []buildpackView
+	buildpacks []buildpackView // of the request
+	detected   []buildpackView // without any in the request
 	stack      namedRef
 	slug       *slug
 	release    *release
@@ -46,11 +47,6 @@ type sourceBlob struct {
 	URL                string  `json:"url"`
 	Version            *string `json:"version"`
 	VersionDescription *string `json:"version_description"`
-}
-
-type buildpackView struct {
-	URL  string `json:"url"`
-	Name string `json:"name"`
 }
 
 type buildView struct {
@@ -113,7 +109,7 @@ func (p *Platform) Builds(app string) []BuildInfo {
 func (p *Platform) viewBuild(b *build) buildView {
 	v := buildView{
 		App:             ref{ID: b.app.id},
-		Buildpacks:      b.buildpacks,
+		Buildpacks:      b.viewBuildpacks(),
 		CreatedAt:       formatTime(b.created),
 		Generation:      b.app.generation.Name,
 		ID:              b.id,
@@ -133,24 +129,26 @@ func (p *Platform) viewBuild(b *build) buildView {
 	return v
 }
 
+// buildRequest is the body of a request. The texts that are pointers are returned
+// as they were sent; an empty one has no effect.
 type buildRequest struct {
 	SourceBlob *struct {
-		URL                *string `json:"url"`
+		URL                string  `json:"url"`
 		Checksum           *string `json:"checksum"`
 		Version            *string `json:"version"`
 		VersionDescription *string `json:"version_description"`
 	} `json:"source_blob"`
 	Buildpacks []struct {
-		URL  *string `json:"url"`
-		Name *string `json:"name"`
+		URL  string `json:"url"`
+		Name string `json:"name"`
 	} `json:"buildpacks"`
 }
 
 func (body *buildRequest) check() error {
-	if body.SourceBlob == nil || str(body.SourceBlob.URL) == "" {
+	if body.SourceBlob == nil || body.SourceBlob.URL == "" {
 		return invalid("source_blob:url is required.")
 	}
-	u, err := url.Parse(*body.SourceBlob.URL)
+	u, err := url.Parse(body.SourceBlob.URL)
 	if err != nil || u.Host == "" {
 		return invalid("source_blob:url is not a valid URL.")
 	}
@@ -158,7 +156,7 @@ func (body *buildRequest) check() error {
 		return invalid("https is required for source_blob:url")
 	}
 	for _, bp := range body.Buildpacks {
-		if str(bp.URL) == "" && str(bp.Name) == "" {
+		if bp.URL == "" && bp.Name == "" {
 			return invalid("buildpacks must have a url or a name.")
 		}
 	}
@@ -168,14 +166,7 @@ func (body *buildRequest) check() error {
 func (body *buildRequest) buildpacks() []buildpackView {
 	var all []buildpackView
 	for _, bp := range body.Buildpacks {
-		v := buildpackView{URL: str(bp.URL), Name: str(bp.Name)}
-		if v.URL == "" {
-			v.URL = "https://buildpack-registry.s3.amazonaws.com/buildpacks/" + v.Name + ".tgz"
-		}
-		if v.Name == "" {
-			v.Name = v.URL
-		}
-		all = append(all, v)
+		all = append(all, newBuildpack(bp.URL, bp.Name))
 	}
 	return all
 }
@@ -210,7 +201,7 @@ func (p *Platform) createBuild(w http.ResponseWriter, r *http.Request) error {
 			user:    p.account,
 			source: sourceBlob{
 				Checksum:           body.SourceBlob.Checksum,
-				URL:                *body.SourceBlob.URL,
+				URL:                body.SourceBlob.URL,
 				Version:            body.SourceBlob.Version,
 				VersionDescription: body.SourceBlob.VersionDescription,
 			},
@@ -379,17 +370,17 @@ func (p *Platform) buildAndRelease(ctx context.Context, b *build) error {
 	p.mu.Lock()
 	vars := maps.Clone(b.app.config)
 	p.mu.Unlock()
-	for k, v := range vars {
-		if err := os.WriteFile(filepath.Join(j.EnvDir, k), []byte(v), 0o600); err != nil {
-			return err
-		}
+	if err := writeFiles(j.EnvDir, vars); err != nil {
+		return err
 	}
 
 	if err := p.getSource(ctx, b, dir, j.BuildDir); err != nil {
 		return err
 	}
 	j.printf("-----> Building on the %s stack\n", stackTitle(j.Stack))
-	if err := p.opts.Builder.Build(ctx, j); err != nil {
+	err = p.opts.Builder.Build(ctx, j)
+	p.noteDetected(b, j)
+	if err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -425,9 +416,10 @@ func (p *Platform) getSource(ctx context.Context, b *build, dir, into string) er
 	if err := os.Mkdir(tree, 0o700); err != nil {
 		return errors.Join(err, f.Close())
 	}
-	err = errors.Join(unpack(ctx, f, tree, p.unpackLimits()), f.Close())
+	rooted, err := unpack(ctx, f, tree, p.unpackLimits())
+	err = errors.Join(err, f.Close())
 	if err == nil {
-		err = stripTopDir(tree, into)
+		err = place(tree, into, rooted)
 	}
 	if err != nil {
 		return fmt.Errorf("Unable to unpack the source: %w", err) //nolint:staticcheck // a line of the output
@@ -482,7 +474,7 @@ func parseProcfile(dir string) (map[string]string, error) {
 func (p *Platform) storeSlug(ctx context.Context, b *build, j *Job) (*slug, error) {
 	j.printf("\n-----> Compressing...\n")
 	id := newUUID()
-	o, err := p.blobs.put(slugKey(id), func(w io.Writer) error { return pack(ctx, j.BuildDir, w) })
+	o, err := p.blobs.put(slugKey(id), func(w io.Writer) error { return pack(ctx, p.zips, j.BuildDir, w) })
 	if err != nil {
 		return nil, err
 	}
@@ -501,6 +493,7 @@ func (p *Platform) storeSlug(ctx context.Context, b *build, j *Job) (*slug, erro
 		commitDescription: b.source.VersionDescription,
 		checksum:          &checksum,
 		buildpack:         optional(j.BuildpackDescription),
+		buildpacks:        slices.Clone(j.Buildpacks),
 	}, nil
 }
 
@@ -520,30 +513,26 @@ func (p *Platform) launch(b *build, s *slug) error {
 	}
 	p.slugs[s.id] = s
 	b.decided, b.slug = true, s
+	b.install()
 	b.release = p.addRelease(b.app, s, deployDescription(s, b.id), b.user)
-	version, pending := b.release.version, b.release.status == statusPending
+	version, pending, web := b.release.version, b.release.status == statusPending, p.webURL(b.app)
 	p.mu.Unlock()
 
 	b.output.printf("-----> Launching...\n")
 	if pending {
 		b.output.printf(" !     Release command declared: this new release will not be available until the command succeeds.\n")
 	}
-	b.output.printf("       Released v%d\n       %s deployed to Heroku\n", version, webURL(b.appName, b.app.id))
+	b.output.printf("       Released v%d\n       %s deployed to Heroku\n", version, web)
 	return nil
 }
 
 // fetcherAgent distinguishes the platform's own downloads from those of clients.
 const fetcherAgent = "platform-fetcher/1.0"
 
-func newFetcher() *http.Client {
-	return &http.Client{Transport: &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		TLSHandshakeTimeout:   10 * time.Second,
-		ResponseHeaderTimeout: 30 * time.Second,
-		IdleConnTimeout:       30 * time.Second,
-		// The checksum is that of the archive as it is stored.
-		DisableCompression: true,
-	}}
+func newFetcher(t *http.Transport) *http.Client {
+	t.ResponseHeaderTimeout = 30 * time.Second
+	t.DisableCompression = true // the checksum is that of the archive as it is stored
+	return &http.Client{Transport: t}
 }
 
 // fetch downloads a source into a file and returns its SHA-256. Its errors omit

@@ -40,7 +40,7 @@ printf 'made' > "$1/made"; ln -s made "$1/link"
 	id := r.build("example-app", archive, "version", "0123456789abcdef", "version_description", "a commit", "checksum", "SHA256:"+hex.EncodeToString(sum[:]))
 	build, out := r.built(id)
 	require.Equal(t, "succeeded", build["status"], out)
-	for _, line := range []string{"-----> Building on the Heroku-24 stack\n", "args 3\nhi there\nno key\nstack heroku-24 version 0123456789abcdef\nto stderr\n", "Procfile declares types -> clock-1, web, worker\n", "-----> Compressing...\n       Done: ", "       Released v3\n       https://example-app-", ".herokuapp.com/ deployed to Heroku\n"} {
+	for _, line := range []string{"-----> Building on the Heroku-24 stack\n", "args 3\nhi there\nno key\nstack heroku-24 version 0123456789abcdef\nto stderr\n", "Procfile declares types -> clock-1, web, worker\n", "-----> Compressing...\n       Done: ", "       Released v3\n       http://127.0.0.1:", "/example-app/ deployed to Heroku\n"} {
 		assert.Contains(t, out, line)
 	}
 	assert.NotContains(t, out, "cache hit")
@@ -192,6 +192,34 @@ func TestBuildFailures(t *testing.T) {
 	_, out = r.built(a.json(t)["id"].(string))
 	assert.NotContains(t, out, "hidden")
 	assert.Len(t, r.Releases("example-app"), 2)
+}
+
+// TestTopDirectoryOfArchive compares archives of a tree that has a single
+// directory: one with an entry for the root, as "tar -C dir ." creates it, and
+// one without, as GitHub creates it.
+func TestTopDirectoryOfArchive(t *testing.T) {
+	t.Parallel()
+	script := entry{name: "bin/compile", body: "#!/bin/sh\necho compiled\n", mode: 0o755}
+	needUnix(t)
+	r := start(t, platform.Options{})
+	inTop := script
+	inTop.name = "repo-abc/bin/compile"
+	dotted := script
+	dotted.name = "./bin/compile"
+	for name, c := range map[string]struct {
+		entries []entry
+		want    string
+	}{
+		"root and directory":  {[]entry{{name: "./", kind: tar.TypeDir, mode: 0o755}, {name: "./bin/", kind: tar.TypeDir, mode: 0o755}, dotted}, "succeeded"},
+		"root without slash":  {[]entry{{name: ".", kind: tar.TypeDir, mode: 0o755}, script}, "succeeded"},
+		"root at the end":     {[]entry{script, {name: "./", kind: tar.TypeDir, mode: 0o755}}, "succeeded"},
+		"only a directory":    {[]entry{{name: "repo-abc/", kind: tar.TypeDir, mode: 0o755}, inTop}, "succeeded"},
+		"directory, no entry": {[]entry{inTop}, "succeeded"},
+		"root and repository": {[]entry{{name: "./", kind: tar.TypeDir, mode: 0o755}, inTop}, "failed"},
+	} {
+		build, out := r.built(r.build("example-app", targz(t, c.entries...)))
+		assert.Equal(t, c.want, build["status"], "%s: %s", name, out)
+	}
 }
 
 func many(n int) []entry {
@@ -423,6 +451,15 @@ func TestBuilderCallsGoexit(t *testing.T) {
 	}
 }
 
+func TestProgramThatCannotBeStartedIsReported(t *testing.T) {
+	t.Parallel()
+	needUnix(t)
+	r := start(t, platform.Options{})
+	build, out := r.built(r.build("example-app", targz(t, entry{name: "README"}, entry{name: "bin/compile", body: "#!/no/such/interpreter\n", mode: 0o755})))
+	assert.Equal(t, "failed", build["status"])
+	assert.Contains(t, out, "bin/compile: no such file or directory\n !     Push rejected, failed to compile Inline app.\n")
+}
+
 func TestBuilderFuncSetsProcessTypes(t *testing.T) {
 	t.Parallel()
 	needUnix(t)
@@ -437,7 +474,7 @@ func TestBuilderFuncSetsProcessTypes(t *testing.T) {
 	assert.Contains(t, out, "1\n-----> Discovering process types\n       Procfile declares types -> web\n       Default types for buildpack -> worker\n")
 	slug := r.api("GET", "/apps/other-app/slugs/"+build["slug"].(map[string]any)["id"].(string), "").json(t)
 	assert.Equal(t, map[string]any{"web": "from file", "worker": "work"}, slug["process_types"])
-	assert.NoDirExists(t, dir)
+	r.waitForRemoval(dir)
 }
 
 func TestBuildCacheDeletedWhileInUse(t *testing.T) {

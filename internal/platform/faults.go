@@ -27,8 +27,8 @@ type Fault struct {
 	// Delay is how long to wait before the request is handled.
 	Delay time.Duration
 	// Status is the status of an error response that is sent without handling
-	// the request. Its body is JSON from the API, XML from the blob store and
-	// text from the stream host.
+	// the request. Its body is JSON from the API, XML from the blob store,
+	// text from the stream host and Heroku's HTML error page from apps.
 	Status int
 	// StatusAfter is the status of an error response that is sent instead of
 	// the real one after handling the request. On the stream host it is the
@@ -94,7 +94,7 @@ func (f Fault) applicable(role, method string) Fault {
 
 // FaultPoint describes a request that is about to be served.
 type FaultPoint struct {
-	// Host is the origin: "api", "blob" or "stream".
+	// Host is the origin: "api", "blob", "stream" or "web".
 	Host string
 	// Method and Path are as in the journal.
 	Method, Path string
@@ -229,7 +229,7 @@ func (f *faultWriter) hit(kind string) {
 	f.p.faults.injected[kind]++
 	f.p.faults.mu.Unlock()
 	if rec, ok := f.ResponseWriter.(*recorder); ok {
-		rec.markFault()
+		rec.markFault(kind)
 	}
 }
 
@@ -290,21 +290,6 @@ func (u discardedResponse) Header() http.Header         { return http.Header(u) 
 func (u discardedResponse) Write(b []byte) (int, error) { return len(b), nil }
 func (u discardedResponse) WriteHeader(int)             {}
 
-// routerPage is the page that Heroku's routers send for an app that does not
-// respond.
-const routerPage = `<!DOCTYPE html>
-	<html>
-	  <head>
-		<meta name="viewport" content="width=device-width, initial-scale=1">
-		<meta charset="utf-8">
-		<title>Application Error</title>
-	  </head>
-	  <body>
-		<iframe src="https://www.herokucdn.com/error-pages/application-error.html"></iframe>
-	  </body>
-	</html>
-`
-
 // writeStatus sends an error response that does not depend on the request.
 func (f *faultWriter) writeStatus(status int) {
 	w, text := f.ResponseWriter, http.StatusText(status)
@@ -312,11 +297,8 @@ func (f *faultWriter) writeStatus(status int) {
 		w.Header().Set("Retry-After", f.fault.RetryAfter)
 	}
 	switch {
-	case f.role == roleAPI && f.fault.HTML:
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.Header().Set("Cache-Control", "no-cache, no-store")
-		w.WriteHeader(status)
-		_, _ = io.WriteString(w, routerPage)
+	case f.role == roleAPI && f.fault.HTML, f.role == roleWeb:
+		writeRouterPage(w, status)
 	case f.role == roleAPI:
 		e := &apiError{status: status, ID: strings.ReplaceAll(strings.ToLower(text), " ", "_"), Message: text + "."}
 		if status == http.StatusTooManyRequests {
@@ -355,8 +337,8 @@ func (f *faultWriter) conn() net.Conn {
 // wait for the rest of the request.
 func (f *faultWriter) drop() {
 	c := f.conn()
-	if tcp, ok := c.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0)
+	if l, ok := c.(interface{ SetLinger(int) error }); ok {
+		_ = l.SetLinger(0)
 	}
 	_ = c.Close()
 	panic(http.ErrAbortHandler)

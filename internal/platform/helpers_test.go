@@ -6,8 +6,11 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
+	"io/fs"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -137,6 +140,15 @@ func (r *rig) waitFor(what string, ok func() bool) {
 	}
 }
 
+// waitForRemoval waits until a directory is removed.
+func (r *rig) waitForRemoval(dir string) {
+	r.t.Helper()
+	r.waitFor("the removal of "+dir, func() bool {
+		_, err := os.Stat(dir)
+		return errors.Is(err, fs.ErrNotExist)
+	})
+}
+
 // settled waits for the final status of a build or release and returns it as the
 // API does.
 func (r *rig) settled(path string) map[string]any {
@@ -151,7 +163,12 @@ func (r *rig) settled(path string) map[string]any {
 
 func (r *rig) built(id string) (build map[string]any, output string) {
 	r.t.Helper()
-	build = r.settled("/apps/example-app/builds/" + id)
+	return r.builtBy("example-app", id)
+}
+
+func (r *rig) builtBy(app, id string) (build map[string]any, output string) {
+	r.t.Helper()
+	build = r.settled("/apps/" + app + "/builds/" + id)
 	r.waitFor("the end of the output", func() bool { // the status of a canceled build is final before its output ends
 		a := r.send("GET", build["output_stream_url"].(string), nil)
 		output = string(a.body)

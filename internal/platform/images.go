@@ -13,11 +13,17 @@ type processView struct {
 	Default    bool   `json:"default"`
 }
 
+type imageBuildpack struct {
+	ID       string `json:"id"`
+	Version  string `json:"version"`
+	Homepage string `json:"homepage"`
+}
+
 type imageView struct {
 	Architecture      string                 `json:"architecture"`
 	BaseImageName     string                 `json:"base_image_name"`
 	BaseTopLayer      string                 `json:"base_top_layer"`
-	Buildpacks        []ref                  `json:"buildpacks"`
+	Buildpacks        []imageBuildpack       `json:"buildpacks"`
 	Commit            string                 `json:"commit"`
 	CommitDescription string                 `json:"commit_description"`
 	CreatedAt         string                 `json:"created_at"`
@@ -54,7 +60,7 @@ func (p *Platform) getImage(w http.ResponseWriter, r *http.Request) error {
 		v := imageView{
 			Architecture:      "arm64",
 			BaseImageName:     s.stack.Name,
-			Buildpacks:        []ref{},
+			Buildpacks:        []imageBuildpack{},
 			BaseTopLayer:      "sha256:" + strings.Repeat("0", 64),
 			Commit:            str(s.commit),
 			CommitDescription: str(s.commitDescription),
@@ -65,6 +71,9 @@ func (p *Platform) getImage(w http.ResponseWriter, r *http.Request) error {
 			ProcessTypes:      map[string]processView{},
 			Stack:             s.stack,
 			UpdatedAt:         formatTime(s.created),
+		}
+		for _, id := range s.buildpacks {
+			v.Buildpacks = append(v.Buildpacks, imageBuildpack{ID: id, Version: "0.0.0", Homepage: newBuildpack("", id).URL})
 		}
 		for name, command := range s.processTypes {
 			v.ProcessTypes[name] = processView{

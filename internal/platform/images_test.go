@@ -43,6 +43,14 @@ func TestFirApps(t *testing.T) {
 	assert.Regexp(t, `^sha256:[0-9a-f]{64}$`, digest)
 	assert.Equal(t, "./run", images[0]["process_types"].(map[string]any)["web"].(map[string]any)["display_cmd"])
 
+	// Heroku's Go client always sends a slug.
+	v := r.release("fir-two", `{"oci_image":"`+image+`","slug":""}`)
+	assert.Equal(t, artifacts, v["artifacts"])
+	r.settled("/apps/fir-two/releases/" + v["id"].(string))
+	bps := images[0]["buildpacks"].([]any)
+	require.Len(t, bps, 1)
+	assert.Equal(t, "https://github.com/kr/heroku-buildpack-inline", bps[0].(map[string]any)["id"])
+
 	for _, by := range []string{image, digest} {
 		v := r.release("fir-two", `{"oci_image":"`+by+`"}`)
 		assert.Equal(t, artifacts, v["artifacts"])
@@ -106,4 +114,39 @@ func TestExpire(t *testing.T) {
 	require.Error(t, r.Expire("no-such-app", 1))
 	require.Error(t, r.Expire("example-app", 0))
 	require.Error(t, r.Expire("example-app", 9))
+}
+
+// TestReleasesOfSDKVariantHaveImage covers a field that is not in the public
+// schema, but which Heroku's CLI reads.
+func TestReleasesOfSDKVariantHaveImage(t *testing.T) {
+	t.Parallel()
+	r := start(t, platform.Options{FirApps: []string{"fir-one"}})
+	const sdk = accept + ".sdk"
+	build := r.settled("/apps/fir-one/builds/" + r.build("fir-one", inline(t, "")))
+	require.Equal(t, "succeeded", build["status"])
+	slug := r.createSlug(`{"web":"x"}`, targz(t, entry{name: "./app/x"}))
+	r.release("example-app", `{"slug":"`+slug+`"}`)
+
+	newest := func(app, accept string) map[string]any {
+		all := r.api("GET", "/apps/"+app+"/releases", "", "Accept", accept, "Range", "version ..; max=1, order=desc").list(t)
+		require.Len(t, all, 1)
+		assert.Equal(t, all[0], r.api("GET", "/apps/"+app+"/releases/"+all[0]["id"].(string), "", "Accept", accept).json(t))
+		return all[0]
+	}
+	v := newest("fir-one", sdk)
+	image := v["artifacts"].([]any)[0].(map[string]any)["id"]
+	assert.Equal(t, map[string]any{"id": image}, v["oci_image"])
+	for _, body := range []string{`{"oci_image":"` + image.(string) + `"}`, `{"release":"` + v["id"].(string) + `"}`} {
+		created := r.api("POST", "/apps/fir-one/releases", body, "Accept", sdk)
+		require.Equal(t, 201, created.status, "%s", created.body)
+		assert.Equal(t, v["oci_image"], created.json(t)["oci_image"])
+	}
+	for app, version := range map[string]string{"example-app": "3", "fir-one": "1"} {
+		v := r.api("GET", "/apps/"+app+"/releases/"+version, "", "Accept", sdk).json(t)
+		assert.Contains(t, v, "oci_image")
+		assert.Nil(t, v["oci_image"], app)
+	}
+	for _, other := range []string{accept, accept + ".cancel-build"} {
+		assert.NotContains(t, newest("fir-one", other), "oci_image", other)
+	}
 }

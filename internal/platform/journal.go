@@ -1,8 +1,11 @@
 package platform
 
 import (
+	"context"
+	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -14,7 +17,8 @@ const maxJournal = 100_000
 // Request is an entry of the journal: a request as it reached an origin, and the
 // status of its response.
 type Request struct {
-	Host             string      // the origin: "api", "blob" or "stream"
+	Host             string      // the origin: "api", "blob", "stream" or "web"
+	App              string      // the requested app if Host is "web"
 	Method           string      // as sent
 	Path             string      // without the query, which may hold a signature
 	Header           http.Header // with the value of Authorization replaced by "present"
@@ -26,6 +30,8 @@ type Request struct {
 }
 
 type journal struct {
+	log *slog.Logger
+
 	mu      sync.Mutex
 	entries []*Request
 }
@@ -45,10 +51,13 @@ func (p *Platform) Requests() []Request {
 	return all
 }
 
-func (j *journal) record(role string, next http.Handler) http.Handler {
+// record adds the requests to an origin. app returns the name of the app that a request
+// is for.
+func (j *journal) record(role string, app func(*http.Request) string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		e := &Request{
 			Host:             role,
+			App:              app(r),
 			Method:           r.Method,
 			Path:             r.URL.Path,
 			Header:           r.Header.Clone(),
@@ -67,9 +76,28 @@ func (j *journal) record(role string, next http.Handler) http.Handler {
 		j.mu.Unlock()
 
 		rec := &recorder{ResponseWriter: w, journal: j, entry: e}
+		defer j.logEnd(r.Context(), rec) // also if a fault ends the connection
 		next.ServeHTTP(rec, r)
 		rec.note(http.StatusOK)
 	})
+}
+
+// logEnd logs a request whose response has ended.
+func (j *journal) logEnd(ctx context.Context, rec *recorder) {
+	j.mu.Lock()
+	e, faults := *rec.entry, rec.faults
+	j.mu.Unlock()
+	attrs := []slog.Attr{
+		slog.String("host", e.Host), slog.String("method", e.Method), slog.String("path", e.Path),
+		slog.Int("status", e.Status), slog.Duration("duration", time.Since(e.Time)),
+	}
+	if e.App != "" {
+		attrs = append(attrs, slog.String("app", e.App))
+	}
+	if len(faults) > 0 {
+		attrs = append(attrs, slog.String("fault", strings.Join(faults, ", ")))
+	}
+	j.log.LogAttrs(ctx, slog.LevelInfo, "request", attrs...)
 }
 
 // recorder records the status of a response in its journal entry.
@@ -78,6 +106,7 @@ type recorder struct {
 	journal *journal
 	entry   *Request
 	noted   bool
+	faults  []string // guarded by the journal's mutex
 }
 
 func (r *recorder) note(status int) {
@@ -90,9 +119,10 @@ func (r *recorder) note(status int) {
 	r.journal.mu.Unlock()
 }
 
-func (r *recorder) markFault() {
+func (r *recorder) markFault(kind string) {
 	r.journal.mu.Lock()
 	r.entry.Fault = true
+	r.faults = append(r.faults, kind)
 	r.journal.mu.Unlock()
 }
 

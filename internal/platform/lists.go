@@ -179,8 +179,10 @@ func (rng listRange) contains(key string) bool {
 }
 
 // parseListRange parses `<attr> [<start>]..[<end>][; max=N[, order=asc|desc]]`,
-// where "]" before the start and "[" after the end make them exclusive. The
-// default is the whole range of the first attribute.
+// where "]" before the start and "[" after the end make them exclusive. An open
+// end has no exclusivity: "id ]..", which Heroku's older Node client sends with
+// every request, is the whole range. The default is the whole range of the first
+// attribute.
 func parseListRange(header string, attrs []listAttr) (listRange, bool) {
 	rng := listRange{max: defaultPage}
 	if strings.TrimSpace(header) == "" {
@@ -237,7 +239,8 @@ func parseListRange(header string, attrs []listAttr) (listRange, bool) {
 
 func (b *bound) parse(text string, attr listAttr) bool {
 	if text == "" {
-		return !b.exclusive
+		b.exclusive = false // there is nothing to exclude
+		return true
 	}
 	b.set = true
 	if !attr.unique {

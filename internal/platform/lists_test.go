@@ -58,6 +58,14 @@ func TestListRanges(t *testing.T) {
 		{"version 6..4[; order=desc", 200, "6 5", ""},
 		{"version 3..8[; max=2", 206, "3 4", "version ]4..8[; max=2"},
 		{"version ..; max=1000", 200, "1 2 3 4 5 6 7 8 9 10", ""},
+		// An open end has no exclusivity.
+		{"version ]..; max=2", 206, "1 2", "version ]2..; max=2"},
+		{"version ..[", 200, "1 2 3 4 5 6 7 8 9 10", ""},
+		{"version ]..[", 200, "1 2 3 4 5 6 7 8 9 10", ""},
+		{"version [..]", 200, "1 2 3 4 5 6 7 8 9 10", ""},
+		{"version ]..; order=desc, max=2", 206, "10 9", "version ]9..; max=2, order=desc"},
+		{"version ]8..[", 200, "9 10", ""},
+		{"version ]..3[", 200, "1 2", ""},
 	} {
 		a := r.api("GET", "/apps/example-app/releases", "", "Range", c.header)
 		assert.Equal(t, c.status, a.status, "%s: %s", c.header, a.body)
@@ -67,7 +75,7 @@ func TestListRanges(t *testing.T) {
 		assert.True(t, strings.HasPrefix(a.header.Get("Content-Range"), "version "), c.header)
 	}
 	for _, header := range []string{
-		"version", "version 1", "nope ..", "bytes=0-", "version x..", "version ..y", "version ]..", "version ..[",
+		"version", "version 1", "..; max=2", "nope ..", "bytes=0-", "version x..", "version ..y",
 		"version ..; max=0", "version ..; max=1001", "version ..; max=x", "version ..; order=up", "version ..; limit=3",
 		"created_at yesterday..",
 	} {

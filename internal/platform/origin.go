@@ -15,6 +15,7 @@ const (
 	roleAPI    = "api"
 	roleBlob   = "blob"
 	roleStream = "stream"
+	roleWeb    = "web"
 )
 
 // origin is one listener with its server.
@@ -27,15 +28,11 @@ type origin struct {
 	conns  sync.WaitGroup
 }
 
-func listen(ctx context.Context, role, addr string, h http.Handler, log *slog.Logger) (*origin, error) {
-	var cfg net.ListenConfig
-	ln, err := cfg.Listen(ctx, "tcp", addr)
-	if err != nil {
-		return nil, err
-	}
+func newOrigin(ctx context.Context, role string, ln net.Listener, h http.Handler, log *slog.Logger) *origin {
 	o := &origin{role: role, url: "http://" + ln.Addr().String(), ln: ln}
 	o.srv = &http.Server{
 		Handler:           h,
+		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
@@ -52,7 +49,7 @@ func listen(ctx context.Context, role, addr string, h http.Handler, log *slog.Lo
 			}
 		},
 	}
-	return o, nil
+	return o
 }
 
 func (o *origin) serve() {

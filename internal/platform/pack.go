@@ -2,7 +2,6 @@ package platform
 
 import (
 	"archive/tar"
-	"compress/gzip"
 	"context"
 	"errors"
 	"io"
@@ -14,8 +13,9 @@ import (
 
 // pack writes a directory as a slug archive, a gzip-compressed tar archive with
 // all names below ./app/.
-func pack(ctx context.Context, dir string, w io.Writer) (err error) {
-	zw := gzip.NewWriter(w)
+func pack(ctx context.Context, zips *compressors, dir string, w io.Writer) (err error) {
+	zw, release := zips.get(w)
+	defer release()
 	tw := tar.NewWriter(zw)
 	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err == nil {

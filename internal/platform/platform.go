@@ -1,8 +1,8 @@
 // Package platform emulates Heroku in a single process on the loopback
 // interface. It serves the build and release endpoints of the Platform API, an
-// S3-like blob store and an output stream host, each on its own port. Builds
-// are real: sources are unpacked and compiled, slugs are packed and release
-// commands are run.
+// S3-like blob store, an output stream host and a router for the apps, each on its
+// own port. Builds are real: sources are unpacked and compiled, slugs are packed and
+// release commands are run. Apps are not: [Platform.Serve] gives them a handler.
 //
 // It implements the API from its documentation and shares no code with the
 // SDK, so that the SDK's tests do not merely confirm its own assumptions.
@@ -23,6 +23,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -36,9 +37,15 @@ type Options struct {
 	// produce OCI images. The default is none.
 	FirApps []string
 	// Addr is the address of the API listener, by default 127.0.0.1:0. It must
-	// be a loopback address. The blob store and the stream host listen on free
-	// ports of the same host.
+	// be a loopback address. The blob store, the stream host, the router and the
+	// apps that are served listen on free ports of the same host.
 	Addr string
+	// InMemory makes the platform listen on a network in memory, which only
+	// [Platform.Transport] reaches. Its URLs have ports that TCP does not have. The
+	// platform, its clients and a test then have nothing but files and child processes
+	// outside of the process, and can run in a bubble of testing/synctest. Addr must
+	// be empty.
+	InMemory bool
 	// Token is the accepted API key. The default is a random one.
 	Token string
 	// Email is the email address of the account, by default user@example.com.
@@ -66,9 +73,12 @@ type Options struct {
 	MaxConcurrentBuilds int
 	// Builder compiles the sources. The default is [DefaultBuilder].
 	Builder Builder
+	// ReleasePhase runs the release phase of each release whose slug has a release
+	// process. The default is [DefaultReleasePhase].
+	ReleasePhase ReleasePhaseFunc
 	// BuildTimeout limits the duration of a build. The default is 25 min.
 	BuildTimeout time.Duration
-	// ReleaseTimeout limits the duration of a release command. The default is
+	// ReleaseTimeout limits the duration of a release phase. The default is
 	// 1 h.
 	ReleaseTimeout time.Duration
 	// MaxSourceBytes limits the size of a source archive, both packed and
@@ -85,8 +95,10 @@ type Options struct {
 	// Faults chooses the faults to inject, until [Platform.SetFaults] replaces
 	// it. The default is none.
 	Faults FaultFunc
-	// Logger receives log records; nil disables logging. Neither tokens nor
-	// signed URLs are logged.
+	// Logger receives log records, among them one of level Info for each request when
+	// its response has ended: host, method, path, status (0 without a response),
+	// duration, app, fault. nil disables logging. Neither tokens nor queries, which may
+	// hold signatures, are logged.
 	Logger *slog.Logger
 }
 
@@ -116,6 +128,9 @@ func (o Options) withDefaults() Options {
 	o.MaxConcurrentBuilds = positiveOr(o.MaxConcurrentBuilds, 10)
 	if o.Builder == nil {
 		o.Builder = DefaultBuilder()
+	}
+	if o.ReleasePhase == nil {
+		o.ReleasePhase = DefaultReleasePhase
 	}
 	o.BuildTimeout = positiveOr(o.BuildTimeout, 25*time.Minute)
 	o.ReleaseTimeout = positiveOr(o.ReleaseTimeout, time.Hour)
@@ -159,9 +174,14 @@ type Platform struct {
 	blobs   *blobStore
 	streams *streamHost
 	fetcher *http.Client
+	network network
+	zips    *compressors
 	slots   chan struct{} // limits concurrent builds
+	// transport is for clients.
+	transport *http.Transport
 
-	api, blob, stream *origin
+	free                   string // the address of origins other than the API
+	api, blob, stream, web *origin
 
 	closeOnce sync.Once
 	closeErr  error
@@ -183,9 +203,11 @@ var (
 	errTimeout  = errors.New("time limit exceeded")
 )
 
-// Start starts an emulator. It returns once all three loopback ports accept
-// connections.
+// Start starts an emulator. It returns once all its ports accept connections.
 func Start(opts Options) (*Platform, error) {
+	if opts.InMemory && opts.Addr != "" {
+		return nil, fmt.Errorf("platform: a platform in memory cannot listen on %q", opts.Addr)
+	}
 	opts = opts.withDefaults()
 	host, _, err := net.SplitHostPort(opts.Addr)
 	if err != nil {
@@ -215,7 +237,7 @@ func Start(opts Options) (*Platform, error) {
 		opts:    opts,
 		log:     opts.Logger,
 		dir:     dir,
-		journal: &journal{},
+		journal: &journal{log: opts.Logger},
 		limiter: newRateLimiter(opts.RateLimit, now),
 		signer:  newSigner(),
 		faults:  newFaults(opts.Faults),
@@ -231,7 +253,10 @@ func Start(opts Options) (*Platform, error) {
 	p.stacks = newStacks(now)
 	p.blobs = newBlobStore(filepath.Join(dir, "blobs"), p.signer)
 	p.streams = newStreamHost(p.ctx, filepath.Join(dir, "streams"), p.signer, opts.Heartbeat, opts.OutputLimit)
-	p.fetcher = newFetcher()
+	p.network = newNetwork(opts.InMemory)
+	p.transport = p.network.transport()
+	p.fetcher = newFetcher(p.network.transport())
+	p.zips = &compressors{}
 	for _, name := range opts.Apps {
 		if err := p.AddApp(name); err != nil {
 			return nil, errors.Join(err, p.Close())
@@ -243,27 +268,28 @@ func Start(opts Options) (*Platform, error) {
 		}
 	}
 
-	free := net.JoinHostPort(host, "0")
+	p.free = net.JoinHostPort(host, "0")
 	for _, o := range []struct {
 		into    **origin
 		role    string
 		addr    string
 		handler http.Handler
 	}{
-		{&p.api, roleAPI, opts.Addr, p.apiHandler()},
-		{&p.blob, roleBlob, free, p.blobs},
-		{&p.stream, roleStream, free, p.streams},
+		{&p.api, roleAPI, opts.Addr, p.middleware(roleAPI, noApp, p.apiHandler())},
+		{&p.blob, roleBlob, p.free, p.middleware(roleBlob, noApp, p.blobs)},
+		{&p.stream, roleStream, p.free, p.middleware(roleStream, noApp, p.streams)},
+		{&p.web, roleWeb, p.free, p.routerHandler()},
 	} {
-		if *o.into, err = listen(p.ctx, o.role, o.addr, p.middleware(o.role, o.handler), p.log); err != nil {
+		if *o.into, err = p.listen(o.role, o.addr, o.handler); err != nil {
 			return nil, errors.Join(err, p.Close())
 		}
 	}
-	// Responses of one origin contain URLs of another, so all three must be
+	// Responses of one origin contain URLs of another, so all of them must be
 	// listening before the first request is served.
 	for _, o := range p.origins() {
 		o.serve()
 	}
-	p.log.Info("platform started", "api", p.api.url, "blob", p.blob.url, "stream", p.stream.url)
+	p.log.Info("platform started", "api", p.api.url, "blob", p.blob.url, "stream", p.stream.url, "web", p.web.url)
 	return p, nil
 }
 
@@ -275,19 +301,32 @@ func isLoopback(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// middleware wraps the handler of an origin with the journal and the faults.
-func (p *Platform) middleware(role string, h http.Handler) http.Handler {
-	return p.journal.record(role, p.injectFaults(role, h))
+// middleware wraps the handler of an origin with the journal and the faults. app
+// returns the name of the app that a request is for.
+func (p *Platform) middleware(role string, app func(*http.Request) string, h http.Handler) http.Handler {
+	return p.journal.record(role, app, p.injectFaults(role, h))
+}
+
+func noApp(*http.Request) string { return "" }
+
+// listen opens an origin, which serves requests once its serve method is called.
+func (p *Platform) listen(role, addr string, h http.Handler) (*origin, error) {
+	ctx := withCompressors(p.ctx, p.zips)
+	ln, err := p.network.listen(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	return newOrigin(ctx, role, ln, h, p.log), nil
 }
 
 func (p *Platform) origins() []*origin {
-	var all []*origin
-	for _, o := range []*origin{p.api, p.blob, p.stream} {
-		if o != nil {
-			all = append(all, o)
-		}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := []*origin{p.api, p.blob, p.stream, p.web}
+	for _, a := range p.apps {
+		all = append(all, a.site)
 	}
-	return all
+	return slices.DeleteFunc(all, func(o *origin) bool { return o == nil })
 }
 
 // URL returns the base URL of the API.
@@ -319,6 +358,7 @@ func (p *Platform) Close() error {
 		}
 		p.tasks.Wait()
 		p.fetcher.CloseIdleConnections()
+		p.transport.CloseIdleConnections()
 		p.closeErr = errors.Join(append(errs, removeTree(p.dir))...)
 	})
 	return p.closeErr
@@ -405,12 +445,15 @@ func (p *Platform) SetConfigVars(app string, vars map[string]string) error {
 	return nil
 }
 
-// discard removes the directory of a build or release command. An error is only
-// logged, since Close tries again.
+// discard removes the directory of a build or release phase in the background: the
+// removal can take longer than everything else. An error is only logged, since Close
+// tries again.
 func (p *Platform) discard(dir string) {
-	if err := removeTree(dir); err != nil {
-		p.log.Warn("cannot remove working directory", "error", err)
-	}
+	p.tasks.Go(func() {
+		if err := removeTree(dir); err != nil {
+			p.log.Warn("cannot remove working directory", "error", err)
+		}
+	})
 }
 
 // removeTree is like os.RemoveAll, but also removes directories without write
@@ -432,6 +475,10 @@ func removeTree(dir string) error {
 func newUUID() string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails
+	return formatUUID(b)
+}
+
+func formatUUID(b [16]byte) string {
 	b[6] = b[6]&0x0f | 0x40
 	b[8] = b[8]&0x3f | 0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:])

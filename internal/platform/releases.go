@@ -1,14 +1,12 @@
 package platform
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -35,6 +33,8 @@ type release struct {
 	output      *stream // nil without a release command
 }
 
+const imageArtifact = "oci-image"
+
 type artifactView struct {
 	Type string `json:"type"`
 	ID   string `json:"id"`
@@ -55,6 +55,27 @@ type releaseView struct {
 	UpdatedAt           string         `json:"updated_at"`
 	User                userView       `json:"user"`
 	Version             int            `json:"version"`
+}
+
+// sdkReleaseView is a release in version 3.sdk of the API. The field is not in
+// the public schema; Heroku's CLI reads it.
+type sdkReleaseView struct {
+	releaseView
+	OCIImage *ref `json:"oci_image"` // null for a release without an image
+}
+
+// variant returns the view in the version of the API that a request accepts.
+func (v releaseView) variant(r *http.Request) any {
+	if version, _ := acceptedVersion(r); version != "3.sdk" {
+		return v
+	}
+	sdk := sdkReleaseView{releaseView: v}
+	for _, a := range v.Artifacts {
+		if a.Type == imageArtifact {
+			sdk.OCIImage = &ref{ID: a.ID}
+		}
+	}
+	return sdk
 }
 
 // ReleaseInfo is a snapshot of a release.
@@ -98,6 +119,17 @@ func (p *Platform) Releases(app string) []ReleaseInfo {
 		}
 	}
 	return all
+}
+
+// Current returns the release that an app, by name or ID, runs: the newest one that
+// succeeded. It returns false if there is none.
+func (p *Platform) Current(app string) (ReleaseInfo, bool) {
+	all := p.Releases(app)
+	i := slices.IndexFunc(all, func(r ReleaseInfo) bool { return r.Current })
+	if i < 0 {
+		return ReleaseInfo{}, false
+	}
+	return all[i], true
 }
 
 // current returns the newest release that succeeded, or nil.
@@ -166,7 +198,7 @@ func (p *Platform) viewRelease(a *app, r *release) releaseView {
 	switch {
 	case r.slug == nil:
 	case r.slug.image:
-		v.Artifacts = append(v.Artifacts, artifactView{Type: "oci-image", ID: r.slug.id})
+		v.Artifacts = append(v.Artifacts, artifactView{Type: imageArtifact, ID: r.slug.id})
 	default:
 		v.Slug = &ref{ID: r.slug.id}
 		v.Artifacts = append(v.Artifacts, artifactView{Type: "slug", ID: r.slug.id})
@@ -226,78 +258,6 @@ func wait(ctx context.Context, ch <-chan struct{}) {
 	}
 }
 
-// runReleasePhase runs the release command and sets the release's final status.
-func (p *Platform) runReleasePhase(a *app, r *release) {
-	ctx, cancel := context.WithTimeoutCause(p.ctx, p.opts.ReleaseTimeout, errTimeout)
-	defer cancel()
-	err := p.runCommand(ctx, a, r)
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-	case errors.Is(context.Cause(ctx), errTimeout):
-		r.output.printf("\n !     Release command exceeded the limit of %s\n", p.opts.ReleaseTimeout)
-	case !errors.As(err, &exit) && ctx.Err() == nil:
-		r.output.printf("\n !     %v\n", err)
-	}
-	r.output.finish()
-	p.pause(p.opts.StatusLag)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	r.status = statusSucceeded
-	if err != nil {
-		r.status = statusFailed
-	}
-	r.updated = time.Now()
-	a.updated = r.updated
-	p.log.Info("release finished", "app", a.name, "version", r.version, "status", r.status)
-}
-
-func (p *Platform) runCommand(ctx context.Context, a *app, r *release) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	dir, err := os.MkdirTemp(filepath.Join(p.dir, "work"), "release-")
-	if err != nil {
-		return err
-	}
-	defer p.discard(dir)
-	root, tmp := filepath.Join(dir, "slug"), filepath.Join(dir, "tmp")
-	for _, d := range []string{root, tmp} {
-		if err := os.Mkdir(d, 0o700); err != nil {
-			return err
-		}
-	}
-	f, _, err := p.blobs.open(slugKey(r.slug.id))
-	if err != nil {
-		return err
-	}
-	err = errors.Join(unpack(ctx, f, root, p.unpackLimits()), f.Close())
-	if err != nil {
-		return fmt.Errorf("Unable to unpack the slug: %w", err) //nolint:staticcheck // a line of the output
-	}
-	home := filepath.Join(root, "app")
-	if err := os.MkdirAll(home, 0o700); err != nil {
-		return err
-	}
-	env := baseEnv(home, tmp)
-	env = append(env, "PATH="+os.Getenv("PATH")+string(os.PathListSeparator)+filepath.Join(home, "bin"))
-	for k, v := range r.config {
-		env = append(env, k+"="+v)
-	}
-	env = append(env,
-		"DYNO=release."+strconv.Itoa(1000+r.version),
-		"PORT=5000",
-		"STACK="+r.slug.stack.Name,
-		"HEROKU_APP_ID="+a.id,
-		"HEROKU_APP_NAME="+r.appName,
-		"HEROKU_RELEASE_CREATED_AT="+formatTime(r.created),
-		fmt.Sprintf("HEROKU_RELEASE_VERSION=v%d", r.version),
-		"HEROKU_SLUG_COMMIT="+str(r.slug.commit),
-		"HEROKU_SLUG_DESCRIPTION="+str(r.slug.commitDescription),
-	)
-	return run(ctx, home, env, r.output, "sh", "-c", r.slug.processTypes["release"])
-}
-
 func str(s *string) string {
 	if s == nil {
 		return ""
@@ -308,10 +268,10 @@ func str(s *string) string {
 func short(s string) string { return s[:min(8, len(s))] }
 
 type releaseRequest struct {
-	Slug        *string `json:"slug"`
-	OCIImage    *string `json:"oci_image"`
-	Release     *string `json:"release"`
-	Description *string `json:"description"`
+	Slug        string `json:"slug"`
+	OCIImage    string `json:"oci_image"`
+	Release     string `json:"release"`
+	Description string `json:"description"`
 }
 
 // createRelease serves two endpoints that differ only in the request body:
@@ -325,8 +285,8 @@ func (p *Platform) createRelease(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	given := 0
-	for _, s := range []*string{body.Slug, body.OCIImage, body.Release} {
-		if s != nil {
+	for _, s := range []string{body.Slug, body.OCIImage, body.Release} {
+		if s != "" {
 			given++
 		}
 	}
@@ -334,8 +294,8 @@ func (p *Platform) createRelease(w http.ResponseWriter, r *http.Request) error {
 		return invalid("Exactly one of slug, oci_image and release is required.")
 	}
 	v, err := withApp(p, r, func(a *app) (releaseView, error) {
-		if body.Release != nil {
-			return p.rollback(a, *body.Release)
+		if body.Release != "" {
+			return p.rollback(a, body.Release)
 		}
 		s, err := p.findCode(a, body)
 		if err != nil {
@@ -344,33 +304,30 @@ func (p *Platform) createRelease(w http.ResponseWriter, r *http.Request) error {
 		if p.slugSize(s) == nil {
 			return releaseView{}, invalid("Slug has not been uploaded.")
 		}
-		description := str(body.Description)
-		if description == "" {
-			description = deployDescription(s, s.id)
-		}
+		description := cmp.Or(body.Description, deployDescription(s, s.id))
 		return p.viewRelease(a, p.addRelease(a, s, description, p.account)), nil
 	})
 	if err != nil {
 		return err
 	}
-	return reply(w, r, http.StatusCreated, v)
+	return reply(w, r, http.StatusCreated, v.variant(r))
 }
 
 // findCode returns the slug or image to release.
 func (p *Platform) findCode(a *app, body releaseRequest) (*slug, error) {
 	fir := a.generation == p.fir
 	switch {
-	case body.Slug != nil && fir:
+	case body.Slug != "" && fir:
 		return nil, invalid("Fir-generation apps are released with oci_image, not with slug.")
-	case body.Slug != nil:
-		if s := p.slugs[*body.Slug]; s != nil && !s.image {
+	case body.Slug != "":
+		if s := p.slugs[body.Slug]; s != nil && !s.image {
 			return s, nil
 		}
 		return nil, notFound("slug")
 	case !fir:
 		return nil, invalid("Only Fir-generation apps are released with oci_image.")
 	}
-	if s := p.findImage(*body.OCIImage); s != nil {
+	if s := p.findImage(body.OCIImage); s != nil {
 		return s, nil
 	}
 	return nil, notFound("oci_image")
@@ -419,7 +376,7 @@ func (p *Platform) getRelease(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return reply(w, r, http.StatusOK, v)
+	return reply(w, r, http.StatusOK, v.variant(r))
 }
 
 func (p *Platform) getReleaseConfigVars(w http.ResponseWriter, r *http.Request) error {
@@ -440,7 +397,7 @@ func (p *Platform) listReleases(w http.ResponseWriter, r *http.Request) error {
 	items, err := withApp(p, r, func(a *app) ([]listItem, error) {
 		var items []listItem
 		for _, rel := range a.releases {
-			items = append(items, listItem{id: rel.id, keys: []string{versionKey(rel.version), rel.id, formatTime(rel.created)}, view: p.viewRelease(a, rel)})
+			items = append(items, listItem{id: rel.id, keys: []string{versionKey(rel.version), rel.id, formatTime(rel.created)}, view: p.viewRelease(a, rel).variant(r)})
 		}
 		return items, nil
 	})

@@ -20,6 +20,7 @@ type slug struct {
 	commitDescription *string
 	checksum          *string
 	buildpack         *string
+	buildpacks        []string // by name or URL
 }
 
 type slugView struct {
@@ -69,9 +70,10 @@ func (p *Platform) slugSize(s *slug) *int64 {
 	return &o.size
 }
 
+// slugRequest is the body of a request. See buildRequest.
 type slugRequest struct {
 	ProcessTypes                 map[string]string `json:"process_types"`
-	Stack                        *string           `json:"stack"`
+	Stack                        string            `json:"stack"`
 	Commit                       *string           `json:"commit"`
 	CommitDescription            *string           `json:"commit_description"`
 	Checksum                     *string           `json:"checksum"`
@@ -100,9 +102,9 @@ func (p *Platform) createSlug(w http.ResponseWriter, r *http.Request) error {
 			return slugView{}, invalid("Slugs are not available for Fir-generation apps.")
 		}
 		stack := p.appStack()
-		if body.Stack != nil {
+		if body.Stack != "" {
 			var ok bool
-			if stack, ok = p.findStack(*body.Stack); !ok {
+			if stack, ok = p.findStack(body.Stack); !ok {
 				return slugView{}, notFound("stack")
 			}
 		}

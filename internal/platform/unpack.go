@@ -32,15 +32,16 @@ func (p *Platform) unpackLimits() unpackLimits {
 
 // unpack unpacks a gzip-compressed tar archive into a directory. The archive is
 // not trusted: nothing is written outside of the directory, no link leads out
-// of it, and the limits bound what is written.
-func unpack(ctx context.Context, src io.Reader, dir string, limits unpackLimits) error {
+// of it, and the limits bound what is written. It reports whether the archive
+// has an entry for the directory itself, as that of "tar -C dir ." has.
+func unpack(ctx context.Context, src io.Reader, dir string, limits unpackLimits) (rooted bool, err error) {
 	zr, err := gzip.NewReader(bufio.NewReader(&ctxReader{ctx, src}))
 	if err != nil {
-		return fmt.Errorf("not a gzip-compressed tar archive: %w", err)
+		return false, fmt.Errorf("not a gzip-compressed tar archive: %w", err)
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer root.Close() //nolint:errcheck // only a handle
 
@@ -52,24 +53,24 @@ func unpack(ctx context.Context, src io.Reader, dir string, limits unpackLimits)
 			break
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
 		// The size is checked before anything is written. That of a sparse file
 		// includes its holes.
 		if limits.bytes -= hdr.Size; hdr.Size < 0 || limits.bytes < 0 {
-			return fmt.Errorf("entry %q makes the tree too large", abbreviated(hdr.Name))
+			return false, fmt.Errorf("entry %q makes the tree too large", abbreviated(hdr.Name))
 		}
 		if err := u.entry(tr, hdr); err != nil {
-			return fmt.Errorf("entry %q: %w", abbreviated(hdr.Name), err)
+			return false, fmt.Errorf("entry %q: %w", abbreviated(hdr.Name), err)
 		}
 	}
 	// The rest is padding, but only reading it reveals a truncated file.
 	if n, err := io.Copy(io.Discard, io.LimitReader(zr, maxPadding)); err != nil {
-		return err
+		return false, err
 	} else if n == maxPadding {
-		return errors.New("too much data after the end of the archive")
+		return false, errors.New("too much data after the end of the archive")
 	}
-	return checkLinks(root)
+	return u.rooted, checkLinks(root)
 }
 
 func abbreviated(name string) string {
@@ -81,9 +82,10 @@ func abbreviated(name string) string {
 
 // unpacker unpacks the entries of one archive.
 type unpacker struct {
-	root *os.Root
-	left int             // remaining number of files and directories
-	dirs map[string]bool // existing directories
+	root   *os.Root
+	left   int             // remaining number of files and directories
+	dirs   map[string]bool // existing directories
+	rooted bool            // the root has an entry
 }
 
 var errTooMany = errors.New("too many files and directories")
@@ -125,6 +127,7 @@ func (u *unpacker) entry(r io.Reader, hdr *tar.Header) error {
 		if hdr.Typeflag != tar.TypeDir {
 			return errors.New("the root is not a directory")
 		}
+		u.rooted = true
 		return nil
 	}
 	if hdr.Typeflag == tar.TypeDir {
@@ -143,7 +146,7 @@ func (u *unpacker) entry(r io.Reader, hdr *tar.Header) error {
 	}
 	switch hdr.Typeflag {
 	case tar.TypeReg, tar.TypeGNUSparse:
-		return unpackFile(root, name, 0o600|mode, r)
+		return writeFile(root, name, 0o600|mode, r)
 	case tar.TypeSymlink:
 		target := filepath.FromSlash(hdr.Linkname)
 		if !localLink(name, target) {
@@ -192,18 +195,6 @@ func localLink(name, target string) bool {
 	return target != "" && len(target) <= maxName && !filepath.IsAbs(target) && filepath.IsLocal(filepath.Join(filepath.Dir(name), target))
 }
 
-func unpackFile(root *os.Root, name string, mode fs.FileMode, r io.Reader) (err error) {
-	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if _, err := io.Copy(f, r); err != nil {
-		return err
-	}
-	return f.Chmod(mode) // unaffected by the umask
-}
-
 // checkLinks follows every symbolic link of a tree. A link may be dangling, but
 // must not lead out of the tree.
 func checkLinks(root *os.Root) error {
@@ -218,15 +209,15 @@ func checkLinks(root *os.Root) error {
 	})
 }
 
-// stripTopDir moves an unpacked tree to its final place. If everything is in a
-// single top-level directory, as in archives from GitHub, that directory is
-// removed.
-func stripTopDir(tree, into string) error {
+// place moves an unpacked tree to its final place. If everything is in a single
+// top-level directory, as in archives from GitHub, that directory is removed,
+// unless the archive names its root itself.
+func place(tree, into string, rooted bool) error {
 	entries, err := os.ReadDir(tree)
 	if err != nil {
 		return err
 	}
-	if len(entries) != 1 || !entries[0].IsDir() {
+	if rooted || len(entries) != 1 || !entries[0].IsDir() {
 		return os.Rename(tree, into)
 	}
 	if err := os.Rename(filepath.Join(tree, entries[0].Name()), into); err != nil {

@@ -1,8 +1,10 @@
 package transport
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -184,4 +186,28 @@ func retryAfterSeconds(seconds float64, now time.Time) (time.Duration, bool) {
 		return maxRetryAfter, true
 	}
 	return time.Duration(seconds * float64(time.Second)), true
+}
+
+// WithDefaults returns the policy with the default of every field that is 0.
+func (p Policy) WithDefaults() Policy {
+	p.MaxAttempts = cmp.Or(p.MaxAttempts, 5)
+	p.MinWait = cmp.Or(p.MinWait, 500*time.Millisecond)
+	p.MaxWait = cmp.Or(p.MaxWait, 30*time.Second)
+	p.MaxRetryAfter = cmp.Or(p.MaxRetryAfter, 2*time.Minute)
+	return p
+}
+
+// Check returns why a policy is not valid; empty if it is. Fields that are 0 have their
+// defaults.
+func (p Policy) Check() string {
+	switch {
+	case p.MaxAttempts < 0:
+		return "MaxAttempts is negative"
+	case p.MinWait < 0 || p.MaxWait < 0 || p.MaxRetryAfter < 0:
+		return "a time is negative"
+	}
+	if p = p.WithDefaults(); p.MinWait > p.MaxWait {
+		return fmt.Sprintf("MinWait (%v) is longer than MaxWait (%v)", p.MinWait, p.MaxWait)
+	}
+	return ""
 }

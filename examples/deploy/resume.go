@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/herokubuild/herokubuild"
+	"github.com/herokubuild/herokubuild/examples/internal/terminal"
+)
+
+// onEvent is the type of BuildAndReleaseOptions.OnEvent.
+type onEvent = func(ctx context.Context, e herokubuild.DeployEvent) error
+
+// resume deploys with a checkpoint file: it continues the deploy that the file is of,
+// if there is one, and keeps the file up to date.
+func resume(ctx context.Context, client *herokubuild.Client, deploy herokubuild.BuildAndReleaseOptions, file herokubuild.CheckpointFile, view *terminal.View) (*herokubuild.DeployResult, error) {
+	var err error
+	if deploy.Checkpoint, err = file.Load(); err != nil {
+		return nil, err
+	}
+	if c := deploy.Checkpoint; c.Resumable() {
+		build := "build " + c.BuildID
+		if c.BuildID == "" {
+			build = "its build may have been started"
+		}
+		view.Info(fmt.Sprintf("Resuming the deploy of %s from %s (%s).", c.BuildApp, file, build))
+	}
+	deploy.OnEvent = file.OnEvent(deploy.OnEvent)
+	result, err := client.BuildAndRelease(ctx, deploy)
+	saveErr := file.Finish(err)
+	if saveErr != nil && errors.Is(err, herokubuild.ErrDetached) {
+		// Nothing could continue the deploy.
+		return result, saveErr
+	}
+	return result, errors.Join(err, saveErr)
+}
+
+// resumeHint returns how to continue a deploy that failed, if that is possible.
+func (s *settings) resumeHint() string {
+	if s.checkpoint == "" {
+		return ""
+	}
+	if c, err := herokubuild.CheckpointFile(s.checkpoint).Load(); err != nil || !c.Resumable() {
+		return ""
+	}
+	return "Run the same command again to resume from " + s.checkpoint + "."
+}
+
+// detach ends the deploy as soon as the build has been created.
+func detach(next onEvent) onEvent {
+	return func(ctx context.Context, e herokubuild.DeployEvent) error {
+		if err := next(ctx, e); err != nil || e.Kind != herokubuild.EventBuildCreated {
+			return err
+		}
+		return herokubuild.ErrDetached
+	}
+}
+
+// detached prints how to follow the build and how to continue.
+func (s *settings) detached(view *terminal.View, result *herokubuild.DeployResult) {
+	view.Info(fmt.Sprintf("Detached from build %s on %s. To follow it:", result.Build.ID, s.app))
+	view.Info(fmt.Sprintf("    go run ./examples/follow -app %s -build %s", s.app, result.Build.ID))
+	if s.checkpoint != "" {
+		view.Info("To continue the deploy, run the same command without -detach.")
+	}
+}
