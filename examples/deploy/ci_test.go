@@ -325,18 +325,17 @@ func TestReportHasNoSecretsAndStableFields(t *testing.T) {
 }
 
 func TestFailedCheckRollsBack(t *testing.T) {
+	p := server(t, map[string]http.HandlerFunc{"shop-eu": healthy, "shop-us": healthy, "shop-asia": unhealthy})
+	args := []string{"-app", "shop-eu", "-release-to", "shop-us, shop-asia", scriptApp(t, "true", "true")}
+	if code, _, _ := deploy(t, args...); code != exitOK {
+		t.Fatalf("exit %d", code)
+	}
 	for policy, want := range map[string][]string{
 		"none":   {"shop-eu released", "shop-us released", "shop-asia verify_failed"},
 		"failed": {"shop-eu released", "shop-us released", "shop-asia rolled_back"},
 		"all":    {"shop-eu released", "shop-us rolled_back", "shop-asia rolled_back"},
 	} {
 		t.Run(policy, func(t *testing.T) {
-			p := server(t, map[string]http.HandlerFunc{"shop-eu": healthy, "shop-us": healthy, "shop-asia": unhealthy})
-			dir := scriptApp(t, "true", "true")
-			args := []string{"-app", "shop-eu", "-release-to", "shop-us, shop-asia", dir}
-			if code, _, _ := deploy(t, args...); code != exitOK {
-				t.Fatalf("exit %d", code)
-			}
 			code, r := reported(t, append([]string{"-check", "/health", "-check-timeout", "50ms", "-rollback", policy}, args...)...)
 			if code != exitFailed {
 				t.Errorf("exit %d", code)

@@ -58,7 +58,7 @@ func newFixture(t *testing.T, o emulatorOptions) *fixture {
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, heroku.Close()) })
 	client, err := herokubuild.NewClient(
-		herokubuild.WithBaseURL(heroku.p.URL()), herokubuild.WithToken(heroku.p.Token()), herokubuild.WithSettleTime(100*time.Millisecond),
+		herokubuild.WithBaseURL(heroku.URL()), herokubuild.WithToken(heroku.Token()), herokubuild.WithSettleTime(100*time.Millisecond),
 		herokubuild.WithTransport(fence{next: http.DefaultTransport.(*http.Transport).Clone()}),
 		herokubuild.WithPollBackoff(func(int) time.Duration { return 10 * time.Millisecond }),
 	)
@@ -105,7 +105,7 @@ func (f *fixture) spec() BuildSpec {
 
 func (f *fixture) checkBuiltOnce(t *testing.T) {
 	t.Helper()
-	assert.NoError(t, f.heroku.checkDeployedOnce("shop"))
+	assert.NoError(t, f.heroku.CheckDeployedOnce("shop"))
 	assert.NoError(t, f.heroku.checkLog("shop", logFile(f.activities.LogDir, "deploy/shop/1")))
 }
 
@@ -122,12 +122,12 @@ func TestBuildStoresACheckpointBeforeItCreatesTheBuild(t *testing.T) {
 		if f.heartbeats.states == nil {
 			return // the request for a place to upload to
 		}
-		assert.Empty(t, f.heroku.builds("shop"))
+		assert.Empty(t, f.heroku.Builds("shop"))
 		assert.True(t, f.heartbeats.last().Checkpoint.Resumable())
 	}
 	built, err := f.build(t, nil)
 	require.NoError(t, err)
-	assert.Equal(t, f.heroku.builds("shop")[0].id, built.BuildID)
+	assert.Equal(t, f.heroku.Builds("shop")[0].ID, built.BuildID)
 	assert.NotEmpty(t, built.Artifact.SlugID)
 	f.checkBuiltOnce(t)
 }
@@ -144,7 +144,7 @@ func TestBuildOfAWorkerThatLostItsActivityCreatesNothing(t *testing.T) {
 	}
 	_, err := f.build(t, nil)
 	require.Error(t, err)
-	assert.Empty(t, f.heroku.builds("shop"))
+	assert.Empty(t, f.heroku.Builds("shop"))
 }
 
 func TestBuildOfADeployThatIsCanceledEndsAsCanceled(t *testing.T) {
@@ -161,7 +161,7 @@ func TestBuildOfADeployThatIsCanceledEndsAsCanceled(t *testing.T) {
 	var left state
 	require.NoError(t, canceled.Details(&left))
 	assert.NotEmpty(t, left.Checkpoint.BuildID)
-	assert.Equal(t, "pending", f.heroku.builds("shop")[0].status, "only the workflow cancels the build")
+	assert.Equal(t, "pending", f.heroku.Builds("shop")[0].Status, "only the workflow cancels the build")
 }
 
 func TestNextAttemptFollowsTheSameBuild(t *testing.T) {
@@ -199,7 +199,7 @@ func TestStoppingWorkerHandsTheBuildOverWithItsOutput(t *testing.T) {
 	}
 	_, err := f.build(t, nil)
 	require.Equal(t, "HandOver", applicationError(t, err).Type())
-	assert.Equal(t, "pending", f.heroku.builds("shop")[0].status)
+	assert.Equal(t, "pending", f.heroku.Builds("shop")[0].Status)
 	left := f.heartbeats.last()
 	assert.Positive(t, left.Checkpoint.OutputOffset)
 	f.stop = make(chan struct{})
@@ -216,7 +216,7 @@ func TestBuildThatFailedIsNotBuiltAgain(t *testing.T) {
 	left := f.heartbeats.last()
 	_, err = f.build(t, &left)
 	assert.Equal(t, "Final", applicationError(t, err).Type())
-	assert.Len(t, f.heroku.builds("shop"), 1)
+	assert.Len(t, f.heroku.Builds("shop"), 1)
 }
 
 func TestSourceThatDoesNotExistIsFinal(t *testing.T) {
@@ -239,7 +239,7 @@ func TestCancelBuildCancelsTheRunningBuildsWithTheMark(t *testing.T) {
 	require.Error(t, err)
 	for _, test := range []struct{ mark, status string }{{"deploy/shop/2", "pending"}, {"deploy/shop/1", "failed"}, {"deploy/shop/1", "failed"}} {
 		require.NoError(t, f.execute(t, nil, nil, f.activities.CancelBuild, Cancellation{Account: "default", App: "shop", Mark: test.mark}))
-		assert.Equal(t, test.status, f.heroku.builds("shop")[0].status)
+		assert.Equal(t, test.status, f.heroku.Builds("shop")[0].Status)
 	}
 }
 
@@ -274,7 +274,7 @@ func TestReleaseGivesEachAppOneReleaseWhereverItIsResumed(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, BatchResult{Done: 3}, result)
 	}
-	require.NoError(t, f.heroku.checkDeployedOnce("shop", batch.Apps...))
+	require.NoError(t, f.heroku.CheckDeployedOnce("shop", batch.Apps...))
 }
 
 func TestReleaseDoesNotRepeatWhatFailed(t *testing.T) {
@@ -295,7 +295,7 @@ func TestReleaseDoesNotRepeatWhatFailed(t *testing.T) {
 	again, err := f.release(t, &left, batch)
 	require.NoError(t, err)
 	assert.Equal(t, result, again)
-	require.NoError(t, f.heroku.checkDeployedOnce("shop", batch.Apps...))
+	require.NoError(t, f.heroku.CheckDeployedOnce("shop", batch.Apps...))
 }
 
 func TestReleaseToAnAppThatDoesNotExistFailsOnlyThatApp(t *testing.T) {
@@ -335,7 +335,7 @@ func TestRollBackReturnsTheAppsThatRunTheReleaseAndOnlyOnce(t *testing.T) {
 		require.NoError(t, f.execute(t, nil, &result, f.activities.RollBack, second))
 		assert.Equal(t, BatchResult{Done: 2}, result)
 		for _, app := range second.Apps {
-			releases := f.heroku.p.Releases(app)
+			releases := f.heroku.Releases(app)
 			last := releases[len(releases)-1]
 			assert.True(t, last.Current)
 			if app == "three" {
@@ -360,7 +360,7 @@ func TestRollBackLeavesWhatSomebodyElseHasReleasedSince(t *testing.T) {
 	var result BatchResult
 	require.NoError(t, f.execute(t, nil, &result, f.activities.RollBack, first))
 	assert.Equal(t, BatchResult{}, result)
-	assert.Len(t, f.heroku.p.Releases("one"), 5)
+	assert.Len(t, f.heroku.Releases("one"), 5)
 }
 
 func TestOutputThatIsWrittenTwiceReplacesItself(t *testing.T) {

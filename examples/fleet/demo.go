@@ -199,7 +199,7 @@ func (d *demo) start(ctx context.Context, app string, releaseTo ...string) (clie
 func (d *demo) check(run client.WorkflowRun, app string, releaseTo ...string) error {
 	mark := run.GetID() + "/" + run.GetRunID()[:8]
 	return errors.Join(
-		d.heroku.checkDeployedOnce(app, releaseTo...),
+		d.heroku.CheckDeployedOnce(app, releaseTo...),
 		d.heroku.checkLog(app, logFile(d.logs, mark)),
 	)
 }
@@ -232,8 +232,8 @@ func (d *demo) awaitFollower(ctx context.Context, workflowID, other string) (str
 // awaitOutput waits until the newest build of an app runs and has printed something.
 func (d *demo) awaitOutput(ctx context.Context, app string) error {
 	return poll(ctx, func() (bool, error) {
-		builds := d.heroku.builds(app)
-		return len(builds) > 0 && builds[len(builds)-1].output > 0, nil
+		builds := d.heroku.Builds(app)
+		return len(builds) > 0 && builds[len(builds)-1].OutputSize > 0, nil
 	})
 }
 
@@ -416,7 +416,7 @@ func demoFleet(ctx context.Context, d *demo) error {
 	if err := d.check(run, "source", apps...); err != nil {
 		return err
 	}
-	d.printf("one build and one release of each of %d apps, %v after the start, with %d requests to the API", fleetSize, since(began), d.heroku.requests())
+	d.printf("one build and one release of each of %d apps, %v after the start, with %d requests to the API", fleetSize, since(began), d.heroku.apiRequests())
 	return nil
 }
 
@@ -437,7 +437,7 @@ func demoFreeze(ctx context.Context, d *demo) error {
 	if err := poll(ctx, func() (bool, error) { return isFrozen(frozen), nil }); err != nil {
 		return err
 	}
-	d.printf("worker-a is frozen before it creates the build; the platform has %d builds", len(d.heroku.builds("shop")))
+	d.printf("worker-a is frozen before it creates the build; the platform has %d builds", len(d.heroku.Builds("shop")))
 	if err := d.startWorker(ctx, "worker-b"); err != nil {
 		return err
 	}
@@ -505,7 +505,7 @@ func cancelOnce(ctx context.Context, d *demo, app string, kill bool) (time.Durat
 	if err := d.temporal.CancelWorkflow(ctx, run.GetID(), ""); err != nil {
 		return 0, err
 	}
-	err = poll(ctx, func() (bool, error) { return d.heroku.builds(app)[0].status != "pending", nil })
+	err = poll(ctx, func() (bool, error) { return d.heroku.Builds(app)[0].Status != "pending", nil })
 	latency := time.Since(began)
 	if err != nil {
 		return 0, err
@@ -513,7 +513,7 @@ func cancelOnce(ctx context.Context, d *demo, app string, kill bool) (time.Durat
 	if err := run.Get(ctx, nil); err == nil {
 		return 0, errors.New("the workflow has succeeded")
 	}
-	if n := len(d.heroku.builds(app)); n != 1 {
+	if n := len(d.heroku.Builds(app)); n != 1 {
 		return 0, fmt.Errorf("the platform has %d builds", n)
 	}
 	return latency, nil
