@@ -257,7 +257,8 @@ func TestCommandsInDocsExist(t *testing.T) {
 			for _, word := range strings.Fields(match[2]) {
 				if name, ok := strings.CutPrefix(word, "-"); ok {
 					name, _, _ = strings.Cut(name, "=")
-					assert.True(t, strings.Contains(source, `"`+name+`"`), "%s: ./%s has no flag -%s", p.name, match[1], name)
+					defined := strings.Contains(source, `"`+name+`"`)
+					assert.True(t, defined, "%s: ./%s has no flag -%s", p.name, match[1], name)
 				}
 			}
 		}
