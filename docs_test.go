@@ -244,7 +244,7 @@ func rootSource(t *testing.T) string {
 }
 
 // programRun matches the command line of a program of this repository.
-var programRun = regexp.MustCompile("go run \\./([a-z/]+)([^#|&`\n]*)")
+var programRun = regexp.MustCompile("go run \\./([a-z/]+)((?:\\\\\n|[^#|&`\n])*)")
 
 // TestCommandsInDocsExist expects each program that the documentation runs to exist and
 // to have the flags that it is run with.
