@@ -1,6 +1,7 @@
 package herokubuild
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -218,6 +219,8 @@ type requestOptions struct {
 	// attempts is 0 for those of the client.
 	attempts int
 	into     *Response
+	// before is called before each attempt; nil for none.
+	before func(context.Context) error
 }
 
 // newRequestOptions applies the options of a call.

@@ -159,7 +159,7 @@ func (x *apiExchange) request(ctx context.Context, c *apiClient, o requestOption
 	}
 	r := transport.Request{
 		HTTP: req, Idempotent: a.idempotent(), MaxBytes: a.limits.Bytes,
-		Timeout: c.timeout, Policy: transport.Policy(c.retry), Observer: x,
+		Timeout: c.timeout, Policy: transport.Policy(c.retry), Observer: x, Before: o.before,
 	}
 	if o.timeout > 0 {
 		r.Timeout = o.timeout
