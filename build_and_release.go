@@ -73,7 +73,10 @@ func (c *Client) BuildAndRelease(ctx context.Context, opts BuildAndReleaseOption
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	d := newDeploy(c, opts, giveUp)
-	err := d.finish(ctx, d.run(ctx))
+	stop := d.log.reportProgress(ctx, opts.ProgressInterval, opts.BuildApp)
+	err := d.run(ctx)
+	stop()
+	err = d.finish(ctx, err)
 	d.log.Rethrow()
 	return d.result, err
 }
@@ -108,7 +111,7 @@ func newDeploy(c *Client, opts BuildAndReleaseOptions, giveUp context.CancelCaus
 	}
 	return &deploy{
 		client: c, opts: opts, result: new(DeployResult), ids: map[string]string{},
-		log:       newEventLog(c.api.log, opts.OnEvent, giveUp, checkpoint),
+		log:       newEventLog(c.api.log, callbacks{onEvent: opts.OnEvent, beforeChange: opts.BeforeChange}, giveUp, checkpoint),
 		settledAt: settledAt(c, opts.Checkpoint), unsearched: opts.Checkpoint.attaches(),
 	}
 }
@@ -294,7 +297,9 @@ func (d *deploy) create(ctx context.Context, source SourceBlob) (*Build, error) 
 	opts := BuildCreateOptions{SourceBlob: source, Buildpacks: d.opts.Buildpacks}
 	id := identityOf(d.log.saved())
 	return once(ctx, d.client,
-		func() (*Build, error) { return d.client.Builds.Create(ctx, d.buildApp(), opts) },
+		func() (*Build, error) {
+			return d.client.Builds.Create(ctx, d.buildApp(), opts, d.log.before(ChangeBuild, d.opts.BuildApp))
+		},
 		func(ctx context.Context) (*Build, error) {
 			return findBuild(ctx, d.client, d.buildApp(), id, newest("created_at"))
 		})
@@ -518,7 +523,7 @@ func (d *deploy) findStarted(ctx context.Context) (*Build, error) {
 // cancelAndWait cancels the build and returns it once it has ended. The platform accepts
 // a cancel before it takes effect.
 func (d *deploy) cancelAndWait(ctx context.Context, b *Build) (*Build, error) {
-	canceled, err := d.client.Builds.Cancel(ctx, d.buildApp(), b.ID)
+	canceled, err := d.client.Builds.Cancel(ctx, d.buildApp(), b.ID, d.log.before(ChangeBuildCancel, d.opts.BuildApp))
 	if err == nil && canceled.Status.Final() {
 		return canceled, nil
 	}

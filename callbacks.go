@@ -20,14 +20,20 @@ import (
 type eventLog struct {
 	*callback.Caller
 	*checkpointLog
-	onEvent func(ctx context.Context, e DeployEvent) error
+	callbacks
 }
 
-func newEventLog(logger *slog.Logger, onEvent func(ctx context.Context, e DeployEvent) error, giveUp context.CancelCauseFunc, checkpoint Checkpoint) *eventLog {
+// callbacks are the functions of the caller that an eventLog calls; each may be nil.
+type callbacks struct {
+	onEvent      func(ctx context.Context, e DeployEvent) error
+	beforeChange func(ctx context.Context, c Change) error
+}
+
+func newEventLog(logger *slog.Logger, call callbacks, giveUp context.CancelCauseFunc, checkpoint Checkpoint) *eventLog {
 	return &eventLog{
+		callbacks:     call,
 		Caller:        callback.New(callback.Config{GiveUp: giveUp, Logger: logger, NewError: newCallbackError}),
 		checkpointLog: &checkpointLog{checkpoint: checkpoint},
-		onEvent:       onEvent,
 	}
 }
 
@@ -44,6 +50,32 @@ func (l *eventLog) emit(ctx context.Context, e DeployEvent) {
 	e.Checkpoint = l.saved()
 	if err := l.Guard("OnEvent", func() error { return l.onEvent(ctx, e) }); err != nil {
 		l.Fail(err)
+	}
+}
+
+// reportProgress emits an event at every interval until stop is called, which waits for the
+// last one. It does nothing if the interval is 0.
+func (l *eventLog) reportProgress(ctx context.Context, interval time.Duration, app string) (stop func()) {
+	if interval == 0 || l.onEvent == nil {
+		return func() {}
+	}
+	ended, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				l.emit(ctx, DeployEvent{Kind: EventProgress, App: app})
+			case <-ended:
+				return
+			}
+		}
+	}()
+	return func() {
+		close(ended)
+		l.Await(ctx, done)
 	}
 }
 
@@ -115,7 +147,7 @@ func (e *callbackError) Error() string {
 func (e *callbackError) Is(target error) bool {
 	switch target {
 	case ErrInvalidArgument, ErrCheckpointMismatch, ErrMaybeApplied, ErrBuildFailed,
-		ErrReleaseFailed, ErrNotAttempted, ErrSuperseded, ErrVerifyFailed, ErrRolledBack, ErrRollbackFailed:
+		ErrReleaseFailed, ErrNotAttempted, ErrNotSent, ErrSuperseded, ErrVerifyFailed, ErrRolledBack, ErrRollbackFailed:
 		return false
 	}
 	return errors.Is(e.err, target)
@@ -145,5 +177,8 @@ func joined(first, second error) error {
 }
 
 // detached reports whether the caller has stopped following without giving up the
-// deploy.
-func detached(ctx context.Context) bool { return errors.Is(context.Cause(ctx), ErrDetached) }
+// deploy, or has refused a change, as somebody else may have taken over.
+func detached(ctx context.Context) bool {
+	cause := context.Cause(ctx)
+	return errors.Is(cause, ErrDetached) || errors.Is(cause, ErrNotSent)
+}

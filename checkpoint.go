@@ -57,7 +57,8 @@ type Checkpoint struct {
 	BuildID string `json:"build,omitzero"`
 	// OutputOffset is how many bytes of the build's output had been written. There
 	// is no event for output: what a process that was killed wrote after its last
-	// event is written again.
+	// event is written again. So write at the offset, as [OutputAt] does: what comes
+	// twice then replaces itself. [EventProgress] has the current offset.
 	OutputOffset int64 `json:"output,omitzero"`
 	// ReleaseTo are the apps that get the slug, besides BuildApp, and Description is
 	// that of their releases.

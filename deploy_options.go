@@ -58,7 +58,9 @@ type BuildAndReleaseOptions struct {
 	Checkpoint Checkpoint
 
 	// Output gets the build's output while the build runs, byte for byte without
-	// heartbeats. A write error ends the deploy. Output that could not be read to
+	// heartbeats. A call that resumes writes what follows the OutputOffset of its
+	// Checkpoint; [OutputAt] writes it to a file without gaps and repetitions. A write
+	// error ends the deploy. Output that could not be read to
 	// its end does not: see [DeployResult].OutputErr. Default: none.
 	Output io.Writer
 	// OnEvent is called with each step of the deploy. Calls never overlap, neither
@@ -69,6 +71,19 @@ type BuildAndReleaseOptions struct {
 	// BuildAndRelease then panics with the same value in the goroutine that called
 	// it.
 	OnEvent func(ctx context.Context, e DeployEvent) error
+
+	// BeforeChange is called before each request that changes something on the
+	// platform, and before each further attempt of one: to check, for example, that no
+	// other process has taken over while this one was suspended. With its error the
+	// request is certainly not sent, and the call ends and leaves everything as it is,
+	// as with [ErrDetached]: the error matches [ErrNotSent] and the error of BeforeChange,
+	// and never [ErrMaybeApplied] because of that request. Calls for several apps
+	// overlap. Default: none.
+	BeforeChange func(ctx context.Context, c Change) error
+	// ProgressInterval makes OnEvent receive an [EventProgress] that often, until the
+	// call ends: a heartbeat for an engine that restarts what does not report. Default:
+	// none.
+	ProgressInterval time.Duration
 
 	// Timeout bounds the whole deploy, provided that the caller's own functions
 	// return when their context ends; the error then matches [ErrWaitTimeout], and
@@ -94,6 +109,9 @@ func (o *BuildAndReleaseOptions) check() error {
 	}
 	if err := checkBuildpacks(o.Buildpacks); err != nil {
 		return err
+	}
+	if o.ProgressInterval < 0 {
+		return &ArgumentError{Name: "ProgressInterval", Reason: "is negative"}
 	}
 	if o.Timeout < 0 {
 		return &ArgumentError{Name: "Timeout", Reason: "is negative"}

@@ -51,6 +51,10 @@ var (
 	// its outcome is not known: the connection was lost, or the response was a
 	// 5xx. The platform may or may not have acted on it.
 	ErrMaybeApplied = errors.New("the platform may have acted on this request")
+	// ErrNotSent reports that BeforeChange has returned an error
+	// ([BuildAndReleaseOptions].BeforeChange, [RolloutOptions].BeforeChange), so that
+	// its request was certainly not sent. The error matches that of BeforeChange, too.
+	ErrNotSent = errors.New("not sent")
 	// ErrUnexpectedResponse reports a successful response whose content cannot be
 	// used: see [ResponseError].
 	ErrUnexpectedResponse = errors.New("unexpected response")

@@ -43,6 +43,10 @@ const (
 	// still running and has been silent for Quiet. It comes about every 10 s during
 	// silence, and never more than once a second.
 	EventHeartbeat DeployEventKind = "heartbeat"
+	// EventProgress: the call is alive; Checkpoint is the current one, with the offset of
+	// the output that has been written. It comes at every ProgressInterval, whether there
+	// is output or silence, and not at all without that option.
+	EventProgress DeployEventKind = "progress"
 	// EventOutputLost: the rest of the output of the build or release cannot be
 	// followed, because of Err. The deploy still waits for the outcome.
 	EventOutputLost DeployEventKind = "output_lost"

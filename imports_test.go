@@ -115,3 +115,25 @@ func isStandard(importPath string) bool {
 	first, _, _ := strings.Cut(importPath, "/")
 	return !strings.Contains(first, ".")
 }
+
+// Programs are to be copied, and internal packages cannot be.
+func TestExamplesImportPublicPackagesOnly(t *testing.T) {
+	t.Parallel()
+	checked := 0
+	err := filepath.WalkDir("examples", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range file.Imports {
+			assert.False(t, strings.HasPrefix(strings.Trim(spec.Path.Value, `"`), modulePath+"/internal/"), "%s imports %s", name, spec.Path.Value)
+		}
+		checked++
+		return nil
+	})
+	require.NoError(t, err)
+	assert.Positive(t, checked)
+}

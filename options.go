@@ -1,6 +1,7 @@
 package herokubuild
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -191,6 +192,8 @@ type requestOptions struct {
 	// attempts is 0 for those of the client.
 	attempts int
 	into     *Response
+	// before is called before each attempt; nil for none.
+	before func(context.Context) error
 }
 
 // newRequestOptions applies the options of a call.

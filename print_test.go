@@ -28,7 +28,7 @@ func exported() []any {
 		herokubuild.Archive{}, herokubuild.ArchiveEntry{}, herokubuild.ExcludedPath{}, herokubuild.PackOptions{}, herokubuild.ArchivePlan{},
 		herokubuild.ArchiveWarning{}, herokubuild.SlugDirOptions{}, herokubuild.ArgumentError{}, herokubuild.ReleaseArtifact{},
 		herokubuild.Blob{}, herokubuild.Build{}, herokubuild.BuildAndReleaseOptions{}, herokubuild.BuildCreateOptions{}, herokubuild.BuildError{},
-		herokubuild.Buildpack{}, herokubuild.BuildsService{}, herokubuild.Checkpoint{}, herokubuild.CheckpointApp{}, herokubuild.CheckpointFailure{}, herokubuild.ChecksumError{}, herokubuild.Client{},
+		herokubuild.Buildpack{}, herokubuild.BuildsService{}, herokubuild.Checkpoint{}, herokubuild.Change{}, herokubuild.CheckpointApp{}, herokubuild.CheckpointFailure{}, herokubuild.ChecksumError{}, herokubuild.Client{},
 		herokubuild.DeployError{}, herokubuild.DoOptions{}, herokubuild.DownloadOptions{}, herokubuild.DeployEvent{}, herokubuild.RolloutError{}, herokubuild.RolloutOptions{},
 		herokubuild.Artifact{}, herokubuild.DeployDurations{}, herokubuild.RolloutPolicy{}, herokubuild.RolloutResult{},
 		herokubuild.FetchArchiveOptions{}, herokubuild.GenerationError{}, herokubuild.ListOptions{}, herokubuild.Page[herokubuild.Build]{},

@@ -90,7 +90,7 @@ func (c *apiClient) call(ctx context.Context, a apiCall, out any, opts ...Reques
 		Method: a.method, Path: a.path, Query: a.query, Variant: a.variant, Header: a.header, UserHeader: o.header,
 		Body: a.body, Secrets: a.secrets, Repeatable: a.repeatable, MayBeEmpty: a.mayBeEmpty, Limits: a.limits,
 		Partial: a.partial, Validate: validate,
-		Timeout: o.timeout, MaxAttempts: o.attempts,
+		Timeout: o.timeout, MaxAttempts: o.attempts, Before: o.before,
 	}, out)
 	if err != nil {
 		return nil, requestFailure(ctx, err)

@@ -41,12 +41,14 @@ func (c *Client) Rollout(ctx context.Context, release ReleaseCreateOptions, apps
 	}
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
-	log := newEventLog(c.api.log, o.OnEvent, giveUp, rolloutCheckpoint(o.Checkpoint, release, o.Policy.Rollback != RollbackNone))
+	log := newEventLog(c.api.log, callbacks{onEvent: o.OnEvent, beforeChange: o.BeforeChange}, giveUp, rolloutCheckpoint(o.Checkpoint, release, o.Policy.Rollback != RollbackNone))
 	ro := newRollout(c, log, release, o.Policy, o.IdleTimeout)
 	ro.begin(log.saved(), apps)
 	ro.resumed, ro.settledAt = o.Checkpoint.started(), settledAt(c, o.Checkpoint)
+	stop := log.reportProgress(ctx, o.ProgressInterval, "")
 	log.emit(ctx, DeployEvent{Kind: EventPhase, Phase: PhaseRelease})
 	failure := ro.run(ctx)
+	stop()
 	log.Rethrow()
 	return ro.finish(ro.withCallbackError(failure))
 }
@@ -295,7 +297,7 @@ func (ro *rollout) createAfter(ctx context.Context, t *target, version int) (*Re
 		if err := ro.pace.wait(ctx); err != nil {
 			return nil, err
 		}
-		return ro.client.Releases.Create(ctx, t.app, ro.release)
+		return ro.client.Releases.Create(ctx, t.app, ro.release, ro.log.before(ChangeRelease, t.out.App))
 	}
 	return once(ctx, ro.client, send, func(ctx context.Context) (*Release, error) { return ro.find(ctx, t, version) })
 }

@@ -50,6 +50,18 @@ type RolloutOptions struct {
 	// so return quickly. An error ends the rollout; it matches what the caller's
 	// error matches, except this package's own outcomes and invalid arguments.
 	OnEvent func(ctx context.Context, e DeployEvent) error
+	// BeforeChange is called before each request that changes something on the
+	// platform, and before each further attempt of one: to check, for example, that no
+	// other process has taken over while this one was suspended. With its error the
+	// request is certainly not sent, and the call ends and leaves everything as it is,
+	// as with [ErrDetached]: the error matches [ErrNotSent] and the error of BeforeChange,
+	// and never [ErrMaybeApplied] because of that request. Calls for several apps
+	// overlap. Default: none.
+	BeforeChange func(ctx context.Context, c Change) error
+	// ProgressInterval makes OnEvent receive an [EventProgress] that often, until the
+	// call ends: a heartbeat for an engine that restarts what does not report. Default:
+	// none.
+	ProgressInterval time.Duration
 	// IdleTimeout is [StreamOptions].IdleTimeout for the output of release phases.
 	IdleTimeout time.Duration
 }
@@ -114,6 +126,9 @@ func (o *RolloutOptions) check(release ReleaseCreateOptions, apps []string) (Rol
 	}
 	if checked.IdleTimeout < 0 {
 		return checked, &ArgumentError{Name: "RolloutOptions.IdleTimeout", Reason: "is negative"}
+	}
+	if checked.ProgressInterval < 0 {
+		return checked, &ArgumentError{Name: "RolloutOptions.ProgressInterval", Reason: "is negative"}
 	}
 	if err := release.check(); err != nil {
 		return checked, err

@@ -251,7 +251,9 @@ func (ro *rollout) sendRollback(ctx context.Context, t *target, id string, find 
 			return r, err
 		}
 	}
-	return once(ctx, ro.client, func() (*Release, error) { return ro.client.Releases.rollBackTo(ctx, t.app, id) }, find)
+	return once(ctx, ro.client, func() (*Release, error) {
+		return ro.client.Releases.rollBackTo(ctx, t.app, id, ro.log.before(ChangeRollback, t.out.App))
+	}, find)
 }
 
 // settleRelease determines the state of the release of an app that is to be rolled

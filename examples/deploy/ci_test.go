@@ -4,12 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"io"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -19,69 +16,26 @@ import (
 	"testing"
 
 	"github.com/herokubuild/herokubuild"
-	"github.com/herokubuild/herokubuild/internal/platform"
+	"github.com/herokubuild/herokubuild/herokutest"
 )
 
 // server starts an emulator with apps, whose web processes are the handlers, and
 // makes the program use it.
-func server(t *testing.T, apps map[string]http.HandlerFunc) *platform.Platform {
+func server(t *testing.T, apps map[string]http.HandlerFunc) *herokutest.Server {
 	t.Helper()
 	isolate(t)
-	p, err := platform.Start(platform.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = p.Close() })
-	web := map[string]string{}
+	srv := herokutest.NewServer(t, herokutest.Realistic())
 	for app, handler := range apps {
-		if err := p.AddApp(app); err != nil {
+		if err := srv.AddApp(app); err != nil {
 			t.Fatal(err)
 		}
-		s := httptest.NewServer(handler)
-		t.Cleanup(s.Close)
-		web[app] = s.URL + "/"
+		if _, err := srv.Serve(app, handler); err != nil {
+			t.Fatal(err)
+		}
 	}
-	target, err := url.Parse(p.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The emulator does not run web processes.
-	proxy := &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(target)
-			r.Out.Header.Set("Accept-Encoding", "identity")
-		},
-		ModifyResponse: func(r *http.Response) error { return setWebURL(r, web) },
-	}
-	api := httptest.NewServer(proxy)
-	t.Cleanup(api.Close)
-	t.Setenv("HEROKU_API_URL", api.URL)
-	t.Setenv("HEROKU_API_KEY", p.Token())
-	return p
-}
-
-func setWebURL(r *http.Response, web map[string]string) error {
-	if !regexp.MustCompile(`^/apps/[^/]+$`).MatchString(r.Request.URL.Path) || r.StatusCode != http.StatusOK {
-		return nil
-	}
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return err
-	}
-	var app map[string]any
-	if err := json.Unmarshal(body, &app); err != nil {
-		return err
-	}
-	if name, ok := app["name"].(string); ok {
-		app["web_url"] = web[name]
-	}
-	if body, err = json.Marshal(app); err != nil {
-		return err
-	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	r.ContentLength = int64(len(body))
-	r.Header.Del("Content-Length")
-	return nil
+	t.Setenv("HEROKU_API_URL", srv.URL())
+	t.Setenv("HEROKU_API_KEY", srv.Token())
+	return srv
 }
 
 func healthy(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }
@@ -168,7 +122,7 @@ func (r *report) want(t *testing.T, outcome, reason string, apps ...string) {
 }
 
 func TestReportOfASuccess(t *testing.T) {
-	p := server(t, map[string]http.HandlerFunc{"shop-eu": healthy, "shop-us": healthy})
+	srv := server(t, map[string]http.HandlerFunc{"shop-eu": healthy, "shop-us": healthy})
 	dir := scriptApp(t, "echo compiling", "echo migrating")
 	file := filepath.Join(t.TempDir(), "report.json")
 	if err := os.WriteFile(file, []byte("old"), 0o600); err != nil {
@@ -177,11 +131,11 @@ func TestReportOfASuccess(t *testing.T) {
 	code, stdout, _ := deploy(t, "-app", "shop-eu", "-release-to", "shop-us", "-version", "v7", "-json", file, dir)
 	r := readReport(t, file)
 	r.want(t, outcomeSucceeded, "", "shop-eu released", "shop-us released")
-	build := p.Builds("shop-eu")[0]
+	build := srv.Builds("shop-eu")[0]
 	if code != exitOK || r.BuildID != build.ID || r.BuildStatus != herokubuild.StatusSucceeded || r.SlugID == "" || r.Version != "v7" || r.Seconds <= 0 || r.PhaseSeconds["build"] <= 0 {
 		t.Errorf("exit %d, %+v", code, r)
 	}
-	if other := r.Apps[1]; other.ReleaseVersion != 3 || other.ReleaseID != p.Releases("shop-us")[2].ID || other.ReleaseStatus != herokubuild.StatusSucceeded || other.Seconds <= 0 {
+	if other := r.Apps[1]; other.ReleaseVersion != 3 || other.ReleaseID != srv.Releases("shop-us")[2].ID || other.ReleaseStatus != herokubuild.StatusSucceeded || other.Seconds <= 0 {
 		t.Errorf("%+v", other)
 	}
 	if strings.Contains(stdout, "outcome") {
@@ -193,9 +147,9 @@ func TestReportOfASuccess(t *testing.T) {
 }
 
 func TestReportOfAFailure(t *testing.T) {
-	p := server(t, map[string]http.HandlerFunc{"shop-eu": healthy, "shop-us": healthy})
+	srv := server(t, map[string]http.HandlerFunc{"shop-eu": healthy, "shop-us": healthy})
 	good := scriptApp(t, "true", "true")
-	token := p.Token()
+	token := srv.Token()
 	for name, test := range map[string]struct {
 		token  string
 		args   []string
@@ -290,7 +244,7 @@ func TestReportIsWrittenBeforeTheDeploy(t *testing.T) {
 }
 
 func TestReportHasNoSecretsAndStableFields(t *testing.T) {
-	p := server(t, map[string]http.HandlerFunc{"shop-eu": healthy, "shop-us": healthy, "shop-asia": unhealthy})
+	srv := server(t, map[string]http.HandlerFunc{"shop-eu": healthy, "shop-us": healthy, "shop-asia": unhealthy})
 	file := filepath.Join(t.TempDir(), "report.json")
 	args := []string{"-app", "shop-eu", "-release-to", "shop-us,shop-asia", scriptApp(t, "true", "true")}
 	if code, _, _ := deploy(t, args...); code != exitOK {
@@ -304,7 +258,7 @@ func TestReportHasNoSecretsAndStableFields(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, secret := range []string{p.Token(), "Signature", "not-to-be-shown", "?"} {
+	for _, secret := range []string{srv.Token(), "Signature", "not-to-be-shown", "?"} {
 		if bytes.Contains(text, []byte(secret)) {
 			t.Errorf("%q in\n%s", secret, text)
 		}
@@ -325,7 +279,7 @@ func TestReportHasNoSecretsAndStableFields(t *testing.T) {
 }
 
 func TestFailedCheckRollsBack(t *testing.T) {
-	p := server(t, map[string]http.HandlerFunc{"shop-eu": healthy, "shop-us": healthy, "shop-asia": unhealthy})
+	srv := server(t, map[string]http.HandlerFunc{"shop-eu": healthy, "shop-us": healthy, "shop-asia": unhealthy})
 	args := []string{"-app", "shop-eu", "-release-to", "shop-us, shop-asia", scriptApp(t, "true", "true")}
 	if code, _, _ := deploy(t, args...); code != exitOK {
 		t.Fatalf("exit %d", code)
@@ -341,7 +295,7 @@ func TestFailedCheckRollsBack(t *testing.T) {
 				t.Errorf("exit %d", code)
 			}
 			r.want(t, outcomeFailed, "verify_failed", want...)
-			releases := p.Releases("shop-asia")
+			releases := srv.Releases("shop-asia")
 			if back := r.Apps[2].RollbackReleaseVersion; policy != "none" && (back != len(releases) || releases[back-1].ID != r.Apps[2].RollbackReleaseID) {
 				t.Errorf("rolled back by v%d of %d", back, len(releases))
 			}
@@ -356,7 +310,7 @@ func TestFailedCanaryKeepsTheOthersBack(t *testing.T) {
 }
 
 func TestFailedCheckOfTheBuildAppKeepsTheOthersBack(t *testing.T) {
-	p := server(t, map[string]http.HandlerFunc{"shop-eu": unhealthy, "shop-us": healthy})
+	srv := server(t, map[string]http.HandlerFunc{"shop-eu": unhealthy, "shop-us": healthy})
 	code, r := reported(t, "-app", "shop-eu", "-release-to", "shop-us", "-check", "/", "-check-timeout", "50ms", scriptApp(t, "true", "true"))
 	if code != exitFailed {
 		t.Errorf("exit %d", code)
@@ -365,14 +319,14 @@ func TestFailedCheckOfTheBuildAppKeepsTheOthersBack(t *testing.T) {
 	if r.Apps[0].Error == "" || !strings.Contains(r.Error.Message, r.Apps[0].Error) {
 		t.Errorf("the message does not contain the cause: %q", r.Error.Message)
 	}
-	if n := len(p.Releases("shop-us")); n != 2 {
+	if n := len(srv.Releases("shop-us")); n != 2 {
 		t.Errorf("%d releases of shop-us", n)
 	}
 }
 
 func TestFailedCheckOfTheBuildAppIsRepeated(t *testing.T) {
 	var ill atomic.Bool
-	p := server(t, map[string]http.HandlerFunc{"shop-us": healthy, "shop-eu": func(w http.ResponseWriter, r *http.Request) {
+	srv := server(t, map[string]http.HandlerFunc{"shop-us": healthy, "shop-eu": func(w http.ResponseWriter, r *http.Request) {
 		if ill.Load() {
 			unhealthy(w, r)
 		}
@@ -380,7 +334,7 @@ func TestFailedCheckOfTheBuildAppIsRepeated(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "deploy.json")
 	for _, apps := range [][]string{{"-app", "shop-eu"}, {"-app", "shop-eu", "-release-to", "shop-us"}} {
 		args := append(apps, "-check", "/", "-check-timeout", "50ms", "-checkpoint", file, scriptApp(t, "true", "true"))
-		before := len(p.Builds("shop-eu"))
+		before := len(srv.Builds("shop-eu"))
 		ill.Store(true)
 		for range 2 {
 			if code, r := reported(t, args...); code != exitFailed || r.Apps[0].Outcome != herokubuild.AppVerifyFailed {
@@ -391,7 +345,7 @@ func TestFailedCheckOfTheBuildAppIsRepeated(t *testing.T) {
 		if code, _, _ := deploy(t, args...); code != exitOK {
 			t.Errorf("exit %d", code)
 		}
-		if n := len(p.Builds("shop-eu")) - before; n != 1 {
+		if n := len(srv.Builds("shop-eu")) - before; n != 1 {
 			t.Errorf("%d builds", n)
 		}
 	}
@@ -411,7 +365,7 @@ func TestCheckWaitsForTheAppToStart(t *testing.T) {
 }
 
 func TestDetachedDeployIsContinued(t *testing.T) {
-	p := server(t, map[string]http.HandlerFunc{"shop-eu": healthy, "shop-us": healthy})
+	srv := server(t, map[string]http.HandlerFunc{"shop-eu": healthy, "shop-us": healthy})
 	file := filepath.Join(t.TempDir(), "deploy.json")
 	args := []string{"-app", "shop-eu", "-release-to", "shop-us", "-check", "/", "-checkpoint", file, scriptApp(t, "echo compiling; sleep 1", "true")}
 	code, stdout, stderr := deploy(t, append([]string{"-detach", "-json", "-"}, args...)...)
@@ -426,7 +380,7 @@ func TestDetachedDeployIsContinued(t *testing.T) {
 		t.Errorf("exit %d, stdout %q", code, stdout)
 	}
 	wantContains(t, stderr, file, "Released: shop-eu v3, shop-us v3")
-	if n := len(p.Builds("shop-eu")); n != 1 {
+	if n := len(srv.Builds("shop-eu")); n != 1 {
 		t.Errorf("%d builds", n)
 	}
 	if _, err := os.Stat(file); !os.IsNotExist(err) {
@@ -437,7 +391,7 @@ func TestDetachedDeployIsContinued(t *testing.T) {
 func TestFailedRolloutIsResumed(t *testing.T) {
 	var ill atomic.Bool
 	ill.Store(true)
-	p := server(t, map[string]http.HandlerFunc{"shop-eu": healthy, "shop-us": func(w http.ResponseWriter, r *http.Request) {
+	srv := server(t, map[string]http.HandlerFunc{"shop-eu": healthy, "shop-us": func(w http.ResponseWriter, r *http.Request) {
 		if ill.Load() {
 			unhealthy(w, r)
 		}
@@ -453,12 +407,12 @@ func TestFailedRolloutIsResumed(t *testing.T) {
 	if code, _, _ = deploy(t, args...); code != exitOK {
 		t.Errorf("exit %d", code)
 	}
-	if n := len(p.Builds("shop-eu")); n != 1 {
+	if n := len(srv.Builds("shop-eu")); n != 1 {
 		t.Errorf("%d builds", n)
 	}
 
 	// A checkpoint of another app is refused.
-	c := herokubuild.Checkpoint{BuildApp: "shop-asia", BuildID: p.Builds("shop-eu")[0].ID}
+	c := herokubuild.Checkpoint{BuildApp: "shop-asia", BuildID: srv.Builds("shop-eu")[0].ID}
 	if err := herokubuild.CheckpointFile(file).Save(c); err != nil {
 		t.Fatal(err)
 	}

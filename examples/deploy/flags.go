@@ -120,15 +120,11 @@ func (s *settings) define(flags *flag.FlagSet) {
 
 // complete sets the defaults and refuses combinations that make no sense, before
 // anything is sent.
-func (s *settings) complete(args []string, set map[string]bool) (err error) {
+func (s *settings) complete(args []string, set map[string]bool) error {
 	if len(args) > 1 {
 		return errors.New("at most one directory is allowed, after the flags")
 	}
-	if s.dir = strings.Join(args, ""); s.dir == "" {
-		if s.dir, err = sampleDir(); err != nil {
-			return err
-		}
-	}
+	s.dir = strings.Join(args, "")
 	if s.app == "" {
 		if !s.local && !s.dryRun && os.Getenv("HEROKU_API_URL") != "" {
 			return errors.New("HEROKU_API_URL is set: either -app or -local is required")

@@ -23,7 +23,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"embed"
 	"errors"
 	"flag"
 	"fmt"
@@ -31,15 +33,14 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 
 	"github.com/herokubuild/herokubuild"
 	"github.com/herokubuild/herokubuild/examples/internal/health"
+	"github.com/herokubuild/herokubuild/examples/internal/sample"
 	"github.com/herokubuild/herokubuild/examples/internal/terminal"
-	"github.com/herokubuild/herokubuild/internal/platform"
+	"github.com/herokubuild/herokubuild/herokutest"
 )
 
 func main() {
@@ -58,6 +59,11 @@ const (
 	exitInterrupted = 130
 )
 
+// sampleApp is the source that is deployed if none is named.
+//
+//go:embed all:testdata/app
+var sampleApp embed.FS
+
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	s, err := parse(args, stderr)
 	switch {
@@ -67,11 +73,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	view := terminal.New(stdout, stderr, terminal.Options{
-		App: s.app, ReleaseTo: s.releaseTo, Dir: s.dir, Detach: s.detach,
+		App: s.app, ReleaseTo: s.releaseTo, Dir: cmp.Or(s.dir, "the sample app"), Detach: s.detach,
 		Lines:    s.verbose, // the debug log would be overwritten
 		NoStdout: s.json == "-",
 	})
 	defer view.Close()
+	if s.dir == "" {
+		dir, remove, err := sample.Write(sampleApp)
+		if err != nil {
+			view.Fail(err)
+			return exitFailed
+		}
+		defer remove()
+		s.dir = dir
+	}
 	if s.dryRun {
 		err := dryRun(ctx, s.dir, stdout)
 		s.conclude(ctx, view, nil, err)
@@ -119,7 +134,7 @@ func (s *settings) deploy(ctx context.Context, view *terminal.View, stderr io.Wr
 			return nil, err
 		}
 		defer stop()
-		opts = append(opts, server...)
+		opts = append(server, opts...)
 	}
 	client, err := herokubuild.NewClient(opts...)
 	if err != nil {
@@ -153,16 +168,15 @@ func (s *settings) deploy(ctx context.Context, view *terminal.View, stderr io.Wr
 
 // emulate starts an emulator with these apps. It returns the options of a client.
 func emulate(apps []string) (opts []herokubuild.Option, stop func(), err error) {
-	p, err := platform.Start(platform.Options{})
+	srv, err := herokutest.Start(herokutest.Realistic())
 	if err != nil {
-		return nil, nil, fmt.Errorf("start emulator: %w", err)
+		return nil, nil, err
 	}
 	for _, app := range apps {
 		// The client rejects invalid names later.
-		_ = p.AddApp(app)
+		_ = srv.AddApp(app)
 	}
-	opts = []herokubuild.Option{herokubuild.WithBaseURL(p.URL()), herokubuild.WithToken(p.Token())}
-	return opts, func() { _ = p.Close() }, nil
+	return srv.ClientOptions(), func() { _ = srv.Close() }, nil
 }
 
 // conclude prints how the deploy has ended.
@@ -197,17 +211,4 @@ func summary(r *herokubuild.DeployResult) string {
 		apps = append(apps, fmt.Sprintf("%s v%d", rel.App, rel.Release.Version))
 	}
 	return "Released: " + strings.Join(apps, ", ")
-}
-
-// sampleDir returns the directory of the sample app, which is next to this source
-// file in a clone of the repository.
-func sampleDir() (string, error) {
-	_, file, _, ok := runtime.Caller(0)
-	if ok {
-		dir := filepath.Join(filepath.Dir(file), "testdata", "app")
-		if info, err := os.Stat(dir); err == nil && info.IsDir() {
-			return dir, nil
-		}
-	}
-	return "", errors.New("sample app not found: specify a directory")
 }

@@ -10,7 +10,8 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/herokubuild/herokubuild/internal/platform"
+	"github.com/herokubuild/herokubuild/examples/internal/sample"
+	"github.com/herokubuild/herokubuild/herokutest"
 )
 
 // isolate clears the credentials and settings of the user who runs the tests.
@@ -43,10 +44,11 @@ func wantContains(t *testing.T, text string, parts ...string) {
 // directory.
 func sampleCopy(t *testing.T, file, content string) string {
 	t.Helper()
-	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "app"))); err != nil {
+	dir, remove, err := sample.Write(sampleApp)
+	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(remove)
 	if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -142,23 +144,17 @@ func TestNoCredential(t *testing.T) {
 
 func TestDeployToServer(t *testing.T) {
 	isolate(t)
-	p, err := platform.Start(platform.Options{Apps: []string{"my-app"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	t.Setenv("HEROKU_API_URL", p.URL())
-	t.Setenv("HEROKU_API_KEY", p.Token())
+	opts := herokutest.Realistic()
+	opts.Apps = []string{"my-app"}
+	srv := herokutest.NewServer(t, opts)
+	t.Setenv("HEROKU_API_URL", srv.URL())
+	t.Setenv("HEROKU_API_KEY", srv.Token())
 	code, _, stderr := deploy(t, "-app", "my-app", "-version", "v7")
 	if code != exitOK {
 		t.Errorf("exit %d", code)
 	}
 	wantContains(t, stderr, "Released: my-app v3")
-	if version := p.Builds("my-app")[0].SourceVersion; version != "v7" {
+	if version := srv.Builds("my-app")[0].SourceVersion; version != "v7" {
 		t.Errorf("version %q", version)
 	}
 

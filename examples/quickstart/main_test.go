@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/herokubuild/herokubuild/internal/platform"
+	"github.com/herokubuild/herokubuild/herokutest"
 	"github.com/herokubuild/herokubuild/internal/testenv"
 )
 
@@ -14,13 +14,9 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 
 // TestProgramDeploys runs main, which ends the process if something fails.
 func TestProgramDeploys(t *testing.T) {
-	p, err := platform.Start(platform.Options{StatusLag: -1, ReleaseStreamDelay: -1, Apps: []string{"my-app", "my-other-app"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = p.Close() })
-	t.Setenv("HEROKU_API_URL", p.URL())
-	t.Setenv("HEROKU_API_KEY", p.Token())
+	srv := herokutest.NewServer(t, &herokutest.Options{Apps: []string{"my-app", "my-other-app"}})
+	t.Setenv("HEROKU_API_URL", srv.URL())
+	t.Setenv("HEROKU_API_KEY", srv.Token())
 	t.Chdir("../deploy/testdata/app")
 	var out bytes.Buffer
 	before := log.Writer()
@@ -33,8 +29,8 @@ func TestProgramDeploys(t *testing.T) {
 		if want := app + " runs v3\n"; !strings.Contains(out.String(), want) {
 			t.Errorf("got output %q, want %q in it", &out, want)
 		}
-		releases := p.Releases(app)
-		if last := releases[len(releases)-1]; last.SlugID == "" {
+		releases := srv.Releases(app)
+		if last := releases[len(releases)-1]; last.ArtifactID == "" {
 			t.Errorf("%s has no release of the slug: %+v", app, releases)
 		}
 	}

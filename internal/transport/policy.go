@@ -111,7 +111,8 @@ func classifyError(ctx context.Context, err error) outcome {
 		return canceled
 	}
 	var marked *permanentError
-	if errors.As(err, &marked) || errors.Is(err, ErrTooLarge) || errors.Is(err, ErrRedirect) {
+	var held *heldBackError
+	if errors.As(err, &marked) || errors.As(err, &held) || errors.Is(err, ErrTooLarge) || errors.Is(err, ErrRedirect) {
 		return permanent
 	}
 	// go-retryablehttp recognizes bad certificates, schemes and headers.
@@ -134,6 +135,10 @@ func mayHaveActed(resp *http.Response, err error) bool {
 
 // neverSent reports that the host cannot have received the request.
 func neverSent(err error) bool {
+	var held *heldBackError
+	if errors.As(err, &held) {
+		return true
+	}
 	var op *net.OpError
 	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect")
 }
@@ -147,6 +152,13 @@ type permanentError struct{ err error }
 func (e *permanentError) Error() string { return e.err.Error() }
 
 func (e *permanentError) Unwrap() error { return e.err }
+
+// heldBackError is the error of a Before.
+type heldBackError struct{ err error }
+
+func (e *heldBackError) Error() string { return e.err.Error() }
+
+func (e *heldBackError) Unwrap() error { return e.err }
 
 // RetryAfter parses the three forms of a Retry-After header that are in use: seconds
 // (also a fraction), an HTTP date, and the epoch second at which to come back. A time

@@ -66,8 +66,26 @@ func (l *loop) RoundTrip(req *http.Request) (*http.Response, error) {
 	case Download:
 		return idleRoundTrip(l.next, req, l.request.Timeout)
 	default:
+		if err := l.before(req); err != nil {
+			return nil, err
+		}
 		return l.call(req)
 	}
+}
+
+// before calls the request's Before. Whoever sends a request closes its body.
+func (l *loop) before(req *http.Request) error {
+	if l.request.Before == nil {
+		return nil
+	}
+	err := l.request.Before(req.Context())
+	if err == nil {
+		return nil
+	}
+	if req.Body != nil {
+		_ = req.Body.Close()
+	}
+	return &heldBackError{err}
 }
 
 func (l *loop) toOrigin(req *http.Request) bool {

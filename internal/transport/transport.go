@@ -63,6 +63,9 @@ type Request struct {
 	Policy  Policy
 	// Observer may be nil.
 	Observer Observer
+	// Before is called before each attempt of a Call; nil for none. With its error the
+	// request ends, and that attempt has certainly not been sent.
+	Before func(context.Context) error
 }
 
 // Observer receives every attempt at its end, before the wait for the next.

@@ -49,7 +49,7 @@ func (x *callExchange) request(ctx context.Context, c *Client) (transport.Reques
 	}
 	r := transport.Request{
 		HTTP: req, Idempotent: a.idempotent(), MaxBytes: a.Limits.Bytes,
-		Timeout: c.config.Timeout, Policy: c.config.Policy, Observer: x,
+		Timeout: c.config.Timeout, Policy: c.config.Policy, Observer: x, Before: a.Before,
 	}
 	if a.Timeout > 0 {
 		r.Timeout = a.Timeout

@@ -88,6 +88,9 @@ type Call struct {
 	// Timeout and MaxAttempts replace those of the client unless they are 0.
 	Timeout     time.Duration
 	MaxAttempts int
+	// Before is called before each attempt; nil for none. With its error the call ends,
+	// and that attempt has certainly not been sent.
+	Before func(context.Context) error
 }
 
 func (a *Call) idempotent() bool {

@@ -1,0 +1,192 @@
+package herokubuild_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/herokubuild/herokubuild"
+	"github.com/herokubuild/herokubuild/internal/platform"
+)
+
+// errTakenOver is the error of a fence.
+var errTakenOver = errors.New("another worker has taken over")
+
+// Whichever change is refused is not sent, and neither is anything else.
+func TestBeforeChangeIsAFence(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []herokubuild.ChangeKind{herokubuild.ChangeBuild, herokubuild.ChangeRelease} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			p, client := startPlatform(t, platform.Options{Builder: printing("")}, quickRetry())
+			opts := deploy()
+			opts.Archive = archiveOf(t)
+			opts.Rollout.Rollback = herokubuild.RollbackAll
+			opts.BeforeChange = func(_ context.Context, c herokubuild.Change) error {
+				assert.False(t, c.Checkpoint.IsZero(), "what the request is about to do can be resumed from")
+				if c.Kind == kind {
+					return errTakenOver
+				}
+				return nil
+			}
+			_, err := client.BuildAndRelease(t.Context(), opts)
+			require.ErrorIs(t, err, herokubuild.ErrNotSent)
+			require.ErrorIs(t, err, errTakenOver)
+			require.NotErrorIs(t, err, herokubuild.ErrMaybeApplied)
+			for _, r := range p.Requests() {
+				assert.NotEqual(t, "DELETE", r.Method, "nothing is canceled")
+			}
+			assert.Len(t, p.Builds("example-app"), map[herokubuild.ChangeKind]int{herokubuild.ChangeBuild: 0, herokubuild.ChangeRelease: 1}[kind])
+			assert.Zero(t, releasesOf(p, "other-app"))
+
+			opts.Checkpoint, opts.BeforeChange = checkpointOf(t, err), nil
+			_, err = client.BuildAndRelease(t.Context(), opts)
+			require.NoError(t, err)
+			assert.Len(t, p.Builds("example-app"), 1)
+			assert.Equal(t, 1, releasesOf(p, "other-app"))
+		})
+	}
+}
+
+func TestBeforeChangePrecedesEveryAttempt(t *testing.T) {
+	t.Parallel()
+	p, client := startPlatform(t, platform.Options{Builder: printing("")}, quickRetry())
+	p.SetFaults(func(at platform.FaultPoint) platform.Fault {
+		if at.Method == http.MethodPost && strings.HasSuffix(at.Path, "/builds") && at.Nth < 2 {
+			return platform.Fault{Status: http.StatusTooManyRequests}
+		}
+		return platform.Fault{}
+	})
+	var mu sync.Mutex
+	changes := map[string]int{}
+	opts := deploy()
+	opts.Archive = archiveOf(t)
+	opts.BeforeChange = func(_ context.Context, c herokubuild.Change) error {
+		mu.Lock()
+		defer mu.Unlock()
+		changes[string(c.Kind)+" "+c.App]++
+		return nil
+	}
+	_, err := client.BuildAndRelease(t.Context(), opts)
+	require.NoError(t, err)
+	assert.Equal(t, map[string]int{"build example-app": 3, "release other-app": 1}, changes)
+}
+
+// A rollout whose fence falls rolls nothing back, and the next call continues forward.
+func TestBeforeChangeOfARollout(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 6, withReleasePhase, platform.Options{})
+	var mu sync.Mutex
+	sent := 0
+	opts := herokubuild.RolloutOptions{
+		Policy: herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackAll, Concurrency: 1},
+		BeforeChange: func(context.Context, herokubuild.Change) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if sent++; sent > 3 {
+				return errTakenOver
+			}
+			return nil
+		},
+	}
+	result, err := f.client.Rollout(t.Context(), f.release, f.apps, &opts)
+	require.ErrorIs(t, err, herokubuild.ErrNotSent)
+	require.ErrorIs(t, err, errTakenOver)
+	for i, app := range result.Apps {
+		assert.Equal(t, i < 3, app.Err == nil, app.App)
+	}
+	opts.Checkpoint, opts.BeforeChange = checkpointOf(t, err), nil
+	_, err = f.client.Rollout(t.Context(), f.release, f.apps, &opts)
+	require.NoError(t, err)
+	for _, app := range f.apps {
+		assert.Equal(t, "summer sale", f.histories()[app], "one release, and no rollback")
+	}
+}
+
+func TestProgressCarriesTheOffsetOfTheOutput(t *testing.T) {
+	t.Parallel()
+	ended := make(chan struct{})
+	_, client := startPlatform(t, platform.Options{Builder: platform.BuilderFunc(func(_ context.Context, j *platform.Job) error {
+		_, _ = fmt.Fprintln(j.Output, "compiling")
+		<-ended
+		return nil
+	})})
+	opts := deploy()
+	opts.Archive, opts.ReleaseTo, opts.ProgressInterval = archiveOf(t), nil, time.Millisecond
+	var once sync.Once
+	opts.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
+		if e.Kind == herokubuild.EventProgress && e.Checkpoint.OutputOffset > 0 {
+			once.Do(func() { close(ended) })
+		}
+		return nil
+	}
+	_, err := client.BuildAndRelease(t.Context(), opts)
+	require.NoError(t, err)
+
+	opts.ProgressInterval = -1
+	_, err = client.BuildAndRelease(t.Context(), opts)
+	requireInvalid(t, err, "ProgressInterval")
+	_, err = client.Rollout(t.Context(), herokubuild.ReleaseCreateOptions{SlugID: slugID}, []string{"example-app"}, &herokubuild.RolloutOptions{ProgressInterval: -1})
+	requireInvalid(t, err, "RolloutOptions.ProgressInterval")
+}
+
+func TestOutputAtResumesWhereTheCheckpointEnds(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "build.log")
+	require.NoError(t, os.WriteFile(path, []byte("one\ntwo\nthr"), 0o600))
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, f.Close()) }()
+	w, err := herokubuild.OutputAt(f, herokubuild.Checkpoint{OutputOffset: 4})
+	require.NoError(t, err)
+	for _, line := range []string{"two\n", "three\n"} {
+		_, err = w.Write([]byte(line))
+		require.NoError(t, err)
+	}
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Equal(t, "one\ntwo\nthree\n", string(text))
+	_, err = herokubuild.OutputAt(f, herokubuild.Checkpoint{})
+	require.NoError(t, err)
+	text, err = os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Empty(t, text, "a deploy from scratch starts a log from scratch")
+
+	plain := writerAt{bytes.NewBuffer([]byte("one\ntwo\nthr"))}
+	w, err = herokubuild.OutputAt(plain, herokubuild.Checkpoint{OutputOffset: 4})
+	require.NoError(t, err)
+	_, err = w.Write([]byte("TWO\n"))
+	require.NoError(t, err)
+	assert.Equal(t, "one\nTWO\nthr", plain.String())
+}
+
+// writerAt is an io.WriterAt without Truncate.
+type writerAt struct{ *bytes.Buffer }
+
+func (w writerAt) Truncate() {}
+
+func (w writerAt) WriteAt(p []byte, off int64) (int, error) { return copy(w.Bytes()[off:], p), nil }
+
+func ExampleOutputAt() {
+	file, err := os.OpenFile(filepath.Join(os.TempDir(), "build.log"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		panic(err)
+	}
+	defer file.Close()
+	opts := herokubuild.BuildAndReleaseOptions{BuildApp: "shop", Dir: "."}
+	// opts.Checkpoint is that of an earlier process, or zero.
+	opts.Output, err = herokubuild.OutputAt(file, opts.Checkpoint)
+	fmt.Println(err)
+	// Output: <nil>
+}
