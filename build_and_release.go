@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -289,104 +288,6 @@ func (d *deploy) lookUp(ctx context.Context, app string) (*App, error) {
 	return d.client.Apps.Get(ctx, cmp.Or(d.log.saved().App(app).ID, app))
 }
 
-// create starts the build.
-func (d *deploy) create(ctx context.Context, source SourceBlob) (*Build, error) {
-	if ctx.Err() != nil {
-		return nil, contextError(ctx)
-	}
-	opts := BuildCreateOptions{SourceBlob: source, Buildpacks: d.opts.Buildpacks}
-	id := identityOf(d.log.saved())
-	return once(ctx, d.client,
-		func() (*Build, error) {
-			return d.client.Builds.Create(ctx, d.buildApp(), opts, d.log.before(ChangeBuild, d.opts.BuildApp))
-		},
-		func(ctx context.Context) (*Build, error) {
-			return findBuild(ctx, d.client, d.buildApp(), id, newest("created_at"))
-		})
-}
-
-// getBuild returns a function that requests a build of the build app.
-func (d *deploy) getBuild(id string) func(context.Context) (*Build, error) {
-	return func(ctx context.Context) (*Build, error) { return d.client.Builds.Get(ctx, d.buildApp(), id) }
-}
-
-// startOver empties the checkpoint when nothing is left to resume.
-func (d *deploy) startOver() {
-	d.log.note(func(c *Checkpoint) { *c = Checkpoint{} })
-}
-
-// build follows the build to its final status. The stream may still be reading the
-// end of the output when build returns; joinOutput waits for that.
-func (d *deploy) build(ctx context.Context, b *Build) error {
-	d.result.Build = b
-	d.log.note(func(c *Checkpoint) { c.BuildID = b.ID })
-	d.log.emit(ctx, DeployEvent{Kind: EventBuildCreated, App: d.opts.BuildApp, Build: b})
-
-	d.output = followBuild(ctx, d.client, d.log, b, buildOutputOptions{
-		app: d.opts.BuildApp, id: d.buildApp(), output: d.opts.Output, idleTimeout: d.opts.IdleTimeout,
-	})
-	select {
-	case <-d.output.done:
-	case <-d.output.final:
-	case <-ctx.Done():
-	}
-	if latest := d.output.latest.Load(); latest != nil {
-		d.result.Build = latest
-	}
-	if err := d.awaitBuild(ctx); err != nil {
-		return err
-	}
-	err := d.result.Build.outcome(d.opts.BuildApp)
-	var failed *BuildError
-	if errors.As(err, &failed) {
-		failed.Tail = d.output.lastLines()
-		d.startOver()
-	}
-	d.log.emit(ctx, DeployEvent{Kind: EventBuildDone, App: d.opts.BuildApp, Build: d.result.Build, Err: err})
-	return err
-}
-
-// awaitBuild waits for the final status of the build, unless the stream has seen it.
-func (d *deploy) awaitBuild(ctx context.Context) error {
-	switch status := d.result.Build.Status; {
-	case ctx.Err() != nil && status != StatusSucceeded:
-		return fmt.Errorf("following build %s: %w", d.result.Build.ID, contextError(ctx))
-	case status == StatusFailed:
-		// The error of a failed build has the end of its output.
-		return d.joinOutput(ctx)
-	case status.Final():
-		return nil
-	}
-	request := d.getBuild(d.result.Build.ID)
-	get := func(ctx context.Context) (*Build, error) {
-		latest, err := request(ctx)
-		if err == nil {
-			d.result.Build = latest
-		}
-		return latest, err
-	}
-	_, err := waitFinal(ctx, nil, d.client.api.poll, get, statusOf)
-	return err
-}
-
-// joinOutput waits for the end of the output. Its error is the writer's.
-func (d *deploy) joinOutput(ctx context.Context) error {
-	if d.output == nil {
-		return nil
-	}
-	writeErr, lost := d.output.join(ctx)
-	if lost != nil && d.result.OutputErr == nil {
-		d.result.OutputErr = lost
-	}
-	if lost != nil && ctx.Err() == nil {
-		d.client.api.log.LogAttrs(ctx, slog.LevelWarn, "herokubuild: build output is incomplete", slog.String("error", lost.Error()))
-	}
-	if writeErr != nil {
-		return fmt.Errorf("writing the build's output: %w", writeErr)
-	}
-	return nil
-}
-
 // release waits for the build app's own release and then releases to the other apps.
 func (d *deploy) release(ctx context.Context) error {
 	d.result.Apps = make([]AppResult, 1+len(d.opts.ReleaseTo))
@@ -475,70 +376,4 @@ func (d *deploy) description() string {
 		version = version[:12]
 	}
 	return strings.Join(strings.Fields("Deploy "+version), " ") + " (build " + d.result.Build.ID + ")"
-}
-
-// cancelBuild cancels the build of a deploy that was given up. It reports whether there
-// was a build to cancel.
-func (d *deploy) cancelBuild(ctx context.Context, failure *DeployError) bool {
-	// The caller's context has ended.
-	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
-	defer stop()
-	b := d.result.Build
-	if b == nil && d.phase == PhaseBuild && errors.Is(failure.Err, ErrMaybeApplied) {
-		b, failure.CancelErr = d.findStarted(ctx)
-	}
-	if b == nil || d.opts.KeepBuildOnCancel || b.Status != StatusPending {
-		return false
-	}
-	ended, err := d.cancelAndWait(ctx, b)
-	failure.CancelErr = err
-	if err == nil {
-		d.result.Build = ended
-		failure.Canceled = ended.Status != StatusSucceeded
-	}
-	if failure.Canceled {
-		d.startOver()
-	}
-	return true
-}
-
-// findStarted searches for the build of a request that was in progress when the deploy
-// was given up.
-func (d *deploy) findStarted(ctx context.Context) (*Build, error) {
-	id := identityOf(d.log.saved())
-	b, err := settle(ctx, min(d.client.api.settleTime, cancelSettle), func(ctx context.Context) (*Build, error) {
-		return findBuild(ctx, d.client, d.buildApp(), id, newest("created_at"))
-	})
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("searching for it: %w", err)
-	case b == nil:
-		return nil, errors.New("none found so far")
-	}
-	d.result.Build = b
-	d.log.note(func(c *Checkpoint) { c.BuildID = b.ID })
-	return b, nil
-}
-
-// cancelAndWait cancels the build and returns it once it has ended. The platform accepts
-// a cancel before it takes effect.
-func (d *deploy) cancelAndWait(ctx context.Context, b *Build) (*Build, error) {
-	canceled, err := d.client.Builds.Cancel(ctx, d.buildApp(), b.ID, d.log.before(ChangeBuildCancel, d.opts.BuildApp))
-	if err == nil && canceled.Status.Final() {
-		return canceled, nil
-	}
-	var refused *APIError
-	if err != nil && !errors.As(err, &refused) {
-		return nil, err
-	}
-	// If the cancel is refused, the build may have ended by itself, or have been
-	// canceled by a request whose response was lost. Its status may lag behind.
-	ended, waitErr := waitFinal(ctx, nil, d.client.api.poll, d.getBuild(b.ID), statusOf)
-	switch {
-	case waitErr == nil:
-		return ended, nil
-	case err != nil:
-		return nil, err
-	}
-	return nil, fmt.Errorf("accepted, but the build has not ended: %w", waitErr)
 }
