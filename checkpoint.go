@@ -3,17 +3,12 @@ package herokubuild
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"iter"
-	"os"
-	"path/filepath"
 	"reflect"
-	"slices"
+	"strings"
 	"time"
 
 	"github.com/herokubuild/herokubuild/internal/history"
@@ -217,226 +212,183 @@ func (c *Checkpoint) end(err error, settledAt time.Time) {
 // attaches reports whether there is, or may be, a build to resume.
 func (c Checkpoint) attaches() bool { return c.BuildID != "" || c.Source != "" }
 
-// CheckpointFile is the path of a file that stores the Checkpoint of one deploy. Keep
-// it outside of the directory that is deployed, which it would change. To resume
-// where an earlier process stopped:
-//
-//	file := herokubuild.CheckpointFile("/var/lib/deploys/shop.json")
-//	opts.Checkpoint, err = file.Load()
-//	if err != nil {
-//		return err
-//	}
-//	opts.OnEvent = file.OnEvent(opts.OnEvent)
-//	result, err := client.BuildAndRelease(ctx, opts)
-//	err = errors.Join(err, file.Finish(err))
-type CheckpointFile string
+// This file encodes Checkpoints and what has changed between two of them. A whole
+// Checkpoint is encoded as its update of the zero one.
 
-// maxCheckpoint is far more than the Checkpoint of a deploy to thousands of apps.
-const maxCheckpoint = 64 << 20
-
-// Load returns the Checkpoint of the file, or the zero Checkpoint if there is no
-// file. Anything other than a regular file is an error.
-func (f CheckpointFile) Load() (Checkpoint, error) {
-	text, err := readSmallFile(string(f), maxCheckpoint)
-	if errors.Is(err, fs.ErrNotExist) {
-		return Checkpoint{}, nil
+// MarshalJSON implements json.Marshaler.
+func (c Checkpoint) MarshalJSON() ([]byte, error) {
+	text, err := c.UpdateSince(Checkpoint{})
+	if text == nil && err == nil {
+		return []byte("{}"), nil
 	}
-	var c Checkpoint
-	if err == nil {
-		c, err = decodeCheckpointFile(text)
-	}
-	if err != nil {
-		return Checkpoint{}, fmt.Errorf("checkpoint file: %w", err)
-	}
-	return c, nil
+	return text, err
 }
 
-// decodeCheckpointFile decodes a Checkpoint and the updates that follow it, one a line.
-// The last line is ignored if the process was killed while it wrote that.
-func decodeCheckpointFile(text []byte) (c Checkpoint, err error) {
-	d := json.NewDecoder(bytes.NewReader(text))
-	if err := d.Decode(&c); err != nil {
-		return c, withoutEOF(err)
-	}
-	lines := slices.Collect(bytes.Lines(text[d.InputOffset():]))
-	for i, line := range lines {
-		updated, err := c.Apply(bytes.TrimSpace(line))
-		switch {
-		case err == nil:
-			c = updated
-		case i < len(lines)-1:
-			return c, err
-		}
-	}
-	return c, nil
-}
-
-// Save replaces the content of the file atomically: a concurrent reader, or one after
-// a crash, finds the old Checkpoint or the new one. It removes the file if c is zero.
-func (f CheckpointFile) Save(c Checkpoint) error {
-	if c.IsZero() {
-		return f.Remove()
-	}
-	text, err := json.Marshal(c)
-	if err == nil {
-		err = replaceFile(string(f), append(text, '\n'))
-	}
-	if err != nil {
-		return fmt.Errorf("checkpoint file: %w", err)
-	}
-	return nil
-}
-
-// Remove deletes the file. It returns no error if there is none.
-func (f CheckpointFile) Remove() error {
-	if err := os.Remove(string(f)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("checkpoint file: %w", err)
-	}
-	return nil
-}
-
-// OnEvent returns a function for OnEvent that saves the Checkpoint of each event
-// in which it has changed, and then calls next, which may be nil. The deploy ends if
-// the Checkpoint cannot be saved.
-//
-// It appends what has changed to the file, and syncs it, so that the events of a large
-// rollout cost as much as those of a small one; now and then it calls Save.
-func (f CheckpointFile) OnEvent(next func(ctx context.Context, e DeployEvent) error) func(ctx context.Context, e DeployEvent) error {
-	w := checkpointWriter{file: f}
-	return func(ctx context.Context, e DeployEvent) error {
-		// The first phase may be that of another call, which finds a changed file.
-		if e.Kind == EventPhase && !e.Checkpoint.IsZero() {
-			w.state = nil
-		}
-		if err := w.save(e.Checkpoint); err != nil {
-			return err
-		}
-		if next == nil {
-			return nil
-		}
-		return next(ctx, e)
-	}
-}
-
-// checkpointWriter saves the Checkpoints of one call.
-type checkpointWriter struct {
-	file  CheckpointFile
-	saved Checkpoint
-	// state is the file as the last save has left it, nil if the next one replaces it.
-	state fs.FileInfo
-	// whole is the size of the file when it was last replaced.
-	whole int64
-}
-
-func (w *checkpointWriter) save(c Checkpoint) error {
-	update, err := c.UpdateSince(w.saved)
-	if err == nil && update == nil && (w.state != nil || c.IsZero()) {
+// UnmarshalJSON implements json.Unmarshaler. It replaces the whole Checkpoint.
+func (c *Checkpoint) UnmarshalJSON(text []byte) error {
+	if isNull(text) {
 		return nil
 	}
-	if err == nil && w.appends(int64(len(update)), c) {
-		err = w.append(update)
-	} else if err == nil {
-		err = w.replace(c)
-	}
-	if err != nil {
-		w.state = nil
-		return fmt.Errorf("checkpoint file: %w", err)
-	}
-	w.saved = c
-	return nil
-}
-
-// appends reports whether an update can be appended: the file is as it was left, and
-// does not become so large that reading it takes much longer.
-func (w *checkpointWriter) appends(size int64, c Checkpoint) bool {
-	const atLeast = 64 << 10
-	if w.state == nil || c.IsZero() || w.state.Size()+size > 3*w.whole+atLeast {
-		return false
-	}
-	now, err := os.Stat(string(w.file))
-	return err == nil && os.SameFile(now, w.state) && now.Size() == w.state.Size()
-}
-
-func (w *checkpointWriter) append(update []byte) error {
-	f, err := os.OpenFile(string(w.file), os.O_WRONLY|os.O_APPEND, 0)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(update, '\n'))
+	decoded, err := Checkpoint{}.Apply(text)
 	if err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		w.state, err = f.Stat()
-	}
-	return cmp.Or(err, f.Close())
-}
-
-func (w *checkpointWriter) replace(c Checkpoint) (err error) {
-	if err := w.file.Save(c); err != nil || c.IsZero() {
-		w.state = nil
-		return errors.Unwrap(err)
-	}
-	w.state, err = os.Stat(string(w.file))
-	if err == nil {
-		w.whole = w.state.Size()
+		*c = decoded
 	}
 	return err
 }
 
-// Finish stores the Checkpoint of the error of a deploy or rollout, and removes the
-// file after a success. An error without a Checkpoint leaves the file unchanged.
-func (f CheckpointFile) Finish(err error) error {
-	var deploy *DeployError
-	var rollout *RolloutError
-	switch {
-	case err == nil:
-		return f.Remove()
-	case errors.As(err, &deploy):
-		return f.Save(deploy.Checkpoint)
-	case errors.As(err, &rollout):
-		return f.Save(rollout.Checkpoint)
+// String returns the JSON of the Checkpoint, which has no secrets.
+func (c Checkpoint) String() string {
+	text, err := c.MarshalJSON()
+	if err != nil {
+		return "Checkpoint(" + err.Error() + ")"
+	}
+	return string(text)
+}
+
+// UpdateSince returns what turns an earlier Checkpoint into c, for [Checkpoint.Apply]:
+// the JSON merge patch (RFC 7396) of their JSON. It is nil if nothing has changed. If
+// both are of the same call, it costs as much as has changed, however many apps there
+// are: to store each Checkpoint of a large rollout, append its update to those before.
+//
+// The error is that of a Started that JSON does not support.
+func (c Checkpoint) UpdateSince(earlier Checkpoint) (json.RawMessage, error) {
+	patch := map[string]any{}
+	before := reflect.ValueOf(earlier)
+	for field, now := range c.fields() {
+		value := now.Interface()
+		switch {
+		case reflect.DeepEqual(before.FieldByIndex(field.Index).Interface(), value):
+		case now.IsZero():
+			patch[jsonName(field)] = nil
+		default:
+			patch[jsonName(field)] = value
+		}
+	}
+	for name := range c.apps.ChangedSince(earlier.apps) {
+		patchApp(patch, name, earlier.App(name), c.App(name))
+	}
+	if len(patch) == 0 {
+		return nil, nil
+	}
+	return json.Marshal(patch)
+}
+
+// fields iterates over the exported fields.
+func (c *Checkpoint) fields() iter.Seq2[reflect.StructField, reflect.Value] {
+	return func(yield func(reflect.StructField, reflect.Value) bool) {
+		v := reflect.ValueOf(c).Elem()
+		for i := range v.NumField() {
+			if f := v.Type().Field(i); f.IsExported() && !yield(f, v.Field(i)) {
+				return
+			}
+		}
+	}
+}
+
+func jsonName(f reflect.StructField) string {
+	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	return name
+}
+
+// The names in JSON of what a Checkpoint has of its apps. Each is an object keyed by app.
+const (
+	jsonApps      = "apps"
+	jsonReleases  = "releases"
+	jsonRollbacks = "rollbacks"
+	jsonFailures  = "failures"
+)
+
+// patchApp adds to a merge patch what has changed of an app.
+func patchApp(patch map[string]any, name string, before, now CheckpointApp) {
+	set := func(field string, present bool, value any) {
+		if !present {
+			value = nil
+		}
+		apps, ok := patch[field].(map[string]any)
+		if !ok {
+			apps = map[string]any{}
+			patch[field] = apps
+		}
+		apps[name] = value
+	}
+	if now.ID != before.ID {
+		set(jsonApps, now.ID != "", now.ID)
+	}
+	if now.ReleaseID != before.ReleaseID {
+		set(jsonReleases, now.ReleaseID != "", now.ReleaseID)
+	}
+	if now.RollingBack != before.RollingBack || now.RollbackID != before.RollbackID {
+		set(jsonRollbacks, now.RollingBack, now.RollbackID)
+	}
+	if now.Failure != before.Failure {
+		failure := map[string]any{"reason": now.Failure.Reason}
+		if now.Failure.Verify || before.Failure.Verify {
+			failure["verify"] = now.Failure.Verify
+		}
+		set(jsonFailures, !now.Failure.IsZero(), failure)
+	}
+}
+
+// Apply returns the Checkpoint that an update of [Checkpoint.UpdateSince] leads to. An
+// empty update changes nothing. The error is that of an update that is not such JSON;
+// the Checkpoint is then zero.
+func (c Checkpoint) Apply(update json.RawMessage) (Checkpoint, error) {
+	if len(update) == 0 {
+		return c, nil
+	}
+	var patch map[string]json.RawMessage
+	err := json.Unmarshal(update, &patch)
+	if err == nil && patch == nil {
+		err = errors.New("not a JSON object")
+	}
+	if err == nil {
+		err = c.apply(patch)
+	}
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("checkpoint: %w", err)
+	}
+	return c, nil
+}
+
+func (c *Checkpoint) apply(patch map[string]json.RawMessage) error {
+	for field, value := range c.fields() {
+		text, ok := patch[jsonName(field)]
+		if !ok {
+			continue
+		}
+		decoded := reflect.New(field.Type)
+		if err := json.Unmarshal(text, decoded.Interface()); err != nil {
+			return err
+		}
+		value.Set(decoded.Elem())
+	}
+	return cmp.Or(
+		applyApps(c, patch[jsonApps], func(a *CheckpointApp, id *string) { a.ID = orZero(id) }),
+		applyApps(c, patch[jsonReleases], func(a *CheckpointApp, id *string) { a.ReleaseID = orZero(id) }),
+		applyApps(c, patch[jsonRollbacks], func(a *CheckpointApp, id *string) { a.RollingBack, a.RollbackID = id != nil, orZero(id) }),
+		applyApps(c, patch[jsonFailures], func(a *CheckpointApp, f *CheckpointFailure) { a.Failure = orZero(f) }),
+	)
+}
+
+// applyApps applies the part of an update that is an object keyed by app. A null, which
+// set gets as nil, removes a value; in place of the object it removes all values.
+func applyApps[V any](c *Checkpoint, text json.RawMessage, set func(a *CheckpointApp, value *V)) error {
+	if len(text) == 0 {
+		return nil
+	}
+	var apps map[string]*V
+	if err := json.Unmarshal(text, &apps); err != nil {
+		return err
+	}
+	if apps == nil {
+		for name := range c.Apps() {
+			c.setApp(name, func(a *CheckpointApp) { set(a, nil) })
+		}
+	}
+	for name, value := range apps {
+		c.setApp(name, func(a *CheckpointApp) { set(a, value) })
 	}
 	return nil
 }
 
-// replaceFile writes a new file next to the old one and renames it.
-func replaceFile(name string, content []byte) (err error) {
-	if target, err := filepath.EvalSymlinks(name); err == nil {
-		name = target
-	}
-	temp, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(temp.Name())
-		}
-	}()
-	_, err = temp.Write(content)
-	if err == nil {
-		err = temp.Sync()
-	}
-	if err = cmp.Or(err, temp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(temp.Name(), name)
-}
-
-// OutputAt returns a writer for [BuildAndReleaseOptions].Output that writes to w, usually
-// an [os.File], from the OutputOffset of a Checkpoint on: the one that the call resumes
-// from, or the zero one. So a log has every byte of the output once, even if a process was
-// killed after its last event. What w has beyond the offset is removed first if w has a
-// method Truncate(size int64) error; otherwise it is overwritten by the same bytes.
-//
-// The file must not be opened with os.O_APPEND, which does not permit to write at an
-// offset. The error is that of Truncate.
-func OutputAt(w io.WriterAt, c Checkpoint) (io.Writer, error) {
-	if file, ok := w.(interface{ Truncate(size int64) error }); ok {
-		if err := file.Truncate(c.OutputOffset); err != nil {
-			return nil, err
-		}
-	}
-	return io.NewOffsetWriter(w, c.OutputOffset), nil
-}
+func isNull(text []byte) bool { return string(bytes.TrimSpace(text)) == "null" }

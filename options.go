@@ -2,13 +2,24 @@ package herokubuild
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"log/slog"
+	"maps"
+	"math/rand/v2"
 	"net/http"
+	"os"
+	"runtime"
+	"slices"
 	"time"
 
 	"github.com/herokubuild/herokubuild/internal/check"
 	"github.com/herokubuild/herokubuild/internal/clean"
+	"github.com/herokubuild/herokubuild/internal/git"
+	"github.com/herokubuild/herokubuild/internal/netrc"
+	"github.com/herokubuild/herokubuild/internal/redact"
 	"github.com/herokubuild/herokubuild/internal/transport"
 	"github.com/herokubuild/herokubuild/internal/wire"
 )
@@ -267,4 +278,171 @@ func ResponseInto(r *Response) RequestOption {
 		o.into = r
 		return nil
 	}
+}
+
+// TokenSource supplies the API key. Token is called once for each request to the API (not
+// for each attempt), possibly by several goroutines at once; a source that fetches the key
+// should cache it. An error of it ends the call and is wrapped in the call's error.
+type TokenSource interface {
+	Token(ctx context.Context) (string, error)
+}
+
+// TokenSourceFunc is a function as a [TokenSource].
+type TokenSourceFunc func(ctx context.Context) (string, error)
+
+// Token calls the function.
+func (f TokenSourceFunc) Token(ctx context.Context) (string, error) { return f(ctx) }
+
+// staticToken keeps the key in a closure, because fmt prints the unexported fields of a
+// struct, and so those of a client.
+func staticToken(token string) TokenSource {
+	return TokenSourceFunc(func(context.Context) (string, error) { return token, nil })
+}
+
+// apiKey gets the key of one request.
+func apiKey(ctx context.Context, source TokenSource) (string, error) {
+	token, err := source.Token(ctx)
+	if err != nil {
+		return "", redact.CleanError(fmt.Errorf("getting the API key: %w", withoutEOF(err)))
+	}
+	return token, invalid("token", check.Token(token))
+}
+
+// tokenFromEnvironment reads the key from the places that the Heroku CLI and "curl -n" use:
+// HEROKU_API_KEY, then the entry of the API's host in the netrc file.
+func tokenFromEnvironment(host string) (TokenSource, error) {
+	if token := os.Getenv("HEROKU_API_KEY"); token != "" {
+		if err := invalid("HEROKU_API_KEY", check.Token(token)); err != nil {
+			return nil, err
+		}
+		return staticToken(token), nil
+	}
+	files := netrc.Files(runtime.GOOS == "windows", os.Getenv)
+	if len(files) == 0 {
+		return nil, noCredential("HEROKU_API_KEY is not set and there is no home directory that could have a netrc file")
+	}
+	token, err := tokenFromNetrc(files, host)
+	if err != nil {
+		return nil, err
+	}
+	return staticToken(token), nil
+}
+
+// maxNetrc is far more than the size of any real file.
+const maxNetrc = 1 << 20
+
+// tokenFromNetrc reads the first of the files that exists.
+func tokenFromNetrc(files []string, host string) (string, error) {
+	path := files[0]
+	content, err := readSmallFile(path, maxNetrc)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && len(files) > 1:
+		return tokenFromNetrc(files[1:], host)
+	case errors.Is(err, fs.ErrNotExist):
+		return "", noCredential("HEROKU_API_KEY is not set and there is no netrc file at " + path)
+	case err != nil:
+		return "", &ArgumentError{Name: "netrc", Reason: "cannot read " + path, Err: err}
+	}
+	password, err := netrc.Password(content, host)
+	switch {
+	case err != nil:
+		return "", &ArgumentError{Name: "netrc", Reason: path + " is not a netrc file", Err: err}
+	case password == "":
+		return "", noCredential("HEROKU_API_KEY is not set and " + path + " has no password for " + host)
+	}
+	if err := invalid("netrc ("+path+")", check.Token(password)); err != nil {
+		return "", err
+	}
+	return password, nil
+}
+
+// readSmallFile reads a regular file. A pipe or device might block without an end.
+func readSmallFile(path string, most int64) ([]byte, error) {
+	if path == os.DevNull {
+		return nil, nil // the usual way to configure that there is no such file
+	}
+	f, _, err := git.OpenFile(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	b, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(b)) > most {
+		err = fmt.Errorf("it is larger than %d bytes", most)
+	}
+	return b, err
+}
+
+// noCredential is the error of an environment without an API key. It is not an invalid
+// argument of the caller.
+func noCredential(reason string) error {
+	return redact.CleanError(fmt.Errorf("%w: %s", ErrNoCredential, reason))
+}
+
+// Response describes a successful response of the API. [Client.Do] returns one, and
+// [ResponseInto] stores that of any other method.
+type Response struct {
+	// StatusCode is the HTTP status.
+	StatusCode int
+	// Header is a copy of the response's header, as it was received. Its values are not
+	// printed, logged or encoded as JSON.
+	Header http.Header `json:"-"`
+	// RequestID is the Request-Id header of the response, or of the request if the
+	// response has none. Heroku's support can find the request by it.
+	RequestID string
+	// RateLimitRemaining is how many requests the account had left after this one,
+	// or -1 if the response does not contain it.
+	RateLimitRemaining int
+	// NextRange is the Next-Range header of a list that has more pages: the Cursor of
+	// [ListOptions].
+	NextRange string
+	// Attempts is how often the request was sent.
+	Attempts int
+}
+
+func newResponse(r *wire.Response) Response {
+	m := Response{
+		StatusCode: r.Status, Header: r.Header.Clone(), RequestID: r.RequestID(), RateLimitRemaining: -1,
+		NextRange: r.NextRange(), Attempts: r.Attempts,
+	}
+	if n, ok := wire.RateRemaining(r.Header); ok {
+		m.RateLimitRemaining = max(n, 0)
+	}
+	return m
+}
+
+// Format prints the response without the header's values, for every verb.
+func (r Response) Format(f fmt.State, _ rune) {
+	names := slices.Sorted(maps.Keys(r.Header))
+	_, _ = fmt.Fprintf(f, "{StatusCode:%d Header:%q RequestID:%q RateLimitRemaining:%d NextRange:%q Attempts:%d}",
+		r.StatusCode, names, r.RequestID, r.RateLimitRemaining, r.NextRange, r.Attempts)
+}
+
+// LogValue implements slog.LogValuer. It omits the header's values, as Format does.
+func (r Response) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(r)) }
+
+// Backoff returns the delay before the next poll of something pending. polls is the
+// number of polls so far, and 1 in the first call. A delay of 0 or less is treated
+// as a millisecond.
+type Backoff func(polls int) time.Duration
+
+// DefaultPollBackoff starts with 0.1 s, doubles to 0.5 s, which it keeps for some
+// seconds, and then grows by half each time up to 5 s. Each delay is up to a quarter
+// shorter at random. A build's status usually follows the end of its output within
+// a fraction of a second, and sometimes within a minute.
+func DefaultPollBackoff(polls int) time.Duration {
+	const (
+		first  = 100 * time.Millisecond
+		steady = 500 * time.Millisecond
+		quick  = 12
+		most   = 5 * time.Second
+	)
+	d := steady
+	if polls < 4 {
+		d = min(d, first<<max(polls-1, 0))
+	}
+	for n := quick; n < polls && d < most; n++ {
+		d = min(d+d/2, most)
+	}
+	return d - rand.N(d/4)
 }

@@ -1,20 +1,14 @@
 package herokubuild
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
-	"github.com/herokubuild/herokubuild/internal/check"
-	"github.com/herokubuild/herokubuild/internal/clean"
 	"github.com/herokubuild/herokubuild/internal/ioutil"
 	"github.com/herokubuild/herokubuild/internal/jsonlimit"
 	"github.com/herokubuild/herokubuild/internal/pace"
@@ -154,48 +148,6 @@ func apiPath(segments ...string) string {
 	return b.String()
 }
 
-// Response describes a successful response of the API. [Client.Do] returns one, and
-// [ResponseInto] stores that of any other method.
-type Response struct {
-	// StatusCode is the HTTP status.
-	StatusCode int
-	// Header is a copy of the response's header, as it was received. Its values are not
-	// printed, logged or encoded as JSON.
-	Header http.Header `json:"-"`
-	// RequestID is the Request-Id header of the response, or of the request if the
-	// response has none. Heroku's support can find the request by it.
-	RequestID string
-	// RateLimitRemaining is how many requests the account had left after this one,
-	// or -1 if the response does not contain it.
-	RateLimitRemaining int
-	// NextRange is the Next-Range header of a list that has more pages: the Cursor of
-	// [ListOptions].
-	NextRange string
-	// Attempts is how often the request was sent.
-	Attempts int
-}
-
-func newResponse(r *wire.Response) Response {
-	m := Response{
-		StatusCode: r.Status, Header: r.Header.Clone(), RequestID: r.RequestID(), RateLimitRemaining: -1,
-		NextRange: r.NextRange(), Attempts: r.Attempts,
-	}
-	if n, ok := wire.RateRemaining(r.Header); ok {
-		m.RateLimitRemaining = max(n, 0)
-	}
-	return m
-}
-
-// Format prints the response without the header's values, for every verb.
-func (r Response) Format(f fmt.State, _ rune) {
-	names := slices.Sorted(maps.Keys(r.Header))
-	_, _ = fmt.Fprintf(f, "{StatusCode:%d Header:%q RequestID:%q RateLimitRemaining:%d NextRange:%q Attempts:%d}",
-		r.StatusCode, names, r.RequestID, r.RateLimitRemaining, r.NextRange, r.Attempts)
-}
-
-// LogValue implements slog.LogValuer. It omits the header's values, as Format does.
-func (r Response) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(r)) }
-
 func (c *apiClient) rateLimitRemaining(ctx context.Context, opts ...RequestOption) (int, error) {
 	var out struct {
 		Remaining *int `json:"remaining"`
@@ -236,34 +188,6 @@ func (p *pacer) wait(ctx context.Context) error {
 	}
 	return err
 }
-
-// invalid converts the reason of package check: it is nil for an empty one.
-func invalid(name, reason string) error {
-	if reason == "" {
-		return nil
-	}
-	return &ArgumentError{Name: name, Reason: reason}
-}
-
-func checkApp(field, app string) error { return invalid(field, check.App(app)) }
-
-func checkUUID(field, id string) error { return invalid(field, check.UUID(id)) }
-
-func checkAppAndID(app, field, id string) error {
-	return cmp.Or(checkApp("app", app), checkUUID(field, id))
-}
-
-func checkChecksum(field, sum string) error { return invalid(field, check.Checksum(sum)) }
-
-func checkWebURL(field, raw string) error {
-	_, reason := check.WebURL(raw)
-	return invalid(field, reason)
-}
-
-func isUUID(s string) bool { return check.IsUUID(s) }
-
-// quote returns a caller's own value for an error, clipped to a readable length.
-func quote(s string) string { return clean.Quote(s) }
 
 // checked is a response that can be validated.
 type checked interface{ validate() error }

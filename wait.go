@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/herokubuild/herokubuild/internal/ioutil"
@@ -44,32 +43,6 @@ func (s *Status) UnmarshalJSON(b []byte) error {
 // Final reports whether the status is final: it does not change any more.
 func (s Status) Final() bool {
 	return s == StatusSucceeded || s == StatusFailed || s == StatusExpired
-}
-
-// Backoff returns the delay before the next poll of something pending. polls is the
-// number of polls so far, and 1 in the first call. A delay of 0 or less is treated
-// as a millisecond.
-type Backoff func(polls int) time.Duration
-
-// DefaultPollBackoff starts with 0.1 s, doubles to 0.5 s, which it keeps for some
-// seconds, and then grows by half each time up to 5 s. Each delay is up to a quarter
-// shorter at random. A build's status usually follows the end of its output within
-// a fraction of a second, and sometimes within a minute.
-func DefaultPollBackoff(polls int) time.Duration {
-	const (
-		first  = 100 * time.Millisecond
-		steady = 500 * time.Millisecond
-		quick  = 12
-		most   = 5 * time.Second
-	)
-	d := steady
-	if polls < 4 {
-		d = min(d, first<<max(polls-1, 0))
-	}
-	for n := quick; n < polls && d < most; n++ {
-		d = min(d+d/2, most)
-	}
-	return d - rand.N(d/4)
 }
 
 // WaitOptions configures a Wait call. nil is the default, which waits as long as the

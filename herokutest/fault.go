@@ -221,7 +221,7 @@ func (s *Server) fault(at platform.FaultPoint) platform.Fault {
 		if f.left != always {
 			f.left--
 		}
-		return f.Fault.fault
+		return f.fault
 	}
 	return platform.Fault{}
 }

@@ -94,7 +94,7 @@ func deploy(ctx context.Context, dir string, calls, until int) error {
 	}
 	cancel()
 	for range calls - until {
-		_ = <-errs
+		<-errs
 	}
 	return nil
 }
