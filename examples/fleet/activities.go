@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -38,13 +41,19 @@ func (a *Activities) account(name string) (*herokubuild.Client, error) {
 	return nil, fmt.Errorf("this worker has no key of the account %q", name)
 }
 
-// lease returns the lease of the activity that runs in ctx, and its context.
+// lease returns the lease of the activity that runs in ctx, and its context. It fails if
+// the activity has waited in a worker that was frozen, and is another one's by now.
 func (a *Activities) lease(ctx context.Context) (context.Context, *lease, error) {
 	ctx, l, err := newLease(ctx, a.Heartbeats)
-	if err == nil {
-		l.beforeChange = a.BeforeChange
+	if err != nil {
+		return nil, nil, err
 	}
-	return ctx, l, err
+	l.beforeChange = a.BeforeChange
+	if err := l.check(ctx); err != nil {
+		defer l.close()
+		return nil, nil, l.end(ctx, err)
+	}
+	return ctx, l, nil
 }
 
 // Build builds the source on the app and follows the build. If the worker dies, the
@@ -76,6 +85,8 @@ func (a *Activities) build(ctx context.Context, l *lease, client *herokubuild.Cl
 		OnEvent: func(ctx context.Context, e herokubuild.DeployEvent) error {
 			return l.saveCheckpoint(ctx, e.Checkpoint)
 		},
+		BeforeChange:     l.onChange,
+		ProgressInterval: l.timeout / 4,
 		// A build is canceled only by the workflow, never because a worker has a problem.
 		KeepBuildOnCancel: true,
 	}
@@ -91,11 +102,11 @@ func (a *Activities) build(ctx context.Context, l *lease, client *herokubuild.Cl
 	if err != nil {
 		return nil, err
 	}
-	output := newOffsetWriter(log, opts.Checkpoint.OutputOffset)
-	opts.Output = output
-	l.follow(output.offset)
-	result, err := client.BuildAndRelease(ctx, opts)
-	return result, errors.Join(err, log.Close())
+	defer func() { _ = log.Close() }()
+	if opts.Output, err = outputAt(log, opts.Checkpoint); err != nil {
+		return nil, err
+	}
+	return client.BuildAndRelease(ctx, opts)
 }
 
 // CancelBuild cancels the running builds of a workflow. They are found by the mark in
@@ -139,6 +150,7 @@ func (a *Activities) Release(ctx context.Context, batch Batch) (BatchResult, err
 		apps,
 		&herokubuild.RolloutOptions{
 			Policy: herokubuild.RolloutPolicy{Verify: a.Verify}, Checkpoint: l.state.Checkpoint,
+			BeforeChange: l.onChange,
 			OnEvent: func(ctx context.Context, e herokubuild.DeployEvent) error {
 				if e.Kind == herokubuild.EventReleaseDone && errors.Is(e.Err, herokubuild.ErrReleaseFailed) {
 					// A release that failed is not repeated by the next attempt.
@@ -298,4 +310,20 @@ func readHistory(ctx context.Context, client *herokubuild.Client, app, mark stri
 	}
 	h.rolledBack = h.rolledBack && marked
 	return h, nil
+}
+
+// logFile is the file of a deploy's output in a directory that all workers share.
+func logFile(dir, mark string) string {
+	return filepath.Join(dir, strings.ReplaceAll(mark, "/", "-")+".log")
+}
+
+func openLog(dir, mark string) (*os.File, error) {
+	return os.OpenFile(logFile(dir, mark), os.O_CREATE|os.O_WRONLY, 0o600)
+}
+
+// outputAt writes to a log from the offset of a checkpoint on. It hides the log's
+// Truncate, because a worker that was frozen could otherwise remove what the next one
+// has written; what both write is the same.
+func outputAt(log io.WriterAt, c herokubuild.Checkpoint) (io.Writer, error) {
+	return herokubuild.OutputAt(struct{ io.WriterAt }{log}, c)
 }

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/http"
 	"os"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -59,7 +59,6 @@ func newFixture(t *testing.T, o emulatorOptions) *fixture {
 	t.Cleanup(func() { assert.NoError(t, heroku.Close()) })
 	client, err := herokubuild.NewClient(
 		herokubuild.WithBaseURL(heroku.URL()), herokubuild.WithToken(heroku.Token()), herokubuild.WithSettleTime(100*time.Millisecond),
-		herokubuild.WithTransport(fence{next: http.DefaultTransport.(*http.Transport).Clone()}),
 		herokubuild.WithPollBackoff(func(int) time.Duration { return 10 * time.Millisecond }),
 	)
 	require.NoError(t, err)
@@ -145,6 +144,29 @@ func TestBuildOfAWorkerThatLostItsActivityCreatesNothing(t *testing.T) {
 	_, err := f.build(t, nil)
 	require.Error(t, err)
 	assert.Empty(t, f.heroku.Builds("shop"))
+}
+
+func TestActivityThatIsAnotherWorkersDoesNotBegin(t *testing.T) {
+	f := newFixture(t, emulatorOptions{apps: []string{"shop"}})
+	f.heartbeats.respond = func(state) error { return errors.New("activity not found") }
+	_, err := f.build(t, nil)
+	require.Error(t, err)
+	assert.Empty(t, f.heroku.Requests())
+}
+
+func TestWorkerDoesNotRemoveTheOutputThatTheNextOneHasWritten(t *testing.T) {
+	log, err := openLog(t.TempDir(), "deploy/shop/1")
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, log.Close()) }()
+	_, err = log.WriteString("one two three")
+	require.NoError(t, err)
+	output, err := outputAt(log, herokubuild.Checkpoint{OutputOffset: 4})
+	require.NoError(t, err)
+	_, err = output.Write([]byte("two"))
+	require.NoError(t, err)
+	text, err := os.ReadFile(log.Name())
+	require.NoError(t, err)
+	assert.Equal(t, "one two three", string(text))
 }
 
 func TestBuildOfADeployThatIsCanceledEndsAsCanceled(t *testing.T) {
@@ -363,18 +385,29 @@ func TestRollBackLeavesWhatSomebodyElseHasReleasedSince(t *testing.T) {
 	assert.Len(t, f.heroku.Releases("one"), 5)
 }
 
-func TestOutputThatIsWrittenTwiceReplacesItself(t *testing.T) {
-	file, err := openLog(t.TempDir(), "deploy/shop/1")
-	require.NoError(t, err)
-	killed := newOffsetWriter(file, 0)
-	_, err = killed.Write([]byte("one two thr"))
-	require.NoError(t, err)
-	next := newOffsetWriter(file, 4)
-	_, err = next.Write([]byte("two three"))
-	require.NoError(t, err)
-	assert.EqualValues(t, 13, next.offset())
-	require.NoError(t, file.Close())
-	text, err := os.ReadFile(file.Name())
-	require.NoError(t, err)
-	assert.Equal(t, "one two three", string(text))
+func TestCheckThatTookLongIsRepeatedBeforeARequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const timeout = 4 * time.Second
+		for _, test := range []struct {
+			name   string
+			frozen []time.Duration
+			checks int
+		}{
+			{"not frozen", nil, 1},
+			{"briefly", []time.Duration{timeout / 8}, 1},
+			{"longer than the lease", []time.Duration{2 * timeout}, 2},
+			{"twice", []time.Duration{timeout, timeout}, 3},
+		} {
+			h := &recorder{}
+			h.respond = func(state) error {
+				if n := len(h.states); n <= len(test.frozen) {
+					time.Sleep(test.frozen[n-1])
+				}
+				return nil
+			}
+			l := &lease{heartbeats: h, timeout: timeout, leave: func(error) {}}
+			require.NoError(t, l.beforeRequest(t.Context()))
+			assert.Len(t, h.states, test.checks, test.name)
+		}
+	})
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,7 +28,7 @@ type demonstration struct {
 
 func demonstrations() []demonstration {
 	return []demonstration{
-		{"kill", "kill the worker in five deploys, at different moments", demoKill},
+		{"kill", "kill the workers of deploys, at different moments", demoKill},
 		{"flight", "kill one of two workers with 200 deploys in flight", demoFlight},
 		{"fleet", "kill the worker that releases to 300 apps", demoFleet},
 		{"freeze", "freeze a worker just before it creates a build, and thaw it when another one has", demoFreeze},
@@ -164,7 +165,7 @@ func (d *demo) startWorker(_ context.Context, name string, flags ...string) erro
 	if err != nil {
 		return err
 	}
-	args := append([]string{"worker", "-name", name, "-logs", d.logs, "-settle", "2s", "-batch-rate", "1000", "-slots", "200"}, flags...)
+	args := append([]string{"worker", "-name", name, "-logs", d.logs, "-settle", "2s", "-batch-rate", "1000", "-slots", "200", "-log", "ERROR+1"}, flags...)
 	w := &workerProcess{cmd: exec.Command(program, args...), gone: make(chan struct{})} //nolint:gosec,noctx // This program; it ends by kill.
 	w.cmd.Env = append(os.Environ(), d.heroku.environment()...)
 	w.cmd.Stderr = os.Stderr
@@ -333,18 +334,16 @@ func demoFlight(ctx context.Context, d *demo) error {
 	for i := range deploys {
 		apps = append(apps, fmt.Sprintf("app-%03d", i+1))
 	}
-	if err := d.begin(ctx, emulatorOptions{apps: apps, build: time.Second, rate: 1_000_000}, "worker-a", "worker-b"); err != nil {
+	if err := d.begin(ctx, emulatorOptions{apps: apps, build: 2 * time.Second, rate: 1_000_000}, "worker-a", "worker-b"); err != nil {
 		return err
 	}
 	began := time.Now()
-	runs := make([]client.WorkflowRun, deploys)
-	for i, app := range apps {
-		var err error
-		if runs[i], err = d.start(ctx, app); err != nil {
-			return err
-		}
+	runs, err := d.startAll(ctx, apps)
+	if err != nil {
+		return err
 	}
-	if err := poll(ctx, func() (bool, error) { return d.count(apps, d.heroku.released) >= deploys/5, nil }); err != nil {
+	begun := func(app string) bool { return len(d.heroku.Builds(app)) > 0 }
+	if err := poll(ctx, func() (bool, error) { return d.count(apps, begun) == deploys, nil }); err != nil {
 		return err
 	}
 	held, err := d.held(ctx, runs)
@@ -352,7 +351,7 @@ func demoFlight(ctx context.Context, d *demo) error {
 		return err
 	}
 	d.workers["worker-b"].kill()
-	d.printf("killed worker-b when %d of %d deploys were done; it had %d, worker-a had %d", d.count(apps, d.heroku.released), deploys, held["worker-b"], held["worker-a"])
+	d.printf("killed worker-b, which had %d deploys; worker-a had %d, and %d of %d were done", held["worker-b"], held["worker-a"], d.count(apps, d.heroku.released), deploys)
 	var errs []error
 	for i, run := range runs {
 		if err := errors.Join(run.Get(ctx, nil), d.check(run, apps[i])); err != nil {
@@ -361,6 +360,23 @@ func demoFlight(ctx context.Context, d *demo) error {
 	}
 	d.printf("%d of %d deploys have one build, one release and the whole output, %v after the start", deploys-len(errs), deploys, since(began))
 	return errors.Join(errs...)
+}
+
+// startAll starts a deploy of each app.
+func (d *demo) startAll(ctx context.Context, apps []string) ([]client.WorkflowRun, error) {
+	runs := make([]client.WorkflowRun, len(apps))
+	errs := make([]error, len(apps))
+	slots := make(chan struct{}, 16)
+	var group sync.WaitGroup
+	for i, app := range apps {
+		group.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			runs[i], errs[i] = d.start(ctx, app)
+		})
+	}
+	group.Wait()
+	return runs, errors.Join(errs...)
 }
 
 // held counts the activities that each worker has.

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"sync"
 	"time"
 
@@ -52,10 +51,9 @@ type lease struct {
 	renewal sync.WaitGroup
 
 	// mu is held during a heartbeat, so that an older one does not replace a newer.
-	mu       sync.Mutex
-	state    state
-	refused  error
-	progress func() int64
+	mu      sync.Mutex
+	state   state
+	refused error
 }
 
 // newLease returns the lease of the activity that runs in ctx, with the state of its
@@ -72,7 +70,7 @@ func newLease(ctx context.Context, h heartbeats) (context.Context, *lease, error
 			return nil, nil, err
 		}
 	}
-	leased, end := context.WithCancelCause(context.WithValue(context.WithoutCancel(ctx), leaseKey{}, l))
+	leased, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	l.leave = func(cause error) { end(fmt.Errorf("%w: %w", herokubuild.ErrDetached, cause)) }
 	stopping := activity.GetWorkerStopChannel(ctx)
 	// An activity that takes too long, or whose worker has no more time, is left as well.
@@ -109,19 +107,33 @@ func (l *lease) renew(ctx context.Context, stopping <-chan struct{}) {
 	}
 }
 
-// follow makes each heartbeat carry how much of the build's output has been written.
-func (l *lease) follow(progress func() int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.progress = progress
-}
-
-// beforeRequest checks the lease before a request that creates something.
+// beforeRequest checks the lease right before a request that creates something. A check
+// that took long proves nothing, because the process may have been frozen after the
+// server sent its response: it is repeated.
 func (l *lease) beforeRequest(ctx context.Context) error {
 	if l.beforeChange != nil {
 		l.beforeChange()
 	}
-	return l.check(ctx)
+	for {
+		began := time.Now()
+		if err := l.check(ctx); err != nil {
+			return err
+		}
+		if elapsed(began) < l.timeout/4 {
+			return nil
+		}
+	}
+}
+
+// elapsed is the time since t. A machine that is suspended may stop the monotonic
+// clock, so that the clock on the wall counts as well.
+func elapsed(t time.Time) time.Duration {
+	return max(time.Since(t), time.Now().Round(0).Sub(t.Round(0)))
+}
+
+// onChange is beforeRequest as an option of herokubuild.
+func (l *lease) onChange(ctx context.Context, _ herokubuild.Change) error {
+	return l.beforeRequest(ctx)
 }
 
 // check renews the lease and returns an error if the activity is no longer this
@@ -133,9 +145,6 @@ func (l *lease) save(ctx context.Context, change func(*state)) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	change(&l.state)
-	if c := &l.state.Checkpoint; l.progress != nil && c.BuildID != "" {
-		c.OutputOffset = max(c.OutputOffset, l.progress())
-	}
 	// The client repeats the call within this time if the server cannot be reached.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.timeout/2)
 	defer cancel()
@@ -165,7 +174,6 @@ func (l *lease) setCheckpoint(c herokubuild.Checkpoint) bool {
 		return false
 	}
 	last := l.state.Checkpoint
-	c.OutputOffset = max(c.OutputOffset, last.OutputOffset)
 	l.state.Checkpoint = c
 	return !sameJSON(c, last)
 }
@@ -209,20 +217,4 @@ func isFinal(err error) bool {
 		}
 	}
 	return false
-}
-
-type leaseKey struct{}
-
-// fence is a transport that checks the lease of an activity before each request that
-// creates something. A worker that was frozen, and whose activity another one has since
-// taken over, creates nothing when it continues.
-type fence struct{ next http.RoundTripper }
-
-func (f fence) RoundTrip(r *http.Request) (*http.Response, error) {
-	if l, ok := r.Context().Value(leaseKey{}).(*lease); ok && r.Method == http.MethodPost {
-		if err := l.beforeRequest(r.Context()); err != nil {
-			return nil, err
-		}
-	}
-	return f.next.RoundTrip(r)
 }

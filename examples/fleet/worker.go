@@ -54,11 +54,13 @@ type workerOptions struct {
 	// freeze stops the process before its first request that creates something, for the
 	// demonstration of the fence.
 	freeze bool
+	// level is that of the log of the Temporal client.
+	level slog.Level
 }
 
 // runWorker works until ctx ends, and then hands over what it follows.
 func runWorker(ctx context.Context, o workerOptions) error {
-	c, err := dial(o.name, slog.LevelWarn)
+	c, err := dial(o.name, o.level)
 	if err != nil {
 		return err
 	}
@@ -99,7 +101,7 @@ func newActivities(c client.Client, o workerOptions) (*Activities, error) {
 		})
 	}
 	for _, account := range o.accounts {
-		opts := []herokubuild.Option{herokubuild.WithTransport(fence{next: newTransport()})}
+		opts := []herokubuild.Option{herokubuild.WithTransport(newTransport())}
 		if key := accountKey(account); key != "" {
 			opts = append(opts, herokubuild.WithToken(key))
 		}
