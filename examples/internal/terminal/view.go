@@ -197,6 +197,7 @@ func (v *View) Event(_ context.Context, e herokubuild.DeployEvent) error {
 		} else {
 			v.note(fmt.Sprintf("%s  rolled back by v%d", e.App, e.Release.Version))
 		}
+	case herokubuild.EventProgress: // there is none without ProgressInterval
 	case herokubuild.EventBuildCanceled:
 		if e.Err != nil {
 			v.Warn(fmt.Sprintf("could not cancel build %s, which may still be running: %v", e.Build.ID, e.Err))
