@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -247,6 +248,9 @@ func (d *deploy) setApps(c *Checkpoint) {
 // checkApps looks up every app, so that a wrong API key or name costs one request and
 // not a build.
 func (d *deploy) checkApps(ctx context.Context) error {
+	if d.knowsApps() {
+		return nil
+	}
 	first, err := d.lookUp(ctx, d.opts.BuildApp)
 	if err != nil {
 		return err
@@ -284,6 +288,23 @@ func (d *deploy) checkApps(ctx context.Context) error {
 
 // lookUp returns an app. A resumed deploy uses the ids of its checkpoint, because apps
 // may have been renamed.
+// knowsApps reports whether the earlier call, which has started the build, has checked all
+// apps, and takes their ids from its Checkpoint.
+func (d *deploy) knowsApps() bool {
+	c := d.log.saved()
+	if c.BuildID == "" {
+		return false
+	}
+	ids := make(map[string]string, 1+len(d.opts.ReleaseTo))
+	for _, app := range append([]string{d.opts.BuildApp}, d.opts.ReleaseTo...) {
+		if ids[app] = c.App(app).ID; ids[app] == "" {
+			return false
+		}
+	}
+	maps.Copy(d.ids, ids)
+	return true
+}
+
 func (d *deploy) lookUp(ctx context.Context, app string) (*App, error) {
 	return d.client.Apps.Get(ctx, cmp.Or(d.log.saved().App(app).ID, app))
 }

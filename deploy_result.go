@@ -1,6 +1,7 @@
 package herokubuild
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -141,6 +142,57 @@ type AppResult struct {
 	Duration time.Duration
 }
 
+// DeploySummary is the IDs and outcomes of a deploy or rollout: a value of some 150 bytes
+// an app that has neither errors nor secrets, and is the same after it has been encoded as
+// JSON. It suits the history of a workflow engine.
+type DeploySummary struct {
+	// BuildID is empty for a rollout.
+	BuildID  string       `json:"build_id,omitzero"`
+	Artifact Artifact     `json:"artifact,omitzero"`
+	Version  string       `json:"version,omitzero"`
+	Apps     []AppSummary `json:"apps"`
+}
+
+// AppSummary is the outcome of one app.
+type AppSummary struct {
+	App     string     `json:"app"`
+	Outcome AppOutcome `json:"outcome"`
+	// ReleaseID and ReleaseVersion are empty if the app got no release.
+	ReleaseID      string `json:"release_id,omitzero"`
+	ReleaseVersion int    `json:"release_version,omitzero"`
+}
+
+// Summary returns the IDs and outcomes of the result.
+func (r DeployResult) Summary() DeploySummary {
+	s := DeploySummary{Artifact: r.Artifact, Version: r.Version, Apps: summaries(r.Apps)}
+	if r.Build != nil {
+		s.BuildID = r.Build.ID
+	}
+	return s
+}
+
+// Summary returns the IDs and outcomes of the result.
+func (r RolloutResult) Summary() DeploySummary {
+	s := DeploySummary{Apps: summaries(r.Apps)}
+	for _, a := range r.Apps {
+		if a.Release != nil && s.Artifact.IsZero() {
+			s.Artifact = a.Release.Artifact()
+		}
+	}
+	return s
+}
+
+func summaries(apps []AppResult) []AppSummary {
+	all := make([]AppSummary, len(apps))
+	for i, a := range apps {
+		all[i] = AppSummary{App: a.App, Outcome: a.Outcome()}
+		if a.Release != nil {
+			all[i].ReleaseID, all[i].ReleaseVersion = a.Release.ID, a.Release.Version
+		}
+	}
+	return all
+}
+
 // AppOutcome is the outcome of an app in one word.
 type AppOutcome string
 
@@ -203,6 +255,7 @@ type RolloutError struct {
 func (e *RolloutError) Error() string {
 	const most = 5
 	var causes []string
+	var skippedErr error
 	released, rolledBack, skipped := 0, 0, 0
 	for _, a := range e.Apps {
 		switch {
@@ -214,6 +267,7 @@ func (e *RolloutError) Error() string {
 			rolledBack++
 		default:
 			skipped++
+			skippedErr = cmp.Or(skippedErr, a.Err)
 		}
 	}
 	text := fmt.Sprintf("released to %d of %d apps", released, len(e.Apps))
@@ -224,8 +278,12 @@ func (e *RolloutError) Error() string {
 		text += fmt.Sprintf(", %d failed: %s", failed, strings.Join(causes, "; "))
 	}
 	text += counted(rolledBack, skipped)
-	if e.Err != nil {
+	switch {
+	case e.Err != nil:
 		text += ": " + e.Err.Error()
+	case len(causes) == 0 && skippedErr != nil:
+		// What kept the apps from being attempted is the cause.
+		text += ": " + skippedErr.Error()
 	}
 	return clean.Line(clean.Uncolored(redactText(text)))
 }

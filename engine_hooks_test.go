@@ -3,6 +3,7 @@ package herokubuild_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -189,4 +190,62 @@ func ExampleOutputAt() {
 	opts.Output, err = herokubuild.OutputAt(file, opts.Checkpoint)
 	fmt.Println(err)
 	// Output: <nil>
+}
+
+// A worker that takes over a deploy whose build exists requests neither the apps nor
+// anything of the source, whose directory another machine may not have.
+func TestResumeRequestsOnlyWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	p, client := startPlatform(t, platform.Options{Builder: printing("")}, quickRetry())
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "index.html"), []byte("hi"), 0o600))
+	opts := deploy()
+	opts.Dir = dir
+	opts.BeforeChange = func(_ context.Context, c herokubuild.Change) error {
+		if c.Kind == herokubuild.ChangeRelease {
+			return errTakenOver
+		}
+		return nil
+	}
+	_, err := client.BuildAndRelease(t.Context(), opts)
+	require.ErrorIs(t, err, errTakenOver)
+	before := len(p.Requests())
+
+	require.NoError(t, os.RemoveAll(dir))
+	opts.Checkpoint, opts.BeforeChange = checkpointOf(t, err), nil
+	_, err = client.BuildAndRelease(t.Context(), opts)
+	require.NoError(t, err)
+	assert.Len(t, p.Builds("example-app"), 1)
+	assert.Equal(t, 1, releasesOf(p, "other-app"))
+	for _, r := range p.Requests()[before:] {
+		assert.NotEqual(t, "blob", r.Host)
+		assert.NotContains(t, r.Path, "/sources")
+		assert.Greater(t, strings.Count(r.Path, "/"), 2, "%s %s is a request for an app", r.Method, r.Path)
+	}
+}
+
+func TestSummaryIsTheSameAfterJSON(t *testing.T) {
+	t.Parallel()
+	_, client := startPlatform(t, platform.Options{Builder: printing("")}, quickRetry())
+	opts := deploy()
+	opts.Archive = archiveOf(t)
+	result, err := client.BuildAndRelease(t.Context(), opts)
+	require.NoError(t, err)
+	rollout, err := client.Rollout(t.Context(), herokubuild.ReleaseCreateOptions{SlugID: result.Artifact.SlugID}, []string{"other-app"}, nil)
+	require.NoError(t, err)
+	for _, summary := range []herokubuild.DeploySummary{result.Summary(), rollout.Summary()} {
+		text, err := json.Marshal(summary)
+		require.NoError(t, err)
+		assert.NotContains(t, string(text), "http")
+		var decoded herokubuild.DeploySummary
+		require.NoError(t, json.Unmarshal(text, &decoded))
+		assert.Equal(t, summary, decoded)
+		assert.Equal(t, result.Artifact, summary.Artifact)
+		last := summary.Apps[len(summary.Apps)-1]
+		assert.Equal(t, "other-app", last.App)
+		assert.Equal(t, herokubuild.AppReleased, last.Outcome)
+		assert.Positive(t, last.ReleaseVersion)
+		assert.NotEmpty(t, last.ReleaseID)
+	}
+	assert.Equal(t, result.Build.ID, result.Summary().BuildID)
 }

@@ -290,6 +290,15 @@ func (s *soak) resume(p *platform.Platform, client *herokubuild.Client, opts her
 	s.mu.Unlock()
 	result, err := s.deploy(client, opts)
 	s.check(s.conclusive(err), "resumed without faults: %v", err)
+	if !s.failBuild && failed.CancelErr != nil && errors.Is(err, herokubuild.ErrBuildFailed) {
+		// The cancel whose outcome was unknown has taken effect. There is nothing left
+		// to resume.
+		s.all.canceled.Add(1)
+		s.canceled = true
+		s.output.Reset()
+		opts.Checkpoint = herokubuild.Checkpoint{}
+		result, err = s.deploy(client, opts)
+	}
 	return result, err
 }
 

@@ -6,7 +6,8 @@ import (
 	"sync"
 )
 
-// Map is an immutable map. With returns a changed one and leaves the receiver as it is.
+// Map is an immutable map. With returns a changed one and leaves the receiver as it is. A
+// key with the zero value is not in the map.
 // The states of a map share one log of changes, so that a change of the newest state
 // costs the same however large the map is. The zero Map is empty. It is safe for
 // concurrent use.
@@ -86,13 +87,19 @@ func (m Map[V]) append(key string, value V) (Map[V], bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	before := l.find(key, m.n)
+	var old, zero V
+	if before != none {
+		old = l.at(before).value
+	}
 	switch {
-	case before != none && l.at(before).value == value:
+	case old == value:
 		return m, true
 	case l.n != m.n:
 		return m, false
-	case before == none:
+	case old == zero:
 		m.size++
+	case value == zero:
+		m.size--
 	}
 	if l.n%blockSize == 0 {
 		l.blocks = append(l.blocks, new([blockSize]change[V]))
@@ -107,8 +114,9 @@ func (m Map[V]) append(key string, value V) (Map[V], bool) {
 // All iterates over the keys and values, in the order in which they were last changed.
 func (m Map[V]) All() iter.Seq2[string, V] {
 	return func(yield func(string, V) bool) {
+		var zero V
 		for i := range m.n {
-			if c, last := m.log.read(i, m.n); last && !yield(c.key, c.value) {
+			if c, last := m.log.read(i, m.n); last && c.value != zero && !yield(c.key, c.value) {
 				return
 			}
 		}
