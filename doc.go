@@ -208,10 +208,9 @@
 // A program that uses this package can be tested without Heroku in three ways. Its
 // own logic: with a small interface that has the methods it calls; results and errors
 // can be created with their fields. Its requests: with a fake transport, given to
-// [WithTransport]. The whole: with the program examples/platform, which serves a
-// Heroku emulator on loopback and prints the HEROKU_API_URL and HEROKU_API_KEY that
-// [NewClient] reads. All waiting uses package time, so that it takes no time in a
-// bubble of testing/synctest.
+// [WithTransport]. The whole: with package herokutest, an emulator of Heroku that deploys in
+// milliseconds, loses responses and breaks streams on demand, and shows what it has seen.
+// All waiting uses package time, so that it takes no time in a bubble of testing/synctest.
 //
 // # Errors
 //
