@@ -27,8 +27,11 @@ func useServer(ctx context.Context, out io.Writer) (*temporalServer, error) {
 		fmt.Fprintf(out, "Using the Temporal server at %s.\n", address)
 		return nil, nil
 	}
-	fmt.Fprintln(out, "Starting a Temporal server in memory, because TEMPORAL_ADDRESS is not set. The first time it is downloaded")
-	fmt.Fprintln(out, "(230 MB) and compiled: about 2 minutes on 8 fast cores, 10 minutes on 2. After that it starts in seconds.")
+	fmt.Fprintln(out, "Starting a Temporal server in memory, because TEMPORAL_ADDRESS is not set.")
+	if os.Getenv("FLEET_SERVER") == "" {
+		fmt.Fprintln(out, "The first time it is downloaded (230 MB) and compiled: about 2 minutes on 8 fast cores, 10 minutes on 2.")
+		fmt.Fprintln(out, "After that it starts in seconds.")
+	}
 	began := time.Now()
 	s, environment, err := startServer(ctx)
 	if err != nil {
