@@ -334,7 +334,7 @@ func demoFlight(ctx context.Context, d *demo) error {
 	for i := range deploys {
 		apps = append(apps, fmt.Sprintf("app-%03d", i+1))
 	}
-	if err := d.begin(ctx, emulatorOptions{apps: apps, build: 2 * time.Second, rate: 1_000_000}, "worker-a", "worker-b"); err != nil {
+	if err := d.begin(ctx, emulatorOptions{apps: apps, build: 3 * time.Second, rate: 1_000_000}, "worker-a", "worker-b"); err != nil {
 		return err
 	}
 	began := time.Now()

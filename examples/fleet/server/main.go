@@ -4,8 +4,8 @@
 //
 //	go run .
 //
-// It prints the environment variables that a worker needs, and ends when its standard
-// input is closed, so that it does not outlive the program that started it.
+// It prints the environment variables that a worker needs. It ends when its standard
+// input is closed (Ctrl-D), so that it does not outlive the program that started it.
 package main
 
 import (
@@ -19,6 +19,5 @@ import (
 func main() {
 	s := temporaltest.NewServer()
 	fmt.Printf("export TEMPORAL_ADDRESS=%s\nexport TEMPORAL_NAMESPACE=%s\n", s.GetFrontendHostPort(), s.GetDefaultNamespace())
-	fmt.Fprintln(os.Stderr, "# close the standard input (Ctrl-D) or interrupt to stop")
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
