@@ -32,8 +32,8 @@ const (
 // waiting for the final status of each. It returns a nil error only if all of these
 // succeeded.
 //
-// Every app is looked up first, and addressed by its id from then on: with a wrong
-// name or API key nothing is packed or sent. Nothing is released to further apps
+// Every app is looked up first, unless a Checkpoint with a build has its ID, and addressed
+// by its ID from then on: with a wrong name or API key nothing is packed or sent. Nothing is released to further apps
 // unless BuildApp's own release succeeded.
 //
 // There is one build, and one release per app, even if the network loses the
@@ -286,8 +286,6 @@ func (d *deploy) checkApps(ctx context.Context) error {
 	return nil
 }
 
-// lookUp returns an app. A resumed deploy uses the ids of its checkpoint, because apps
-// may have been renamed.
 // knowsApps reports whether the earlier call, which has started the build, has checked all
 // apps, and takes their ids from its Checkpoint.
 func (d *deploy) knowsApps() bool {
@@ -305,6 +303,8 @@ func (d *deploy) knowsApps() bool {
 	return true
 }
 
+// lookUp returns an app. A resumed deploy uses the ids of its checkpoint, because apps
+// may have been renamed.
 func (d *deploy) lookUp(ctx context.Context, app string) (*App, error) {
 	return d.client.Apps.Get(ctx, cmp.Or(d.log.saved().App(app).ID, app))
 }

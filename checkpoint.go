@@ -70,7 +70,7 @@ type Checkpoint struct {
 	Description string   `json:"description,omitzero"`
 	// ArtifactID is the id of the slug or image of a rollout without a build, and
 	// Started is when the rollout began.
-	ArtifactID string    `json:"slug,omitzero"`
+	ArtifactID string    `json:"artifact,omitzero"`
 	Started    time.Time `json:"started,omitzero"`
 	// MayRollBack is true if the deploy rolls apps back when something fails, so that
 	// a rollback may be in progress.

@@ -63,7 +63,7 @@ func knowsApps(c herokubuild.Checkpoint) bool {
 // oldCheckpoint is a Checkpoint as it was stored before its maps became methods.
 const oldCheckpoint = `{"build_app":"shop","token":"t","source":"https://h/s","source_digest":"d","before":["01234567-89ab-cdef-0123-456789abcdef"],
 	"version":"v1","checksum":"SHA256:00","commit":"c","build":"01234567-89ab-cdef-0123-456789abcdef","output":7,"release_to":["a","b"],
-	"description":"Deploy","slug":"s","started":"2026-11-25T10:00:00Z","apps":{"a":"id-a","b":"id-b"},"releases":{"a":"r-a"},
+	"description":"Deploy","artifact":"s","started":"2026-11-25T10:00:00Z","apps":{"a":"id-a","b":"id-b"},"releases":{"a":"r-a"},
 	"rollbacks":{"a":"","b":"k-b"},"failures":{"b":{"reason":"unhealthy","verify":true}},"may_roll_back":true,"settled":true,"done":true}`
 
 func decodeCheckpoint(t *testing.T, text string) (c herokubuild.Checkpoint) {

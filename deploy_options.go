@@ -79,8 +79,9 @@ type BuildAndReleaseOptions struct {
 	// other process has taken over while this one was suspended. With its error the
 	// request is certainly not sent, and the call ends and leaves everything as it is,
 	// as with [ErrDetached]: the error matches [ErrNotSent] and the error of BeforeChange,
-	// and never [ErrMaybeApplied] because of that request. Calls for several apps
-	// overlap. Default: none.
+	// and never [ErrMaybeApplied] because of that request. A check that took long proves
+	// little, since the process may have been suspended after it: repeat it. Calls for
+	// several apps overlap. Default: none.
 	BeforeChange func(ctx context.Context, c Change) error
 	// ProgressInterval makes OnEvent receive an [EventProgress] that often, until the
 	// call ends: a heartbeat for an engine that restarts what does not report. Default:
@@ -283,8 +284,9 @@ type RolloutOptions struct {
 	// other process has taken over while this one was suspended. With its error the
 	// request is certainly not sent, and the call ends and leaves everything as it is,
 	// as with [ErrDetached]: the error matches [ErrNotSent] and the error of BeforeChange,
-	// and never [ErrMaybeApplied] because of that request. Calls for several apps
-	// overlap. Default: none.
+	// and never [ErrMaybeApplied] because of that request. A check that took long proves
+	// little, since the process may have been suspended after it: repeat it. Calls for
+	// several apps overlap. Default: none.
 	BeforeChange func(ctx context.Context, c Change) error
 	// ProgressInterval makes OnEvent receive an [EventProgress] that often, until the
 	// call ends: a heartbeat for an engine that restarts what does not report. Default:
@@ -296,18 +298,18 @@ type RolloutOptions struct {
 
 // RollbackPolicy sets which apps of a rollout return to the release that they ran
 // before.
-type RollbackPolicy int
+type RollbackPolicy string
 
 const (
 	// RollbackNone leaves every app as it is. An app whose release phase failed
 	// still runs what it ran before.
-	RollbackNone RollbackPolicy = iota
+	RollbackNone RollbackPolicy = ""
 	// RollbackVerifyFailed rolls back the apps whose Verify failed.
-	RollbackVerifyFailed
+	RollbackVerifyFailed RollbackPolicy = "verify_failed"
 	// RollbackAll rolls back every app that got the release if the release or
 	// Verify of one failed, or the context ended. With StopOnError no further app
 	// is released before the rollback begins.
-	RollbackAll
+	RollbackAll RollbackPolicy = "all"
 )
 
 const (
@@ -334,8 +336,8 @@ func (p RolloutPolicy) check() error {
 		return bad("Concurrency", "is negative")
 	case p.Canaries < 0:
 		return bad("Canaries", "is negative")
-	case p.Rollback < RollbackNone || p.Rollback > RollbackAll:
-		return bad("Rollback", fmt.Sprintf("%d is not a RollbackPolicy", p.Rollback))
+	case p.Rollback != RollbackNone && p.Rollback != RollbackVerifyFailed && p.Rollback != RollbackAll:
+		return bad("Rollback", quote(string(p.Rollback))+" is not a RollbackPolicy")
 	case p.Rollback == RollbackVerifyFailed && p.Verify == nil:
 		return bad("Rollback", "RollbackVerifyFailed requires Verify")
 	case p.RollbackTimeout < 0:

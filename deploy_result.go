@@ -208,7 +208,8 @@ const (
 	AppNotAttempted AppOutcome = "not_attempted"
 	// AppSuperseded: the app runs what somebody else has released since.
 	AppSuperseded AppOutcome = "superseded"
-	// AppRolledBack: the app runs what it ran before the deploy.
+	// AppRolledBack: the app runs what it ran before the deploy. Err tells whether the app
+	// was the cause, or another one.
 	AppRolledBack AppOutcome = "rolled_back"
 	// AppRollbackFailed: the app should have been rolled back and was not, or not
 	// certainly.

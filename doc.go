@@ -115,9 +115,10 @@
 // No error of this package matches io.EOF, which a reader returns at the end only; a
 // lost connection matches io.ErrUnexpectedEOF.
 //
-// The stream does not give up while the build or release is pending: it requests the
-// status, which comes with a freshly signed URL, and reconnects, with the delays of
-// [WithPollBackoff]. Once the status is final, it ends with the last byte, or with a
+// While the build or release is pending, the stream requests the status, which comes with a
+// freshly signed URL, and reconnects, with the delays of [WithPollBackoff]. It then gives up
+// only if the API refuses the status, three requests for it in a row fail, or the stream host
+// refuses the request for good. Once the status is final, it ends with the last byte, or with a
 // [*StreamError] after 16 consecutive connections without data (about 10 s), or 3
 // that stayed silent for 10 s or were refused as gone (401, 403, 404 or 410 after output
 // had been read), or when output continues for longer than

@@ -474,7 +474,8 @@ func errorLine(text string, maybeApplied bool) string {
 // limit, a timeout, a context that ended, or an error of the caller's own functions. It is
 // false for nil, and for what has to be changed first: arguments, the API key and its
 // permissions, a source that does not build, a release phase or Verify that fails, an app
-// that runs what somebody else has released. Of several apps' errors one such is enough.
+// that runs what somebody else has released. Of the
+// errors of several apps, one that needs a change makes it false.
 func Retryable(err error) bool {
 	return err != nil && !isFinal(err)
 }

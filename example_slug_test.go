@@ -28,7 +28,7 @@ func ExampleSlugsService_CreateFromDir() {
 	defer remove()
 	ctx := context.Background()
 
-	slug, err := client.Slugs.CreateFromDir(ctx, "example-app", dir, herokubuild.SlugDirOptions{
+	slug, err := client.Slugs.CreateFromDir(ctx, "example-app", dir, &herokubuild.SlugDirOptions{
 		ProcessTypes: map[string]string{"web": "python3 -m http.server $PORT"},
 	})
 	if err != nil {

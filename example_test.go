@@ -115,7 +115,7 @@ func exampleBuild(ctx context.Context, client *herokubuild.Client, file string) 
 func exampleSlug(ctx context.Context, client *herokubuild.Client) string {
 	dir, remove := exampleDir("index.html")
 	defer remove()
-	slug, err := client.Slugs.CreateFromDir(ctx, "example-app", dir, herokubuild.SlugDirOptions{
+	slug, err := client.Slugs.CreateFromDir(ctx, "example-app", dir, &herokubuild.SlugDirOptions{
 		ProcessTypes: map[string]string{"release": "echo migrating"},
 	})
 	if err != nil {

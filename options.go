@@ -122,8 +122,8 @@ func WithUserAgent(product string) Option {
 // of the response or, without one, of the request), and rate_remaining if the response
 // contains it. At level info it receives retries (with wait), reconnected streams, builds
 // and releases that were found after a lost response, and waits for the rate limit. At
-// level warn it receives warnings from Heroku. Failures are returned as errors and are
-// not logged in addition.
+// level warn it receives warnings from Heroku, and that the output of a build or release is
+// incomplete. Failures are returned as errors and are not logged in addition.
 //
 // The context is that of the call, so that a handler can add a trace ID. The API key and
 // the queries of signed URLs are never logged. Default: nothing is logged.

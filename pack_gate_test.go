@@ -61,7 +61,7 @@ func TestTheWaitForOthersToPackEndsWithTheContext(t *testing.T) {
 	require.ErrorAs(t, err, &failed)
 	assert.Equal(t, herokubuild.PhasePack, failed.Phase)
 	assert.Positive(t, result.Durations.Pack)
-	_, err = client.Slugs.CreateFromDir(ctx, "example-app", dir, herokubuild.SlugDirOptions{ProcessTypes: map[string]string{"web": "x"}})
+	_, err = client.Slugs.CreateFromDir(ctx, "example-app", dir, &herokubuild.SlugDirOptions{ProcessTypes: map[string]string{"web": "x"}})
 	require.ErrorIs(t, err, context.Canceled)
 
 	leave()

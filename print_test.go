@@ -33,7 +33,7 @@ func exported() []any {
 		herokubuild.Artifact{}, herokubuild.DeployDurations{}, herokubuild.RolloutPolicy{}, herokubuild.RolloutResult{},
 		herokubuild.FetchArchiveOptions{}, herokubuild.GenerationError{}, herokubuild.ListOptions{}, herokubuild.Page[herokubuild.Build]{},
 		herokubuild.PromoteOptions{}, herokubuild.ResourceRef{}, herokubuild.Release{}, herokubuild.ReleaseCreateOptions{}, herokubuild.ReleaseError{}, herokubuild.ReleasesService{},
-		herokubuild.RequestError{}, herokubuild.Response{}, herokubuild.DeployResult{}, herokubuild.RetryOptions{}, herokubuild.RollbackError{}, herokubuild.Slug{},
+		herokubuild.RequestError{}, herokubuild.Response{}, herokubuild.DeployResult{}, herokubuild.DeploySummary{}, herokubuild.AppSummary{}, herokubuild.RetryOptions{}, herokubuild.RollbackError{}, herokubuild.Slug{},
 		herokubuild.SlugCreateOptions{}, herokubuild.SlugsService{}, herokubuild.Source{}, herokubuild.SourceBlob{}, herokubuild.SourceURLs{}, herokubuild.SourcesService{},
 		herokubuild.StreamError{}, herokubuild.StreamOptions{}, herokubuild.UnpackError{}, herokubuild.UnpackOptions{}, herokubuild.StorageError{},
 		herokubuild.UploadOptions{}, herokubuild.User{}, herokubuild.WaitOptions{},

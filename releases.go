@@ -415,10 +415,10 @@ func (s ReleasesService) rollBackTo(ctx context.Context, app, id string, request
 //
 // Errors: those of [ReleasesService.List]; one that matches [ErrNotFound] if
 // there is no such release.
-func (s ReleasesService) Previous(ctx context.Context, app string) (*Release, error) {
+func (s ReleasesService) Previous(ctx context.Context, app string, requestOpts ...RequestOption) (*Release, error) {
 	seen := false
 	newest := &ListOptions{SortBy: "version", Order: Descending, PageSize: 20}
-	for r, err := range s.List(ctx, app, newest) {
+	for r, err := range s.List(ctx, app, newest, requestOpts...) {
 		switch {
 		case err != nil:
 			return nil, err

@@ -104,7 +104,7 @@ func TestRollbackOnThePlatform(t *testing.T) {
 	ctx := t.Context()
 	var slugs []string
 	for _, content := range []string{"one", "two", "three"} {
-		slug, err := client.Slugs.CreateFromDir(ctx, "example-app", sourceDir(t, map[string]string{"Procfile": "web: " + content}), herokubuild.SlugDirOptions{})
+		slug, err := client.Slugs.CreateFromDir(ctx, "example-app", sourceDir(t, map[string]string{"Procfile": "web: " + content}), nil)
 		require.NoError(t, err)
 		_, err = client.Releases.Create(ctx, "example-app", herokubuild.ReleaseCreateOptions{SlugID: slug.ID})
 		require.NoError(t, err)

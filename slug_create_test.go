@@ -36,7 +36,7 @@ func TestSlugFromADirectory(t *testing.T) {
 	ctx := t.Context()
 
 	var progress int64
-	slug, err := client.Slugs.CreateFromDir(ctx, "example-app", dir, herokubuild.SlugDirOptions{
+	slug, err := client.Slugs.CreateFromDir(ctx, "example-app", dir, &herokubuild.SlugDirOptions{
 		Commit: "abc123", CommitDescription: "a commit", BuildpackProvidedDescription: "by hand",
 		OnProgress: func(done, total int64) { progress = done - total },
 	})
@@ -46,7 +46,7 @@ func TestSlugFromADirectory(t *testing.T) {
 	assert.Equal(t, "heroku-24", slug.Stack.Name)
 	assert.Equal(t, "abc123", slug.Commit)
 	assert.Equal(t, "by hand", slug.BuildpackProvidedDescription)
-	again, err := client.Slugs.CreateFromDir(ctx, "example-app", dir, herokubuild.SlugDirOptions{})
+	again, err := client.Slugs.CreateFromDir(ctx, "example-app", dir, nil)
 	require.NoError(t, err)
 	assert.NotEqual(t, slug.ID, again.ID)
 	assert.Equal(t, slug.Checksum, again.Checksum, "the same tree packs to the same bytes")
@@ -104,7 +104,7 @@ func TestCreateFromDirRequests(t *testing.T) {
 	a.on("GET", appURL, replyFile(t, 200, "app.json"))
 	a.on("POST", slugsURL, reply(201, strings.Replace(golden(t, "slug_created.json"), `"PUT"`, `"post"`, 1)))
 	a.on("POST", slugURL, reply(200, ""))
-	slug, err := a.Slugs.CreateFromDir(t.Context(), appName, dir, herokubuild.SlugDirOptions{Commit: "c"})
+	slug, err := a.Slugs.CreateFromDir(t.Context(), appName, dir, &herokubuild.SlugDirOptions{Commit: "c"})
 	require.NoError(t, err)
 	assert.Equal(t, slugID, slug.ID)
 
@@ -155,12 +155,12 @@ func TestCreateFromDirRefuses(t *testing.T) {
 		"an invalid Procfile":          {appName, wrong, herokubuild.SlugDirOptions{}, "Procfile"},
 		"a type without command":       {appName, none, herokubuild.SlugDirOptions{ProcessTypes: map[string]string{"web": ""}}, "ProcessTypes"},
 	} {
-		slug, err := a.Slugs.CreateFromDir(t.Context(), tt.app, tt.dir, tt.opts)
+		slug, err := a.Slugs.CreateFromDir(t.Context(), tt.app, tt.dir, &tt.opts)
 		assert.Nil(t, slug, name)
 		requireInvalid(t, err, tt.field)
 	}
 	assert.Zero(t, a.mock.GetTotalCallCount())
-	_, err := new(herokubuild.Client).Slugs.CreateFromDir(t.Context(), appName, none, herokubuild.SlugDirOptions{ProcessTypes: map[string]string{}})
+	_, err := new(herokubuild.Client).Slugs.CreateFromDir(t.Context(), appName, none, &herokubuild.SlugDirOptions{ProcessTypes: map[string]string{}})
 	require.ErrorIs(t, err, herokubuild.ErrInvalidArgument)
 }
 
@@ -172,14 +172,14 @@ func TestCreateFromDirFails(t *testing.T) {
 		t.Parallel()
 		a := newAPI(t)
 		a.on("GET", appURL, reply(404, golden(t, "error_not_found.json")))
-		_, err := a.Slugs.CreateFromDir(t.Context(), appName, dir, opts)
+		_, err := a.Slugs.CreateFromDir(t.Context(), appName, dir, &opts)
 		require.ErrorIs(t, err, herokubuild.ErrNotFound)
 	})
 	t.Run("a fir app", func(t *testing.T) {
 		t.Parallel()
 		a := newAPI(t)
 		a.on("GET", appURL, reply(200, strings.Replace(golden(t, "app.json"), `"cedar"`, `"fir"`, 1)))
-		_, err := a.Slugs.CreateFromDir(t.Context(), appName, dir, opts)
+		_, err := a.Slugs.CreateFromDir(t.Context(), appName, dir, &opts)
 		var generation *herokubuild.GenerationError
 		require.ErrorAs(t, err, &generation)
 		require.ErrorIs(t, err, herokubuild.ErrUnsupportedGeneration)
@@ -193,7 +193,7 @@ func TestCreateFromDirFails(t *testing.T) {
 		a.on("GET", appURL, replyFile(t, 200, "app.json"))
 		a.on("POST", slugsURL, replyFile(t, 201, "slug_created.json"))
 		a.on("PUT", slugURL, reply(403, golden(t, "storage_refusal.xml")))
-		slug, err := a.Slugs.CreateFromDir(t.Context(), appName, dir, opts)
+		slug, err := a.Slugs.CreateFromDir(t.Context(), appName, dir, &opts)
 		assert.Nil(t, slug)
 		require.ErrorIs(t, err, herokubuild.ErrForbidden)
 		assertErrorClean(t, err)
@@ -203,7 +203,7 @@ func TestCreateFromDirFails(t *testing.T) {
 		t.Parallel()
 		a := newAPI(t)
 		a.on("GET", appURL, replyFile(t, 200, "app.json"))
-		_, err := a.Slugs.CreateFromDir(t.Context(), appName, t.TempDir(), opts)
+		_, err := a.Slugs.CreateFromDir(t.Context(), appName, t.TempDir(), &opts)
 		requireInvalid(t, err, "dir")
 	})
 	t.Run("no directory for temporary files", func(t *testing.T) {
@@ -212,7 +212,7 @@ func TestCreateFromDirFails(t *testing.T) {
 		a.on("GET", appURL, replyFile(t, 200, "app.json"))
 		o := opts
 		o.TempDir = filepath.Join(dir, "no such")
-		_, err := a.Slugs.CreateFromDir(t.Context(), appName, dir, o)
+		_, err := a.Slugs.CreateFromDir(t.Context(), appName, dir, &o)
 		require.ErrorIs(t, err, os.ErrNotExist)
 	})
 }
@@ -226,7 +226,7 @@ func TestCreateFromDirLeavesNothing(t *testing.T) {
 		a.on("GET", appURL, replyFile(t, 200, "app.json"))
 		a.on("POST", slugsURL, replyFile(t, 201, "slug_created.json"))
 		a.on("PUT", slugURL, reply(status, ""))
-		_, err := a.Slugs.CreateFromDir(t.Context(), appName, dir, herokubuild.SlugDirOptions{ProcessTypes: map[string]string{}, TempDir: temp})
+		_, err := a.Slugs.CreateFromDir(t.Context(), appName, dir, &herokubuild.SlugDirOptions{ProcessTypes: map[string]string{}, TempDir: temp})
 		assert.Equal(t, status == 200, err == nil)
 	}
 	requireEmpty(t, temp)

@@ -138,7 +138,7 @@ func (s SlugsService) Put(ctx context.Context, slug *Slug, archive *Archive, opt
 	return s.api.putArchive(ctx, method, slug.Blob.URL, archive, opts)
 }
 
-// SlugDirOptions configures [SlugsService.CreateFromDir].
+// SlugDirOptions configures [SlugsService.CreateFromDir]. nil is the default.
 type SlugDirOptions struct {
 	// ProcessTypes maps a process type to its command and replaces the directory's
 	// Procfile. It may be empty; nil means the Procfile.
@@ -177,8 +177,9 @@ type SlugDirOptions struct {
 // [ErrArchiveChanged]; and those of [AppsService.Get], [SlugsService.Create] and
 // [SlugsService.Put]. A slug that was created and not uploaded cannot be released and
 // does no harm, so the call can be repeated after any error.
-func (s SlugsService) CreateFromDir(ctx context.Context, app, dir string, opts SlugDirOptions) (*Slug, error) {
-	create, err := opts.createOptions(app, dir)
+func (s SlugsService) CreateFromDir(ctx context.Context, app, dir string, opts *SlugDirOptions) (*Slug, error) {
+	o := orZero(opts)
+	create, err := o.createOptions(app, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +196,7 @@ func (s SlugsService) CreateFromDir(ctx context.Context, app, dir string, opts S
 	}
 	var archive *Archive
 	err = s.api.packers.run(ctx, dir, func(p packing) (err error) {
-		archive, err = packDir(ctx, dir, &PackOptions{Prefix: "./app", Include: []string{"*"}, TempDir: opts.TempDir}, p)
+		archive, err = packDir(ctx, dir, &PackOptions{Prefix: "./app", Include: []string{"*"}, TempDir: o.TempDir}, p)
 		return err
 	})
 	if err != nil {
@@ -207,7 +208,7 @@ func (s SlugsService) CreateFromDir(ctx context.Context, app, dir string, opts S
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Put(ctx, slug, archive, &UploadOptions{OnProgress: opts.OnProgress}); err != nil {
+	if err := s.Put(ctx, slug, archive, &UploadOptions{OnProgress: o.OnProgress}); err != nil {
 		return nil, err
 	}
 	return slug, nil

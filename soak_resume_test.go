@@ -181,7 +181,7 @@ func (s *resumeSoak) prepare() bool {
 		s.ids[app] = s.p.AppID(app)
 	}
 	s.policy = herokubuild.RolloutPolicy{
-		Concurrency: 1 + s.intN(3), Canaries: s.intN(2), StopOnError: s.intN(4) == 0, Rollback: herokubuild.RollbackPolicy(s.intN(3)),
+		Concurrency: 1 + s.intN(3), Canaries: s.intN(2), StopOnError: s.intN(4) == 0, Rollback: []herokubuild.RollbackPolicy{herokubuild.RollbackNone, herokubuild.RollbackVerifyFailed, herokubuild.RollbackAll}[s.intN(3)],
 		Verify: func(_ context.Context, app string, _ *herokubuild.Release) error {
 			s.mu.Lock()
 			defer s.mu.Unlock()

@@ -22,6 +22,7 @@ const (
 	CreateSource  = "POST /sources"
 	Upload        = "PUT storage/"
 	CreateBuild   = "POST /apps/{app}/builds"
+	ListBuilds    = "GET /apps/{app}/builds"
 	GetBuild      = "GET /apps/{app}/builds/{build}"
 	CancelBuild   = "DELETE /apps/{app}/builds/{build}"
 	CreateSlug    = "POST /apps/{app}/slugs"
@@ -62,7 +63,8 @@ func (f Fault) String() string {
 // always is the number of times of a fault without an end.
 const always = math.MaxInt
 
-// Times returns the fault for the next n requests that match instead of one.
+// Times returns the fault for the next n requests that match instead of one. n must be
+// positive.
 func (f Fault) Times(n int) Fault {
 	f.times = n
 	return f
@@ -86,8 +88,7 @@ func LoseResponse(pattern string) Fault {
 	return newFault(pattern, "lose the response", platform.Fault{Lost: true})
 }
 
-// LoseRequest resets the connection without handling the request. Only requests with a body
-// are lost.
+// LoseRequest resets the connection without handling the request.
 func LoseRequest(pattern string) Fault {
 	return newFault(pattern, "lose the request", platform.Fault{CutRequestAfter: 1})
 }
@@ -111,25 +112,27 @@ func RateLimit(pattern string, retryAfter time.Duration) Fault {
 
 // Delay waits before it handles the request, even if the client disconnects.
 func Delay(pattern string, d time.Duration) Fault {
-	return newFault(pattern, "delay "+d.String(), platform.Fault{Delay: d})
+	return newFault(pattern, "delay "+d.String(), platform.Fault{Delay: max(d, 0)})
 }
 
 // CutResponse closes the connection after n bytes of the response's body, heartbeats
-// included. A response that is shorter is not cut.
+// included. n must be positive: [LoseResponse] sends none. A response that is shorter is not
+// cut, and the test fails.
 func CutResponse(pattern string, n int) Fault {
-	return newFault(pattern, fmt.Sprintf("cut the response after %d bytes", n), platform.Fault{CutResponseAfter: int64(n)})
+	return newFault(pattern, fmt.Sprintf("cut the response after %d bytes", n), platform.Fault{CutResponseAfter: int64(max(n, 0))})
 }
 
 // StallResponse sends nothing more after n bytes of the response's body until the client
-// disconnects. A response that is shorter does not stall.
+// disconnects. n must be positive. A response that is shorter does not stall, and the test
+// fails.
 func StallResponse(pattern string, n int) Fault {
-	return newFault(pattern, fmt.Sprintf("stall the response after %d bytes", n), platform.Fault{StallResponseAfter: int64(n)})
+	return newFault(pattern, fmt.Sprintf("stall the response after %d bytes", n), platform.Fault{StallResponseAfter: int64(max(n, 0))})
 }
 
 // EndOutput ends the response of an output stream after n bytes of output as if that were
 // the end of it. Heroku's does so now and then.
 func EndOutput(n int) Fault {
-	return newFault(ReadOutput, fmt.Sprintf("end the response after %d bytes", n), platform.Fault{EndAfter: int64(n), EndNow: n <= 0})
+	return newFault(ReadOutput, fmt.Sprintf("end the response after %d bytes", n), platform.Fault{EndAfter: int64(max(n, 0)), EndNow: n <= 0})
 }
 
 // HideOutput responds to the request of an output stream as if there were none.
@@ -142,9 +145,12 @@ func IgnoreRange() Fault {
 	return newFault(ReadOutput, "ignore the range", platform.Fault{IgnoreRange: true})
 }
 
-// Random makes a share of all requests fail at random, in all the ways above. The share is
-// from 0 to 1. The same requests get the same faults with the same seed, in whatever order
-// they arrive, and each at most twice, so that a client that retries succeeds.
+// Random makes a share of all requests fail at random, except downloads from the storage:
+// with lost requests and responses, error statuses before and after the request is handled,
+// rate limits, delays of up to 5 ms and responses that are cut; output streams also with
+// stalls, early ends and ranges that are ignored. The share is from 0 to 1. The same requests
+// get the same faults with the same seed, in whatever order they arrive, and each at most
+// twice, so that a client that retries succeeds.
 func Random(seed uint64, share float64) Fault {
 	f := Fault{text: fmt.Sprintf("random faults of seed %d", seed), pattern: AnyRequest, times: always}
 	f.random = platform.RandomFaults(seed, share, 2)
@@ -178,11 +184,27 @@ func (s *Server) add(faults []Fault) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range faults {
+		if err := f.check(); err != nil {
+			return err
+		}
 		mux, err := compile(f.pattern)
 		if err != nil {
 			return err
 		}
 		s.faults = append(s.faults, &pendingFault{Fault: f, matches: mux, skip: f.after, left: f.times})
+	}
+	return nil
+}
+
+// check refuses a fault that would never happen.
+func (f Fault) check() error {
+	switch {
+	case f.times < 1:
+		return fmt.Errorf("herokutest: %v must happen at least once", f)
+	case f.after < 0:
+		return fmt.Errorf("herokutest: %v: After is negative", f)
+	case f.random == nil && f.fault == (platform.Fault{}):
+		return fmt.Errorf("herokutest: %v needs a positive number", f)
 	}
 	return nil
 }
@@ -252,14 +274,51 @@ func (f *pendingFault) match(requests []*http.Request) bool {
 	return false
 }
 
-// unmet returns the faults that no request, or too few, have met.
+// unmet returns the faults that did not happen, or not as often as they should: because no
+// request matched, or because they had no effect on it, as a cut beyond the end of a response.
 func (s *Server) unmet() []Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	happened := s.p.FaultsInjected()
 	var all []Fault
 	for _, f := range s.faults {
+		if f.left == always {
+			// Its faults count as well, so that the counts prove nothing.
+			return unmatched(s.faults)
+		}
+		met := f.times - f.left
+		for _, kind := range kinds(f.fault) {
+			happened[kind] -= met
+			if happened[kind] < 0 || f.left > 0 {
+				all = append(all, f.Fault)
+				break
+			}
+		}
+	}
+	return all
+}
+
+// unmatched returns the faults that too few requests have matched.
+func unmatched(faults []*pendingFault) []Fault {
+	var all []Fault
+	for _, f := range faults {
 		if f.left > 0 && f.left != always {
 			all = append(all, f.Fault)
+		}
+	}
+	return all
+}
+
+// kinds are the names by which the emulator counts a fault.
+func kinds(f platform.Fault) []string {
+	var all []string
+	for name, set := range map[string]bool{
+		"Delay": f.Delay > 0, "Status": f.Status != 0, "StatusAfter": f.StatusAfter != 0, "Lost": f.Lost,
+		"CutRequestAfter": f.CutRequestAfter > 0, "CutResponseAfter": f.CutResponseAfter > 0, "StallResponseAfter": f.StallResponseAfter > 0,
+		"EndAfter": f.EndAfter > 0, "EndNow": f.EndNow, "NotFound": f.NotFound, "IgnoreRange": f.IgnoreRange,
+	} {
+		if set {
+			all = append(all, name)
 		}
 	}
 	return all

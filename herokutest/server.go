@@ -21,7 +21,7 @@
 //
 // [Server.Inject] makes requests fail as they do on a network: [LoseResponse],
 // [RespondWith], [CutResponse], [EndOutput], [RateLimit] and more. Each is of the next
-// request of its kind, or of more with [Fault.Times]. A fault that no request has met by
+// request of its kind, or of more with [Fault.Times]. A fault that did not happen by
 // the end of the test fails the test, which would otherwise have tested nothing.
 //
 // # Time
@@ -109,8 +109,9 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Realistic returns options of a server that really builds, runs release commands on this
-// machine and has the delays that Heroku has. Only give it code that you trust.
+// Realistic returns options of a server that really builds and runs release commands on this
+// machine, and has delays as Heroku has: a status lag of 150 ms, a stream delay of 300 ms, and
+// 25 minutes for a build. Only give it code that you trust.
 func Realistic() *Options {
 	return &Options{
 		Build:        Compile,
@@ -154,7 +155,7 @@ func NewServer(tb TB, opts *Options) *Server {
 			tb.Errorf("%v", err)
 		}
 		for _, f := range s.unmet() {
-			tb.Errorf("herokutest: no request met the fault: %v", f)
+			tb.Errorf("herokutest: the fault did not happen, or not often enough: %v", f)
 		}
 		if text := log.String(); tb.Failed() && text != "" {
 			tb.Logf("the requests to herokutest:\n%s", text)
@@ -245,7 +246,8 @@ func (s *Server) Transport() http.RoundTripper { return s.p.Transport() }
 // Client returns a client of the server. It retries and polls without the pauses that are
 // usual on a network, and opts can change that. If opts are invalid, the test fails.
 //
-// Outside of a test use [herokubuild.NewClient] with [Server.ClientOptions].
+// Outside of a test use [herokubuild.NewClient] with [Server.ClientOptions]: there, every call
+// of a client with invalid options fails.
 func (s *Server) Client(opts ...herokubuild.Option) *herokubuild.Client {
 	client, err := herokubuild.NewClient(append(s.ClientOptions(), opts...)...)
 	switch {
@@ -302,7 +304,8 @@ func (s *Server) ExpireRelease(app string, version int) error {
 }
 
 // Serve serves an app's web requests with h, and returns the URL at which it does: the
-// app's WebURL, on this machine. A later call replaces h. Without a handler, requests to
+// app's WebURL from then on, on this machine. If the server is in memory, only
+// [Server.Transport] reaches it. A later call replaces h. Without a handler, requests to
 // the app get a 503, as from an app without web processes.
 func (s *Server) Serve(app string, h http.Handler) (url string, err error) {
 	url, err = s.p.Serve(app, h)

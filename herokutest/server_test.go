@@ -328,6 +328,27 @@ func TestTestFailsForWhatIsInvalid(t *testing.T) {
 		"pattern of the options": func(tb herokutest.TB) {
 			herokutest.NewServer(tb, &herokutest.Options{Faults: []herokutest.Fault{herokutest.LoseResponse("{")}})
 		},
+		"no times": func(tb herokutest.TB) {
+			herokutest.NewServer(tb, nil).Inject(herokutest.LoseResponse(herokutest.CreateBuild).Times(0))
+		},
+		"cut at once": func(tb herokutest.TB) {
+			herokutest.NewServer(tb, nil).Inject(herokutest.CutResponse(herokutest.CreateBuild, 0))
+		},
+		"negative cut": func(tb herokutest.TB) {
+			herokutest.NewServer(tb, nil).Inject(herokutest.StallResponse(herokutest.CreateBuild, -1))
+		},
+		"cut beyond the end": func(tb herokutest.TB) {
+			srv := herokutest.NewServer(tb, nil)
+			srv.Inject(herokutest.CutResponse(herokutest.GetApp, 1_000_000))
+			_, err := srv.Client().Apps.Get(t.Context(), "example-app")
+			require.NoError(t, err)
+		},
+		"range that was not requested": func(tb herokutest.TB) {
+			srv := herokutest.NewServer(tb, nil)
+			srv.Inject(herokutest.IgnoreRange())
+			_, _, err := deploy(t, srv.Client(), nil)
+			require.NoError(t, err)
+		},
 		"fault that nothing met": func(tb herokutest.TB) {
 			herokutest.NewServer(tb, nil).Inject(herokutest.LoseResponse(herokutest.CreateBuild))
 		},

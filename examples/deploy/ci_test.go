@@ -211,7 +211,7 @@ func TestReportOfAFailure(t *testing.T) {
 
 func TestReportWithoutCredential(t *testing.T) {
 	isolate(t)
-	code, r := reported(t, "-app", "shop-eu")
+	code, r := reported(t, "-app", "shop-eu", t.TempDir())
 	if code != exitFailed {
 		t.Errorf("exit %d", code)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/herokubuild/herokubuild"
 	"github.com/herokubuild/herokubuild/examples/internal/health"
+	"github.com/herokubuild/herokubuild/examples/internal/sample"
 )
 
 const usage = `Usage: deploy [flags] [DIR]
@@ -125,6 +126,16 @@ func (s *settings) complete(args []string, set map[string]bool) error {
 		return errors.New("at most one directory is allowed, after the flags")
 	}
 	s.dir = strings.Join(args, "")
+	switch {
+	case len(args) == 1 && s.dir == "":
+		return errors.New("the name of the directory is empty")
+	case s.app == "" && set["app"]:
+		return errors.New("-app is empty")
+	case s.app != "" && s.dir == "" && !s.local && !s.dryRun:
+		if err := sample.Refuse(); err != nil {
+			return err
+		}
+	}
 	if s.app == "" {
 		if !s.local && !s.dryRun && os.Getenv("HEROKU_API_URL") != "" {
 			return errors.New("HEROKU_API_URL is set: either -app or -local is required")
@@ -202,6 +213,9 @@ func (s *settings) checkHealth(set map[string]bool) error {
 // outside refuses a file in the directory that is deployed: it would be packed, and
 // would change the version of the source.
 func outside(name, file, dir string) error {
+	if dir == "" {
+		return nil // the sample app is elsewhere
+	}
 	if info, err := os.Stat(file); err == nil && info.IsDir() {
 		return fmt.Errorf("%s: %s is a directory", name, file)
 	}

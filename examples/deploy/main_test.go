@@ -135,11 +135,21 @@ func TestHelp(t *testing.T) {
 
 func TestNoCredential(t *testing.T) {
 	isolate(t)
-	code, _, stderr := deploy(t, "-app", "my-app")
+	code, _, stderr := deploy(t, "-app", "my-app", t.TempDir())
 	if code != exitFailed {
 		t.Errorf("exit %d", code)
 	}
 	wantContains(t, stderr, "HEROKU_API_KEY", "heroku login")
+}
+
+// Variables of a script that are empty must not deploy something else, or elsewhere.
+func TestWhatIsNotNamedIsNotDeployedToHeroku(t *testing.T) {
+	isolate(t)
+	for _, args := range [][]string{{"-app", "my-app"}, {"-app", "my-app", ""}, {"-app", "", "."}, {""}, {"-local", ""}} {
+		if code, _, _ := deploy(t, args...); code != exitUsage {
+			t.Errorf("%q: exit %d", args, code)
+		}
+	}
 }
 
 func TestDeployToServer(t *testing.T) {

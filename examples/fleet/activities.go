@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -103,9 +102,7 @@ func (a *Activities) build(ctx context.Context, l *lease, client *herokubuild.Cl
 		return nil, err
 	}
 	defer func() { _ = log.Close() }()
-	if opts.Output, err = outputAt(log, opts.Checkpoint); err != nil {
-		return nil, err
-	}
+	opts.Output = herokubuild.OutputAt(log, opts.Checkpoint)
 	return client.BuildAndRelease(ctx, opts)
 }
 
@@ -319,11 +316,4 @@ func logFile(dir, mark string) string {
 
 func openLog(dir, mark string) (*os.File, error) {
 	return os.OpenFile(logFile(dir, mark), os.O_CREATE|os.O_WRONLY, 0o600)
-}
-
-// outputAt writes to a log from the offset of a checkpoint on. It hides the log's
-// Truncate, because a worker that was frozen could otherwise remove what the next one
-// has written; what both write is the same.
-func outputAt(log io.WriterAt, c herokubuild.Checkpoint) (io.Writer, error) {
-	return herokubuild.OutputAt(struct{ io.WriterAt }{log}, c)
 }

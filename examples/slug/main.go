@@ -126,6 +126,11 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 		return usageError("HEROKU_API_URL is set: either -app or -local is required")
 	}
 	s.dir = flags.Arg(0)
+	if s.app != "" && s.dir == "" && !s.local {
+		if err := sample.Refuse(); err != nil {
+			return usageError(err.Error())
+		}
+	}
 	if s.app == "" {
 		s.local, s.app = true, "example-app"
 	}
@@ -167,7 +172,7 @@ func (s *settings) release(ctx context.Context, stdout, stderr io.Writer) (err e
 		return err
 	}
 
-	slug, err := client.Slugs.CreateFromDir(ctx, s.app, s.dir, herokubuild.SlugDirOptions{
+	slug, err := client.Slugs.CreateFromDir(ctx, s.app, s.dir, &herokubuild.SlugDirOptions{
 		Stack: s.stack, Commit: s.commit, BuildpackProvidedDescription: "Uploaded slug",
 	})
 	if err != nil {

@@ -114,7 +114,10 @@ func TestHelp(t *testing.T) {
 
 func TestNoCredential(t *testing.T) {
 	isolate(t)
-	code, _, stderr := slugCommand(t, "-app", "my-app")
+	if code, _, _ := slugCommand(t, "-app", "my-app"); code != exitUsage {
+		t.Errorf("without a directory: exit %d", code)
+	}
+	code, _, stderr := slugCommand(t, "-app", "my-app", appDir(t, "web: serve\n"))
 	if code != exitFailed {
 		t.Errorf("exit %d", code)
 	}

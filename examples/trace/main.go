@@ -59,6 +59,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	dir := flags.Arg(0)
 	if dir == "" {
+		if *app != "" {
+			if err := sample.Refuse(); err != nil {
+				fmt.Fprintln(stderr, "trace:", err)
+				return 2
+			}
+		}
 		written, remove, err := sample.Write(sampleApp)
 		if err != nil {
 			fmt.Fprintln(stderr, "Error:", err)

@@ -26,7 +26,7 @@ func TestDeployIsOneTrace(t *testing.T) {
 	var shown waterfall
 	var output bytes.Buffer
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(&shown))
-	if err := deploy(t.Context(), provider, "", filepath.Join("..", "deploy", "testdata", "app"), &output); err != nil {
+	if err := deploy(t.Context(), provider, "", filepath.Join("testdata", "app"), &output); err != nil {
 		t.Fatal(err)
 	}
 	var tree bytes.Buffer

@@ -82,13 +82,21 @@ func (j *journal) record(role string, app func(*http.Request) string, next http.
 	})
 }
 
+// shownHost is the name of an origin in the log: that of the public package.
+func shownHost(role string) string {
+	if role == roleBlob {
+		return "storage"
+	}
+	return role
+}
+
 // logEnd logs a request whose response has ended.
 func (j *journal) logEnd(ctx context.Context, rec *recorder) {
 	j.mu.Lock()
 	e, faults := *rec.entry, rec.faults
 	j.mu.Unlock()
 	attrs := []slog.Attr{
-		slog.String("host", e.Host), slog.String("method", e.Method), slog.String("path", e.Path),
+		slog.String("host", shownHost(e.Host)), slog.String("method", e.Method), slog.String("path", e.Path),
 		slog.Int("status", e.Status), slog.Duration("duration", time.Since(e.Time)),
 	}
 	if e.App != "" {

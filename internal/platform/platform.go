@@ -217,7 +217,7 @@ func Start(opts Options) (*Platform, error) {
 		return nil, fmt.Errorf("%q is not a loopback address", opts.Addr)
 	}
 
-	dir, err := os.MkdirTemp("", "platform-")
+	dir, err := os.MkdirTemp("", "herokutest-")
 	if err != nil {
 		return nil, err
 	}

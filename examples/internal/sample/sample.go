@@ -4,10 +4,24 @@ package sample
 
 import (
 	"bytes"
+	"errors"
 	"io/fs"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 )
+
+// Refuse returns an error if HEROKU_API_URL is not that of an emulator on this machine:
+// whoever names an app and forgets the directory would replace what the app runs.
+func Refuse() error {
+	if api, err := url.Parse(os.Getenv("HEROKU_API_URL")); err == nil {
+		if ip := net.ParseIP(api.Hostname()); api.Hostname() == "localhost" || ip != nil && ip.IsLoopback() {
+			return nil
+		}
+	}
+	return errors.New("name the directory to deploy to Heroku, such as \".\": without one the sample app would be deployed")
+}
 
 // Write writes the files of a sample app, which is in the directory testdata/app of the
 // embedded files, to a new directory. remove removes that again.

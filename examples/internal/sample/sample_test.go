@@ -55,6 +55,18 @@ func TestLeavesNothingIfAnAppCannotBeRead(t *testing.T) {
 	}
 }
 
+func TestSampleIsNotDeployedToHeroku(t *testing.T) {
+	for url, refused := range map[string]bool{
+		"": true, "https://api.heroku.com": true, "https://127.0.0.1.example.com": true, "://": true,
+		"http://127.0.0.1:5000": false, "http://localhost:5000": false, "http://[::1]:5000": false,
+	} {
+		t.Setenv("HEROKU_API_URL", url)
+		if err := Refuse(); (err != nil) != refused {
+			t.Errorf("%q: %v", url, err)
+		}
+	}
+}
+
 type unreadable struct{}
 
 func (unreadable) Open(name string) (fs.File, error) {
