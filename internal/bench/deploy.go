@@ -94,7 +94,9 @@ func deploy(ctx context.Context, dir string, calls, until int) error {
 	}
 	cancel()
 	for range calls - until {
-		<-errs
+		if err := <-errs; err != nil && !errors.Is(err, context.Canceled) {
+			return err
+		}
 	}
 	return nil
 }
