@@ -81,7 +81,8 @@ func (e *DeployError) Error() string {
 	if !namesItsStep(e.Err) {
 		text += string(e.Phase) + ": "
 	}
-	text += errorText(e.Err)
+	// The errors of several apps are joined by line breaks.
+	text += strings.ReplaceAll(errorText(e.Err), "\n", "; ")
 	b := orZero(orZero(e.Result).Build)
 	switch {
 	case e.Canceled:
