@@ -38,6 +38,9 @@ type BuildJob struct {
 
 	output
 	job *platform.Job
+	// compiler is shared by the builds of a server: it asks the go command for its
+	// environment once.
+	compiler platform.Builder
 }
 
 // SetProcessType declares a process type, such as web, and its command. Those of the
@@ -89,8 +92,7 @@ func (o output) Sleep(ctx context.Context, d time.Duration) error {
 // its Go module with the local go command and without a network. It runs code of the
 // source with the privileges of this process.
 func Compile(ctx context.Context, job *BuildJob) error {
-	err := platform.DefaultBuilder().Build(ctx, job.job)
-	return err
+	return job.compiler.Build(ctx, job.job)
 }
 
 // RunCommand is a [ReleasePhaseFunc] that runs the command with the config vars of the app
@@ -112,6 +114,7 @@ func printCommand(_ context.Context, job *ReleaseJob) error {
 }
 
 func (f BuildFunc) builder() platform.Builder {
+	compiler := platform.DefaultBuilder()
 	return platform.BuilderFunc(func(ctx context.Context, j *platform.Job) error {
 		return f(ctx, &BuildJob{
 			App:                      j.AppName,
@@ -124,6 +127,7 @@ func (f BuildFunc) builder() platform.Builder {
 			Dir:                      j.BuildDir,
 			output:                   output{j.Output.Write},
 			job:                      j,
+			compiler:                 compiler,
 		})
 	})
 }

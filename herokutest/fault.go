@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -251,9 +252,8 @@ func (s *Server) fault(at platform.FaultPoint) platform.Fault {
 // requests returns a request in the forms that patterns may have: as sent, and with the
 // name of the app.
 func (s *Server) requests(at platform.FaultPoint) []*http.Request {
-	hosts := map[string]string{"api": "api", "blob": "storage", "stream": "stream", "web": "web"}
 	request := func(path string) *http.Request {
-		return &http.Request{Method: at.Method, Host: hosts[at.Host], URL: &url.URL{Path: path}}
+		return &http.Request{Method: at.Method, Host: platform.HostName(at.Host), URL: &url.URL{Path: path}}
 	}
 	all := []*http.Request{request(at.Path)}
 	if rest, ok := strings.CutPrefix(at.Path, "/apps/"); ok {
@@ -280,29 +280,19 @@ func (s *Server) unmet() []Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	happened := s.p.FaultsInjected()
+	// A fault without an end counts as well, so that the counts then prove nothing.
+	proves := !slices.ContainsFunc(s.faults, func(f *pendingFault) bool { return f.left == always })
 	var all []Fault
 	for _, f := range s.faults {
 		if f.left == always {
-			// Its faults count as well, so that the counts prove nothing.
-			return unmatched(s.faults)
+			continue
 		}
-		met := f.times - f.left
+		missing := f.left > 0
 		for _, kind := range kinds(f.fault) {
-			happened[kind] -= met
-			if happened[kind] < 0 || f.left > 0 {
-				all = append(all, f.Fault)
-				break
-			}
+			happened[kind] -= f.times - f.left
+			missing = missing || proves && happened[kind] < 0
 		}
-	}
-	return all
-}
-
-// unmatched returns the faults that too few requests have matched.
-func unmatched(faults []*pendingFault) []Fault {
-	var all []Fault
-	for _, f := range faults {
-		if f.left > 0 && f.left != always {
+		if missing {
 			all = append(all, f.Fault)
 		}
 	}

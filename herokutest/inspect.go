@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
 // Build is a build that the server has seen.
@@ -106,12 +108,8 @@ func (s *Server) Slug(id string) (slug Slug, ok bool) {
 func (s *Server) Requests() []Request {
 	var all []Request
 	for _, r := range s.p.Requests() {
-		host := r.Host
-		if host == "blob" {
-			host = "storage"
-		}
 		all = append(all, Request{
-			Host: host, Method: r.Method, Path: r.Path, Header: r.Header, ContentLength: r.ContentLength,
+			Host: platform.HostName(r.Host), Method: r.Method, Path: r.Path, Header: r.Header, ContentLength: r.ContentLength,
 			Status: r.Status, Time: r.Time, Fault: r.Fault,
 		})
 	}

@@ -82,8 +82,8 @@ func (j *journal) record(role string, app func(*http.Request) string, next http.
 	})
 }
 
-// shownHost is the name of an origin in the log: that of the public package.
-func shownHost(role string) string {
+// HostName returns the name of an origin in the log and in package herokutest.
+func HostName(role string) string {
 	if role == roleBlob {
 		return "storage"
 	}
@@ -96,7 +96,7 @@ func (j *journal) logEnd(ctx context.Context, rec *recorder) {
 	e, faults := *rec.entry, rec.faults
 	j.mu.Unlock()
 	attrs := []slog.Attr{
-		slog.String("host", shownHost(e.Host)), slog.String("method", e.Method), slog.String("path", e.Path),
+		slog.String("host", HostName(e.Host)), slog.String("method", e.Method), slog.String("path", e.Path),
 		slog.Int("status", e.Status), slog.Duration("duration", time.Since(e.Time)),
 	}
 	if e.App != "" {
