@@ -71,13 +71,6 @@ func newest(by string) *ListOptions {
 	return &ListOptions{SortBy: by, Order: Descending, PageSize: 50}
 }
 
-// newToken returns a random token that identifies one rollout, or one build of a
-// SourceURL.
-func newToken() string { return identity.NewToken() }
-
-// withToken returns a description that ends in a token.
-func withToken(text, kind, token string) string { return identity.WithToken(text, kind, token) }
-
 func sourceAddress(u SecretURL) string { return identity.Address(u.Reveal()) }
 
 func sourceDigest(u SecretURL) string { return identity.Digest(u.Reveal()) }
@@ -241,5 +234,3 @@ func replacedBy(release *Release, newer []*Release) (*Release, bool) {
 
 // codeOf identifies what a release runs.
 func codeOf(r *Release) string { return r.Artifact().String() }
-
-const rollbackText = identity.RollbackText

@@ -36,9 +36,9 @@ func (d *deploy) source(ctx context.Context) (SourceBlob, error) {
 // identifyURL marks the build of a URL, which may have been built before, with a
 // token.
 func (d *deploy) identifyURL(ctx context.Context, blob *SourceBlob, c *Checkpoint) (err error) {
-	c.Token, c.SourceDigest = newToken(), sourceDigest(blob.URL)
+	c.Token, c.SourceDigest = identity.NewToken(), sourceDigest(blob.URL)
 	c.Before, err = earlierBuilds(ctx, d.client, d.buildApp(), identity.Source{Address: sourceAddress(blob.URL), Digest: c.SourceDigest, Version: blob.Version, Checksum: blob.Checksum})
-	blob.VersionDescription = withToken(blob.VersionDescription, "deploy", c.Token)
+	blob.VersionDescription = identity.WithToken(blob.VersionDescription, "deploy", c.Token)
 	return err
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/herokubuild/herokubuild/internal/callback"
+	"github.com/herokubuild/herokubuild/internal/identity"
 )
 
 // Rollout releases one slug or image to any number of apps and waits for the final
@@ -89,7 +90,7 @@ func rolloutCheckpoint(c Checkpoint, release ReleaseCreateOptions, mayRollBack b
 	if c.started() {
 		return c
 	}
-	return Checkpoint{MayRollBack: mayRollBack, ArtifactID: release.artifact().String(), Started: time.Now().UTC().Round(0), Token: newToken()}
+	return Checkpoint{MayRollBack: mayRollBack, ArtifactID: release.artifact().String(), Started: time.Now().UTC().Round(0), Token: identity.NewToken()}
 }
 
 // begin sets how the releases of this rollout are identified, and its apps.
@@ -97,7 +98,7 @@ func (ro *rollout) begin(c Checkpoint, apps []string) {
 	if ro.release.Description == "" {
 		ro.release.Description = "Release of " + clip(ro.release.artifact().String(), 14)
 	}
-	ro.release.Description = withToken(ro.release.Description, "rollout", c.Token)
+	ro.release.Description = identity.WithToken(ro.release.Description, "rollout", c.Token)
 	ro.isOurs = func(candidate *Release) bool {
 		if c.Token == "" {
 			return candidate.Description == ro.release.Description && ro.release.madeFrom(candidate)

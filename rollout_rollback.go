@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/herokubuild/herokubuild/internal/callback"
+	"github.com/herokubuild/herokubuild/internal/identity"
 )
 
 // rollBack rolls apps back to what they ran before, according to the policy.
@@ -184,7 +185,7 @@ func (ro *rollout) rollBackOne(ctx context.Context, t *target) (*Release, error)
 		// The app ran nothing before, or its slug or image has been deleted.
 		return nil, &RollbackError{App: t.out.App, Release: before}
 	}
-	description := fmt.Sprintf("%s%d", rollbackText, before.Version)
+	description := fmt.Sprintf("%s%d", identity.RollbackText, before.Version)
 	if since != nil {
 		return ro.existingRollback(ctx, t, since, description)
 	}

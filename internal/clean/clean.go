@@ -3,7 +3,6 @@
 package clean
 
 import (
-	"io"
 	"regexp"
 	"strings"
 	"unicode"
@@ -25,20 +24,6 @@ var colorRE = regexp.MustCompile(`(?:\x1b\[|\x{9b})[0-?]*[ -/]*[@-~]`)
 // Uncolored removes control sequences for colors and the cursor. [Line] and
 // [Lines] would only replace their first character and keep the rest.
 func Uncolored(text string) string { return colorRE.ReplaceAllString(text, "") }
-
-// Writer returns a writer that writes to w what [Uncolored] and [Lines] return
-// for each Write. A Write must not end within a character; those of package fmt
-// do not.
-func Writer(w io.Writer) io.Writer { return writer{w} }
-
-type writer struct{ w io.Writer }
-
-func (w writer) Write(p []byte) (int, error) {
-	if _, err := io.WriteString(w.w, Lines(Uncolored(string(p)))); err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
 
 func clean(text string, lines bool) string {
 	return strings.Map(func(r rune) rune {

@@ -1,13 +1,11 @@
 package clean_test
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/herokubuild/herokubuild/internal/clean"
 )
@@ -45,15 +43,6 @@ func TestUncolored(t *testing.T) {
 	} {
 		assert.Equal(t, want, clean.Uncolored(in), "%q", in)
 	}
-}
-
-func TestWriter(t *testing.T) {
-	t.Parallel()
-	var b strings.Builder
-	n, err := fmt.Fprintf(clean.Writer(&b), "%s\n", "\x1b[1mone\x1b[0m\a")
-	require.NoError(t, err)
-	assert.Equal(t, 13, n)
-	assert.Equal(t, "one\uFFFD\n", b.String())
 }
 
 func FuzzClean(f *testing.F) {
