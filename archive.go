@@ -180,31 +180,65 @@ func newPacking() packing { return packing{progress: func() {}, writers: new(tar
 
 // packers are what the calls of a client that pack share.
 type packers struct {
-	gate *gate.Gate
-	// places is how many archives are packed at once.
-	places  int
-	writers targz.Writers
+	// archives bounds the archives on disk, and compressing those that are packed.
+	archives, compressing *gate.Gate
+	writers               targz.Writers
 }
+
+const (
+	// maxArchives is how many archives of a client are on disk at once.
+	maxArchives = 32
+	// gatePatience is how long a call keeps its place while it makes no progress.
+	gatePatience = 10 * time.Second
+)
 
 // newPackers bounds how many archives are packed at once: one already takes all cores,
 // and many would only take memory. While one reads its source, others compress. A source
 // that hangs loses its place.
 func newPackers() *packers {
-	const least, most, patience = 2, 4, 10 * time.Second
-	places := min(max(runtime.GOMAXPROCS(0), least), most)
-	return &packers{gate: gate.New(places, patience), places: places}
+	places := min(max(runtime.GOMAXPROCS(0), 2), 4)
+	return &packers{archives: gate.New(maxArchives, gatePatience), compressing: gate.New(places, gatePatience)}
+}
+
+// begin waits until few enough archives of other calls are on disk. The call must end once
+// its own archive is not needed any more.
+func (p *packers) begin(ctx context.Context, dir string) (*packJob, error) {
+	place, err := p.archives.Enter(ctx)
+	if err != nil {
+		return nil, packError(ctx, dir)
+	}
+	return &packJob{packers: p, dir: dir, archive: place}, nil
+}
+
+func packError(ctx context.Context, dir string) error {
+	return redact.CleanError(fmt.Errorf("pack %s: %w", dir, contextError(ctx)))
+}
+
+// packJob is a call that packs dir.
+type packJob struct {
+	packers *packers
+	dir     string
+	archive *gate.Place
 }
 
 // run calls pack, which packs dir and needs nothing but the disk, once few enough others
 // pack.
-func (p *packers) run(ctx context.Context, dir string, pack func(packing) error) error {
-	place, err := p.gate.Enter(ctx)
+func (j *packJob) run(ctx context.Context, pack func(packing) error) error {
+	place, err := j.packers.compressing.Enter(ctx)
 	if err != nil {
-		return redact.CleanError(fmt.Errorf("pack %s: %w", dir, contextError(ctx)))
+		return packError(ctx, j.dir)
 	}
 	defer place.Leave()
-	return pack(packing{progress: place.Progress, writers: &p.writers})
+	return pack(packing{writers: &j.packers.writers, progress: func() {
+		place.Progress()
+		j.progress()
+	}})
 }
+
+// progress reports that the archive is being packed or uploaded.
+func (j *packJob) progress() { j.archive.Progress() }
+
+func (j *packJob) end() { j.archive.Leave() }
 
 // PackFS packs a file system as [PackDir] does a directory. A git repository
 // in it does not count, only its .gitignore files: what they ignore is excluded even

@@ -14,8 +14,10 @@ import (
 )
 
 const (
-	// checkLimit is how many apps are looked up at once.
+	// checkLimit is how many apps a call looks up at once.
 	checkLimit = 16
+	// maxLookups is how many apps all deploys of a client look up at once.
+	maxLookups = 32
 	// cancelTimeout bounds the canceling of a build that was given up.
 	cancelTimeout = 10 * time.Second
 	// cancelSettle is the part of cancelTimeout for searching for a build whose id is
@@ -251,7 +253,10 @@ func (d *deploy) checkApps(ctx context.Context) error {
 	if d.knowsApps() {
 		return nil
 	}
-	first, err := d.lookUp(ctx, d.opts.BuildApp)
+	var first *App
+	var err error
+	// What the request needs of the stack is free again while the deploy waits to pack.
+	callback.Parallel(1, 1, func(int) { first, err = d.lookUp(ctx, d.opts.BuildApp) })
 	if err != nil {
 		return err
 	}
@@ -306,6 +311,11 @@ func (d *deploy) knowsApps() bool {
 // lookUp returns an app. A resumed deploy uses the ids of its checkpoint, because apps
 // may have been renamed.
 func (d *deploy) lookUp(ctx context.Context, app string) (*App, error) {
+	place, err := d.client.api.lookups.Enter(ctx)
+	if err != nil {
+		return nil, contextError(ctx)
+	}
+	defer place.Leave()
 	return d.client.Apps.Get(ctx, cmp.Or(d.log.saved().App(app).ID, app))
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-querystring/query"
 
 	"github.com/herokubuild/herokubuild/internal/check"
+	"github.com/herokubuild/herokubuild/internal/gate"
 	"github.com/herokubuild/herokubuild/internal/redact"
 	"github.com/herokubuild/herokubuild/internal/transport"
 	"github.com/herokubuild/herokubuild/internal/wire"
@@ -72,7 +73,10 @@ func NewClient(opts ...Option) (*Client, error) {
 		cfg.transport, streams = transport.NewRoundTripper(), transport.NewStreamRoundTripper()
 	}
 	product := fmt.Sprintf("herokubuild/%s (%s; %s/%s)", Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	api := &apiClient{log: cfg.log, poll: cfg.poll, retry: RetryOptions(transport.Policy(cfg.retry).WithDefaults()), settleTime: cfg.settleTime, packers: newPackers()}
+	api := &apiClient{
+		log: cfg.log, poll: cfg.poll, retry: RetryOptions(transport.Policy(cfg.retry).WithDefaults()), settleTime: cfg.settleTime,
+		packers: newPackers(), lookups: gate.New(maxLookups, gatePatience),
+	}
 	api.wire = wire.New(wire.Config{
 		Base: base.String(), Token: func(ctx context.Context) (string, error) { return apiKey(ctx, cfg.token) },
 		UserAgent: strings.TrimLeft(cfg.userAgent+" "+product, " "), Log: cfg.log,

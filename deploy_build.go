@@ -42,44 +42,57 @@ func (d *deploy) identifyURL(ctx context.Context, blob *SourceBlob, c *Checkpoin
 	return err
 }
 
-// upload packs and uploads the source. It returns the commit of a directory
-// without uncommitted changes.
+// upload packs and uploads the source. It returns the commit of a directory without
+// uncommitted changes.
 func (d *deploy) upload(ctx context.Context, blob *SourceBlob) (commit string, err error) {
-	archive := d.opts.Archive
-	if archive == nil {
-		d.begin(ctx, PhasePack)
-		var versionErr error
-		err := d.client.api.packers.run(ctx, d.opts.Dir, func(p packing) (err error) {
-			if blob.Version == "" {
-				// Without a version the archive's checksum identifies the source.
-				blob.Version, versionErr = TreeVersion(ctx, d.opts.Dir)
-				if blob.Version != "" && !strings.HasSuffix(blob.Version, dirty) {
-					commit = blob.Version
-				}
-			}
-			archive, err = packDir(ctx, d.opts.Dir, d.opts.Pack, p)
-			return err
-		})
-		if err != nil {
-			return "", err
-		}
-		defer func() { _ = archive.Close() }()
-		d.packed(ctx, archive, versionErr)
-		archive = archive.withoutPlan()
-	} else {
-		d.packed(ctx, archive, nil)
+	if d.opts.Archive != nil {
+		d.packed(ctx, d.opts.Archive, nil)
+		return "", d.uploadArchive(ctx, d.opts.Archive, blob, func() {})
 	}
+	d.begin(ctx, PhasePack)
+	job, err := d.client.api.packers.begin(ctx, d.opts.Dir)
+	if err != nil {
+		return "", err
+	}
+	defer job.end()
+	var archive *Archive
+	var versionErr error
+	err = job.run(ctx, func(p packing) (err error) {
+		if blob.Version == "" {
+			// Without a version the archive's checksum identifies the source.
+			blob.Version, versionErr = TreeVersion(ctx, d.opts.Dir)
+			if blob.Version != "" && !strings.HasSuffix(blob.Version, dirty) {
+				commit = blob.Version
+			}
+		}
+		archive, err = packDir(ctx, d.opts.Dir, d.opts.Pack, p)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = archive.Close() }()
+	d.packed(ctx, archive, versionErr)
+	return commit, d.uploadArchive(ctx, archive.withoutPlan(), blob, job.progress)
+}
+
+// uploadArchive uploads the source and completes the blob.
+func (d *deploy) uploadArchive(ctx context.Context, archive *Archive, blob *SourceBlob, progress func()) error {
 	blob.Checksum = archive.Checksum()
 	if blob.Version == "" {
 		blob.Version = strings.TrimPrefix(blob.Checksum, "SHA256:")
 	}
 	d.begin(ctx, PhaseUpload)
-	source, err := d.client.Sources.Upload(ctx, archive, &UploadOptions{OnProgress: d.progress(ctx)})
+	report := d.progress(ctx)
+	source, err := d.client.Sources.Upload(ctx, archive, &UploadOptions{OnProgress: func(done, total int64) {
+		progress()
+		report(done, total)
+	}})
 	if err != nil {
-		return "", err
+		return err
 	}
 	blob.URL = source.SourceBlob.GetURL
-	return commit, nil
+	return nil
 }
 
 // packed emits the events of a ready archive.
@@ -112,10 +125,15 @@ func (d *deploy) progress(ctx context.Context) func(done, total int64) {
 
 // checkUnchanged refuses a Dir that is not the source of the checkpoint.
 func (d *deploy) checkUnchanged(ctx context.Context) error {
-	if d.opts.Dir != "" && checkDir("Dir", d.opts.Dir) == nil {
-		return d.client.api.packers.run(ctx, d.opts.Dir, func(p packing) error { return d.compareDir(ctx, p) })
+	if d.opts.Dir == "" || checkDir("Dir", d.opts.Dir) != nil {
+		return nil
 	}
-	return nil
+	job, err := d.client.api.packers.begin(ctx, d.opts.Dir)
+	if err != nil {
+		return err
+	}
+	defer job.end()
+	return job.run(ctx, func(p packing) error { return d.compareDir(ctx, p) })
 }
 
 // compareDir compares Dir with the source of the checkpoint, by the commit or else by the

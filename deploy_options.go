@@ -18,7 +18,9 @@ type BuildAndReleaseOptions struct {
 	// successful build on it.
 	BuildApp string
 
-	// Dir is a directory to pack, as [PackDir] does with Pack, and upload.
+	// Dir is a directory to pack, as [PackDir] does with Pack, and upload. The calls of
+	// one client take turns: 2 to 4 pack at once, and at most 32 have an archive that is
+	// not uploaded yet. One that makes no progress for 10 s does not count.
 	Dir string
 	// Pack sets how Dir is packed. nil is the default.
 	Pack *PackOptions

@@ -4,14 +4,27 @@ import (
 	"context"
 	"io"
 	"testing"
+
+	"github.com/herokubuild/herokubuild/internal/gate"
 )
 
 // OccupyPackers takes all places for packing until leave is called.
 func (c *Client) OccupyPackers(t *testing.T) (leave func()) {
 	t.Helper()
+	return occupy(t, c.api.packers.compressing)
+}
+
+// OccupyArchives takes all places for archives on disk until leave is called.
+func (c *Client) OccupyArchives(t *testing.T) (leave func()) {
+	t.Helper()
+	return occupy(t, c.api.packers.archives)
+}
+
+func occupy(t *testing.T, g *gate.Gate) (leave func()) {
+	t.Helper()
 	var leaves []func()
-	for range c.api.packers.places {
-		place, err := c.api.packers.gate.Enter(t.Context())
+	for range g.Places() {
+		place, err := g.Enter(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -41,9 +54,20 @@ func NewPackers() Packers { return Packers{newPackers()} }
 
 // PackDir is the packing of a deploy.
 func (p Packers) PackDir(ctx context.Context, dir string) (archive *Archive, err error) {
-	err = p.run(ctx, dir, func(p packing) (err error) {
+	job, err := p.begin(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer job.end()
+	err = job.run(ctx, func(p packing) (err error) {
 		archive, err = packDir(ctx, dir, nil, p)
 		return err
 	})
 	return archive, err
 }
+
+// The bounds of what the deploys of one client do at once.
+const (
+	MaxArchives = maxArchives
+	MaxLookups  = maxLookups
+)

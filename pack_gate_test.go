@@ -2,17 +2,23 @@ package herokubuild_test
 
 import (
 	"context"
+	"fmt"
 	"math"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/herokubuild/herokubuild"
+	"github.com/herokubuild/herokubuild/herokutest"
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
@@ -40,32 +46,101 @@ func TestManyDeploysShareCompressors(t *testing.T) {
 	assert.Less(t, shared, alone/2)
 }
 
-// A deploy that waits for others to pack ends with its context, and its wait counts as
-// packing.
-func TestTheWaitForOthersToPackEndsWithTheContext(t *testing.T) {
+// A deploy that waits for others to pack or to upload ends with its context, and its wait
+// counts as packing.
+func TestTheWaitForOthersEndsWithTheContext(t *testing.T) {
 	t.Parallel()
-	_, client := startPlatform(t, platform.Options{Builder: printing("")})
+	for name, occupy := range map[string]func(*herokubuild.Client, *testing.T) func(){
+		"to pack": (*herokubuild.Client).OccupyPackers, "to upload": (*herokubuild.Client).OccupyArchives,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, client := startPlatform(t, platform.Options{Builder: printing("")})
+			dir := t.TempDir()
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte("package main\n"), 0o600))
+			leave := occupy(client, t)
+			ctx, cancel := context.WithCancel(t.Context())
+			opts := herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Dir: dir, OnEvent: func(_ context.Context, e herokubuild.DeployEvent) error {
+				if e.Phase == herokubuild.PhasePack {
+					time.AfterFunc(50*time.Millisecond, cancel)
+				}
+				return nil
+			}}
+			result, err := client.BuildAndRelease(ctx, opts)
+			require.ErrorIs(t, err, context.Canceled)
+			var failed *herokubuild.DeployError
+			require.ErrorAs(t, err, &failed)
+			assert.Equal(t, herokubuild.PhasePack, failed.Phase)
+			assert.Positive(t, result.Durations.Pack)
+			_, err = client.Slugs.CreateFromDir(ctx, "example-app", dir, &herokubuild.SlugDirOptions{ProcessTypes: map[string]string{"web": "x"}})
+			require.ErrorIs(t, err, context.Canceled)
+
+			leave()
+			opts.OnEvent = nil
+			_, err = client.BuildAndRelease(t.Context(), opts)
+			require.NoError(t, err)
+		})
+	}
+}
+
+// Many deploys of one client open few connections at once, and have few archives on disk.
+func TestManyDeploysTakeTurns(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte("package main\n"), 0o600))
-	leave := client.OccupyPackers(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	opts := herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Dir: dir, OnEvent: func(_ context.Context, e herokubuild.DeployEvent) error {
-		if e.Phase == herokubuild.PhasePack {
-			time.AfterFunc(50*time.Millisecond, cancel)
+	synctest.Test(t, func(t *testing.T) {
+		const deploys = 100
+		apps := make([]string, deploys)
+		for i := range apps {
+			apps[i] = fmt.Sprintf("app-%d", i)
 		}
-		return nil
-	}}
-	result, err := client.BuildAndRelease(ctx, opts)
-	require.ErrorIs(t, err, context.Canceled)
-	var failed *herokubuild.DeployError
-	require.ErrorAs(t, err, &failed)
-	assert.Equal(t, herokubuild.PhasePack, failed.Phase)
-	assert.Positive(t, result.Durations.Pack)
-	_, err = client.Slugs.CreateFromDir(ctx, "example-app", dir, &herokubuild.SlugDirOptions{ProcessTypes: map[string]string{"web": "x"}})
-	require.ErrorIs(t, err, context.Canceled)
+		srv := herokutest.NewServer(t, &herokutest.Options{InMemory: true, Apps: apps, Faults: []herokutest.Fault{
+			herokutest.Delay(herokutest.GetApp, 3*time.Second).Always(), herokutest.Delay(herokutest.Upload, 3*time.Second).Always(),
+		}})
+		load := &requestCounter{next: srv.Transport()}
+		client := srv.Client(herokubuild.WithTransport(load))
+		var all sync.WaitGroup
+		for _, app := range apps {
+			all.Go(func() {
+				_, err := client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{BuildApp: app, Dir: dir})
+				assert.NoError(t, err)
+			})
+		}
+		all.Wait()
+		assert.EqualValues(t, herokubuild.MaxArchives, load.uploads.most)
+		assert.EqualValues(t, herokubuild.MaxLookups, load.lookups.most)
+	})
+}
 
-	leave()
-	opts.OnEvent = nil
-	_, err = client.BuildAndRelease(t.Context(), opts)
-	require.NoError(t, err)
+// requestCounter counts how many requests of a kind are in flight at once.
+type requestCounter struct {
+	next             http.RoundTripper
+	uploads, lookups inFlight
+}
+
+// RoundTrip implements http.RoundTripper.
+func (c *requestCounter) RoundTrip(req *http.Request) (*http.Response, error) {
+	switch {
+	case req.Method == http.MethodPut:
+		defer c.uploads.enter()()
+	case req.Method == http.MethodGet && strings.Count(req.URL.Path, "/") == 2:
+		defer c.lookups.enter()()
+	}
+	return c.next.RoundTrip(req)
+}
+
+type inFlight struct {
+	mu        sync.Mutex
+	now, most int
+}
+
+func (f *inFlight) enter() (leave func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.now++
+	f.most = max(f.most, f.now)
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.now--
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/herokubuild/herokubuild/internal/gate"
 	"github.com/herokubuild/herokubuild/internal/ioutil"
 	"github.com/herokubuild/herokubuild/internal/jsonlimit"
 	"github.com/herokubuild/herokubuild/internal/pace"
@@ -24,6 +25,8 @@ type apiClient struct {
 	poll       Backoff
 	settleTime time.Duration
 	packers    *packers
+	// lookups bounds the connections that many deploys open for the lookup of their apps.
+	lookups *gate.Gate
 }
 
 // check refuses the services of a zero Client.

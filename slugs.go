@@ -194,8 +194,13 @@ func (s SlugsService) CreateFromDir(ctx context.Context, app, dir string, opts *
 	if create.Stack == "" {
 		create.Stack = target.BuildStack.Name
 	}
+	job, err := s.api.packers.begin(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer job.end()
 	var archive *Archive
-	err = s.api.packers.run(ctx, dir, func(p packing) (err error) {
+	err = job.run(ctx, func(p packing) (err error) {
 		archive, err = packDir(ctx, dir, &PackOptions{Prefix: "./app", Include: []string{"*"}, TempDir: o.TempDir}, p)
 		return err
 	})
@@ -208,7 +213,13 @@ func (s SlugsService) CreateFromDir(ctx context.Context, app, dir string, opts *
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Put(ctx, slug, archive, &UploadOptions{OnProgress: o.OnProgress}); err != nil {
+	upload := &UploadOptions{OnProgress: func(done, total int64) {
+		job.progress()
+		if o.OnProgress != nil {
+			o.OnProgress(done, total)
+		}
+	}}
+	if err := s.Put(ctx, slug, archive, upload); err != nil {
 		return nil, err
 	}
 	return slug, nil

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/herokubuild/herokubuild"
@@ -18,11 +19,10 @@ import (
 )
 
 // load is what a process whose memory is measured deploys: a tree of some size, in a
-// number of calls at once with one client, until some of them have succeeded. The others
-// then end.
+// number of calls at once with one client, of which some deploy and the others wait.
 type load struct {
-	tree         int64
-	calls, until int
+	tree           int64
+	calls, deploys int
 }
 
 // deployMemory returns the peak memory of a process that deploys to an emulator in this
@@ -59,7 +59,7 @@ func deployMemory(ctx context.Context, l load) (measured string, took time.Durat
 	if err != nil {
 		return "", 0, err
 	}
-	cmd := exec.CommandContext(ctx, self, "-deploy", dir, "-calls", strconv.Itoa(l.calls), "-until", strconv.Itoa(l.until)) //nolint:gosec // runs this program
+	cmd := exec.CommandContext(ctx, self, "-deploy", dir, "-calls", strconv.Itoa(l.calls), "-deploys", strconv.Itoa(l.deploys)) //nolint:gosec // runs this program
 	cmd.Env = append(os.Environ(), "HEROKU_API_URL="+p.URL(), "HEROKU_API_KEY="+p.Token())
 	cmd.Stderr = os.Stderr
 	began := time.Now()
@@ -71,29 +71,37 @@ func deployMemory(ctx context.Context, l load) (measured string, took time.Durat
 
 func appName(i int) string { return fmt.Sprintf("bench-app-%d", i) }
 
-// deploy deploys dir in several calls at once. It runs in the process whose memory is
-// measured.
-func deploy(ctx context.Context, dir string, calls, until int) error {
+// deploy deploys dir in several calls at once, until some have succeeded. The others wait:
+// a call that packs after that many have holds the rest up. It runs in the process whose
+// memory is measured.
+func deploy(ctx context.Context, dir string, calls, deploys int) error {
 	client, err := herokubuild.NewClient()
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	var packed atomic.Int64
+	hold := func(_ context.Context, e herokubuild.DeployEvent) error {
+		if e.Kind == herokubuild.EventPacked && packed.Add(1) > int64(deploys) {
+			<-ctx.Done()
+		}
+		return nil
+	}
 	errs := make(chan error, calls)
 	for i := range calls {
 		go func() {
-			_, err := client.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{BuildApp: appName(i), Dir: dir, Output: io.Discard})
+			_, err := client.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{BuildApp: appName(i), Dir: dir, Output: io.Discard, OnEvent: hold})
 			errs <- err
 		}()
 	}
-	for range until {
+	for range deploys {
 		if err := <-errs; err != nil {
 			return err
 		}
 	}
 	cancel()
-	for range calls - until {
+	for range calls - deploys {
 		if err := <-errs; err != nil && !errors.Is(err, context.Canceled) {
 			return err
 		}

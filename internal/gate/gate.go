@@ -21,6 +21,9 @@ func New(places int, patience time.Duration) *Gate {
 	return &Gate{places: make(chan struct{}, places), patience: patience}
 }
 
+// Places is how many holders are admitted at a time.
+func (g *Gate) Places() int { return cap(g.places) }
+
 // Enter waits for a place. It returns the context's error if the context ends first. The
 // holder must call Leave.
 func (g *Gate) Enter(ctx context.Context) (*Place, error) {

@@ -36,7 +36,7 @@ type change[V comparable] struct {
 const (
 	// blockSize is how many changes are allocated at once. A slice that grows would
 	// copy all of them again and again.
-	blockSize = 32
+	blockSize = 8
 	none      = -1
 )
 

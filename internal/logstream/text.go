@@ -17,7 +17,9 @@ type Text struct {
 	// pending, a part of buf, is what has been received and not yet given out; offset is
 	// how much has been given out.
 	buf, pending []byte
-	offset       atomic.Int64
+	// filled is set if the last read filled most of the room in buf.
+	filled bool
+	offset atomic.Int64
 }
 
 // NewText returns the text of a reader, of which offset bytes have been given out before.
@@ -53,9 +55,6 @@ func (t *Text) give(n int) []byte {
 	return given
 }
 
-// copyBuffer is large enough that system calls cost little compared with copying.
-const copyBuffer = 128 << 10
-
 // WriteTo implements io.WriterTo. What w did not accept is pending for the next call.
 func (t *Text) WriteTo(w io.Writer) (int64, error) {
 	var written int64
@@ -68,11 +67,7 @@ func (t *Text) WriteTo(w io.Writer) (int64, error) {
 				return written, err
 			}
 		}
-		if len(t.buf) < copyBuffer {
-			t.buf = make([]byte, copyBuffer)
-		}
-		n, err := t.source.Read(t.buf)
-		t.pending = t.buf[:n]
+		err := t.more(copyBuffer)
 		if ioutil.IsEOF(err) {
 			return written, nil
 		}
@@ -127,25 +122,30 @@ func (t *Text) line() ([]byte, error) {
 			return t.give(longLine), nil
 		}
 		searched = len(within)
-		if err := t.more(); err != nil {
+		if err := t.more(longLine); err != nil {
 			return t.give(len(t.pending)), err
 		}
 	}
 }
 
-// more receives more than what is pending, which is shorter than longLine.
-func (t *Text) more() error {
-	if len(t.buf) < longLine {
-		t.buf = append(make([]byte, 0, longLine), t.pending...)[:longLine]
-		t.pending = t.buf[:len(t.pending)]
+const (
+	// firstBuffer is enough for most builds, of which thousands may be followed at once.
+	firstBuffer = 4 << 10
+	// copyBuffer is large enough that system calls cost little compared with copying.
+	copyBuffer = 128 << 10
+)
+
+// more receives more than what is pending. The buffer grows up to most while reads fill it.
+func (t *Text) more(most int) error {
+	into := t.buf
+	if t.filled && len(into) < most || len(into) == 0 {
+		into = make([]byte, min(max(2*len(into), firstBuffer), most))
 	}
-	if cap(t.pending) < longLine {
-		// There is no room behind it in the buffer.
-		t.pending = t.buf[:copy(t.buf, t.pending)]
-	}
-	have := len(t.pending)
-	n, err := t.source.Read(t.pending[have:cap(t.pending)])
-	t.pending = t.pending[:have+n]
+	t.pending, t.buf = into[:copy(into, t.pending)], into
+	room := into[len(t.pending):]
+	n, err := t.source.Read(room)
+	t.filled = n > len(room)/2
+	t.pending = into[:len(t.pending)+n]
 	return err
 }
 

@@ -44,6 +44,41 @@ func TestTextGivesOutEachByteOnce(t *testing.T) {
 	assert.Equal(t, io.EOF, err)
 }
 
+// A text that is received in small parts takes little memory, and one that fills the buffer
+// is received in large parts.
+func TestTextGrowsItsBufferWhileReadsFillIt(t *testing.T) {
+	t.Parallel()
+	for name, give := range map[string]func(text *Text){
+		"to a writer": func(text *Text) { _, _ = text.WriteTo(io.Discard) },
+		"as lines": func(text *Text) {
+			for range text.Lines() { //nolint:revive // reads all lines
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			slow := &roomReader{r: iotest.OneByteReader(strings.NewReader(logText(1, 64<<10)))}
+			give(NewText(slow, 0))
+			assert.LessOrEqual(t, slow.most, firstBuffer)
+			fast := &roomReader{r: strings.NewReader(logText(1, 4<<20))}
+			give(NewText(fast, 0))
+			assert.GreaterOrEqual(t, fast.most, longLine/2)
+			assert.LessOrEqual(t, fast.most, copyBuffer)
+		})
+	}
+}
+
+// roomReader notes the largest room that it was asked to fill.
+type roomReader struct {
+	r    io.Reader
+	most int
+}
+
+func (r *roomReader) Read(p []byte) (int, error) {
+	r.most = max(r.most, len(p))
+	return r.r.Read(p)
+}
+
 // firstDifference keeps long texts out of the test's output.
 func firstDifference(a, b string) int {
 	for i := range len(a) {
