@@ -175,8 +175,7 @@ func (d *deploy) finish(ctx context.Context, err error) error {
 	if canceling {
 		d.log.emit(ctx, DeployEvent{Kind: EventBuildCanceled, App: d.opts.BuildApp, Build: d.result.Build, Err: failure.CancelErr})
 	}
-	if err := d.log.Failure(); err != nil && !errors.Is(failure.Err, err) {
-		// OnEvent may have failed too late to stop anything.
+	if err := d.log.unreported(ctx, failure.Err); err != nil {
 		failure.Err = joined(failure.Err, err)
 	}
 	d.settle(failure.Err)

@@ -198,13 +198,13 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-// timeoutError is a time limit of the caller's that ran out. It also matches the
-// context's error, whose text would add nothing.
-type timeoutError struct{ cause, ctx error }
+// causeError is why this package ended a context: a time limit that ran out, or a callback
+// that failed. It also matches the context's error, whose text would add nothing.
+type causeError struct{ cause, ctx error }
 
-func (e *timeoutError) Error() string { return e.cause.Error() }
+func (e *causeError) Error() string { return e.cause.Error() }
 
-func (e *timeoutError) Unwrap() []error { return []error{e.ctx, e.cause} }
+func (e *causeError) Unwrap() []error { return []error{e.ctx, e.cause} }
 
 // contextError is why a context ended: its error, and its cause if that adds to it.
 func contextError(ctx context.Context) error {
@@ -212,8 +212,9 @@ func contextError(ctx context.Context) error {
 	if cause == nil || errors.Is(cause, err) {
 		return cause
 	}
-	if errors.Is(cause, ErrWaitTimeout) {
-		return &timeoutError{cause: cause, ctx: err}
+	var failed *callbackError
+	if errors.Is(cause, ErrWaitTimeout) || errors.As(cause, &failed) {
+		return &causeError{cause: cause, ctx: err}
 	}
 	return fmt.Errorf("%w: %w", err, cause)
 }

@@ -196,6 +196,19 @@ func newEventLog(logger *slog.Logger, call callbacks, giveUp context.CancelCause
 	}
 }
 
+// unreported returns the error of a callback unless reported has it. A callback may fail
+// too late to stop anything. One that returns why the context has ended adds nothing.
+func (l *eventLog) unreported(ctx context.Context, reported error) error {
+	err := l.Failure()
+	var failed *callbackError
+	cause := context.Cause(ctx)
+	repeats := errors.As(err, &failed) && errors.Is(failed.err, cause) && errors.Is(cause, failed.err)
+	if errors.Is(reported, err) || repeats && errors.Is(reported, cause) {
+		return nil
+	}
+	return err
+}
+
 // emit passes an event to the caller. An error of OnEvent ends the whole call.
 func (l *eventLog) emit(ctx context.Context, e DeployEvent) {
 	if l.onEvent == nil || !l.Enter(ctx) {

@@ -51,7 +51,7 @@ func (c *Client) Rollout(ctx context.Context, release ReleaseCreateOptions, apps
 	failure := ro.run(ctx)
 	stop()
 	log.Rethrow()
-	return ro.finish(ro.withCallbackError(failure))
+	return ro.finish(ro.withCallbackError(ctx, failure))
 }
 
 // finish records the end of the rollout in the checkpoint, and returns what Rollout does.
@@ -68,16 +68,15 @@ func (ro *rollout) finish(failure *RolloutError) (*RolloutResult, error) {
 	return result, err
 }
 
-// withCallbackError adds the error of OnEvent, which may come too late to stop
-// anything, to that of the rollout.
-func (ro *rollout) withCallbackError(failure *RolloutError) *RolloutError {
-	err := ro.log.Failure()
-	switch {
-	case err == nil:
-		return failure
-	case failure == nil:
-		return &RolloutError{Apps: ro.outcomes(), Err: err}
-	case !errors.Is(failure, err):
+// withCallbackError adds the error of OnEvent to that of the rollout.
+func (ro *rollout) withCallbackError(ctx context.Context, failure *RolloutError) *RolloutError {
+	if failure == nil {
+		if err := ro.log.Failure(); err != nil {
+			return &RolloutError{Apps: ro.outcomes(), Err: err}
+		}
+		return nil
+	}
+	if err := ro.log.unreported(ctx, failure); err != nil {
 		failure.Err = err
 	}
 	return failure

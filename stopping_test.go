@@ -3,6 +3,7 @@ package herokubuild_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -308,5 +309,42 @@ func TestBuildAndReleaseReportsLostOutputInResult(t *testing.T) {
 	for _, out := range result.Apps {
 		require.ErrorAs(t, out.OutputErr, &lost)
 		assertErrorClean(t, out.OutputErr)
+	}
+}
+
+// A callback that returns why the context has ended does not fail by itself.
+func TestCallbackThatReturnsTheCauseAddsNothing(t *testing.T) {
+	t.Parallel()
+	shutdown := errors.New("shutting down")
+	for name, c := range map[string]struct {
+		returned error
+		adds     bool
+	}{
+		"the cause":     {shutdown, false},
+		"a wrapped one": {fmt.Errorf("store the checkpoint: %w", shutdown), true},
+		"another error": {errors.New("disk full"), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, client := startPlatform(t, platform.Options{Builder: printing("")})
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			_, err := client.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{
+				BuildApp: "example-app", ReleaseTo: []string{"other-app"}, Dir: sourceDir(t, map[string]string{"Procfile": "web: x\n"}),
+				OnEvent: func(_ context.Context, e herokubuild.DeployEvent) error {
+					if e.Kind != herokubuild.EventReleaseDone {
+						return nil
+					}
+					cancel(shutdown)
+					return c.returned
+				},
+			})
+			var failed *herokubuild.DeployError
+			require.ErrorAs(t, err, &failed)
+			require.ErrorIs(t, err, shutdown)
+			_, isRollout := failed.Err.(*herokubuild.RolloutError) //nolint:errorlint // the cause itself
+			assert.Equal(t, c.adds, !isRollout)
+			require.ErrorIs(t, err, c.returned)
+		})
 	}
 }

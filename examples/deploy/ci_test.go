@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -351,6 +352,41 @@ func TestFailedCheckOfTheBuildAppIsRepeated(t *testing.T) {
 	}
 }
 
+func TestChecksTheAppsOfTheEmulator(t *testing.T) {
+	t.Parallel()
+	code, _, stderr := deploy(t, "-local", "-app", "shop-eu", "-release-to", "shop-us", "-check", "/health", scriptApp(t, "true", "true"))
+	if code != exitOK || !strings.Contains(stderr, "Released: shop-eu v3, shop-us v3") {
+		t.Errorf("exit code %d\n%s", code, stderr)
+	}
+}
+
+// The release has succeeded, but whether the app is healthy is not known.
+func TestTimeoutDuringTheCheckIsAFailure(t *testing.T) {
+	server(t, map[string]http.HandlerFunc{"shop-eu": unhealthy})
+	code, r := reported(t, "-app", "shop-eu", "-check", "/", "-check-timeout", "1m", "-timeout", "3s", scriptApp(t, "true", "true"))
+	if code != exitFailed || r.Error == nil || r.Error.Reason != "timeout" {
+		t.Errorf("exit code %d, %+v", code, r.Error)
+	}
+}
+
+func TestNamesTheProgramThatFollowsABuild(t *testing.T) {
+	t.Parallel()
+	const version = "v0.2.0"
+	main := debug.Module{Path: "example.com/examples", Version: version}
+	for _, c := range []struct {
+		info      debug.BuildInfo
+		installed bool
+	}{
+		{debug.BuildInfo{Main: main}, true},
+		{debug.BuildInfo{Main: main, Settings: []debug.BuildSetting{{Key: "vcs", Value: "git"}}}, false},
+		{debug.BuildInfo{Main: debug.Module{Path: "example.com/examples", Version: "(devel)"}}, false},
+	} {
+		if got := installed(&c.info); got != c.installed {
+			t.Errorf("installed is %v for %+v", got, c.info)
+		}
+	}
+}
+
 func TestCheckWaitsForTheAppToStart(t *testing.T) {
 	var requests atomic.Int32
 	server(t, map[string]http.HandlerFunc{"shop-eu": func(w http.ResponseWriter, r *http.Request) {
@@ -454,7 +490,6 @@ func TestBadCombinationsAreRefusedBeforeAnythingIsSent(t *testing.T) {
 		{"-dry-run", "-json", filepath.Join(out, "r.json")},
 		{"-local", "-detach"},
 		{"-local", "-checkpoint", filepath.Join(out, "c.json")},
-		{"-local", "-check", "/"},
 		append(others, "-detach"),
 		append(app, "-detach", "-check", "/"),
 		append(app, "-json", filepath.Join(dir, "r.json")),

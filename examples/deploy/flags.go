@@ -36,7 +36,9 @@ Examples:
   deploy -app shop-eu -json "$RUNNER_TEMP/deploy.json" DIR
   deploy -app shop-eu -checkpoint /var/lib/deploys/shop.json DIR   # run again to resume
   deploy -app shop-eu -detach -json - DIR                          # start the build and leave
-`
+  deploy -local -app shop -release-to shop-eu -check / DIR         # try it on the emulator
+
+herokubuild `
 
 // settings are the values of the command line.
 type settings struct {
@@ -69,7 +71,7 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 		flags.SetOutput(stderr)
 		fmt.Fprint(stderr, usage)
 		flags.PrintDefaults()
-		fmt.Fprint(stderr, usageEnd)
+		fmt.Fprintln(stderr, usageEnd+herokubuild.Version)
 		return nil, err
 	}
 	set := map[string]bool{}
@@ -199,8 +201,6 @@ func (s *settings) checkHealth(set map[string]bool) error {
 		return errors.New("-check-timeout requires -check")
 	case !set["check"]:
 		return nil
-	case s.local:
-		return errors.New("-check requires Heroku (-app): the embedded emulator does not run web processes")
 	case s.checkTimeout <= 0:
 		return errors.New("-check-timeout must be positive")
 	}

@@ -39,6 +39,7 @@ import (
 	"github.com/herokubuild/herokubuild"
 	"github.com/herokubuild/herokubuild/examples/internal/health"
 	"github.com/herokubuild/herokubuild/examples/internal/sample"
+	"github.com/herokubuild/herokubuild/examples/internal/site"
 	"github.com/herokubuild/herokubuild/examples/internal/terminal"
 	"github.com/herokubuild/herokubuild/herokutest"
 )
@@ -75,7 +76,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	view := terminal.New(stdout, stderr, terminal.Options{
 		App: s.app, ReleaseTo: s.releaseTo, Dir: cmp.Or(s.dir, "the sample app"), Detach: s.detach,
 		Lines:    s.verbose, // the debug log would be overwritten
-		NoStdout: s.json == "-",
+		NoStdout: s.json == "-", Check: s.check != "",
 	})
 	defer view.Close()
 	if s.dir == "" {
@@ -173,8 +174,13 @@ func emulate(apps []string) (opts []herokubuild.Option, stop func(), err error) 
 		return nil, nil, err
 	}
 	for _, app := range apps {
-		// The client rejects invalid names later.
-		_ = srv.AddApp(app)
+		_ = srv.AddApp(app) // It exists, or the client rejects its name later.
+		if srv.AppID(app) == "" {
+			continue
+		}
+		if _, err := site.Serve(srv, app); err != nil {
+			return nil, nil, errors.Join(err, srv.Close())
+		}
 	}
 	return srv.ClientOptions(), func() { _ = srv.Close() }, nil
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
+	"slices"
+	"strings"
 
 	"github.com/herokubuild/herokubuild"
 	"github.com/herokubuild/herokubuild/examples/internal/terminal"
@@ -60,8 +63,24 @@ func detach(next onEvent) onEvent {
 // detached prints how to follow the build and how to continue.
 func (s *settings) detached(view *terminal.View, result *herokubuild.DeployResult) {
 	view.Info(fmt.Sprintf("Detached from build %s on %s. To follow it:", result.Build.ID, s.app))
-	view.Info(fmt.Sprintf("    go run ./examples/follow -app %s -build %s", s.app, result.Build.ID))
+	view.Info(fmt.Sprintf("    go run %s -app %s -build %s", followProgram(), s.app, result.Build.ID))
 	if s.checkpoint != "" {
 		view.Info("To continue the deploy, run the same command without -detach.")
 	}
+}
+
+// followProgram is what to run to follow a build: the program of the same version as this
+// one if that was installed, and otherwise that of the working copy.
+func followProgram() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || !installed(info) {
+		return "./examples/follow"
+	}
+	return info.Main.Path + "/follow@" + info.Main.Version
+}
+
+// installed reports whether a program was built from a published version of its module.
+func installed(info *debug.BuildInfo) bool {
+	isWorkingCopy := slices.ContainsFunc(info.Settings, func(s debug.BuildSetting) bool { return s.Key == "vcs" })
+	return strings.HasPrefix(info.Main.Version, "v") && !isWorkingCopy
 }

@@ -9,6 +9,7 @@
 //
 // It prints the environment variables that a client needs. Heroku's own command line
 // needs HEROKU_HOST instead of HEROKU_API_URL. Only the apps of -apps and -fir-apps exist.
+// The URL of each responds with the release that the app runs; web processes do not run.
 package main
 
 import (
@@ -23,6 +24,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/herokubuild/herokubuild/examples/internal/site"
 	"github.com/herokubuild/herokubuild/herokutest"
 )
 
@@ -113,8 +115,16 @@ func serve(ctx context.Context, opts *herokutest.Options, stdout, stderr io.Writ
 	if err != nil {
 		return err
 	}
+	var lines strings.Builder
+	for _, app := range append(opts.Apps, opts.FirApps...) {
+		url, err := site.Serve(srv, app)
+		if err != nil {
+			return errors.Join(err, srv.Close())
+		}
+		fmt.Fprintf(&lines, "# %s: %s\n", app, url)
+	}
 	fmt.Fprintf(stdout, "export HEROKU_API_URL=%s\nexport HEROKU_API_KEY=%s\n", srv.URL(), srv.Token())
-	fmt.Fprintf(stderr, "# apps: %s; interrupt to stop\n", strings.Join(append(opts.Apps, opts.FirApps...), ", "))
+	fmt.Fprintf(stderr, "%s# Interrupt to stop.\n", lines.String())
 	<-ctx.Done()
 	return srv.Close()
 }

@@ -39,10 +39,12 @@ func (s step) duration() time.Duration { return s.end.Sub(s.start) }
 // progress is the state of the deploy. It is safe for concurrent use, since the
 // status is also printed while nothing happens.
 type progress struct {
-	mu      sync.Mutex
-	doing   string
-	since   time.Time
-	waiting []string
+	mu    sync.Mutex
+	doing string
+	since time.Time
+	// waiting are the apps whose releases have not ended, checking those that have and
+	// are being checked.
+	waiting, checking []string
 	// line is the beginning of the current line of the output.
 	line          []byte
 	lastOutput    time.Time
@@ -67,16 +69,25 @@ func (p *progress) elapsed() time.Duration {
 func (p *progress) begin(doing string, apps ...string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.doing, p.since, p.waiting = doing, time.Now(), slices.Clone(apps)
+	p.doing, p.since, p.waiting, p.checking = doing, time.Now(), slices.Clone(apps), nil
 	p.lastOutput, p.lastHeartbeat = p.since, time.Time{}
 	p.current = step{}
 }
 
-// done removes an app from those to wait for.
+// check notes that the release of an app has ended, and the app is checked.
+func (p *progress) check(app string) {
+	p.done(app)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.checking = append(p.checking, app)
+}
+
+// done notes that nothing is left to do for an app.
 func (p *progress) done(app string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.waiting = slices.DeleteFunc(p.waiting, func(a string) bool { return a == app })
+	isApp := func(a string) bool { return a == app }
+	p.waiting, p.checking = slices.DeleteFunc(p.waiting, isApp), slices.DeleteFunc(p.checking, isApp)
 }
 
 func (p *progress) heartbeat() {
@@ -155,12 +166,11 @@ func (p *progress) status() string {
 	defer p.mu.Unlock()
 	now := time.Now()
 	parts := []string{p.doing + " for " + seconds(now.Sub(p.since))}
+	if len(p.checking) > 0 {
+		parts = append(parts, "checking "+list(p.checking))
+	}
 	if len(p.waiting) > 0 {
-		text := "waiting for " + strings.Join(p.waiting, ", ")
-		if n := len(p.waiting); n > maxNamed {
-			text = fmt.Sprintf("waiting for %d apps (%s, …)", n, strings.Join(p.waiting[:maxNamed], ", "))
-		}
-		parts = append(parts, text)
+		parts = append(parts, "waiting for "+list(p.waiting))
 	}
 	if quiet := now.Sub(p.lastOutput); quiet >= quietAfter && p.doing == building {
 		text := "quiet for " + seconds(quiet)
@@ -174,4 +184,12 @@ func (p *progress) status() string {
 		parts = append(parts, seconds(now.Sub(p.current.start))+" of "+p.current.name)
 	}
 	return strings.Join(parts, " · ")
+}
+
+// list names apps, or the first of many.
+func list(apps []string) string {
+	if n := len(apps); n > maxNamed {
+		return fmt.Sprintf("%d apps (%s, …)", n, strings.Join(apps[:maxNamed], ", "))
+	}
+	return strings.Join(apps, ", ")
 }

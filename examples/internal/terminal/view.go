@@ -67,6 +67,8 @@ type Options struct {
 	// Detach is set if the deploy ends when the build has begun, so that there is
 	// nothing to interrupt.
 	Detach bool
+	// Check is set if each app is checked after its release.
+	Check bool
 }
 
 // View shows the progress of a deploy. It is the deploy's Output, and its Event
@@ -180,9 +182,14 @@ func (v *View) Event(_ context.Context, e herokubuild.DeployEvent) error {
 	case herokubuild.EventReleaseOutput:
 		v.appLine(e.App, e.Line)
 	case herokubuild.EventReleaseDone:
-		v.progress.done(e.App)
+		if v.opts.Check && e.Err == nil {
+			v.progress.check(e.App)
+		} else {
+			v.progress.done(e.App)
+		}
 		v.app(e.App, fmt.Sprintf("v%d  %s", e.Release.Version, e.Release.Status), e.Release.Status)
 	case herokubuild.EventVerified:
+		v.progress.done(e.App)
 		if e.Err != nil {
 			v.reporter.unhealthy(Line(e.App), fmt.Sprintf("v%d  failed verification", e.Release.Version))
 			v.Warn(e.Err.Error()) // it names the app

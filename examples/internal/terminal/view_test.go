@@ -76,6 +76,29 @@ func TestPeriodicStatus(t *testing.T) {
 	})
 }
 
+func TestStatusNamesTheAppThatIsChecked(t *testing.T) {
+	t.Setenv("GITHUB_ACTIONS", "")
+	synctest.Test(t, func(t *testing.T) {
+		release := &herokubuild.Release{Version: 3, Status: herokubuild.StatusSucceeded}
+		_, stderr := report(t, Options{App: "my-app", ReleaseTo: []string{"other-app"}, Check: true}, func(v *View) {
+			v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseRelease})
+			v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventReleaseDone, App: "my-app", Release: release})
+			time.Sleep(60 * time.Second)
+			v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventVerified, App: "my-app", Release: release})
+			time.Sleep(60 * time.Second)
+		})
+		const want = `==> Releasing
+    my-app  v3  succeeded
+    still releasing for 1m0s · checking my-app · waiting for other-app
+    my-app  v3  verified
+    still releasing for 2m0s · waiting for other-app
+`
+		if stderr != want {
+			t.Errorf("stderr:\n%s\nwant:\n%s", stderr, want)
+		}
+	})
+}
+
 func TestLongestSteps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newProgress()
