@@ -57,7 +57,7 @@ type failed struct {
 // run appends to the files that the runner has created. Without a report, because the
 // deploy was never started, the outcome is "failed".
 func run(path, outputs, summary string) error {
-	r := report{Outcome: "failed", Error: &failed{Message: "The deploy was not started."}}
+	r := report{Outcome: "failed", Error: &failed{Message: "The deploy was not started; its log says why."}}
 	switch text, err := os.ReadFile(path); {
 	case errors.Is(err, fs.ErrNotExist):
 		path = ""

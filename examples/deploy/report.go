@@ -11,6 +11,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/herokubuild/herokubuild"
@@ -227,7 +228,7 @@ func newAppReport(from herokubuild.AppResult) appReport {
 		a.ReleaseID, a.ReleaseVersion, a.ReleaseStatus = r.ID, r.Version, r.Status
 	}
 	if from.Err != nil {
-		a.Error = from.Err.Error()
+		a.Error = strings.TrimPrefix(from.Err.Error(), from.App+": ")
 	}
 	if r := from.RolledBack; r != nil {
 		a.RollbackReleaseID, a.RollbackReleaseVersion = r.ID, r.Version
