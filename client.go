@@ -73,13 +73,15 @@ func NewClient(opts ...Option) (*Client, error) {
 		cfg.transport, streams = transport.NewRoundTripper(), transport.NewStreamRoundTripper()
 	}
 	product := fmt.Sprintf("herokubuild/%s (%s; %s/%s)", Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	userAgent := strings.TrimLeft(cfg.userAgent+" "+product, " ")
 	api := &apiClient{
 		log: cfg.log, poll: cfg.poll, retry: RetryOptions(transport.Policy(cfg.retry).WithDefaults()), settleTime: cfg.settleTime,
 		packers: newPackers(), lookups: gate.New(maxLookups, gatePatience),
+		transport: cfg.transport, userAgent: userAgent,
 	}
 	api.wire = wire.New(wire.Config{
 		Base: base.String(), Token: func(ctx context.Context) (string, error) { return apiKey(ctx, cfg.token) },
-		UserAgent: strings.TrimLeft(cfg.userAgent+" "+product, " "), Log: cfg.log,
+		UserAgent: userAgent, Log: cfg.log,
 		Policy: transport.Policy(api.retry), Timeout: cfg.timeout, Transport: cfg.transport, Streams: streams,
 	})
 	return &Client{

@@ -255,7 +255,7 @@ type RolloutPolicy struct {
 	// it is not less than the number of apps, all are canaries. Default 0.
 	Canaries int
 	// Verify is called with every release that succeeded, of canaries and others
-	// alike, and returns an error if the app is not healthy: its outcome then
+	// alike ([Client.HealthCheck] returns such a function), and returns an error if the app is not healthy: its outcome then
 	// matches [ErrVerifyFailed]. It may take its time: its app counts against
 	// Concurrency. Calls for several apps overlap. An error after ctx has ended is
 	// attributed to the end of ctx. An error matches what the caller's error

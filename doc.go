@@ -139,8 +139,9 @@
 // default, and waits for the final status of each; so does BuildAndRelease for its
 // ReleaseTo. Both have a [RolloutPolicy]. A failed app does not stop the others
 // unless StopOnError is set. With Canaries, the first few apps have to succeed, and
-// to pass Verify, before the others are released; with Rollback, apps return to what
-// they ran before. [AppResult.Outcome] is the outcome of an app in one word.
+// to pass Verify, such as a [Client.HealthCheck], before the others are released; with
+// Rollback, apps return to what they ran before. [AppResult.Outcome] is the outcome of
+// an app in one word.
 //
 // A release costs one request, and with a release phase one to four more. The
 // platform allows an account 4500 requests an hour: when little is left, the requests

@@ -8,7 +8,6 @@ import (
 	"log"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"time"
@@ -19,46 +18,43 @@ import (
 
 // The examples of this file are those of the guides in docs.
 
-// healthCheck expects a 2xx status from /health of each app.
-type healthCheck struct {
-	client *herokubuild.Client
-	web    *http.Client
+// runsVersion returns a Verify that expects the version from /version of each app.
+func runsVersion(client *herokubuild.Client, version string) func(context.Context, string, *herokubuild.Release) error {
+	return func(ctx context.Context, name string, _ *herokubuild.Release) error {
+		app, err := client.Apps.Get(ctx, name)
+		if err != nil {
+			return err
+		}
+		for {
+			if got, err := get(ctx, app.WebURL+"version"); err == nil && got == version {
+				return nil
+			}
+			select {
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-time.After(5 * time.Second):
+			}
+		}
+	}
 }
 
-func (h healthCheck) verify(ctx context.Context, name string, _ *herokubuild.Release) error {
-	app, err := h.client.Apps.Get(ctx, name)
+// get returns the body of a response.
+func get(ctx context.Context, url string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return err
+		return "", err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, app.WebURL+"health", nil)
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
-	}
-	resp, err := h.web.Do(req)
-	if err != nil {
-		return err
+		return "", err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("GET %s: %s", req.URL, resp.Status)
-	}
-	return nil
+	body, err := io.ReadAll(resp.Body)
+	return string(body), err
 }
 
-// exampleWeb returns a client for the web processes of apps, which the emulator does not
-// run.
-func exampleWeb(status int) *http.Client {
-	return &http.Client{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
-		resp := httptest.NewRecorder()
-		resp.WriteHeader(status)
-		result := resp.Result()
-		result.Request = req
-		return result, nil
-	})}
-}
-
-// The first app is a canary: if it fails its health check, no other app is released, and
-// the canary is rolled back.
+// The first app is a canary: unless it is healthy, no other app is released, and it is
+// rolled back.
 func ExampleRolloutPolicy() {
 	apps := []string{"shop-eu", "shop-us", "shop-jp"}
 	defer startEmulator(apps...)() // sets HEROKU_API_URL and HEROKU_API_KEY
@@ -67,30 +63,46 @@ func ExampleRolloutPolicy() {
 		log.Fatal(err)
 	}
 	ctx := context.Background()
-	before := herokubuild.ReleaseCreateOptions{SlugID: exampleSlug(ctx, client)}
-	if _, err := client.Rollout(ctx, before, apps, nil); err != nil {
+	slugID := exampleSlug(ctx, client)
+
+	healthy, err := client.HealthCheck("/health", nil)
+	if err != nil {
 		log.Fatal(err)
 	}
-	slugID := exampleSlug(ctx, client)
-	health := healthCheck{client: client, web: exampleWeb(http.StatusInternalServerError)}
-
 	release := herokubuild.ReleaseCreateOptions{SlugID: slugID, Description: "Deploy v7"}
 	result, err := client.Rollout(ctx, release, apps, &herokubuild.RolloutOptions{
 		Policy: herokubuild.RolloutPolicy{
 			Canaries: 1,
-			Verify:   health.verify,
+			Verify:   healthy,
 			Rollback: herokubuild.RollbackAll,
 		},
 	})
 	for _, app := range result.Apps {
 		fmt.Println(app.App, app.Outcome())
 	}
-	fmt.Println("failed:", errors.Is(err, herokubuild.ErrVerifyFailed))
+	fmt.Println("error:", err)
 	// Output:
-	// shop-eu rolled_back
-	// shop-us not_attempted
-	// shop-jp not_attempted
-	// failed: true
+	// shop-eu released
+	// shop-us released
+	// shop-jp released
+	// error: <nil>
+}
+
+// An app is healthy when it responds with the version that was released.
+func ExampleRolloutPolicy_verify() {
+	apps := []string{"shop-eu", "shop-us"}
+	defer startEmulator(apps...)() // sets HEROKU_API_URL and HEROKU_API_KEY
+	client, err := herokubuild.NewClient()
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	release := herokubuild.ReleaseCreateOptions{SlugID: exampleSlug(ctx, client), Description: "Deploy v7"}
+	policy := herokubuild.RolloutPolicy{Verify: runsVersion(client, "v7")}
+	_, err = client.Rollout(ctx, release, apps, &herokubuild.RolloutOptions{Policy: policy})
+	fmt.Println("error:", err)
+	// Output:
+	// error: <nil>
 }
 
 // The build is released to the canaries, which are checked, and then to the other apps.
@@ -103,15 +115,18 @@ func ExampleBuildAndReleaseOptions() {
 	dir, remove := exampleDir("main.go")
 	defer remove()
 	ctx := context.Background()
-	health := healthCheck{client: client, web: exampleWeb(http.StatusOK)}
 
+	healthy, err := client.HealthCheck("/health", &herokubuild.HealthCheckOptions{Timeout: time.Minute})
+	if err != nil {
+		log.Fatal(err)
+	}
 	result, err := client.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{
 		BuildApp:  "shop-build",
 		Dir:       dir,
 		ReleaseTo: []string{"shop-eu", "shop-us", "shop-jp"},
 		Rollout: herokubuild.RolloutPolicy{
 			Canaries: 1,
-			Verify:   health.verify,
+			Verify:   healthy,
 			Rollback: herokubuild.RollbackAll,
 		},
 		Timeout: time.Hour,

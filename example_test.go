@@ -8,6 +8,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,6 +40,12 @@ func startEmulator(apps ...string) (stop func()) {
 	})
 	if err != nil {
 		log.Fatal(err)
+	}
+	for _, app := range apps {
+		// The emulator does not run web processes.
+		if _, err := p.Serve(app, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "v7") })); err != nil {
+			log.Fatal(err)
+		}
 	}
 	if err := errors.Join(os.Setenv("HEROKU_API_URL", p.URL()), os.Setenv("HEROKU_API_KEY", p.Token())); err != nil {
 		log.Fatal(err)
@@ -380,7 +387,8 @@ func ExampleClient_BuildAndRelease_events() {
 // the Checkpoint in a file; this example does that by hand.
 func ExampleCheckpoint() {
 	defer startEmulator()() // sets HEROKU_API_URL and HEROKU_API_KEY
-	client, err := herokubuild.NewClient()
+	// A request to the emulator takes effect at once, or never; one to Heroku within 30 s.
+	client, err := herokubuild.NewClient(herokubuild.WithSettleTime(time.Second))
 	if err != nil {
 		log.Fatal(err)
 	}

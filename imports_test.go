@@ -20,7 +20,7 @@ const modulePath = "github.com/herokubuild/herokubuild"
 // modules that only some packages may import. CONTRIBUTING.md shows it as a diagram.
 var mayImport = map[string][]string{
 	".": {
-		"internal/callback", "internal/check", "internal/clean", "internal/download", "internal/gate", "internal/git", "internal/history", "internal/identity", "internal/ioutil",
+		"internal/callback", "internal/check", "internal/clean", "internal/download", "internal/gate", "internal/git", "internal/health", "internal/history", "internal/identity", "internal/ioutil",
 		"internal/jsonlimit", "internal/logstream", "internal/netrc", "internal/pace", "internal/paging", "internal/procfile", "internal/redact",
 		"internal/sourcetree", "internal/targz", "internal/transport", "internal/untar", "internal/wire",
 		"github.com/google/go-querystring/query",
@@ -31,6 +31,7 @@ var mayImport = map[string][]string{
 	"internal/download":   {"internal/ioutil", "internal/transport"},
 	"internal/gate":       nil,
 	"internal/git":        nil,
+	"internal/health":     nil,
 	"internal/identity":   nil,
 	"internal/history":    nil,
 	"internal/ioutil":     nil,

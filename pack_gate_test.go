@@ -106,8 +106,8 @@ func TestManyDeploysTakeTurns(t *testing.T) {
 			})
 		}
 		all.Wait()
-		assert.EqualValues(t, herokubuild.MaxArchives, load.uploads.most)
-		assert.EqualValues(t, herokubuild.MaxLookups, load.lookups.most)
+		assert.Equal(t, herokubuild.MaxArchives, load.uploads.most)
+		assert.Equal(t, herokubuild.MaxLookups, load.lookups.most)
 	})
 }
 

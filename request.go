@@ -25,6 +25,9 @@ type apiClient struct {
 	poll       Backoff
 	settleTime time.Duration
 	packers    *packers
+	// transport and userAgent are for requests to apps.
+	transport http.RoundTripper
+	userAgent string
 	// lookups bounds the connections that many deploys open for the lookup of their apps.
 	lookups *gate.Gate
 }

@@ -37,7 +37,6 @@ import (
 	"syscall"
 
 	"github.com/herokubuild/herokubuild"
-	"github.com/herokubuild/herokubuild/examples/internal/health"
 	"github.com/herokubuild/herokubuild/examples/internal/sample"
 	"github.com/herokubuild/herokubuild/examples/internal/site"
 	"github.com/herokubuild/herokubuild/examples/internal/terminal"
@@ -154,7 +153,10 @@ func (s *settings) deploy(ctx context.Context, view *terminal.View, stderr io.Wr
 		IdleTimeout: s.idleTimeout,
 	}
 	if s.check != "" {
-		verify := health.Verify(client.Apps, s.check, s.checkTimeout)
+		verify, err := client.HealthCheck(s.check, &herokubuild.HealthCheckOptions{Timeout: s.checkTimeout})
+		if err != nil {
+			return nil, err
+		}
 		deploy.Rollout.Verify = verify
 		deploy.OnEvent = checkBuildApp(s.app, verify, deploy.OnEvent)
 	}

@@ -29,7 +29,6 @@ import (
 	"time"
 
 	"github.com/herokubuild/herokubuild"
-	"github.com/herokubuild/herokubuild/examples/internal/health"
 	"github.com/herokubuild/herokubuild/examples/internal/sample"
 	"github.com/herokubuild/herokubuild/examples/internal/terminal"
 	"github.com/herokubuild/herokubuild/herokutest"
@@ -140,8 +139,8 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 		return usageError("-from and -to are required, unless all of -from, -to and HEROKU_API_URL are unset, which selects the emulator")
 	case s.fail != "" && !s.local:
 		return usageError("-fail requires the emulator")
-	case s.check != "" && health.CheckPath(s.check) != nil:
-		return usageError("-check " + health.CheckPath(s.check).Error())
+	case s.check != "" && (!strings.HasPrefix(s.check, "/") || strings.HasPrefix(s.check, "//")):
+		return usageError("-check must be a path such as /health")
 	case s.checkTimeout <= 0:
 		return usageError("-check-timeout must be positive")
 	case s.rollback == herokubuild.RollbackVerifyFailed && s.check == "" && !s.local:
@@ -223,7 +222,9 @@ func (s *settings) promote(ctx context.Context, stdout, stderr io.Writer) error 
 		},
 	}
 	if s.check != "" || s.local {
-		rollout.Policy.Verify = s.verify(client)
+		if rollout.Policy.Verify, err = s.verify(client); err != nil {
+			return err
+		}
 	}
 	rollout.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
 		printEvent(stderr, e)
@@ -248,16 +249,17 @@ func (s *settings) promote(ctx context.Context, stdout, stderr io.Writer) error 
 
 // verify returns a function that checks whether an app is healthy. The emulator
 // does not run web processes; there, only the check of the -fail app fails.
-func (s *settings) verify(client *herokubuild.Client) func(context.Context, string, *herokubuild.Release) error {
+func (s *settings) verify(client *herokubuild.Client) (func(context.Context, string, *herokubuild.Release) error, error) {
 	if s.local {
-		return func(_ context.Context, app string, _ *herokubuild.Release) error {
+		simulated := func(_ context.Context, app string, _ *herokubuild.Release) error {
 			if app == s.fail {
 				return errors.New("simulated failure (-fail)")
 			}
 			return nil
 		}
+		return simulated, nil
 	}
-	return health.Verify(client.Apps, s.check, s.checkTimeout)
+	return client.HealthCheck(s.check, &herokubuild.HealthCheckOptions{Timeout: s.checkTimeout})
 }
 
 func printEvent(w io.Writer, e herokubuild.DeployEvent) {

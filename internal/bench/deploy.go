@@ -85,6 +85,7 @@ func deploy(ctx context.Context, dir string, calls, deploys int) error {
 	hold := func(_ context.Context, e herokubuild.DeployEvent) error {
 		if e.Kind == herokubuild.EventPacked && packed.Add(1) > int64(deploys) {
 			<-ctx.Done()
+			return ctx.Err()
 		}
 		return nil
 	}

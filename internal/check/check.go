@@ -174,6 +174,16 @@ func WebURL(raw string) (*url.URL, string) {
 	return u, ""
 }
 
+// WebPath parses a path of a host, which may have a query. The reason does not show it,
+// because a query may be secret.
+func WebPath(path string) (*url.URL, string) {
+	u, err := url.Parse(path)
+	if err != nil || !strings.HasPrefix(path, "/") || u.Host != "" || u.Fragment != "" {
+		return nil, "must begin with one slash, such as /health"
+	}
+	return u, ""
+}
+
 // BaseURL parses the base URL of the API, and removes a slash at its end.
 func BaseURL(raw string) (*url.URL, string) {
 	u, reason := WebURL(raw)

@@ -83,9 +83,9 @@ func TestStatusNamesTheAppThatIsChecked(t *testing.T) {
 		_, stderr := report(t, Options{App: "my-app", ReleaseTo: []string{"other-app"}, Check: true}, func(v *View) {
 			v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseRelease})
 			v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventReleaseDone, App: "my-app", Release: release})
-			time.Sleep(60 * time.Second)
+			time.Sleep(61 * time.Second)
 			v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventVerified, App: "my-app", Release: release})
-			time.Sleep(60 * time.Second)
+			time.Sleep(61 * time.Second)
 		})
 		const want = `==> Releasing
     my-app  v3  succeeded

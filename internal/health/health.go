@@ -1,0 +1,85 @@
+// Package health requests a URL until the response is a success.
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+const (
+	// attemptTimeout bounds one request. A dyno may need most of it to boot.
+	attemptTimeout = 30 * time.Second
+	// firstDelay and maxDelay are the first and the longest delay between requests.
+	firstDelay = time.Second
+	maxDelay   = 5 * time.Second
+)
+
+// Check is how a URL is requested.
+type Check struct {
+	Transport http.RoundTripper
+	UserAgent string
+	// Timeout is how long it may take until the response is a success.
+	Timeout time.Duration
+}
+
+// Failure reports that no response was a success in time.
+type Failure struct {
+	// StatusCode is the status of the last response, or 0 if there was none.
+	StatusCode int
+	// Err is why the last request had no response.
+	Err error
+}
+
+// Error implements error.
+func (f *Failure) Error() string { return fmt.Sprintf("status %d, %v", f.StatusCode, f.Err) }
+
+// Poll requests a URL until the response has a 2xx status. Redirects are not followed,
+// because the page of a login responds with 200, too. The error is a [*Failure], or that of
+// the context.
+func (c Check) Poll(ctx context.Context, url string) error {
+	limited, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	client := &http.Client{
+		Transport:     c.Transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	failure := &Failure{Err: errors.New("no response")}
+	for delay := firstDelay; ; delay = min(2*delay, maxDelay) {
+		status, err := c.request(limited, client, url)
+		if err == nil && status/100 == 2 {
+			return nil
+		}
+		// The error of a request that the time limit has ended says nothing about the app.
+		if limited.Err() == nil {
+			failure = &Failure{StatusCode: status, Err: err}
+		}
+		select {
+		case <-limited.Done():
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			return failure
+		case <-time.After(delay):
+		}
+	}
+}
+
+// request sends one request, and returns the status of the response.
+func (c Check) request(ctx context.Context, client *http.Client, url string) (status int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("User-Agent", c.UserAgent)
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode, nil
+}
