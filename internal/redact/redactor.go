@@ -20,6 +20,7 @@ type Redactor struct {
 // since few requests fail.
 type secrets struct {
 	list  []string
+	few   [1]string // what list has in most requests: the API key
 	once  sync.Once
 	forms []string
 }
@@ -32,10 +33,12 @@ func (r Redactor) With(list ...string) Redactor {
 	if len(list) == 0 {
 		return r
 	}
+	s := new(secrets)
+	s.list = s.few[:0]
 	if r.known != nil {
-		list = slices.Concat(r.known().list, list)
+		s.list = append(s.list, r.known().list...)
 	}
-	s := &secrets{list: list}
+	s.list = append(s.list, list...)
 	return Redactor{known: func() *secrets { return s }}
 }
 
