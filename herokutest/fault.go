@@ -229,9 +229,9 @@ func (s *Server) fault(at platform.FaultPoint) platform.Fault {
 	if len(s.faults) == 0 {
 		return platform.Fault{}
 	}
-	requests := s.requests(at)
+	sent := requests(at)
 	for _, f := range s.faults {
-		if f.left <= 0 || !f.match(requests) {
+		if f.left <= 0 || !f.match(sent) {
 			continue
 		}
 		if f.skip > 0 {
@@ -251,16 +251,14 @@ func (s *Server) fault(at platform.FaultPoint) platform.Fault {
 
 // requests returns a request in the forms that patterns may have: as sent, and with the
 // name of the app.
-func (s *Server) requests(at platform.FaultPoint) []*http.Request {
+func requests(at platform.FaultPoint) []*http.Request {
 	request := func(path string) *http.Request {
 		return &http.Request{Method: at.Method, Host: platform.HostName(at.Host), URL: &url.URL{Path: path}}
 	}
 	all := []*http.Request{request(at.Path)}
-	if rest, ok := strings.CutPrefix(at.Path, "/apps/"); ok {
-		id, _, _ := strings.Cut(rest, "/")
-		if name := s.p.AppName(id); name != "" {
-			all = append(all, request("/apps/"+name+strings.TrimPrefix(rest, id)))
-		}
+	if at.App != "" {
+		_, rest, _ := strings.Cut(strings.TrimPrefix(at.Path, "/apps/"), "/")
+		all = append(all, request(strings.TrimSuffix("/apps/"+at.App+"/"+rest, "/")))
 	}
 	return all
 }

@@ -98,6 +98,9 @@ type FaultPoint struct {
 	Host string
 	// Method and Path are as in the journal.
 	Method, Path string
+	// App is the name of the app in the path, however the path names it; empty if there
+	// is none.
+	App string
 	// N counts the requests to the platform, from 0.
 	N int
 	// Nth counts those with the same host, method and path, from 0.
@@ -150,7 +153,7 @@ func newFaults(f FaultFunc) *faults {
 }
 
 // draw chooses the fault for a request.
-func (a *faults) draw(role string, r *http.Request) Fault {
+func (a *faults) draw(role, app string, r *http.Request) Fault {
 	a.drawMu.Lock()
 	defer a.drawMu.Unlock()
 	key := target{role, r.Method, r.URL.Path}
@@ -159,7 +162,7 @@ func (a *faults) draw(role string, r *http.Request) Fault {
 		t = &tally{}
 		a.targets[key] = t
 	}
-	point := FaultPoint{Host: role, Method: r.Method, Path: r.URL.Path, N: a.n, Nth: t.requests, Attempted: t.faults}
+	point := FaultPoint{Host: role, Method: r.Method, Path: r.URL.Path, App: app, N: a.n, Nth: t.requests, Attempted: t.faults}
 	a.n++
 	t.requests++
 	var fault Fault
@@ -182,7 +185,7 @@ func (p *Platform) injectFaults(role string, next http.Handler) http.Handler {
 		if role == roleAPI {
 			receive(r)
 		}
-		fault := p.faults.draw(role, r).applicable(role, r.Method)
+		fault := p.faults.draw(role, p.appInPath(r.URL.Path), r).applicable(role, r.Method)
 		if fault == (Fault{}) {
 			next.ServeHTTP(w, r)
 			return
@@ -190,6 +193,16 @@ func (p *Platform) injectFaults(role string, next http.Handler) http.Handler {
 		f := &faultWriter{ResponseWriter: w, p: p, r: r, body: r.Body, role: role, fault: fault}
 		f.serve(next, r)
 	})
+}
+
+// appInPath returns the name of the app of a request to the API, or an empty string.
+func (p *Platform) appInPath(path string) string {
+	rest, ok := strings.CutPrefix(path, "/apps/")
+	if !ok {
+		return ""
+	}
+	id, _, _ := strings.Cut(rest, "/")
+	return p.AppName(id)
 }
 
 // receive waits for the body of a request to the API, which clients send after the head:
