@@ -31,6 +31,9 @@ type FetchArchiveOptions struct {
 	// TempDir is the directory of the temporary file that holds the archive.
 	// Default: the system's directory for temporary files.
 	TempDir string
+	// OnProgress is called with the bytes received so far and the length that the host
+	// has announced, -1 if it has announced none. It must not block.
+	OnProgress func(done, total int64)
 }
 
 // Format prints the options without the header's values, for every verb.
@@ -81,7 +84,10 @@ func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchAr
 	f := &archiveFetch{ctx: ctx, maxBytes: o.MaxBytes, origin: archiveOrigin{
 		url:  from.String(),
 		hide: redact.New(from.secrets()...).With(redact.OfHeader(o.Header)...).After(resp),
-	}}
+	}, report: func(int64) {}}
+	if o.OnProgress != nil {
+		f.report = func(done int64) { o.OnProgress(done, resp.ContentLength) }
+	}
 	if f.content, err = download.NewContent(resp); err != nil {
 		return nil, f.origin.failure(ctx, err)
 	}
@@ -94,11 +100,14 @@ type archiveFetch struct {
 	content  *download.Content
 	maxBytes int64
 	origin   archiveOrigin
+	// report is called with the bytes received so far.
+	report func(done int64)
 }
 
 // writeTo downloads the archive to a spool and checks it.
 func (f *archiveFetch) writeTo(spool *targz.Spool) error {
-	if err := f.content.CopyTo(f.ctx, spool, f.maxBytes); err != nil {
+	into := &progressWriter{w: spool, progress: func() { f.report(spool.Size()) }}
+	if err := f.content.CopyTo(f.ctx, into, f.maxBytes); err != nil {
 		return f.origin.failure(f.ctx, err)
 	}
 	archive, err := spool.Open()

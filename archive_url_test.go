@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -184,4 +185,33 @@ func TestFetchArchiveStalls(t *testing.T) {
 		require.NotErrorIs(t, err, context.Canceled, "the caller has not canceled")
 		require.ErrorIs(t, err, wire.ErrIdle)
 	})
+}
+
+func TestFetchArchiveReportsItsProgress(t *testing.T) {
+	t.Parallel()
+	content := packed(t, file{"a", random(1 << 20)})
+	for name, announced := range map[string]int64{"with a length": int64(len(content)), "without": -1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHosts(t, func(w http.ResponseWriter, _ *http.Request) {
+				if announced > 0 {
+					w.Header().Set("Content-Length", strconv.FormatInt(announced, 10))
+				}
+				_, _ = w.Write(content[:1000])
+				_ = http.NewResponseController(w).Flush()
+				_, _ = w.Write(content[1000:])
+			}, nil)
+			client, _ := newServer(t, nil)
+			var reports, last int64
+			archive, err := client.FetchArchive(t.Context(), herokubuild.SecretURL(h.one.URL), &herokubuild.FetchArchiveOptions{OnProgress: func(done, total int64) {
+				assert.Greater(t, done, last)
+				assert.Equal(t, announced, total)
+				reports, last = reports+1, done
+			}})
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = archive.Close() })
+			assert.Greater(t, reports, int64(1))
+			assert.Equal(t, archive.Size, last)
+		})
+	}
 }

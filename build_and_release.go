@@ -67,11 +67,8 @@ func (c *Client) BuildAndRelease(ctx context.Context, opts BuildAndReleaseOption
 	if err := opts.check(); err != nil {
 		return nil, err
 	}
-	if opts.Timeout > 0 {
-		var stop context.CancelFunc
-		ctx, stop = context.WithTimeoutCause(ctx, opts.Timeout, fmt.Errorf("%w (%v)", ErrWaitTimeout, opts.Timeout))
-		defer stop()
-	}
+	ctx, stopTimer := withTimeout(ctx, opts.Timeout)
+	defer stopTimer()
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	d := newDeploy(c, opts, giveUp)

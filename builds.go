@@ -263,7 +263,7 @@ type BuildError struct {
 	App string
 	// Build is the build as the platform last described it.
 	Build *Build
-	// Tail is the end of the build's output, at most about 20 lines; empty if the
+	// Tail is the end of the build's output, at most 20 lines and 8 KiB; empty if the
 	// output was not followed. It has the colors and other control characters that
 	// the build printed, which a program should remove before it shows them on a
 	// terminal. Invalid UTF-8 is replaced.

@@ -31,8 +31,9 @@ type CheckpointFile string
 // maxCheckpoint is far more than the Checkpoint of a deploy to thousands of apps.
 const maxCheckpoint = 64 << 20
 
-// Load returns the Checkpoint of the file, or the zero Checkpoint if there is no
-// file. Anything other than a regular file is an error.
+// Load returns the Checkpoint of the file, or the zero Checkpoint if there is no file.
+// The error is that of package os, or of a file that is not a regular one, is larger than
+// 64 MiB, or has no Checkpoint.
 func (f CheckpointFile) Load() (Checkpoint, error) {
 	text, err := readSmallFile(string(f), maxCheckpoint)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -69,7 +70,8 @@ func decodeCheckpointFile(text []byte) (c Checkpoint, err error) {
 }
 
 // Save replaces the content of the file atomically: a concurrent reader, or one after
-// a crash, finds the old Checkpoint or the new one. It removes the file if c is zero.
+// a crash, finds the old Checkpoint or the new one. It removes the file if c is zero. The
+// error is that of package os.
 func (f CheckpointFile) Save(c Checkpoint) error {
 	if c.IsZero() {
 		return f.Remove()
@@ -84,7 +86,7 @@ func (f CheckpointFile) Save(c Checkpoint) error {
 	return nil
 }
 
-// Remove deletes the file. It returns no error if there is none.
+// Remove deletes the file, if there is one. The error is that of package os.
 func (f CheckpointFile) Remove() error {
 	if err := os.Remove(string(f)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("checkpoint file: %w", err)

@@ -294,6 +294,10 @@ type RolloutOptions struct {
 	// call ends: a heartbeat for an engine that restarts what does not report. Default:
 	// none.
 	ProgressInterval time.Duration
+	// Timeout bounds the whole rollout, provided that the caller's own functions return
+	// when their context ends; the error then matches [ErrWaitTimeout], and apps are
+	// rolled back as when the context ends. 0 sets no limit other than the context's.
+	Timeout time.Duration
 	// IdleTimeout is [StreamOptions].IdleTimeout for the output of release phases.
 	IdleTimeout time.Duration
 }
@@ -355,6 +359,9 @@ func (o *RolloutOptions) check(release ReleaseCreateOptions, apps []string) (Rol
 	var err error
 	if checked.Policy, err = checked.Policy.withDefaults(len(apps)); err != nil {
 		return checked, err
+	}
+	if checked.Timeout < 0 {
+		return checked, &ArgumentError{Name: "RolloutOptions.Timeout", Reason: "is negative"}
 	}
 	if checked.IdleTimeout < 0 {
 		return checked, &ArgumentError{Name: "RolloutOptions.IdleTimeout", Reason: "is negative"}

@@ -201,7 +201,7 @@ type AppOutcome string
 const (
 	// AppReleased: the app runs the release.
 	AppReleased AppOutcome = "released"
-	// AppFailed: the release failed, or could not be created or followed.
+	// AppFailed: the release failed, or could not be created.
 	AppFailed AppOutcome = "failed"
 	// AppVerifyFailed: the release succeeded and failed Verify.
 	AppVerifyFailed AppOutcome = "verify_failed"
@@ -215,7 +215,8 @@ const (
 	// AppRollbackFailed: the app should have been rolled back and was not, or not
 	// certainly.
 	AppRollbackFailed AppOutcome = "rollback_failed"
-	// AppUnknown: whether the app has the release is not known.
+	// AppUnknown: whether the app has the release is not known: its creation had no
+	// response, or it was not followed to its final status.
 	AppUnknown AppOutcome = "unknown"
 )
 
@@ -235,7 +236,7 @@ func (r AppResult) Outcome() AppOutcome {
 		return AppVerifyFailed
 	case errors.Is(r.Err, ErrNotAttempted):
 		return AppNotAttempted
-	case errors.Is(r.Err, ErrMaybeApplied):
+	case errors.Is(r.Err, ErrMaybeApplied), r.Release != nil && r.Release.Status == StatusPending:
 		return AppUnknown
 	}
 	return AppFailed

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/herokubuild/herokubuild/internal/check"
@@ -68,11 +69,11 @@ type HealthCheckError struct {
 
 // Error implements error.
 func (e *HealthCheckError) Error() string {
-	last := fmt.Sprintf("status %d %s", e.StatusCode, http.StatusText(e.StatusCode))
+	last := strings.TrimSpace(fmt.Sprintf("status %d %s", e.StatusCode, http.StatusText(e.StatusCode)))
 	if e.Err != nil {
 		last = redactText(e.Err.Error())
 	}
-	return fmt.Sprintf("GET %s: %s, after polling for %v", e.URL, last, e.Timeout)
+	return errorLine(fmt.Sprintf("GET %s: %s, after polling for %v", e.URL, last, e.Timeout), false)
 }
 
 // Unwrap returns Err.

@@ -31,7 +31,7 @@ func exported() []any {
 		herokubuild.Buildpack{}, herokubuild.BuildsService{}, herokubuild.Checkpoint{}, herokubuild.Change{}, herokubuild.CheckpointApp{}, herokubuild.CheckpointFailure{}, herokubuild.ChecksumError{}, herokubuild.Client{},
 		herokubuild.DeployError{}, herokubuild.DoOptions{}, herokubuild.DownloadOptions{}, herokubuild.DeployEvent{}, herokubuild.RolloutError{}, herokubuild.RolloutOptions{},
 		herokubuild.Artifact{}, herokubuild.DeployDurations{}, herokubuild.RolloutPolicy{}, herokubuild.RolloutResult{},
-		herokubuild.FetchArchiveOptions{}, herokubuild.GenerationError{}, herokubuild.ListOptions{}, herokubuild.Page[herokubuild.Build]{},
+		herokubuild.FetchArchiveOptions{}, herokubuild.GenerationError{}, herokubuild.HealthCheckError{}, herokubuild.HealthCheckOptions{}, herokubuild.ListOptions{}, herokubuild.Page[herokubuild.Build]{},
 		herokubuild.PromoteOptions{}, herokubuild.ResourceRef{}, herokubuild.Release{}, herokubuild.ReleaseCreateOptions{}, herokubuild.ReleaseError{}, herokubuild.ReleasesService{},
 		herokubuild.RequestError{}, herokubuild.Response{}, herokubuild.DeployResult{}, herokubuild.DeploySummary{}, herokubuild.AppSummary{}, herokubuild.RetryOptions{}, herokubuild.RollbackError{}, herokubuild.Slug{},
 		herokubuild.SlugCreateOptions{}, herokubuild.SlugsService{}, herokubuild.Source{}, herokubuild.SourceBlob{}, herokubuild.SourceURLs{}, herokubuild.SourcesService{},

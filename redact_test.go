@@ -377,6 +377,7 @@ func TestErrorsAboutOddBuildsAreClean(t *testing.T) {
 		&herokubuild.StorageError{Code: evil}, &herokubuild.StreamError{Err: errors.New(evil)}, &herokubuild.ArgumentError{Name: "x", Reason: evil},
 		&herokubuild.UnpackError{Entry: evil, Err: errors.New(evil)}, &herokubuild.UnpackError{Reason: evil},
 		&herokubuild.GenerationError{Generation: evil}, &herokubuild.RollbackError{Release: release},
+		&herokubuild.HealthCheckError{URL: evil}, &herokubuild.HealthCheckError{Err: errors.New(evil)},
 	} {
 		assertClean(t, err.Error())
 	}

@@ -37,6 +37,8 @@ func (c *Client) Rollout(ctx context.Context, release ReleaseCreateOptions, apps
 	if err != nil {
 		return nil, err
 	}
+	ctx, stopTimer := withTimeout(ctx, o.Timeout)
+	defer stopTimer()
 	if err := c.checkDistinct(ctx, apps); err != nil {
 		return nil, err
 	}

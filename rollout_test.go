@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/herokubuild/herokubuild"
+	"github.com/herokubuild/herokubuild/herokutest"
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
@@ -487,6 +488,7 @@ func TestRolloutRejectsInvalidArguments(t *testing.T) {
 		"RolloutPolicy.Canaries":        {release: slug, apps: []string{"a-b"}, opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Canaries: -1}}},
 		"RolloutPolicy.Rollback":        {release: slug, opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{Rollback: herokubuild.RollbackVerifyFailed}}},
 		"RolloutPolicy.RollbackTimeout": {release: slug, opts: herokubuild.RolloutOptions{Policy: herokubuild.RolloutPolicy{RollbackTimeout: -1}}},
+		"RolloutOptions.Timeout":        {release: slug, opts: herokubuild.RolloutOptions{Timeout: -1}},
 		"RolloutOptions.IdleTimeout":    {release: slug, opts: herokubuild.RolloutOptions{IdleTimeout: -1}},
 		"Checkpoint":                    {release: slug, opts: herokubuild.RolloutOptions{Checkpoint: herokubuild.Checkpoint{ArtifactID: releaseID}}},
 	} {
@@ -629,4 +631,34 @@ func TestBuildAndReleaseReleasesImagesOfFirApps(t *testing.T) {
 	_, err = client.BuildAndRelease(t.Context(), opts)
 	require.ErrorIs(t, err, herokubuild.ErrUnsupportedGeneration)
 	assert.Len(t, p.Builds("fir-build"), 1, "the generations are checked before the build")
+}
+
+// A rollout that takes too long ends as if its context had, with the outcomes so far.
+func TestRolloutEndsWithItsTimeout(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		srv := herokutest.NewServer(t, &herokutest.Options{
+			Apps: []string{"builder", "fast", "slow"}, InMemory: true,
+			Build: func(_ context.Context, job *herokutest.BuildJob) error {
+				job.SetProcessType("release", "migrate")
+				return nil
+			},
+			ReleasePhase: func(ctx context.Context, job *herokutest.ReleaseJob) error {
+				if job.App == "slow" {
+					return job.Sleep(ctx, time.Hour)
+				}
+				return nil
+			},
+		})
+		client := srv.Client()
+		built, err := client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{BuildApp: "builder", Dir: sourceDir(t, map[string]string{"Procfile": "web: x\n"})})
+		require.NoError(t, err)
+		began := time.Now()
+		result, err := client.Rollout(t.Context(), herokubuild.ReleaseCreateOptions{SlugID: built.Artifact.SlugID}, []string{"fast", "slow"}, &herokubuild.RolloutOptions{Timeout: time.Minute})
+		require.ErrorIs(t, err, herokubuild.ErrWaitTimeout)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, time.Minute, time.Since(began))
+		assert.Equal(t, herokubuild.AppReleased, result.Apps[0].Outcome())
+		assert.Equal(t, herokubuild.AppUnknown, result.Apps[1].Outcome())
+	})
 }

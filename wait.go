@@ -58,6 +58,14 @@ type WaitOptions struct {
 	OnPoll func(Status)
 }
 
+// withTimeout bounds a call that the caller has given a time limit, unless that is 0.
+func withTimeout(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	if limit == 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w (%v)", ErrWaitTimeout, limit))
+}
+
 // waitFinal polls until the status is final.
 func waitFinal[T any](ctx context.Context, opts *WaitOptions, backoff Backoff, get func(context.Context) (T, error), status func(T) Status) (T, error) {
 	var none T
@@ -68,11 +76,8 @@ func waitFinal[T any](ctx context.Context, opts *WaitOptions, backoff Backoff, g
 	if o.Backoff != nil {
 		backoff = o.Backoff
 	}
-	if o.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, o.Timeout, fmt.Errorf("%w (%v)", ErrWaitTimeout, o.Timeout))
-		defer cancel()
-	}
+	ctx, stopTimer := withTimeout(ctx, o.Timeout)
+	defer stopTimer()
 	for polls := 1; ; polls++ {
 		v, err := get(ctx)
 		if err != nil {
