@@ -90,7 +90,7 @@ func (a *Activities) build(ctx context.Context, l *lease, client *herokubuild.Cl
 		KeepBuildOnCancel: true,
 	}
 	if opts.Checkpoint.BuildID == "" {
-		archive, err := client.FetchArchive(ctx, herokubuild.SecretURL(spec.Source), &herokubuild.FetchArchiveOptions{Header: a.SourceHeader})
+		archive, err := a.fetch(ctx, client, spec.Source)
 		if err != nil {
 			return nil, err
 		}
@@ -104,6 +104,17 @@ func (a *Activities) build(ctx context.Context, l *lease, client *herokubuild.Cl
 	defer func() { _ = log.Close() }()
 	opts.Output = herokubuild.OutputAt(log, opts.Checkpoint)
 	return client.BuildAndRelease(ctx, opts)
+}
+
+// fetch downloads a source.
+func (a *Activities) fetch(ctx context.Context, client *herokubuild.Client, source string) (*herokubuild.Archive, error) {
+	archive, err := client.FetchArchive(ctx, herokubuild.SecretURL(source), &herokubuild.FetchArchiveOptions{Header: a.SourceHeader})
+	var refused *herokubuild.StorageError
+	if errors.As(err, &refused) && (refused.StatusCode == http.StatusUnauthorized || refused.StatusCode == http.StatusForbidden) {
+		// Retryable expects that a URL that was refused is replaced; this one is not.
+		err = fmt.Errorf("%w: %w", herokubuild.ErrForbidden, err)
+	}
+	return archive, err
 }
 
 // CancelBuild cancels the running builds of a workflow. They are found by the mark in
@@ -122,7 +133,8 @@ func (a *Activities) CancelBuild(ctx context.Context, c Cancellation) error {
 			continue
 		}
 		if _, err := client.Builds.Cancel(ctx, c.App, b.ID); err != nil {
-			// The next attempt finds out whether the build has ended by itself.
+			// Retryable does not fit: a build that has just ended refuses, and the next
+			// attempt finds that it has ended.
 			return err
 		}
 	}
@@ -160,9 +172,8 @@ func (a *Activities) Release(ctx context.Context, batch Batch) (BatchResult, err
 	if result == nil {
 		return BatchResult{}, l.end(ctx, err)
 	}
-	open := l.recordFailures(result)
-	if context.Cause(ctx) != nil || open > 0 {
-		return BatchResult{}, l.end(ctx, err)
+	if open := l.recordFailures(result); len(open) > 0 {
+		return BatchResult{}, l.again(ctx, errors.Join(open...))
 	}
 	return BatchResult{Done: len(remaining(batch.Apps, l.state.Failed)), Not: l.state.Failed}, nil
 }
@@ -176,17 +187,17 @@ func hasFailed(app string, failed []AppOutcome) bool {
 	return slices.ContainsFunc(failed, func(f AppOutcome) bool { return f.App == app })
 }
 
-// recordFailures adds to the state the apps that failed for good, and returns how many
-// need another attempt.
-func (l *lease) recordFailures(result *herokubuild.RolloutResult) (open int) {
+// recordFailures adds to the state the apps that failed for good, and returns the errors
+// of those that need another attempt.
+func (l *lease) recordFailures(result *herokubuild.RolloutResult) (open []error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.state.Checkpoint = result.Checkpoint
 	for _, app := range result.Apps {
 		switch outcome := app.Outcome(); {
 		case outcome == herokubuild.AppReleased, hasFailed(app.App, l.state.Failed):
-		case outcome == herokubuild.AppNotAttempted, outcome == herokubuild.AppUnknown, outcome == herokubuild.AppFailed && !isFinal(app.Err):
-			open++
+		case outcome == herokubuild.AppNotAttempted, outcome == herokubuild.AppUnknown, outcome == herokubuild.AppFailed && herokubuild.Retryable(app.Err):
+			open = append(open, app.Err)
 		default:
 			l.state.Failed = append(l.state.Failed, AppOutcome{App: app.App, Outcome: outcome, Reason: clip(app.Err.Error())})
 		}
@@ -228,14 +239,14 @@ func (a *Activities) RollBack(ctx context.Context, batch Batch) (BatchResult, er
 		case done[i]:
 			result.Done++
 		case err == nil:
-		case context.Cause(ctx) != nil || !isFinal(err) && !errors.Is(err, herokubuild.ErrNotEligible):
+		case herokubuild.Retryable(err):
 			again = append(again, err)
 		default:
 			result.Not = append(result.Not, AppOutcome{App: app, Outcome: herokubuild.AppRollbackFailed, Reason: clip(err.Error())})
 		}
 	}
 	if len(again) > 0 {
-		return BatchResult{}, l.end(ctx, errors.Join(again...))
+		return BatchResult{}, l.again(ctx, errors.Join(again...))
 	}
 	return result, nil
 }

@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"sync"
 	"testing"
@@ -247,6 +250,18 @@ func TestSourceThatDoesNotExistIsFinal(t *testing.T) {
 	assert.True(t, applicationError(t, err).NonRetryable())
 }
 
+func TestSourceThatIsRefusedIsFinal(t *testing.T) {
+	f := newFixture(t, emulatorOptions{apps: []string{"shop"}})
+	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden} {
+		refusal := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		spec := f.spec()
+		spec.Source = refusal.URL + "/source.tar.gz"
+		err := f.execute(t, nil, new(Built), f.activities.Build, spec)
+		refusal.Close()
+		assert.True(t, applicationError(t, err).NonRetryable(), status)
+	}
+}
+
 func TestCancelBuildCancelsTheRunningBuildsWithTheMark(t *testing.T) {
 	f := newFixture(t, emulatorOptions{apps: []string{"shop"}, build: time.Minute})
 	f.heartbeats.respond = func(s state) error {
@@ -326,6 +341,28 @@ func TestReleaseToAnAppThatDoesNotExistFailsOnlyThatApp(t *testing.T) {
 	assert.Equal(t, 2, result.Done)
 	require.Len(t, result.Not, 1)
 	assert.Equal(t, "missing", result.Not[0].App)
+}
+
+func TestStoppingWorkerHandsOverABatchInWhichAnAppHasFailed(t *testing.T) {
+	fails := func(app string, _ int) bool { return app == "two" }
+	f, batch := releaseFixture(t, emulatorOptions{phase: time.Second, fails: fails}, "one", "two", "three")
+	var once sync.Once
+	f.heartbeats.respond = func(s state) error {
+		if len(s.Failed) > 0 {
+			once.Do(func() { close(f.stop) })
+		}
+		return nil
+	}
+	_, err := f.release(t, nil, batch)
+	require.Equal(t, "HandOver", applicationError(t, err).Type())
+	left := f.heartbeats.last()
+	f.stop = make(chan struct{})
+	result, err := f.release(t, &left, batch)
+	require.NoError(t, err)
+	assert.Equal(t, 2, result.Done)
+	require.Len(t, result.Not, 1)
+	assert.Equal(t, "two", result.Not[0].App)
+	assert.Equal(t, herokubuild.AppFailed, result.Not[0].Outcome)
 }
 
 func TestReleaseOfAWorkerThatLostItsActivityCreatesNothing(t *testing.T) {
@@ -408,4 +445,28 @@ func TestCheckThatTookLongIsRepeatedBeforeARequest(t *testing.T) {
 			assert.Len(t, h.states, test.checks, test.name)
 		}
 	})
+}
+
+func TestAttemptThatFailedIsRepeatedUnlessTheErrorIsFinal(t *testing.T) {
+	for name, test := range map[string]struct {
+		err   error
+		final bool
+	}{
+		"build failed":        {fmt.Errorf("build: %w", herokubuild.ErrBuildFailed), true},
+		"key":                 {&herokubuild.APIError{StatusCode: http.StatusUnauthorized}, true},
+		"checkpoint of other": {&herokubuild.ArgumentError{Err: herokubuild.ErrCheckpointMismatch}, true},
+		"generation":          {&herokubuild.GenerationError{}, true},
+		"output truncated":    {herokubuild.ErrOutputTruncated, true},
+		"not eligible":        {herokubuild.ErrNotEligible, true},
+		"superseded":          {herokubuild.ErrSuperseded, true},
+		"network":             {errors.New("connection reset"), false},
+		"lease lost":          {fmt.Errorf("%w: activity not found", herokubuild.ErrDetached), false},
+		"response lost":       {herokubuild.ErrMaybeApplied, false},
+		"rate limit":          {&herokubuild.APIError{StatusCode: http.StatusTooManyRequests}, false},
+	} {
+		l := &lease{heartbeats: &recorder{}, timeout: time.Second, leave: func(error) {}}
+		var failed *temporal.ApplicationError
+		final := errors.As(l.end(t.Context(), test.err), &failed) && failed.NonRetryable()
+		assert.Equal(t, test.final, final, name)
+	}
 }

@@ -22,6 +22,9 @@ type emulatorOptions struct {
 	// build and phase are how long a build and a release phase take. A negative build
 	// fails, and without a phase there is none.
 	build, phase time.Duration
+	// fails reports whether the release phase of a version of an app fails; nil if none
+	// does.
+	fails func(app string, version int) bool
 	// rate is the account's limit of requests an hour; 0 for that of Heroku.
 	rate int
 }
@@ -43,6 +46,9 @@ func startEmulator(ctx context.Context, o emulatorOptions) (*emulator, error) {
 			return compile(ctx, job, o.build)
 		},
 		ReleasePhase: func(ctx context.Context, job *herokutest.ReleaseJob) error {
+			if o.fails != nil && o.fails(job.App, job.Version) {
+				return errors.New("the migration has failed")
+			}
 			return job.Sleep(ctx, o.phase)
 		},
 	}

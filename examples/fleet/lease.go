@@ -187,9 +187,19 @@ func sameJSON(a, b any) bool {
 	return err == nil && bytes.Equal(first, second)
 }
 
-// end stores the last state of an attempt that has failed, and returns the error of the
-// activity, which determines whether there is another attempt.
+// end ends an attempt that has failed, and returns the error of the activity: there is
+// another attempt unless that would fail as well.
 func (l *lease) end(ctx context.Context, err error) error {
+	again := l.again(ctx, err)
+	if !herokubuild.Retryable(err) {
+		return temporal.NewNonRetryableApplicationError(clip(err.Error()), "Final", nil)
+	}
+	return again
+}
+
+// again ends an attempt whose next one is to do the rest. It stores the last state, and
+// returns the error of the activity.
+func (l *lease) again(ctx context.Context, err error) error {
 	_ = l.check(ctx) // Whether it is refused is examined below.
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -197,24 +207,9 @@ func (l *lease) end(ctx context.Context, err error) error {
 	switch {
 	case errors.As(l.refused, &canceled):
 		return temporal.NewCanceledError(l.state)
-	case isFinal(err):
-		return temporal.NewNonRetryableApplicationError(clip(err.Error()), "Final", nil)
 	case errors.Is(context.Cause(ctx), errWorkerStopped):
 		return temporal.NewApplicationErrorWithOptions("handed over to another worker", "HandOver",
 			temporal.ApplicationErrorOptions{NextRetryDelay: time.Millisecond})
 	}
 	return errors.New(clip(err.Error()))
-}
-
-// isFinal reports whether another attempt would fail as well.
-func isFinal(err error) bool {
-	for _, final := range []error{
-		herokubuild.ErrInvalidArgument, herokubuild.ErrNotFound, herokubuild.ErrUnauthorized, herokubuild.ErrForbidden,
-		herokubuild.ErrBuildFailed, herokubuild.ErrReleaseFailed,
-	} {
-		if errors.Is(err, final) {
-			return true
-		}
-	}
-	return false
 }

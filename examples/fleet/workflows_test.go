@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"testing"
@@ -292,12 +291,4 @@ func TestInvalidFleetsAreRefused(t *testing.T) {
 func TestRemainingAppsAreThoseThatHaveNotFailed(t *testing.T) {
 	assert.Equal(t, []string{"a", "c"}, remaining([]string{"a", "b", "c"}, []AppOutcome{{App: "b"}}))
 	assert.Empty(t, remaining(nil, nil))
-}
-
-func TestOnlyErrorsThatRepeatAreFinal(t *testing.T) {
-	assert.True(t, isFinal(fmt.Errorf("build: %w", herokubuild.ErrBuildFailed)))
-	assert.True(t, isFinal(herokubuild.ErrUnauthorized))
-	assert.False(t, isFinal(errors.New("connection reset")))
-	assert.False(t, isFinal(herokubuild.ErrDetached))
-	assert.False(t, isFinal(herokubuild.ErrMaybeApplied))
 }
