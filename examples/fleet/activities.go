@@ -57,14 +57,14 @@ func (a *Activities) lease(ctx context.Context) (context.Context, *lease, error)
 
 // Build builds the source on the app and follows the build. If the worker dies, the
 // next attempt attaches to the same build.
-func (a *Activities) Build(ctx context.Context, spec BuildSpec) (Built, error) {
+func (a *Activities) Build(ctx context.Context, spec BuildSpec) (herokubuild.DeploySummary, error) {
 	client, err := a.account(spec.Account)
 	if err != nil {
-		return Built{}, err
+		return herokubuild.DeploySummary{}, err
 	}
 	ctx, l, err := a.lease(ctx)
 	if err != nil {
-		return Built{}, err
+		return herokubuild.DeploySummary{}, err
 	}
 	defer l.close()
 	result, err := a.build(ctx, l, client, spec)
@@ -72,9 +72,9 @@ func (a *Activities) Build(ctx context.Context, spec BuildSpec) (Built, error) {
 		if result != nil {
 			l.setCheckpoint(result.Checkpoint)
 		}
-		return Built{}, l.end(ctx, err)
+		return herokubuild.DeploySummary{}, l.end(ctx, err)
 	}
-	return Built{BuildID: result.Build.ID, Artifact: result.Artifact, Version: result.Version}, nil
+	return result.Summary(), nil
 }
 
 func (a *Activities) build(ctx context.Context, l *lease, client *herokubuild.Client, spec BuildSpec) (*herokubuild.DeployResult, error) {

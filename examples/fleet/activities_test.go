@@ -94,9 +94,9 @@ func (f *fixture) execute(t *testing.T, last *state, result any, call, argument 
 	return value.Get(result)
 }
 
-func (f *fixture) build(t *testing.T, last *state) (Built, error) {
+func (f *fixture) build(t *testing.T, last *state) (herokubuild.DeploySummary, error) {
 	t.Helper()
-	var built Built
+	var built herokubuild.DeploySummary
 	err := f.execute(t, last, &built, f.activities.Build, f.spec())
 	return built, err
 }
@@ -246,7 +246,7 @@ func TestSourceThatDoesNotExistIsFinal(t *testing.T) {
 	f := newFixture(t, emulatorOptions{apps: []string{"shop"}})
 	spec := f.spec()
 	spec.Source = f.heroku.source + ".missing"
-	err := f.execute(t, nil, new(Built), f.activities.Build, spec)
+	err := f.execute(t, nil, new(herokubuild.DeploySummary), f.activities.Build, spec)
 	assert.True(t, applicationError(t, err).NonRetryable())
 }
 
@@ -256,7 +256,7 @@ func TestSourceThatIsRefusedIsFinal(t *testing.T) {
 		refusal := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
 		spec := f.spec()
 		spec.Source = refusal.URL + "/source.tar.gz"
-		err := f.execute(t, nil, new(Built), f.activities.Build, spec)
+		err := f.execute(t, nil, new(herokubuild.DeploySummary), f.activities.Build, spec)
 		refusal.Close()
 		assert.True(t, applicationError(t, err).NonRetryable(), status)
 	}

@@ -79,24 +79,17 @@ type FleetSpec struct {
 	Heartbeat time.Duration
 }
 
-// BuildSpec is the argument of the activity Build, and Built is its result.
+// BuildSpec is the argument of the activity Build. Its result is a DeploySummary, because
+// herokubuild's own result has the signed URLs of output streams.
 type BuildSpec struct {
 	Account, App, Source, Version string
 	// Mark identifies the builds of one workflow on the platform.
 	Mark string
 }
 
-// Built is what Build has built. It has only ids, because herokubuild's own result
-// has the signed URLs of output streams.
-type Built struct {
-	BuildID  string
-	Artifact herokubuild.Artifact
-	Version  string
-}
-
 // DeployResult is the result of Deploy.
 type DeployResult struct {
-	Built  Built
+	Built  herokubuild.DeploySummary
 	Fleets []FleetResult
 }
 
@@ -163,8 +156,8 @@ func markOf(ctx workflow.Context) string {
 }
 
 // build runs the activity Build. If the workflow is canceled, so is the build.
-func build(ctx workflow.Context, spec DeploySpec, mark string) (Built, error) {
-	var built Built
+func build(ctx workflow.Context, spec DeploySpec, mark string) (herokubuild.DeploySummary, error) {
+	var built herokubuild.DeploySummary
 	running := workflow.ExecuteActivity(
 		workflow.WithActivityOptions(ctx, longActivity(buildQueue(spec.Account), spec.Heartbeat)),
 		buildActivity,

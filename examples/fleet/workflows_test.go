@@ -63,7 +63,7 @@ func fleetSpec(n int) FleetSpec {
 
 func TestDeployReleasesToTheFirstFleetBeforeTheOthers(t *testing.T) {
 	env := newTestEnvironment(t)
-	env.OnActivity(buildActivity, mock.Anything, mock.Anything).Return(Built{BuildID: "b", Artifact: slug}, nil).Once()
+	env.OnActivity(buildActivity, mock.Anything, mock.Anything).Return(herokubuild.DeploySummary{BuildID: "b", Artifact: slug}, nil).Once()
 	var order []string
 	env.OnActivity(releaseActivity, mock.Anything, mock.Anything).Return(func(_ context.Context, b Batch) (BatchResult, error) {
 		order = append(order, b.Account)
@@ -83,7 +83,7 @@ func TestDeployReleasesToTheFirstFleetBeforeTheOthers(t *testing.T) {
 
 func TestDeployStopsAtTheFirstFleetThatFails(t *testing.T) {
 	env := newTestEnvironment(t)
-	env.OnActivity(buildActivity, mock.Anything, mock.Anything).Return(Built{Artifact: slug}, nil).Once()
+	env.OnActivity(buildActivity, mock.Anything, mock.Anything).Return(herokubuild.DeploySummary{Artifact: slug}, nil).Once()
 	var begun []string
 	env.OnActivity(releaseActivity, mock.Anything, mock.Anything).Return(releaseAll(&begun, AppOutcome{App: "one", Outcome: herokubuild.AppFailed}))
 	env.ExecuteWorkflow(Deploy, DeploySpec{App: "shop", Fleets: []FleetSpec{{Apps: []string{"one"}}, {Apps: []string{"two"}}}})
@@ -94,7 +94,7 @@ func TestDeployStopsAtTheFirstFleetThatFails(t *testing.T) {
 func TestDeployWithABuildThatFailsReleasesNothing(t *testing.T) {
 	env := newTestEnvironment(t)
 	env.OnActivity(buildActivity, mock.Anything, mock.Anything).
-		Return(Built{}, temporal.NewNonRetryableApplicationError("build failed", "Final", nil)).Once()
+		Return(herokubuild.DeploySummary{}, temporal.NewNonRetryableApplicationError("build failed", "Final", nil)).Once()
 	env.ExecuteWorkflow(Deploy, DeploySpec{App: "shop", Fleets: []FleetSpec{{Apps: []string{"one"}}}})
 	var failed *temporal.ApplicationError
 	require.ErrorAs(t, env.GetWorkflowError(), &failed)
@@ -103,7 +103,7 @@ func TestDeployWithABuildThatFailsReleasesNothing(t *testing.T) {
 
 func TestCanceledDeployCancelsItsBuildAtOnceAndAgainAfterItsActivityHasEnded(t *testing.T) {
 	env := newTestEnvironment(t)
-	env.OnActivity(buildActivity, mock.Anything, mock.Anything).After(time.Hour).Return(Built{}, nil)
+	env.OnActivity(buildActivity, mock.Anything, mock.Anything).After(time.Hour).Return(herokubuild.DeploySummary{}, nil)
 	env.OnActivity(cancelActivity, mock.Anything, mock.Anything).Return(func(_ context.Context, c Cancellation) error {
 		assert.Equal(t, "shop", c.App)
 		assert.NotEmpty(t, c.Mark)
@@ -117,7 +117,7 @@ func TestCanceledDeployCancelsItsBuildAtOnceAndAgainAfterItsActivityHasEnded(t *
 
 func TestCanceledDeployReportsABuildThatCouldNotBeCanceled(t *testing.T) {
 	env := newTestEnvironment(t)
-	env.OnActivity(buildActivity, mock.Anything, mock.Anything).After(time.Hour).Return(Built{}, nil)
+	env.OnActivity(buildActivity, mock.Anything, mock.Anything).After(time.Hour).Return(herokubuild.DeploySummary{}, nil)
 	env.OnActivity(cancelActivity, mock.Anything, mock.Anything).Return(temporal.NewNonRetryableApplicationError("forbidden", "Final", nil))
 	env.RegisterDelayedCallback(env.CancelWorkflow, time.Second)
 	env.ExecuteWorkflow(Deploy, DeploySpec{App: "shop"})
