@@ -18,6 +18,7 @@ import (
 
 	enums "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/workflow"
 )
 
 // demonstration is one mode of the command demo.
@@ -198,7 +199,7 @@ func (d *demo) start(ctx context.Context, app string, releaseTo ...string) (clie
 // check returns an error unless the platform has one build and one release an app, and
 // the log file the whole output.
 func (d *demo) check(run client.WorkflowRun, app string, releaseTo ...string) error {
-	mark := run.GetID() + "/" + run.GetRunID()[:8]
+	mark := markOf(workflow.Execution{ID: run.GetID(), RunID: run.GetRunID()})
 	return errors.Join(
 		d.heroku.CheckDeployedOnce(app, releaseTo...),
 		d.heroku.checkLog(app, logFile(d.logs, mark)),

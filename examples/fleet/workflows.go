@@ -135,7 +135,7 @@ type Cancellation struct{ Account, App, Mark string }
 func Deploy(ctx workflow.Context, spec DeploySpec) (DeployResult, error) {
 	var result DeployResult
 	spec.Heartbeat = cmp.Or(spec.Heartbeat, defaultHeartbeat)
-	mark := markOf(ctx)
+	mark := markOf(workflow.GetInfo(ctx).WorkflowExecution)
 	built, err := build(ctx, spec, mark)
 	if err != nil {
 		return result, err
@@ -149,11 +149,9 @@ func Deploy(ctx workflow.Context, spec DeploySpec) (DeployResult, error) {
 	return result, err
 }
 
-// markOf identifies a run of a workflow on the platform.
-func markOf(ctx workflow.Context) string {
-	run := workflow.GetInfo(ctx).WorkflowExecution
-	return run.ID + "/" + run.RunID[:min(8, len(run.RunID))]
-}
+// markOf identifies a run of a workflow on the platform. It has the whole id of the run,
+// because runs that begin within a minute share its first digits.
+func markOf(run workflow.Execution) string { return run.ID + "/" + run.RunID }
 
 // build runs the activity Build. If the workflow is canceled, so is the build.
 func build(ctx workflow.Context, spec DeploySpec, mark string) (herokubuild.DeploySummary, error) {

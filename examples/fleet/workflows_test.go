@@ -15,6 +15,7 @@ import (
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/workflow"
 
 	"github.com/herokubuild/herokubuild"
 )
@@ -265,6 +266,12 @@ func TestProgressOfAFleetCanBeQueried(t *testing.T) {
 	}, 90*time.Second)
 	env.ExecuteWorkflow(Fleet, fleetSpec(30))
 	require.NoError(t, env.GetWorkflowError())
+}
+
+func TestRunsOfADeployHaveDifferentMarks(t *testing.T) {
+	first := markOf(workflow.Execution{ID: "deploy/shop", RunID: "01a2162e-b467-7be5-b40d-52ae73628252"})
+	second := markOf(workflow.Execution{ID: "deploy/shop", RunID: "01a2162e-c895-726a-bc06-28564a41d2ef"})
+	assert.NotEqual(t, first, second)
 }
 
 func TestInvalidFleetsAreRefused(t *testing.T) {
