@@ -27,9 +27,9 @@ type Activities struct {
 	LogDir string
 	// Verify checks an app after its release; nil for no check.
 	Verify func(ctx context.Context, app string, r *herokubuild.Release) error
-	// BeforeChange is called before each request that creates something, for tests that
+	// BeforeChange is called before each request that changes something, for tests that
 	// freeze a worker at that moment.
-	BeforeChange func()
+	BeforeChange func(herokubuild.Change)
 }
 
 // account returns the client of an account.
@@ -84,7 +84,7 @@ func (a *Activities) build(ctx context.Context, l *lease, client *herokubuild.Cl
 		OnEvent: func(ctx context.Context, e herokubuild.DeployEvent) error {
 			return l.saveCheckpoint(ctx, e.Checkpoint)
 		},
-		BeforeChange:     l.onChange,
+		BeforeChange:     l.fence,
 		ProgressInterval: l.timeout / 4,
 		// A build is canceled only by the workflow, never because a worker has a problem.
 		KeepBuildOnCancel: true,
@@ -159,7 +159,7 @@ func (a *Activities) Release(ctx context.Context, batch Batch) (BatchResult, err
 		apps,
 		&herokubuild.RolloutOptions{
 			Policy: herokubuild.RolloutPolicy{Verify: a.Verify}, Checkpoint: l.state.Checkpoint,
-			BeforeChange: l.onChange,
+			BeforeChange: l.fence,
 			OnEvent: func(ctx context.Context, e herokubuild.DeployEvent) error {
 				if e.Kind == herokubuild.EventReleaseDone && errors.Is(e.Err, herokubuild.ErrReleaseFailed) {
 					// A release that failed is not repeated by the next attempt.
@@ -270,7 +270,7 @@ func rollBack(ctx context.Context, l *lease, client *herokubuild.Client, app, ma
 		case h.before == nil:
 			return false, fmt.Errorf("a release of %s to roll back to: %w", app, herokubuild.ErrNotFound)
 		}
-		if err := l.beforeRequest(ctx); err != nil {
+		if err := l.fence(ctx, herokubuild.Change{Kind: herokubuild.ChangeRollback, App: app}); err != nil {
 			return false, err
 		}
 		back, err := client.Releases.Rollback(ctx, app, h.before.ID)

@@ -120,7 +120,7 @@ func applicationError(t *testing.T, err error) *temporal.ApplicationError {
 
 func TestBuildStoresACheckpointBeforeItCreatesTheBuild(t *testing.T) {
 	f := newFixture(t, emulatorOptions{apps: []string{"shop"}})
-	f.activities.BeforeChange = func() {
+	f.activities.BeforeChange = func(herokubuild.Change) {
 		if f.heartbeats.states == nil {
 			return // the request for a place to upload to
 		}
@@ -137,7 +137,7 @@ func TestBuildStoresACheckpointBeforeItCreatesTheBuild(t *testing.T) {
 func TestBuildOfAWorkerThatLostItsActivityCreatesNothing(t *testing.T) {
 	f := newFixture(t, emulatorOptions{apps: []string{"shop"}})
 	lost := errors.New("activity not found")
-	f.activities.BeforeChange = func() {
+	f.activities.BeforeChange = func(herokubuild.Change) {
 		f.heartbeats.mu.Lock()
 		defer f.heartbeats.mu.Unlock()
 		if len(f.heartbeats.states) > 0 && f.heartbeats.states[len(f.heartbeats.states)-1].Checkpoint.Resumable() {
@@ -367,7 +367,7 @@ func TestStoppingWorkerHandsOverABatchInWhichAnAppHasFailed(t *testing.T) {
 
 func TestReleaseOfAWorkerThatLostItsActivityCreatesNothing(t *testing.T) {
 	f, batch := releaseFixture(t, emulatorOptions{}, "one", "two")
-	f.activities.BeforeChange = func() {
+	f.activities.BeforeChange = func(herokubuild.Change) {
 		f.heartbeats.mu.Lock()
 		defer f.heartbeats.mu.Unlock()
 		f.heartbeats.respond = func(state) error { return errors.New("activity not found") }
@@ -441,7 +441,7 @@ func TestCheckThatTookLongIsRepeatedBeforeARequest(t *testing.T) {
 				return nil
 			}
 			l := &lease{heartbeats: h, timeout: timeout, leave: func(error) {}}
-			require.NoError(t, l.beforeRequest(t.Context()))
+			require.NoError(t, l.fence(t.Context(), herokubuild.Change{}))
 			assert.Len(t, h.states, test.checks, test.name)
 		}
 	})

@@ -45,7 +45,7 @@ type lease struct {
 	token      []byte
 	timeout    time.Duration
 	// beforeChange is called before each check of the lease; see Activities.
-	beforeChange func()
+	beforeChange func(herokubuild.Change)
 
 	done    chan struct{}
 	renewal sync.WaitGroup
@@ -107,12 +107,12 @@ func (l *lease) renew(ctx context.Context, stopping <-chan struct{}) {
 	}
 }
 
-// beforeRequest checks the lease right before a request that creates something. A check
-// that took long proves nothing, because the process may have been frozen after the
-// server sent its response: it is repeated.
-func (l *lease) beforeRequest(ctx context.Context) error {
+// fence checks the lease right before a request that changes something. A check that took
+// long proves nothing, because the process may have been frozen after the server sent its
+// response: it is repeated.
+func (l *lease) fence(ctx context.Context, c herokubuild.Change) error {
 	if l.beforeChange != nil {
-		l.beforeChange()
+		l.beforeChange(c)
 	}
 	for {
 		began := time.Now()
@@ -129,11 +129,6 @@ func (l *lease) beforeRequest(ctx context.Context) error {
 // clock, so that the clock on the wall counts as well.
 func elapsed(t time.Time) time.Duration {
 	return max(time.Since(t), time.Now().Round(0).Sub(t.Round(0)))
-}
-
-// onChange is beforeRequest as an option of herokubuild.
-func (l *lease) onChange(ctx context.Context, _ herokubuild.Change) error {
-	return l.beforeRequest(ctx)
 }
 
 // check renews the lease and returns an error if the activity is no longer this
