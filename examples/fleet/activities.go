@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -273,12 +274,24 @@ func rollBack(ctx context.Context, l *lease, client *herokubuild.Client, app, ma
 		if err := l.fence(ctx, herokubuild.Change{Kind: herokubuild.ChangeRollback, App: app}); err != nil {
 			return false, err
 		}
-		back, err := client.Releases.Rollback(ctx, app, h.before.ID)
-		if err == nil {
+		back, err := createRollback(ctx, client, app, h.before.ID)
+		switch {
+		case errors.Is(err, herokubuild.ErrRateLimited):
+			continue // The client waits for the limit before it reads the history.
+		case err == nil:
 			_, err = client.Releases.Wait(ctx, app, back.ID, nil)
 		}
 		return err == nil, err
 	}
+}
+
+// createRollback is Releases.Rollback as a single request. That gets the release first and
+// may repeat the request, and a worker that is frozen in the meantime has no lease any more.
+func createRollback(ctx context.Context, client *herokubuild.Client, app, id string) (*herokubuild.Release, error) {
+	var back herokubuild.Release
+	_, err := client.Do(ctx, http.MethodPost, "/apps/"+url.PathEscape(app)+"/releases",
+		&herokubuild.DoOptions{Body: map[string]string{"release": id}, Out: &back}, herokubuild.RequestMaxAttempts(1))
+	return &back, err
 }
 
 // history is what the releases of an app say about a rollback.

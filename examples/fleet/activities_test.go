@@ -20,6 +20,7 @@ import (
 	"go.temporal.io/sdk/testsuite"
 
 	"github.com/herokubuild/herokubuild"
+	"github.com/herokubuild/herokubuild/herokutest"
 )
 
 // recorder is a Temporal server that records heartbeats and may refuse them.
@@ -405,6 +406,29 @@ func TestRollBackReturnsTheAppsThatRunTheReleaseAndOnlyOnce(t *testing.T) {
 	}
 }
 
+func TestRollBackOfRequestsThatFailRollsBackOnce(t *testing.T) {
+	f, first := releaseFixture(t, emulatorOptions{}, "one", "two")
+	_, err := f.release(t, nil, first)
+	require.NoError(t, err)
+	second := first
+	second.Mark = "deploy/shop/2"
+	_, err = f.release(t, nil, second)
+	require.NoError(t, err)
+	f.heroku.Inject(
+		herokutest.RateLimit("POST /apps/one/releases", time.Second),
+		herokutest.LoseResponse("POST /apps/two/releases"),
+	)
+	err = f.execute(t, nil, nil, f.activities.RollBack, second)
+	assert.Positive(t, applicationError(t, err).NextRetryDelay())
+	assert.Len(t, f.heroku.Releases("one"), 5, "the limit does not end the attempt")
+	var result BatchResult
+	require.NoError(t, f.execute(t, nil, &result, f.activities.RollBack, second))
+	assert.Equal(t, BatchResult{Done: 2}, result)
+	for _, app := range second.Apps {
+		assert.Len(t, f.heroku.Releases(app), 5, app)
+	}
+}
+
 func TestRollBackLeavesWhatSomebodyElseHasReleasedSince(t *testing.T) {
 	f, first := releaseFixture(t, emulatorOptions{}, "one")
 	for _, mark := range []string{"deploy/shop/1", "deploy/shop/2", "deploy/shop/3"} {
@@ -469,4 +493,10 @@ func TestAttemptThatFailedIsRepeatedUnlessTheErrorIsFinal(t *testing.T) {
 		final := errors.As(l.end(t.Context(), test.err), &failed) && failed.NonRetryable()
 		assert.Equal(t, test.final, final, name)
 	}
+}
+
+func TestNextAttemptWaitsForARequestThatMayTakeEffect(t *testing.T) {
+	l := &lease{heartbeats: &recorder{}, timeout: time.Minute, leave: func(error) {}}
+	lost := fmt.Errorf("roll back: %w", herokubuild.ErrMaybeApplied)
+	assert.Equal(t, time.Minute, applicationError(t, l.end(t.Context(), lost)).NextRetryDelay())
 }

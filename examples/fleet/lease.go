@@ -205,6 +205,10 @@ func (l *lease) again(ctx context.Context, err error) error {
 	case errors.Is(context.Cause(ctx), errWorkerStopped):
 		return temporal.NewApplicationErrorWithOptions("handed over to another worker", "HandOver",
 			temporal.ApplicationErrorOptions{NextRetryDelay: time.Millisecond})
+	case errors.Is(err, herokubuild.ErrMaybeApplied):
+		// The next attempt would not find what takes effect after it has begun.
+		return temporal.NewApplicationErrorWithOptions(clip(err.Error()), "MaybeApplied",
+			temporal.ApplicationErrorOptions{NextRetryDelay: l.timeout})
 	}
 	return errors.New(clip(err.Error()))
 }

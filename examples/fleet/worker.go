@@ -96,7 +96,8 @@ func newActivities(c client.Client, o workerOptions) (*Activities, error) {
 	}
 	stop := sync.OnceFunc(func() {
 		fmt.Fprintf(os.Stderr, "Worker %s freezes.\n", o.name)
-		_ = freeze(os.Getpid()) // If it fails, the demonstration reports that nothing was frozen.
+		_ = freeze(os.Getpid())            // If it fails, the demonstration reports that nothing was frozen.
+		time.Sleep(100 * time.Millisecond) // The signal takes a moment, in which the request would be sent.
 	})
 	a.BeforeChange = func(c herokubuild.Change) {
 		if c.Kind == o.freeze {
