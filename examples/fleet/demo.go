@@ -31,7 +31,7 @@ func demonstrations() []demonstration {
 		{"kill", "kill the workers of deploys, at different moments", demoKill},
 		{"flight", "kill one of two workers with 200 deploys in flight", demoFlight},
 		{"fleet", "kill the worker that releases to 300 apps", demoFleet},
-		{"rollback", "kill the worker that rolls 40 apps back, after a failure and after a cancellation", demoRollback},
+		{"rollback", "kill the worker that rolls a second version back, after a failure and after a cancellation", demoRollback},
 		{"freeze", "freeze a worker right before it creates a build, releases or rolls back, and thaw it when another one has", demoFreeze},
 		{"cancel", "cancel deploys, also without a worker, and measure when the build ends", demoCancel},
 		{"stop", "stop a worker with SIGTERM, which hands its deploy over", demoStop},
