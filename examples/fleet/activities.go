@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,9 +28,9 @@ type Activities struct {
 	LogDir string
 	// Verify checks an app after its release; nil for no check.
 	Verify func(ctx context.Context, app string, r *herokubuild.Release) error
-	// BeforeChange is called before each request that creates something, for tests that
+	// BeforeChange is called before each request that changes something, for tests that
 	// freeze a worker at that moment.
-	BeforeChange func()
+	BeforeChange func(herokubuild.Change)
 }
 
 // account returns the client of an account.
@@ -57,14 +58,14 @@ func (a *Activities) lease(ctx context.Context) (context.Context, *lease, error)
 
 // Build builds the source on the app and follows the build. If the worker dies, the
 // next attempt attaches to the same build.
-func (a *Activities) Build(ctx context.Context, spec BuildSpec) (Built, error) {
+func (a *Activities) Build(ctx context.Context, spec BuildSpec) (herokubuild.DeploySummary, error) {
 	client, err := a.account(spec.Account)
 	if err != nil {
-		return Built{}, err
+		return herokubuild.DeploySummary{}, err
 	}
 	ctx, l, err := a.lease(ctx)
 	if err != nil {
-		return Built{}, err
+		return herokubuild.DeploySummary{}, err
 	}
 	defer l.close()
 	result, err := a.build(ctx, l, client, spec)
@@ -72,9 +73,9 @@ func (a *Activities) Build(ctx context.Context, spec BuildSpec) (Built, error) {
 		if result != nil {
 			l.setCheckpoint(result.Checkpoint)
 		}
-		return Built{}, l.end(ctx, err)
+		return herokubuild.DeploySummary{}, l.end(ctx, err)
 	}
-	return Built{BuildID: result.Build.ID, Artifact: result.Artifact, Version: result.Version}, nil
+	return result.Summary(), nil
 }
 
 func (a *Activities) build(ctx context.Context, l *lease, client *herokubuild.Client, spec BuildSpec) (*herokubuild.DeployResult, error) {
@@ -84,13 +85,13 @@ func (a *Activities) build(ctx context.Context, l *lease, client *herokubuild.Cl
 		OnEvent: func(ctx context.Context, e herokubuild.DeployEvent) error {
 			return l.saveCheckpoint(ctx, e.Checkpoint)
 		},
-		BeforeChange:     l.onChange,
+		BeforeChange:     l.fence,
 		ProgressInterval: l.timeout / 4,
 		// A build is canceled only by the workflow, never because a worker has a problem.
 		KeepBuildOnCancel: true,
 	}
 	if opts.Checkpoint.BuildID == "" {
-		archive, err := client.FetchArchive(ctx, herokubuild.SecretURL(spec.Source), &herokubuild.FetchArchiveOptions{Header: a.SourceHeader})
+		archive, err := a.fetch(ctx, client, spec.Source)
 		if err != nil {
 			return nil, err
 		}
@@ -104,6 +105,17 @@ func (a *Activities) build(ctx context.Context, l *lease, client *herokubuild.Cl
 	defer func() { _ = log.Close() }()
 	opts.Output = herokubuild.OutputAt(log, opts.Checkpoint)
 	return client.BuildAndRelease(ctx, opts)
+}
+
+// fetch downloads a source.
+func (a *Activities) fetch(ctx context.Context, client *herokubuild.Client, source string) (*herokubuild.Archive, error) {
+	archive, err := client.FetchArchive(ctx, herokubuild.SecretURL(source), &herokubuild.FetchArchiveOptions{Header: a.SourceHeader})
+	var refused *herokubuild.StorageError
+	if errors.As(err, &refused) && (refused.StatusCode == http.StatusUnauthorized || refused.StatusCode == http.StatusForbidden) {
+		// Retryable expects that a URL that was refused is replaced; this one is not.
+		err = fmt.Errorf("%w: %w", herokubuild.ErrForbidden, err)
+	}
+	return archive, err
 }
 
 // CancelBuild cancels the running builds of a workflow. They are found by the mark in
@@ -122,7 +134,8 @@ func (a *Activities) CancelBuild(ctx context.Context, c Cancellation) error {
 			continue
 		}
 		if _, err := client.Builds.Cancel(ctx, c.App, b.ID); err != nil {
-			// The next attempt finds out whether the build has ended by itself.
+			// Retryable does not fit: a build that has just ended refuses, and the next
+			// attempt finds that it has ended.
 			return err
 		}
 	}
@@ -147,7 +160,7 @@ func (a *Activities) Release(ctx context.Context, batch Batch) (BatchResult, err
 		apps,
 		&herokubuild.RolloutOptions{
 			Policy: herokubuild.RolloutPolicy{Verify: a.Verify}, Checkpoint: l.state.Checkpoint,
-			BeforeChange: l.onChange,
+			BeforeChange: l.fence,
 			OnEvent: func(ctx context.Context, e herokubuild.DeployEvent) error {
 				if e.Kind == herokubuild.EventReleaseDone && errors.Is(e.Err, herokubuild.ErrReleaseFailed) {
 					// A release that failed is not repeated by the next attempt.
@@ -160,9 +173,8 @@ func (a *Activities) Release(ctx context.Context, batch Batch) (BatchResult, err
 	if result == nil {
 		return BatchResult{}, l.end(ctx, err)
 	}
-	open := l.recordFailures(result)
-	if context.Cause(ctx) != nil || open > 0 {
-		return BatchResult{}, l.end(ctx, err)
+	if open := l.recordFailures(result); len(open) > 0 {
+		return BatchResult{}, l.again(ctx, errors.Join(open...))
 	}
 	return BatchResult{Done: len(remaining(batch.Apps, l.state.Failed)), Not: l.state.Failed}, nil
 }
@@ -176,17 +188,17 @@ func hasFailed(app string, failed []AppOutcome) bool {
 	return slices.ContainsFunc(failed, func(f AppOutcome) bool { return f.App == app })
 }
 
-// recordFailures adds to the state the apps that failed for good, and returns how many
-// need another attempt.
-func (l *lease) recordFailures(result *herokubuild.RolloutResult) (open int) {
+// recordFailures adds to the state the apps that failed for good, and returns the errors
+// of those that need another attempt.
+func (l *lease) recordFailures(result *herokubuild.RolloutResult) (open []error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.state.Checkpoint = result.Checkpoint
 	for _, app := range result.Apps {
 		switch outcome := app.Outcome(); {
 		case outcome == herokubuild.AppReleased, hasFailed(app.App, l.state.Failed):
-		case outcome == herokubuild.AppNotAttempted, outcome == herokubuild.AppUnknown, outcome == herokubuild.AppFailed && !isFinal(app.Err):
-			open++
+		case outcome == herokubuild.AppNotAttempted, outcome == herokubuild.AppUnknown, outcome == herokubuild.AppFailed && herokubuild.Retryable(app.Err):
+			open = append(open, app.Err)
 		default:
 			l.state.Failed = append(l.state.Failed, AppOutcome{App: app.App, Outcome: outcome, Reason: clip(app.Err.Error())})
 		}
@@ -228,14 +240,14 @@ func (a *Activities) RollBack(ctx context.Context, batch Batch) (BatchResult, er
 		case done[i]:
 			result.Done++
 		case err == nil:
-		case context.Cause(ctx) != nil || !isFinal(err) && !errors.Is(err, herokubuild.ErrNotEligible):
+		case herokubuild.Retryable(err):
 			again = append(again, err)
 		default:
 			result.Not = append(result.Not, AppOutcome{App: app, Outcome: herokubuild.AppRollbackFailed, Reason: clip(err.Error())})
 		}
 	}
 	if len(again) > 0 {
-		return BatchResult{}, l.end(ctx, errors.Join(again...))
+		return BatchResult{}, l.again(ctx, errors.Join(again...))
 	}
 	return result, nil
 }
@@ -259,15 +271,27 @@ func rollBack(ctx context.Context, l *lease, client *herokubuild.Client, app, ma
 		case h.before == nil:
 			return false, fmt.Errorf("a release of %s to roll back to: %w", app, herokubuild.ErrNotFound)
 		}
-		if err := l.beforeRequest(ctx); err != nil {
+		if err := l.fence(ctx, herokubuild.Change{Kind: herokubuild.ChangeRollback, App: app}); err != nil {
 			return false, err
 		}
-		back, err := client.Releases.Rollback(ctx, app, h.before.ID)
-		if err == nil {
+		back, err := createRollback(ctx, client, app, h.before.ID)
+		switch {
+		case errors.Is(err, herokubuild.ErrRateLimited):
+			continue // The client waits for the limit before it reads the history.
+		case err == nil:
 			_, err = client.Releases.Wait(ctx, app, back.ID, nil)
 		}
 		return err == nil, err
 	}
+}
+
+// createRollback is Releases.Rollback as a single request. That gets the release first and
+// may repeat the request, and a worker that is frozen in the meantime has no lease any more.
+func createRollback(ctx context.Context, client *herokubuild.Client, app, id string) (*herokubuild.Release, error) {
+	var back herokubuild.Release
+	_, err := client.Do(ctx, http.MethodPost, "/apps/"+url.PathEscape(app)+"/releases",
+		&herokubuild.DoOptions{Body: map[string]string{"release": id}, Out: &back}, herokubuild.RequestMaxAttempts(1))
+	return &back, err
 }
 
 // history is what the releases of an app say about a rollback.

@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"sync"
 	"testing"
@@ -17,6 +20,7 @@ import (
 	"go.temporal.io/sdk/testsuite"
 
 	"github.com/herokubuild/herokubuild"
+	"github.com/herokubuild/herokubuild/herokutest"
 )
 
 // recorder is a Temporal server that records heartbeats and may refuse them.
@@ -91,9 +95,9 @@ func (f *fixture) execute(t *testing.T, last *state, result any, call, argument 
 	return value.Get(result)
 }
 
-func (f *fixture) build(t *testing.T, last *state) (Built, error) {
+func (f *fixture) build(t *testing.T, last *state) (herokubuild.DeploySummary, error) {
 	t.Helper()
-	var built Built
+	var built herokubuild.DeploySummary
 	err := f.execute(t, last, &built, f.activities.Build, f.spec())
 	return built, err
 }
@@ -117,7 +121,7 @@ func applicationError(t *testing.T, err error) *temporal.ApplicationError {
 
 func TestBuildStoresACheckpointBeforeItCreatesTheBuild(t *testing.T) {
 	f := newFixture(t, emulatorOptions{apps: []string{"shop"}})
-	f.activities.BeforeChange = func() {
+	f.activities.BeforeChange = func(herokubuild.Change) {
 		if f.heartbeats.states == nil {
 			return // the request for a place to upload to
 		}
@@ -134,7 +138,7 @@ func TestBuildStoresACheckpointBeforeItCreatesTheBuild(t *testing.T) {
 func TestBuildOfAWorkerThatLostItsActivityCreatesNothing(t *testing.T) {
 	f := newFixture(t, emulatorOptions{apps: []string{"shop"}})
 	lost := errors.New("activity not found")
-	f.activities.BeforeChange = func() {
+	f.activities.BeforeChange = func(herokubuild.Change) {
 		f.heartbeats.mu.Lock()
 		defer f.heartbeats.mu.Unlock()
 		if len(f.heartbeats.states) > 0 && f.heartbeats.states[len(f.heartbeats.states)-1].Checkpoint.Resumable() {
@@ -243,8 +247,20 @@ func TestSourceThatDoesNotExistIsFinal(t *testing.T) {
 	f := newFixture(t, emulatorOptions{apps: []string{"shop"}})
 	spec := f.spec()
 	spec.Source = f.heroku.source + ".missing"
-	err := f.execute(t, nil, new(Built), f.activities.Build, spec)
+	err := f.execute(t, nil, new(herokubuild.DeploySummary), f.activities.Build, spec)
 	assert.True(t, applicationError(t, err).NonRetryable())
+}
+
+func TestSourceThatIsRefusedIsFinal(t *testing.T) {
+	f := newFixture(t, emulatorOptions{apps: []string{"shop"}})
+	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden} {
+		refusal := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		spec := f.spec()
+		spec.Source = refusal.URL + "/source.tar.gz"
+		err := f.execute(t, nil, new(herokubuild.DeploySummary), f.activities.Build, spec)
+		refusal.Close()
+		assert.True(t, applicationError(t, err).NonRetryable(), status)
+	}
 }
 
 func TestCancelBuildCancelsTheRunningBuildsWithTheMark(t *testing.T) {
@@ -328,9 +344,31 @@ func TestReleaseToAnAppThatDoesNotExistFailsOnlyThatApp(t *testing.T) {
 	assert.Equal(t, "missing", result.Not[0].App)
 }
 
+func TestStoppingWorkerHandsOverABatchInWhichAnAppHasFailed(t *testing.T) {
+	fails := func(app string, _ int) bool { return app == "two" }
+	f, batch := releaseFixture(t, emulatorOptions{phase: time.Second, fails: fails}, "one", "two", "three")
+	var once sync.Once
+	f.heartbeats.respond = func(s state) error {
+		if len(s.Failed) > 0 {
+			once.Do(func() { close(f.stop) })
+		}
+		return nil
+	}
+	_, err := f.release(t, nil, batch)
+	require.Equal(t, "HandOver", applicationError(t, err).Type())
+	left := f.heartbeats.last()
+	f.stop = make(chan struct{})
+	result, err := f.release(t, &left, batch)
+	require.NoError(t, err)
+	assert.Equal(t, 2, result.Done)
+	require.Len(t, result.Not, 1)
+	assert.Equal(t, "two", result.Not[0].App)
+	assert.Equal(t, herokubuild.AppFailed, result.Not[0].Outcome)
+}
+
 func TestReleaseOfAWorkerThatLostItsActivityCreatesNothing(t *testing.T) {
 	f, batch := releaseFixture(t, emulatorOptions{}, "one", "two")
-	f.activities.BeforeChange = func() {
+	f.activities.BeforeChange = func(herokubuild.Change) {
 		f.heartbeats.mu.Lock()
 		defer f.heartbeats.mu.Unlock()
 		f.heartbeats.respond = func(state) error { return errors.New("activity not found") }
@@ -365,6 +403,29 @@ func TestRollBackReturnsTheAppsThatRunTheReleaseAndOnlyOnce(t *testing.T) {
 				assert.Equal(t, 5, last.Version)
 			}
 		}
+	}
+}
+
+func TestRollBackOfRequestsThatFailRollsBackOnce(t *testing.T) {
+	f, first := releaseFixture(t, emulatorOptions{}, "one", "two")
+	_, err := f.release(t, nil, first)
+	require.NoError(t, err)
+	second := first
+	second.Mark = "deploy/shop/2"
+	_, err = f.release(t, nil, second)
+	require.NoError(t, err)
+	f.heroku.Inject(
+		herokutest.RateLimit("POST /apps/one/releases", time.Second),
+		herokutest.LoseResponse("POST /apps/two/releases"),
+	)
+	err = f.execute(t, nil, nil, f.activities.RollBack, second)
+	assert.Positive(t, applicationError(t, err).NextRetryDelay())
+	assert.Len(t, f.heroku.Releases("one"), 5, "the limit does not end the attempt")
+	var result BatchResult
+	require.NoError(t, f.execute(t, nil, &result, f.activities.RollBack, second))
+	assert.Equal(t, BatchResult{Done: 2}, result)
+	for _, app := range second.Apps {
+		assert.Len(t, f.heroku.Releases(app), 5, app)
 	}
 }
 
@@ -404,8 +465,38 @@ func TestCheckThatTookLongIsRepeatedBeforeARequest(t *testing.T) {
 				return nil
 			}
 			l := &lease{heartbeats: h, timeout: timeout, leave: func(error) {}}
-			require.NoError(t, l.beforeRequest(t.Context()))
+			require.NoError(t, l.fence(t.Context(), herokubuild.Change{}))
 			assert.Len(t, h.states, test.checks, test.name)
 		}
 	})
+}
+
+func TestAttemptThatFailedIsRepeatedUnlessTheErrorIsFinal(t *testing.T) {
+	for name, test := range map[string]struct {
+		err   error
+		final bool
+	}{
+		"build failed":        {fmt.Errorf("build: %w", herokubuild.ErrBuildFailed), true},
+		"key":                 {&herokubuild.APIError{StatusCode: http.StatusUnauthorized}, true},
+		"checkpoint of other": {&herokubuild.ArgumentError{Err: herokubuild.ErrCheckpointMismatch}, true},
+		"generation":          {&herokubuild.GenerationError{}, true},
+		"output truncated":    {herokubuild.ErrOutputTruncated, true},
+		"not eligible":        {herokubuild.ErrNotEligible, true},
+		"superseded":          {herokubuild.ErrSuperseded, true},
+		"network":             {errors.New("connection reset"), false},
+		"lease lost":          {fmt.Errorf("%w: activity not found", herokubuild.ErrDetached), false},
+		"response lost":       {herokubuild.ErrMaybeApplied, false},
+		"rate limit":          {&herokubuild.APIError{StatusCode: http.StatusTooManyRequests}, false},
+	} {
+		l := &lease{heartbeats: &recorder{}, timeout: time.Second, leave: func(error) {}}
+		var failed *temporal.ApplicationError
+		final := errors.As(l.end(t.Context(), test.err), &failed) && failed.NonRetryable()
+		assert.Equal(t, test.final, final, name)
+	}
+}
+
+func TestNextAttemptWaitsForARequestThatMayTakeEffect(t *testing.T) {
+	l := &lease{heartbeats: &recorder{}, timeout: time.Minute, leave: func(error) {}}
+	lost := fmt.Errorf("roll back: %w", herokubuild.ErrMaybeApplied)
+	assert.Equal(t, time.Minute, applicationError(t, l.end(t.Context(), lost)).NextRetryDelay())
 }

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
+	"strings"
 	"testing/fstest"
 	"time"
 
@@ -22,6 +24,9 @@ type emulatorOptions struct {
 	// build and phase are how long a build and a release phase take. A negative build
 	// fails, and without a phase there is none.
 	build, phase time.Duration
+	// fails reports whether the release phase of a version of an app fails; nil if none
+	// does.
+	fails func(app string, version int) bool
 	// rate is the account's limit of requests an hour; 0 for that of Heroku.
 	rate int
 }
@@ -43,6 +48,9 @@ func startEmulator(ctx context.Context, o emulatorOptions) (*emulator, error) {
 			return compile(ctx, job, o.build)
 		},
 		ReleasePhase: func(ctx context.Context, job *herokutest.ReleaseJob) error {
+			if o.fails != nil && o.fails(job.App, job.Version) {
+				return errors.New("the migration has failed")
+			}
 			return job.Sleep(ctx, o.phase)
 		},
 	}
@@ -140,6 +148,75 @@ func (e *emulator) released(app string) bool {
 		}
 	}
 	return false
+}
+
+// changes is how many builds and releases the apps have.
+func (e *emulator) changes(apps ...string) int {
+	n := 0
+	for _, app := range apps {
+		n += len(e.Builds(app)) + len(e.Releases(app))
+	}
+	return n
+}
+
+// rolledBack reports whether an app runs a rollback.
+func (e *emulator) rolledBack(app string) bool {
+	return slices.ContainsFunc(e.Releases(app), func(r herokutest.Release) bool { return r.Current && isRollback(r) })
+}
+
+func isRollback(r herokutest.Release) bool { return strings.HasPrefix(r.Description, "Rollback to v") }
+
+// checkRolledBack returns an error unless all apps run what the first of two builds of
+// buildApp has built, because each that ran the second was rolled back once. It returns
+// how many of them were, and how many never had a release of the second.
+func (e *emulator) checkRolledBack(buildApp string, apps ...string) (back, untouched int, err error) {
+	builds := e.Builds(buildApp)
+	if len(builds) != 2 {
+		return 0, 0, fmt.Errorf("%s has %d builds, not 2", buildApp, len(builds))
+	}
+	first, second := builds[0].ArtifactID, builds[1].ArtifactID
+	var errs []error
+	for _, app := range apps {
+		had, err := checkReturned(e.Releases(app), first, second)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", app, err))
+		}
+		switch {
+		case e.rolledBack(app):
+			back++
+		case !had:
+			untouched++
+		}
+	}
+	if back == 0 {
+		errs = append(errs, errors.New("no app was rolled back"))
+	}
+	return back, untouched, errors.Join(errs...)
+}
+
+// checkReturned returns an error unless an app has one release of the first artifact and
+// at most one of the second, which was rolled back once if it succeeded. It reports
+// whether the app had one of the second.
+func checkReturned(releases []herokutest.Release, first, second string) (had bool, err error) {
+	var firsts, seconds, rollbacks, toUndo int
+	for _, r := range releases {
+		switch {
+		case r.ArtifactID == second:
+			seconds++
+			if r.Status == "succeeded" {
+				toUndo++
+			}
+		case isRollback(r):
+			rollbacks++
+		case r.ArtifactID == first:
+			firsts++
+		}
+	}
+	last := releases[slices.IndexFunc(releases, func(r herokutest.Release) bool { return r.Current })]
+	if firsts != 1 || seconds > 1 || rollbacks != toUndo || last.ArtifactID != first {
+		return seconds > 0, fmt.Errorf("has %d and %d releases of the two builds, and %d rollbacks; it runs %s", firsts, seconds, rollbacks, last.Description)
+	}
+	return seconds > 0, nil
 }
 
 // checkLog returns an error unless a file has the whole output of the app's build.

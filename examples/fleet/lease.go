@@ -45,7 +45,7 @@ type lease struct {
 	token      []byte
 	timeout    time.Duration
 	// beforeChange is called before each check of the lease; see Activities.
-	beforeChange func()
+	beforeChange func(herokubuild.Change)
 
 	done    chan struct{}
 	renewal sync.WaitGroup
@@ -107,12 +107,12 @@ func (l *lease) renew(ctx context.Context, stopping <-chan struct{}) {
 	}
 }
 
-// beforeRequest checks the lease right before a request that creates something. A check
-// that took long proves nothing, because the process may have been frozen after the
-// server sent its response: it is repeated.
-func (l *lease) beforeRequest(ctx context.Context) error {
+// fence checks the lease right before a request that changes something. A check that took
+// long proves nothing, because the process may have been frozen after the server sent its
+// response: it is repeated.
+func (l *lease) fence(ctx context.Context, c herokubuild.Change) error {
 	if l.beforeChange != nil {
-		l.beforeChange()
+		l.beforeChange(c)
 	}
 	for {
 		began := time.Now()
@@ -129,11 +129,6 @@ func (l *lease) beforeRequest(ctx context.Context) error {
 // clock, so that the clock on the wall counts as well.
 func elapsed(t time.Time) time.Duration {
 	return max(time.Since(t), time.Now().Round(0).Sub(t.Round(0)))
-}
-
-// onChange is beforeRequest as an option of herokubuild.
-func (l *lease) onChange(ctx context.Context, _ herokubuild.Change) error {
-	return l.beforeRequest(ctx)
 }
 
 // check renews the lease and returns an error if the activity is no longer this
@@ -187,9 +182,19 @@ func sameJSON(a, b any) bool {
 	return err == nil && bytes.Equal(first, second)
 }
 
-// end stores the last state of an attempt that has failed, and returns the error of the
-// activity, which determines whether there is another attempt.
+// end ends an attempt that has failed, and returns the error of the activity: there is
+// another attempt unless that would fail as well.
 func (l *lease) end(ctx context.Context, err error) error {
+	again := l.again(ctx, err)
+	if !herokubuild.Retryable(err) {
+		return temporal.NewNonRetryableApplicationError(clip(err.Error()), "Final", nil)
+	}
+	return again
+}
+
+// again ends an attempt whose next one is to do the rest. It stores the last state, and
+// returns the error of the activity.
+func (l *lease) again(ctx context.Context, err error) error {
 	_ = l.check(ctx) // Whether it is refused is examined below.
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -197,24 +202,13 @@ func (l *lease) end(ctx context.Context, err error) error {
 	switch {
 	case errors.As(l.refused, &canceled):
 		return temporal.NewCanceledError(l.state)
-	case isFinal(err):
-		return temporal.NewNonRetryableApplicationError(clip(err.Error()), "Final", nil)
 	case errors.Is(context.Cause(ctx), errWorkerStopped):
 		return temporal.NewApplicationErrorWithOptions("handed over to another worker", "HandOver",
 			temporal.ApplicationErrorOptions{NextRetryDelay: time.Millisecond})
+	case errors.Is(err, herokubuild.ErrMaybeApplied):
+		// The next attempt would not find what takes effect after it has begun.
+		return temporal.NewApplicationErrorWithOptions(clip(err.Error()), "MaybeApplied",
+			temporal.ApplicationErrorOptions{NextRetryDelay: l.timeout})
 	}
 	return errors.New(clip(err.Error()))
-}
-
-// isFinal reports whether another attempt would fail as well.
-func isFinal(err error) bool {
-	for _, final := range []error{
-		herokubuild.ErrInvalidArgument, herokubuild.ErrNotFound, herokubuild.ErrUnauthorized, herokubuild.ErrForbidden,
-		herokubuild.ErrBuildFailed, herokubuild.ErrReleaseFailed,
-	} {
-		if errors.Is(err, final) {
-			return true
-		}
-	}
-	return false
 }

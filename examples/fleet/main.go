@@ -106,7 +106,7 @@ func workerCommand(ctx context.Context, args []string, _, stderr io.Writer) erro
 	flags.DurationVar(&o.settle, "settle", 0, "`time` in which a request without a response may still take effect (default 30s)")
 	flags.DurationVar(&o.stopTime, "stop-time", 10*time.Second, "`time` to hand over before the worker ends")
 	flags.TextVar(&o.level, "log", slog.LevelWarn, "lowest `level` that is logged")
-	flags.BoolVar(&o.freeze, "freeze", false, "stop the process before its first change, to demonstrate the fence")
+	flags.StringVar((*string)(&o.freeze), "freeze", "", "`kind` of change (build, release or rollback) before which the process stops, once, to demonstrate the fence")
 	if err := parse(flags, args); err != nil {
 		return err
 	}

@@ -51,9 +51,9 @@ type workerOptions struct {
 	settle time.Duration
 	// stopTime is how long it may take to hand its activities over.
 	stopTime time.Duration
-	// freeze stops the process before its first request that creates something, for the
+	// freeze stops the process before its first change of this kind, for the
 	// demonstration of the fence.
-	freeze bool
+	freeze herokubuild.ChangeKind
 	// level is that of the log of the Temporal client.
 	level slog.Level
 }
@@ -94,11 +94,15 @@ func newActivities(c client.Client, o workerOptions) (*Activities, error) {
 	if token := os.Getenv("FLEET_SOURCE_TOKEN"); token != "" {
 		a.SourceHeader.Set("Authorization", "Bearer "+token)
 	}
-	if o.freeze {
-		a.BeforeChange = sync.OnceFunc(func() {
-			fmt.Fprintf(os.Stderr, "Worker %s freezes.\n", o.name)
-			_ = freeze(os.Getpid()) // If it fails, the demonstration reports that nothing was frozen.
-		})
+	stop := sync.OnceFunc(func() {
+		fmt.Fprintf(os.Stderr, "Worker %s freezes.\n", o.name)
+		_ = freeze(os.Getpid())            // If it fails, the demonstration reports that nothing was frozen.
+		time.Sleep(100 * time.Millisecond) // The signal takes a moment, in which the request would be sent.
+	})
+	a.BeforeChange = func(c herokubuild.Change) {
+		if c.Kind == o.freeze {
+			stop()
+		}
 	}
 	for _, account := range o.accounts {
 		opts := []herokubuild.Option{herokubuild.WithTransport(newTransport())}

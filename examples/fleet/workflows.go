@@ -79,24 +79,17 @@ type FleetSpec struct {
 	Heartbeat time.Duration
 }
 
-// BuildSpec is the argument of the activity Build, and Built is its result.
+// BuildSpec is the argument of the activity Build. Its result is a DeploySummary, because
+// herokubuild's own result has the signed URLs of output streams.
 type BuildSpec struct {
 	Account, App, Source, Version string
 	// Mark identifies the builds of one workflow on the platform.
 	Mark string
 }
 
-// Built is what Build has built. It has only ids, because herokubuild's own result
-// has the signed URLs of output streams.
-type Built struct {
-	BuildID  string
-	Artifact herokubuild.Artifact
-	Version  string
-}
-
 // DeployResult is the result of Deploy.
 type DeployResult struct {
-	Built  Built
+	Built  herokubuild.DeploySummary
 	Fleets []FleetResult
 }
 
@@ -142,7 +135,7 @@ type Cancellation struct{ Account, App, Mark string }
 func Deploy(ctx workflow.Context, spec DeploySpec) (DeployResult, error) {
 	var result DeployResult
 	spec.Heartbeat = cmp.Or(spec.Heartbeat, defaultHeartbeat)
-	mark := markOf(ctx)
+	mark := markOf(workflow.GetInfo(ctx).WorkflowExecution)
 	built, err := build(ctx, spec, mark)
 	if err != nil {
 		return result, err
@@ -156,15 +149,13 @@ func Deploy(ctx workflow.Context, spec DeploySpec) (DeployResult, error) {
 	return result, err
 }
 
-// markOf identifies a run of a workflow on the platform.
-func markOf(ctx workflow.Context) string {
-	run := workflow.GetInfo(ctx).WorkflowExecution
-	return run.ID + "/" + run.RunID[:min(8, len(run.RunID))]
-}
+// markOf identifies a run of a workflow on the platform. It has the whole id of the run,
+// because runs that begin within a minute share its first digits.
+func markOf(run workflow.Execution) string { return run.ID + "/" + run.RunID }
 
 // build runs the activity Build. If the workflow is canceled, so is the build.
-func build(ctx workflow.Context, spec DeploySpec, mark string) (Built, error) {
-	var built Built
+func build(ctx workflow.Context, spec DeploySpec, mark string) (herokubuild.DeploySummary, error) {
+	var built herokubuild.DeploySummary
 	running := workflow.ExecuteActivity(
 		workflow.WithActivityOptions(ctx, longActivity(buildQueue(spec.Account), spec.Heartbeat)),
 		buildActivity,

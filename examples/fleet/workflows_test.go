@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"testing"
@@ -16,6 +15,7 @@ import (
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/workflow"
 
 	"github.com/herokubuild/herokubuild"
 )
@@ -64,7 +64,7 @@ func fleetSpec(n int) FleetSpec {
 
 func TestDeployReleasesToTheFirstFleetBeforeTheOthers(t *testing.T) {
 	env := newTestEnvironment(t)
-	env.OnActivity(buildActivity, mock.Anything, mock.Anything).Return(Built{BuildID: "b", Artifact: slug}, nil).Once()
+	env.OnActivity(buildActivity, mock.Anything, mock.Anything).Return(herokubuild.DeploySummary{BuildID: "b", Artifact: slug}, nil).Once()
 	var order []string
 	env.OnActivity(releaseActivity, mock.Anything, mock.Anything).Return(func(_ context.Context, b Batch) (BatchResult, error) {
 		order = append(order, b.Account)
@@ -84,7 +84,7 @@ func TestDeployReleasesToTheFirstFleetBeforeTheOthers(t *testing.T) {
 
 func TestDeployStopsAtTheFirstFleetThatFails(t *testing.T) {
 	env := newTestEnvironment(t)
-	env.OnActivity(buildActivity, mock.Anything, mock.Anything).Return(Built{Artifact: slug}, nil).Once()
+	env.OnActivity(buildActivity, mock.Anything, mock.Anything).Return(herokubuild.DeploySummary{Artifact: slug}, nil).Once()
 	var begun []string
 	env.OnActivity(releaseActivity, mock.Anything, mock.Anything).Return(releaseAll(&begun, AppOutcome{App: "one", Outcome: herokubuild.AppFailed}))
 	env.ExecuteWorkflow(Deploy, DeploySpec{App: "shop", Fleets: []FleetSpec{{Apps: []string{"one"}}, {Apps: []string{"two"}}}})
@@ -95,7 +95,7 @@ func TestDeployStopsAtTheFirstFleetThatFails(t *testing.T) {
 func TestDeployWithABuildThatFailsReleasesNothing(t *testing.T) {
 	env := newTestEnvironment(t)
 	env.OnActivity(buildActivity, mock.Anything, mock.Anything).
-		Return(Built{}, temporal.NewNonRetryableApplicationError("build failed", "Final", nil)).Once()
+		Return(herokubuild.DeploySummary{}, temporal.NewNonRetryableApplicationError("build failed", "Final", nil)).Once()
 	env.ExecuteWorkflow(Deploy, DeploySpec{App: "shop", Fleets: []FleetSpec{{Apps: []string{"one"}}}})
 	var failed *temporal.ApplicationError
 	require.ErrorAs(t, env.GetWorkflowError(), &failed)
@@ -104,7 +104,7 @@ func TestDeployWithABuildThatFailsReleasesNothing(t *testing.T) {
 
 func TestCanceledDeployCancelsItsBuildAtOnceAndAgainAfterItsActivityHasEnded(t *testing.T) {
 	env := newTestEnvironment(t)
-	env.OnActivity(buildActivity, mock.Anything, mock.Anything).After(time.Hour).Return(Built{}, nil)
+	env.OnActivity(buildActivity, mock.Anything, mock.Anything).After(time.Hour).Return(herokubuild.DeploySummary{}, nil)
 	env.OnActivity(cancelActivity, mock.Anything, mock.Anything).Return(func(_ context.Context, c Cancellation) error {
 		assert.Equal(t, "shop", c.App)
 		assert.NotEmpty(t, c.Mark)
@@ -118,7 +118,7 @@ func TestCanceledDeployCancelsItsBuildAtOnceAndAgainAfterItsActivityHasEnded(t *
 
 func TestCanceledDeployReportsABuildThatCouldNotBeCanceled(t *testing.T) {
 	env := newTestEnvironment(t)
-	env.OnActivity(buildActivity, mock.Anything, mock.Anything).After(time.Hour).Return(Built{}, nil)
+	env.OnActivity(buildActivity, mock.Anything, mock.Anything).After(time.Hour).Return(herokubuild.DeploySummary{}, nil)
 	env.OnActivity(cancelActivity, mock.Anything, mock.Anything).Return(temporal.NewNonRetryableApplicationError("forbidden", "Final", nil))
 	env.RegisterDelayedCallback(env.CancelWorkflow, time.Second)
 	env.ExecuteWorkflow(Deploy, DeploySpec{App: "shop"})
@@ -268,6 +268,12 @@ func TestProgressOfAFleetCanBeQueried(t *testing.T) {
 	require.NoError(t, env.GetWorkflowError())
 }
 
+func TestRunsOfADeployHaveDifferentMarks(t *testing.T) {
+	first := markOf(workflow.Execution{ID: "deploy/shop", RunID: "01a2162e-b467-7be5-b40d-52ae73628252"})
+	second := markOf(workflow.Execution{ID: "deploy/shop", RunID: "01a2162e-c895-726a-bc06-28564a41d2ef"})
+	assert.NotEqual(t, first, second)
+}
+
 func TestInvalidFleetsAreRefused(t *testing.T) {
 	for name, change := range map[string]func(*FleetSpec){
 		"too many apps":    func(s *FleetSpec) { s.Apps = apps(maxFleet + 1) },
@@ -292,12 +298,4 @@ func TestInvalidFleetsAreRefused(t *testing.T) {
 func TestRemainingAppsAreThoseThatHaveNotFailed(t *testing.T) {
 	assert.Equal(t, []string{"a", "c"}, remaining([]string{"a", "b", "c"}, []AppOutcome{{App: "b"}}))
 	assert.Empty(t, remaining(nil, nil))
-}
-
-func TestOnlyErrorsThatRepeatAreFinal(t *testing.T) {
-	assert.True(t, isFinal(fmt.Errorf("build: %w", herokubuild.ErrBuildFailed)))
-	assert.True(t, isFinal(herokubuild.ErrUnauthorized))
-	assert.False(t, isFinal(errors.New("connection reset")))
-	assert.False(t, isFinal(herokubuild.ErrDetached))
-	assert.False(t, isFinal(herokubuild.ErrMaybeApplied))
 }
