@@ -2,6 +2,7 @@ package herokubuild
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -77,6 +78,10 @@ func (c *Client) FetchArchive(ctx context.Context, from SecretURL, opts *FetchAr
 		return nil, err
 	}
 	resp, err := c.api.download(ctx, from, wire.Transfer{OriginHeader: o.Header, Success: []int{http.StatusOK}, Timeout: fetchIdle})
+	var refused *StorageError
+	if errors.As(err, &refused) {
+		refused.given = true
+	}
 	if err != nil {
 		return nil, err
 	}

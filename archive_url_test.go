@@ -215,3 +215,15 @@ func TestFetchArchiveReportsItsProgress(t *testing.T) {
 		})
 	}
 }
+
+// The URL is the caller's, so that another call would be refused, too.
+func TestRefusedFetchIsNotRetryable(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[int]bool{401: false, 403: false, 404: false, 410: false, 451: false, 429: true, 503: true} {
+		h := newHosts(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }, nil)
+		client, _ := newServer(t, nil, noRetry())
+		_, err := client.FetchArchive(t.Context(), herokubuild.SecretURL(h.one.URL), nil)
+		require.Error(t, err)
+		assert.Equal(t, want, herokubuild.Retryable(err), status)
+	}
+}

@@ -229,3 +229,51 @@ func TestSummaryIsTheSameAfterJSON(t *testing.T) {
 	}
 	assert.Equal(t, result.Build.ID, result.Summary().BuildID)
 }
+
+// The fence of a single call precedes each attempt that changes something, and no other.
+func TestRequestBeforeIsAFence(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	p, client := startPlatform(t, platform.Options{Builder: printing("")}, quickRetry())
+	opts := deploy()
+	opts.Archive = archiveOf(t)
+	_, err := client.BuildAndRelease(ctx, opts)
+	require.NoError(t, err)
+	releases := len(p.Releases("example-app"))
+
+	calls, most := 0, 0
+	fence := herokubuild.RequestBefore(func(context.Context) error {
+		if calls++; calls > most {
+			return errTakenOver
+		}
+		return nil
+	})
+	_, err = client.Releases.Get(ctx, "example-app", "v3", fence)
+	require.NoError(t, err)
+	assert.Zero(t, calls, "a GET changes nothing")
+
+	_, err = client.Releases.Rollback(ctx, "example-app", "v3", fence)
+	require.ErrorIs(t, err, herokubuild.ErrNotSent)
+	require.ErrorIs(t, err, errTakenOver)
+	require.NotErrorIs(t, err, herokubuild.ErrMaybeApplied)
+	assert.Len(t, p.Releases("example-app"), releases)
+
+	p.SetFaults(func(at platform.FaultPoint) platform.Fault {
+		if at.Method == http.MethodPost && at.Nth < 100 {
+			return platform.Fault{Status: http.StatusTooManyRequests}
+		}
+		return platform.Fault{}
+	})
+	calls, most = 0, 2
+	_, err = client.Releases.Rollback(ctx, "example-app", "v3", fence)
+	require.ErrorIs(t, err, herokubuild.ErrNotSent)
+	assert.Equal(t, 3, calls, "each attempt is preceded by the fence")
+	assert.Len(t, p.Releases("example-app"), releases)
+	p.SetFaults(nil)
+
+	calls, most = 0, 1
+	_, err = client.Do(ctx, http.MethodPost, "/apps/example-app/releases", &herokubuild.DoOptions{Body: map[string]string{"release": "x"}}, fence)
+	require.ErrorIs(t, err, herokubuild.ErrNotFound, "it was sent")
+	_, err = client.Releases.Rollback(ctx, "example-app", "v3", herokubuild.RequestBefore(nil))
+	require.ErrorIs(t, err, herokubuild.ErrInvalidArgument)
+}

@@ -52,8 +52,9 @@ var (
 	// 5xx. The platform may or may not have acted on it.
 	ErrMaybeApplied = errors.New("the platform may have acted on this request")
 	// ErrNotSent reports that BeforeChange has returned an error
-	// ([BuildAndReleaseOptions].BeforeChange, [RolloutOptions].BeforeChange), so that
-	// its request was certainly not sent. The error matches that of BeforeChange, too.
+	// ([BuildAndReleaseOptions].BeforeChange, [RolloutOptions].BeforeChange), or the
+	// function of [RequestBefore], so that its request was certainly not sent. The error
+	// matches that of the function, too.
 	ErrNotSent = errors.New("not sent")
 	// ErrUnexpectedResponse reports a successful response whose content cannot be
 	// used: see [ResponseError].
@@ -430,6 +431,9 @@ type StorageError struct {
 	Body string
 	// Attempts is how often the request was sent.
 	Attempts int
+
+	// given is true if the URL is the caller's, so that another call has the same one.
+	given bool
 }
 
 // Error implements error.
@@ -475,8 +479,9 @@ func errorLine(text string, maybeApplied bool) string {
 // limit, a timeout, a context that ended, or an error of the caller's own functions. It is
 // false for nil, and for what has to be changed first: arguments, the API key and its
 // permissions, a source that does not build, a release phase or Verify that fails, an app
-// that runs what somebody else has released. Of the
-// errors of several apps, one that needs a change makes it false.
+// that runs what somebody else has released. Of the errors of several apps, one that needs
+// a change makes it false, also for those that were not attempted: to continue with these,
+// decide by [AppResult].Err.
 func Retryable(err error) bool {
 	return err != nil && !isFinal(err)
 }
@@ -498,13 +503,13 @@ func isFinal(err error) bool {
 
 // hasFinalStatus reports whether an error is, or wraps, a status of the API that another
 // call would get again. A storage host refuses a signed URL that has expired, and another
-// call gets a new one.
+// call gets a new one, unless the URL is the caller's.
 func hasFinalStatus(err error) bool {
 	switch e := err.(type) { //nolint:errorlint // The tree is walked below.
 	case *APIError:
 		return !e.MaybeApplied && !isTransient(e.StatusCode)
 	case *StorageError:
-		return false
+		return e.given && !isTransient(e.StatusCode)
 	case interface{ Unwrap() error }:
 		return hasFinalStatus(e.Unwrap())
 	case interface{ Unwrap() []error }:

@@ -203,7 +203,7 @@ type requestOptions struct {
 	// attempts is 0 for those of the client.
 	attempts int
 	into     *Response
-	// before is called before each attempt; nil for none.
+	// before is called before each attempt that may change something; nil for none.
 	before func(context.Context) error
 }
 
@@ -264,6 +264,26 @@ func RequestMaxAttempts(n int) RequestOption {
 			return &ArgumentError{Name: "RequestMaxAttempts", Reason: fmt.Sprintf("%d is less than one attempt", n)}
 		}
 		o.attempts = n
+		return nil
+	}
+}
+
+// RequestBefore sets a function that is called before each attempt of each request of a call
+// that may change something, which is any but GET and HEAD: to check, for example, that no
+// other process has taken over. With its error that attempt is certainly not sent and the
+// call ends: its error matches [ErrNotSent] and the function's. See
+// [BuildAndReleaseOptions].BeforeChange, which is the same for a deploy.
+func RequestBefore(before func(ctx context.Context) error) RequestOption {
+	return func(o *requestOptions) error {
+		if before == nil {
+			return &ArgumentError{Name: "RequestBefore", Reason: "the function is nil"}
+		}
+		o.before = func(ctx context.Context) error {
+			if err := before(ctx); err != nil {
+				return &notSentError{&callbackError{err: err}}
+			}
+			return nil
+		}
 		return nil
 	}
 }

@@ -86,6 +86,9 @@ func (c *apiClient) call(ctx context.Context, a apiCall, out any, opts ...Reques
 	if err != nil {
 		return nil, err
 	}
+	if a.method == http.MethodGet || a.method == http.MethodHead {
+		o.before = nil
+	}
 	got, err := c.wire.Do(ctx, wire.Call{
 		Method: a.method, Path: a.path, Query: a.query, Variant: a.variant, Header: a.header, UserHeader: o.header,
 		Body: a.body, Secrets: a.secrets, Repeatable: a.repeatable, MayBeEmpty: a.mayBeEmpty, Limits: a.limits,

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -91,7 +90,7 @@ func (a *Activities) build(ctx context.Context, l *lease, client *herokubuild.Cl
 		KeepBuildOnCancel: true,
 	}
 	if opts.Checkpoint.BuildID == "" {
-		archive, err := a.fetch(ctx, client, spec.Source)
+		archive, err := client.FetchArchive(ctx, herokubuild.SecretURL(spec.Source), &herokubuild.FetchArchiveOptions{Header: a.SourceHeader})
 		if err != nil {
 			return nil, err
 		}
@@ -105,17 +104,6 @@ func (a *Activities) build(ctx context.Context, l *lease, client *herokubuild.Cl
 	defer func() { _ = log.Close() }()
 	opts.Output = herokubuild.OutputAt(log, opts.Checkpoint)
 	return client.BuildAndRelease(ctx, opts)
-}
-
-// fetch downloads a source.
-func (a *Activities) fetch(ctx context.Context, client *herokubuild.Client, source string) (*herokubuild.Archive, error) {
-	archive, err := client.FetchArchive(ctx, herokubuild.SecretURL(source), &herokubuild.FetchArchiveOptions{Header: a.SourceHeader})
-	var refused *herokubuild.StorageError
-	if errors.As(err, &refused) && (refused.StatusCode == http.StatusUnauthorized || refused.StatusCode == http.StatusForbidden) {
-		// Retryable expects that a URL that was refused is replaced; this one is not.
-		err = fmt.Errorf("%w: %w", herokubuild.ErrForbidden, err)
-	}
-	return archive, err
 }
 
 // CancelBuild cancels the running builds of a workflow. They are found by the mark in
@@ -271,10 +259,11 @@ func rollBack(ctx context.Context, l *lease, client *herokubuild.Client, app, ma
 		case h.before == nil:
 			return false, fmt.Errorf("a release of %s to roll back to: %w", app, herokubuild.ErrNotFound)
 		}
-		if err := l.fence(ctx, herokubuild.Change{Kind: herokubuild.ChangeRollback, App: app}); err != nil {
-			return false, err
-		}
-		back, err := createRollback(ctx, client, app, h.before.ID)
+		fence := herokubuild.RequestBefore(func(ctx context.Context) error {
+			return l.fence(ctx, herokubuild.Change{Kind: herokubuild.ChangeRollback, App: app})
+		})
+		// A request that was refused is not repeated as it is: the history may have changed.
+		back, err := client.Releases.Rollback(ctx, app, h.before.ID, fence, herokubuild.RequestMaxAttempts(1))
 		switch {
 		case errors.Is(err, herokubuild.ErrRateLimited):
 			continue // The client waits for the limit before it reads the history.
@@ -283,15 +272,6 @@ func rollBack(ctx context.Context, l *lease, client *herokubuild.Client, app, ma
 		}
 		return err == nil, err
 	}
-}
-
-// createRollback is Releases.Rollback as a single request. That gets the release first and
-// may repeat the request, and a worker that is frozen in the meantime has no lease any more.
-func createRollback(ctx context.Context, client *herokubuild.Client, app, id string) (*herokubuild.Release, error) {
-	var back herokubuild.Release
-	_, err := client.Do(ctx, http.MethodPost, "/apps/"+url.PathEscape(app)+"/releases",
-		&herokubuild.DoOptions{Body: map[string]string{"release": id}, Out: &back}, herokubuild.RequestMaxAttempts(1))
-	return &back, err
 }
 
 // history is what the releases of an app say about a rollback.

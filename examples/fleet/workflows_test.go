@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -65,8 +66,11 @@ func fleetSpec(n int) FleetSpec {
 func TestDeployReleasesToTheFirstFleetBeforeTheOthers(t *testing.T) {
 	env := newTestEnvironment(t)
 	env.OnActivity(buildActivity, mock.Anything, mock.Anything).Return(herokubuild.DeploySummary{BuildID: "b", Artifact: slug}, nil).Once()
+	var mu sync.Mutex // The fleets after the first are released at the same time.
 	var order []string
 	env.OnActivity(releaseActivity, mock.Anything, mock.Anything).Return(func(_ context.Context, b Batch) (BatchResult, error) {
+		mu.Lock()
+		defer mu.Unlock()
 		order = append(order, b.Account)
 		assert.Equal(t, slug, b.Artifact)
 		return BatchResult{Done: len(b.Apps)}, nil
