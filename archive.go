@@ -200,6 +200,25 @@ func newPackers() *packers {
 	return &packers{archives: gate.New(maxArchives, gatePatience), compressing: gate.New(places, gatePatience)}
 }
 
+// run calls pack, which packs dir and needs nothing but the disk, once few enough others
+// pack.
+func (p *packers) run(ctx context.Context, dir string, pack func(packing) error) error {
+	return p.compress(ctx, dir, func() {}, pack)
+}
+
+func (p *packers) compress(ctx context.Context, dir string, progress func(), pack func(packing) error) error {
+	place, err := p.compressing.Enter(ctx)
+	if err != nil {
+		return packError(ctx, dir)
+	}
+	defer place.Leave()
+	progress()
+	return pack(packing{writers: &p.writers, progress: func() {
+		place.Progress()
+		progress()
+	}})
+}
+
 // begin waits until few enough archives of other calls are on disk. The call must end once
 // its own archive is not needed any more.
 func (p *packers) begin(ctx context.Context, dir string) (*packJob, error) {
@@ -214,25 +233,17 @@ func packError(ctx context.Context, dir string) error {
 	return redact.CleanError(fmt.Errorf("pack %s: %w", dir, contextError(ctx)))
 }
 
-// packJob is a call that packs dir.
+// packJob is a call that packs dir and has the archive on disk until its end.
 type packJob struct {
 	packers *packers
 	dir     string
 	archive *gate.Place
 }
 
-// run calls pack, which packs dir and needs nothing but the disk, once few enough others
-// pack.
+// run is packers.run.
 func (j *packJob) run(ctx context.Context, pack func(packing) error) error {
-	place, err := j.packers.compressing.Enter(ctx)
-	if err != nil {
-		return packError(ctx, j.dir)
-	}
-	defer place.Leave()
-	return pack(packing{writers: &j.packers.writers, progress: func() {
-		place.Progress()
-		j.progress()
-	}})
+	j.archive.Keep()
+	return j.packers.compress(ctx, j.dir, j.progress, pack)
 }
 
 // progress reports that the archive is being packed or uploaded.

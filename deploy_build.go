@@ -125,15 +125,10 @@ func (d *deploy) progress(ctx context.Context) func(done, total int64) {
 
 // checkUnchanged refuses a Dir that is not the source of the checkpoint.
 func (d *deploy) checkUnchanged(ctx context.Context) error {
-	if d.opts.Dir == "" || checkDir("Dir", d.opts.Dir) != nil {
-		return nil
+	if d.opts.Dir != "" && checkDir("Dir", d.opts.Dir) == nil {
+		return d.client.api.packers.run(ctx, d.opts.Dir, func(p packing) error { return d.compareDir(ctx, p) })
 	}
-	job, err := d.client.api.packers.begin(ctx, d.opts.Dir)
-	if err != nil {
-		return err
-	}
-	defer job.end()
-	return job.run(ctx, func(p packing) error { return d.compareDir(ctx, p) })
+	return nil
 }
 
 // compareDir compares Dir with the source of the checkpoint, by the commit or else by the

@@ -71,3 +71,20 @@ const (
 	MaxArchives = maxArchives
 	MaxLookups  = maxLookups
 )
+
+// Use packs and uploads an archive, as a deploy does.
+func (p Packers) Use(ctx context.Context, pack, upload func(progress func())) error {
+	job, err := p.begin(ctx, "dir")
+	if err != nil {
+		return err
+	}
+	defer job.end()
+	err = job.run(ctx, func(p packing) error {
+		pack(p.progress)
+		return nil
+	})
+	if err == nil {
+		upload(job.progress)
+	}
+	return err
+}

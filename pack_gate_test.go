@@ -144,3 +144,52 @@ func (f *inFlight) enter() (leave func()) {
 		f.now--
 	}
 }
+
+// However long the packing of each takes, no more archives are on disk than allowed.
+func TestArchivesThatWaitToBePackedCount(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		packers := herokubuild.NewPackers()
+		work := func(d time.Duration, progress func()) {
+			for range d / time.Second {
+				time.Sleep(time.Second)
+				progress()
+			}
+		}
+		var onDisk inFlight
+		var all sync.WaitGroup
+		for range 10 * herokubuild.MaxArchives {
+			all.Go(func() {
+				err := packers.Use(t.Context(), func(progress func()) {
+					work(15*time.Second, progress)
+				}, func(progress func()) {
+					defer onDisk.enter()()
+					work(10*time.Minute, progress)
+				})
+				assert.NoError(t, err)
+			})
+		}
+		all.Wait()
+		assert.Equal(t, herokubuild.MaxArchives, onDisk.most)
+	})
+}
+
+// A resumed deploy has no archive, so that it does not wait for the uploads of others.
+func TestResumedDeployWaitsForNoUpload(t *testing.T) {
+	t.Parallel()
+	_, client := startPlatform(t, platform.Options{Builder: printing("")})
+	opts := herokubuild.BuildAndReleaseOptions{BuildApp: "example-app", Dir: sourceDir(t, map[string]string{"Procfile": "web: x\n"})}
+	opts.OnEvent = func(_ context.Context, e herokubuild.DeployEvent) error {
+		if e.Kind == herokubuild.EventBuildCreated {
+			return herokubuild.ErrDetached
+		}
+		return nil
+	}
+	_, err := client.BuildAndRelease(t.Context(), opts)
+	require.ErrorIs(t, err, herokubuild.ErrDetached)
+	opts.Checkpoint, opts.OnEvent = checkpointOf(t, err), nil
+	leave := client.OccupyArchives(t)
+	defer leave()
+	_, err = client.BuildAndRelease(t.Context(), opts)
+	require.NoError(t, err)
+}

@@ -95,3 +95,80 @@ func TestWorkThatHangsDoesNotBlockTheRest(t *testing.T) {
 		third.Leave()
 	})
 }
+
+// Work that continues after it had lost its place counts again, so that others wait.
+func TestWorkThatContinuesCountsAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := gate.New(1, patience)
+		slow, err := g.Enter(t.Context())
+		require.NoError(t, err)
+		time.Sleep(2 * patience)
+		second, err := g.Enter(t.Context())
+		require.NoError(t, err, "the first does not count")
+		slow.Progress()
+		second.Leave()
+		ctx, cancel := context.WithTimeout(t.Context(), patience/2)
+		defer cancel()
+		_, err = g.Enter(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded, "the first counts")
+		slow.Leave()
+		third, err := g.Enter(t.Context())
+		require.NoError(t, err)
+		third.Progress()
+		third.Leave()
+		third.Progress() // too late to have an effect
+		fourth, err := g.Enter(t.Context())
+		require.NoError(t, err)
+		fourth.Leave()
+	})
+}
+
+func TestKeptPlaceNeedsNoProgress(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := gate.New(1, patience)
+		kept, err := g.Enter(t.Context())
+		require.NoError(t, err)
+		kept.Keep()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*patience)
+		defer cancel()
+		_, err = g.Enter(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		kept.Progress()
+		start := time.Now()
+		next, err := g.Enter(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, patience, time.Since(start))
+		next.Leave()
+		kept.Leave()
+	})
+}
+
+// A wait that ends at the moment at which a place is free gives that on.
+func TestPlaceOfAnEndedWaitIsNotLost(t *testing.T) {
+	t.Parallel()
+	for range 200 {
+		synctest.Test(t, func(t *testing.T) {
+			g := gate.New(1, time.Hour)
+			first, err := g.Enter(t.Context())
+			require.NoError(t, err)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			var all sync.WaitGroup
+			all.Go(func() {
+				if p, err := g.Enter(ctx); err == nil {
+					p.Leave()
+				}
+			})
+			all.Go(func() {
+				time.Sleep(time.Second)
+				first.Leave()
+			})
+			all.Wait()
+			last, err := g.Enter(t.Context())
+			require.NoError(t, err)
+			last.Leave()
+		})
+	}
+}
