@@ -73,6 +73,7 @@ func (c *Client) BuildAndRelease(ctx context.Context, opts BuildAndReleaseOption
 	defer giveUp(nil)
 	d := newDeploy(c, opts, giveUp)
 	stop := d.log.reportProgress(ctx, opts.ProgressInterval, opts.BuildApp)
+	defer stop() // The caller's transport may panic.
 	err := d.run(ctx)
 	stop()
 	err = d.finish(ctx, err)
@@ -250,7 +251,7 @@ func (d *deploy) checkApps(ctx context.Context) error {
 		return nil
 	}
 	var first *App
-	var err error
+	err := callback.ErrNotReturned // It stays if the caller's transport ends the goroutine.
 	// What the request needs of the stack is free again while the deploy waits to pack.
 	callback.Parallel(1, 1, func(int) { first, err = d.lookUp(ctx, d.opts.BuildApp) })
 	if err != nil {
@@ -260,7 +261,9 @@ func (d *deploy) checkApps(ctx context.Context) error {
 	errs := make([]error, len(d.opts.ReleaseTo))
 	pace := newPacer(d.client.api, reserveFor(checkLimit, len(apps)))
 	callback.Parallel(len(apps), checkLimit, func(i int) {
-		if errs[i] = pace.wait(ctx); errs[i] != nil {
+		errs[i] = callback.ErrNotReturned
+		if err := pace.wait(ctx); err != nil {
+			errs[i] = err
 			return
 		}
 		apps[i], errs[i] = d.lookUp(ctx, d.opts.ReleaseTo[i])

@@ -200,13 +200,16 @@ func newEventLog(logger *slog.Logger, call callbacks, giveUp context.CancelCause
 // too late to stop anything. One that returns why the context has ended adds nothing.
 func (l *eventLog) unreported(ctx context.Context, reported error) error {
 	err := l.Failure()
-	var failed *callbackError
-	cause := context.Cause(ctx)
-	repeats := errors.As(err, &failed) && errors.Is(failed.err, cause) && errors.Is(cause, failed.err)
-	if errors.Is(reported, err) || repeats && errors.Is(reported, cause) {
+	if errors.Is(reported, err) || repeats(err, context.Cause(ctx)) && errors.Is(reported, context.Cause(ctx)) {
 		return nil
 	}
 	return err
+}
+
+// repeats reports whether a callback has returned just this cause.
+func repeats(err, cause error) bool {
+	failed, ok := err.(*callbackError)                                                      //nolint:errorlint // What wraps it says more.
+	return ok && cause != nil && reflect.ValueOf(cause).Comparable() && failed.err == cause //nolint:errorlint // as above
 }
 
 // emit passes an event to the caller. An error of OnEvent ends the whole call.
@@ -226,7 +229,7 @@ func (l *eventLog) emit(ctx context.Context, e DeployEvent) {
 }
 
 // reportProgress emits an event at every interval until stop is called, which waits for the
-// last one. It does nothing if the interval is 0.
+// last one. Further calls of stop do nothing. It does nothing if the interval is 0.
 func (l *eventLog) reportProgress(ctx context.Context, interval time.Duration, app string) (stop func()) {
 	if interval == 0 || l.onEvent == nil {
 		return func() {}
@@ -245,10 +248,10 @@ func (l *eventLog) reportProgress(ctx context.Context, interval time.Duration, a
 			}
 		}
 	}()
-	return func() {
+	return sync.OnceFunc(func() {
 		close(ended)
 		l.Await(ctx, done)
-	}
+	})
 }
 
 // write passes output to the caller's writer and counts it in the checkpoint.

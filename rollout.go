@@ -39,8 +39,11 @@ func (c *Client) Rollout(ctx context.Context, release ReleaseCreateOptions, apps
 	}
 	ctx, stopTimer := withTimeout(ctx, o.Timeout)
 	defer stopTimer()
-	if err := c.checkDistinct(ctx, apps); err != nil {
+	switch err := c.checkDistinct(ctx, apps); {
+	case errors.Is(err, ErrInvalidArgument):
 		return nil, err
+	case err != nil:
+		return notBegun(apps, o.Checkpoint, err)
 	}
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
@@ -49,11 +52,21 @@ func (c *Client) Rollout(ctx context.Context, release ReleaseCreateOptions, apps
 	ro.begin(log.saved(), apps)
 	ro.resumed, ro.settledAt = o.Checkpoint.started(), settledAt(c, o.Checkpoint)
 	stop := log.reportProgress(ctx, o.ProgressInterval, "")
+	defer stop() // The caller's transport may panic.
 	log.emit(ctx, DeployEvent{Kind: EventPhase, Phase: PhaseRelease})
 	failure := ro.run(ctx)
 	stop()
 	log.Rethrow()
 	return ro.finish(ro.withCallbackError(ctx, failure))
+}
+
+// notBegun is what Rollout returns if it could not look up the apps.
+func notBegun(apps []string, checkpoint Checkpoint, err error) (*RolloutResult, error) {
+	outcomes := make([]AppResult, len(apps))
+	for i, app := range apps {
+		outcomes[i] = AppResult{App: app, Err: fmt.Errorf("%s: %w", app, ErrNotAttempted)}
+	}
+	return &RolloutResult{Apps: outcomes, Checkpoint: checkpoint}, &RolloutError{Apps: outcomes, Checkpoint: checkpoint, Err: err}
 }
 
 // finish records the end of the rollout in the checkpoint, and returns what Rollout does.

@@ -662,3 +662,19 @@ func TestRolloutEndsWithItsTimeout(t *testing.T) {
 		assert.Equal(t, herokubuild.AppUnknown, result.Apps[1].Outcome())
 	})
 }
+
+// Names and IDs can be compared only by a request, whose failure has outcomes as well.
+func TestRolloutThatCannotCompareItsAppsHasOutcomes(t *testing.T) {
+	t.Parallel()
+	down := errors.New("down")
+	client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), noRetry(), herokubuild.WithTransport(roundTripper(func(*http.Request) (*http.Response, error) { return nil, down })))
+	require.NoError(t, err)
+	result, err := client.Rollout(t.Context(), herokubuild.ReleaseCreateOptions{SlugID: slugID}, []string{"shop", appID}, nil)
+	var failed *herokubuild.RolloutError
+	require.ErrorAs(t, err, &failed)
+	require.ErrorIs(t, err, down)
+	require.Len(t, result.Apps, 2)
+	assert.Equal(t, herokubuild.AppNotAttempted, result.Apps[1].Outcome())
+	_, err = client.Rollout(t.Context(), herokubuild.ReleaseCreateOptions{SlugID: slugID}, []string{"shop", "shop"}, nil)
+	require.ErrorIs(t, err, herokubuild.ErrInvalidArgument)
+}

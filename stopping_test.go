@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/herokubuild/herokubuild"
+	"github.com/herokubuild/herokubuild/herokutest"
 	"github.com/herokubuild/herokubuild/internal/platform"
 )
 
@@ -346,5 +348,93 @@ func TestCallbackThatReturnsTheCauseAddsNothing(t *testing.T) {
 			assert.Equal(t, c.adds, !isRollout)
 			require.ErrorIs(t, err, c.returned)
 		})
+	}
+}
+
+// sliceError cannot be compared, and neither can an error whose field it is.
+type sliceError []string
+
+func (e sliceError) Error() string { return e[0] }
+
+type fieldError struct{ error }
+
+func TestCauseThatCannotBeComparedIsReturned(t *testing.T) {
+	t.Parallel()
+	for _, cause := range []error{sliceError{"gone"}, fieldError{sliceError{"gone"}}} {
+		_, client := startPlatform(t, platform.Options{Builder: printing("")})
+		ctx, cancel := context.WithCancelCause(t.Context())
+		_, err := client.BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{
+			BuildApp: "example-app", Dir: sourceDir(t, map[string]string{"Procfile": "web: x\n"}),
+			OnEvent: func(context.Context, herokubuild.DeployEvent) error {
+				cancel(cause)
+				return context.Cause(ctx)
+			},
+		})
+		require.ErrorIs(t, err, context.Canceled)
+		assert.Contains(t, err.Error(), "gone")
+	}
+}
+
+// What BeforeChange has stopped was not sent, also if it returns why the context has ended.
+func TestBeforeChangeThatReturnsTheCauseIsReported(t *testing.T) {
+	t.Parallel()
+	shutdown := errors.New("shutting down")
+	synctest.Test(t, func(t *testing.T) {
+		srv := herokutest.NewServer(t, &herokutest.Options{Apps: []string{"shop"}, InMemory: true, Build: func(ctx context.Context, job *herokutest.BuildJob) error { return job.Sleep(ctx, time.Hour) }})
+		ctx, cancel := context.WithCancelCause(t.Context())
+		_, err := srv.Client().BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{
+			BuildApp: "shop", Dir: sourceDir(t, map[string]string{"Procfile": "web: x\n"}),
+			OnEvent: func(_ context.Context, e herokubuild.DeployEvent) error {
+				if e.Kind == herokubuild.EventBuildCreated {
+					time.AfterFunc(time.Second, func() { cancel(shutdown) })
+				}
+				return nil
+			},
+			BeforeChange: func(context.Context, herokubuild.Change) error { return context.Cause(ctx) },
+		})
+		require.ErrorIs(t, err, herokubuild.ErrNotSent)
+		require.ErrorIs(t, err, shutdown)
+	})
+}
+
+// A transport of the caller's may panic or end its goroutine, as t.FailNow does.
+func TestTransportThatDoesNotReturnEndsTheDeploy(t *testing.T) {
+	t.Parallel()
+	dir := sourceDir(t, map[string]string{"Procfile": "web: x\n"})
+	for name, tt := range map[string]struct {
+		end      func()
+		panicked any
+	}{
+		"panics": {func() { panic("mine") }, "mine"}, "ends its goroutine": {runtime.Goexit, nil},
+	} {
+		for _, lookups := range []int{0, 1} {
+			t.Run(fmt.Sprintf("%s after %d lookups", name, lookups), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					srv := herokutest.NewServer(t, &herokutest.Options{Apps: []string{"shop", "shop-eu"}, InMemory: true})
+					var requests, events atomic.Int64
+					client := srv.Client(herokubuild.WithTransport(roundTripper(func(req *http.Request) (*http.Response, error) {
+						if int(requests.Add(1)) > lookups {
+							tt.end()
+						}
+						return srv.Transport().RoundTrip(req)
+					})))
+					func() {
+						defer func() { assert.Equal(t, tt.panicked, recover()) }()
+						_, err := client.BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{
+							BuildApp: "shop", Dir: dir, ReleaseTo: []string{"shop-eu"}, ProgressInterval: time.Second,
+							OnEvent: func(context.Context, herokubuild.DeployEvent) error {
+								events.Add(1)
+								return nil
+							},
+						})
+						require.Error(t, err)
+					}()
+					before := events.Load()
+					time.Sleep(time.Minute)
+					assert.Equal(t, before, events.Load(), "no event follows the call")
+				})
+			})
+		}
 	}
 }
