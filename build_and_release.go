@@ -327,7 +327,7 @@ func (d *deploy) release(ctx context.Context) error {
 	}
 	r, err := d.ownRelease(ctx)
 	if err != nil {
-		d.result.Apps[0].Err = err
+		d.result.Apps[0].Err = &unobservedError{err}
 		return err
 	}
 	d.result.Artifact = r.Artifact()

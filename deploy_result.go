@@ -215,8 +215,8 @@ const (
 	// AppRollbackFailed: the app should have been rolled back and was not, or not
 	// certainly.
 	AppRollbackFailed AppOutcome = "rollback_failed"
-	// AppUnknown: whether the app has the release is not known: its creation had no
-	// response, or it was not followed to its final status.
+	// AppUnknown: whether the app runs the release, or passes Verify, is not known: the
+	// call ended before that, or could not find out.
 	AppUnknown AppOutcome = "unknown"
 )
 
@@ -236,11 +236,22 @@ func (r AppResult) Outcome() AppOutcome {
 		return AppVerifyFailed
 	case errors.Is(r.Err, ErrNotAttempted):
 		return AppNotAttempted
-	case errors.Is(r.Err, ErrMaybeApplied), r.Release != nil && r.Release.Status == StatusPending:
+	case errors.Is(r.Err, ErrReleaseFailed):
+		return AppFailed
+	}
+	var unobserved *unobservedError
+	if r.Release != nil || errors.Is(r.Err, ErrMaybeApplied) || errors.As(r.Err, &unobserved) {
 		return AppUnknown
 	}
 	return AppFailed
 }
+
+// unobservedError is why it is not known whether an app has a release.
+type unobservedError struct{ err error }
+
+func (e *unobservedError) Error() string { return e.err.Error() }
+
+func (e *unobservedError) Unwrap() error { return e.err }
 
 // RolloutError is the error of [Client.Rollout], except for invalid
 // arguments. It wraps the apps' errors.
@@ -253,19 +264,20 @@ type RolloutError struct {
 	Err error
 }
 
-// Error implements error. It names a few of the apps that failed, and counts those
-// that were rolled back or not attempted because of them.
+// Error implements error. It names a few of the apps that failed, or of which nothing is
+// known, and counts those that were rolled back or not attempted because of them.
 func (e *RolloutError) Error() string {
-	const most = 5
-	var causes []string
+	var failed, unknown []string
 	var skippedErr error
 	released, rolledBack, skipped := 0, 0, 0
 	for _, a := range e.Apps {
 		switch {
 		case a.Err == nil:
 			released++
+		case a.Outcome() == AppUnknown:
+			unknown = append(unknown, a.Err.Error())
 		case isCause(a.Err):
-			causes = append(causes, a.Err.Error())
+			failed = append(failed, a.Err.Error())
 		case errors.Is(a.Err, ErrRolledBack):
 			rolledBack++
 		default:
@@ -273,22 +285,28 @@ func (e *RolloutError) Error() string {
 			skippedErr = cmp.Or(skippedErr, a.Err)
 		}
 	}
-	text := fmt.Sprintf("released to %d of %d apps", released, len(e.Apps))
-	if failed := len(causes); failed > 0 {
-		if failed > most {
-			causes = append(causes[:most], fmt.Sprintf("and %d more", failed-most))
-		}
-		text += fmt.Sprintf(", %d failed: %s", failed, strings.Join(causes, "; "))
-	}
-	text += counted(rolledBack, skipped)
+	text := fmt.Sprintf("released to %d of %d apps", released, len(e.Apps)) + causes(failed, "failed") + causes(unknown, "unknown") + counted(rolledBack, skipped)
 	switch {
 	case e.Err != nil:
 		text += ": " + e.Err.Error()
-	case len(causes) == 0 && skippedErr != nil:
+	case len(failed)+len(unknown) == 0 && skippedErr != nil:
 		// What kept the apps from being attempted is the cause.
 		text += ": " + skippedErr.Error()
 	}
 	return clean.Line(clean.Uncolored(redactText(text)))
+}
+
+// causes counts apps with the same outcome, and has the texts of some of their errors.
+func causes(texts []string, outcome string) string {
+	const most = 5
+	n := len(texts)
+	if n == 0 {
+		return ""
+	}
+	if n > most {
+		texts = append(texts[:most], fmt.Sprintf("and %d more", n-most))
+	}
+	return fmt.Sprintf(", %d %s: %s", n, outcome, strings.Join(texts, "; "))
 }
 
 func counted(rolledBack, skipped int) string {

@@ -254,7 +254,7 @@ func (ro *rollout) awaitCurrent(ctx context.Context, t *target) error {
 // notAttempted is the outcome of an app for which the context ended too early.
 func (ro *rollout) notAttempted(ctx context.Context, t *target) error {
 	if id := ro.log.saved().App(t.out.App).ReleaseID; id != "" {
-		return fmt.Errorf("%s: release %s of an earlier call was not checked: %w", t.out.App, id, contextError(ctx))
+		return &unobservedError{fmt.Errorf("%s: release %s of an earlier call was not checked: %w", t.out.App, id, contextError(ctx))}
 	}
 	return fmt.Errorf("%s: %w: %w", t.out.App, ErrNotAttempted, contextError(ctx))
 }
@@ -296,7 +296,7 @@ func (ro *rollout) createRelease(ctx context.Context, t *target) (*Release, erro
 	s, err := ro.earlier(ctx, t)
 	switch {
 	case err != nil:
-		return nil, err
+		return nil, &unobservedError{err}
 	case s.needsRelease():
 		return ro.createAfter(ctx, t, s.version())
 	case s.by != nil:
@@ -401,7 +401,7 @@ func (ro *rollout) observe(ctx context.Context, t *target) {
 	s, err := ro.earlier(ctx, t)
 	switch {
 	case err != nil:
-		t.out.Err = fmt.Errorf("%s: %w", t.out.App, err)
+		t.out.Err = &unobservedError{fmt.Errorf("%s: %w", t.out.App, err)}
 		return
 	case s.release == nil:
 		return

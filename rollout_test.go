@@ -678,3 +678,71 @@ func TestRolloutThatCannotCompareItsAppsHasOutcomes(t *testing.T) {
 	_, err = client.Rollout(t.Context(), herokubuild.ReleaseCreateOptions{SlugID: slugID}, []string{"shop", "shop"}, nil)
 	require.ErrorIs(t, err, herokubuild.ErrInvalidArgument)
 }
+
+// An app of which a call could not find out whether it has the release has not failed.
+func TestOutcomeOfAnAppThatWasNotObservedIsUnknown(t *testing.T) {
+	t.Parallel()
+	procfile := map[string]string{"Procfile": "web: x\n"}
+	start := func(t *testing.T) (*herokutest.Server, herokubuild.ReleaseCreateOptions) {
+		srv := herokutest.NewServer(t, &herokutest.Options{Apps: []string{"builder", "shop"}, InMemory: true})
+		built, err := srv.Client().BuildAndRelease(t.Context(), herokubuild.BuildAndReleaseOptions{BuildApp: "builder", Dir: sourceDir(t, procfile)})
+		require.NoError(t, err)
+		return srv, herokubuild.ReleaseCreateOptions{SlugID: built.Artifact.SlugID}
+	}
+	shop := []string{"shop"}
+	for name, run := range map[string]func(t *testing.T) []herokubuild.AppResult{
+		"the time is up during Verify": func(t *testing.T) []herokubuild.AppResult {
+			srv, release := start(t)
+			result, err := srv.Client().Rollout(t.Context(), release, shop, &herokubuild.RolloutOptions{Timeout: time.Minute, Policy: herokubuild.RolloutPolicy{
+				Verify: func(ctx context.Context, _ string, _ *herokubuild.Release) error {
+					<-ctx.Done()
+					return ctx.Err()
+				},
+			}})
+			require.ErrorIs(t, err, herokubuild.ErrWaitTimeout)
+			return result.Apps
+		},
+		"resumed after the end of the context": func(t *testing.T) []herokubuild.AppResult {
+			srv, release := start(t)
+			result, err := srv.Client().Rollout(t.Context(), release, shop, nil)
+			require.NoError(t, err)
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			result, err = srv.Client().Rollout(ctx, release, shop, &herokubuild.RolloutOptions{Checkpoint: result.Checkpoint})
+			require.ErrorIs(t, err, context.Canceled)
+			return result.Apps
+		},
+		"resumed while the API is down": func(t *testing.T) []herokubuild.AppResult {
+			srv, release := start(t)
+			result, err := srv.Client().Rollout(t.Context(), release, shop, nil)
+			require.NoError(t, err)
+			down := errors.New("down")
+			client := srv.Client(herokubuild.WithTransport(roundTripper(func(*http.Request) (*http.Response, error) { return nil, down })))
+			result, err = client.Rollout(t.Context(), release, shop, &herokubuild.RolloutOptions{Checkpoint: result.Checkpoint})
+			require.ErrorIs(t, err, down)
+			return result.Apps
+		},
+		"ended after the build": func(t *testing.T) []herokubuild.AppResult {
+			srv, _ := start(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			result, err := srv.Client().BuildAndRelease(ctx, herokubuild.BuildAndReleaseOptions{
+				BuildApp: "builder", Dir: sourceDir(t, procfile),
+				OnEvent: func(_ context.Context, e herokubuild.DeployEvent) error {
+					if e.Kind == herokubuild.EventBuildDone {
+						cancel()
+					}
+					return nil
+				},
+			})
+			require.ErrorIs(t, err, context.Canceled)
+			return result.Apps
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				assert.Equal(t, herokubuild.AppUnknown, run(t)[0].Outcome())
+			})
+		})
+	}
+}

@@ -185,7 +185,7 @@ func (l *lease) recordFailures(result *herokubuild.RolloutResult) (open []error)
 	for _, app := range result.Apps {
 		switch outcome := app.Outcome(); {
 		case outcome == herokubuild.AppReleased, hasFailed(app.App, l.state.Failed):
-		case outcome == herokubuild.AppNotAttempted, outcome == herokubuild.AppUnknown, outcome == herokubuild.AppFailed && herokubuild.Retryable(app.Err):
+		case outcome == herokubuild.AppNotAttempted, (outcome == herokubuild.AppUnknown || outcome == herokubuild.AppFailed) && herokubuild.Retryable(app.Err):
 			open = append(open, app.Err)
 		default:
 			l.state.Failed = append(l.state.Failed, AppOutcome{App: app.App, Outcome: outcome, Reason: clip(app.Err.Error())})
