@@ -21,7 +21,11 @@ type HealthCheckOptions struct {
 	Timeout time.Duration
 }
 
-const healthCheckTimeout = 2 * time.Minute
+const (
+	healthCheckTimeout = 2 * time.Minute
+	// healthLookupDelay is the delay before an app is looked up again.
+	healthLookupDelay = 10 * time.Second
+)
 
 // HealthCheck returns a function for [RolloutPolicy].Verify. It sends a GET request for the
 // path, which may have a query, to the app's web URL and repeats it, with delays of 1 to
@@ -33,9 +37,11 @@ const healthCheckTimeout = 2 * time.Minute
 // version of the code can; compare it in a function of your own.
 //
 // The requests are sent by the client's transport and without the API key, after one of
-// the API for the web URL: GET /apps/{app}. The error of HealthCheck is an
-// [*ArgumentError]. The function returns a [*HealthCheckError] for an app that is not
-// healthy in time, the context's error, and the errors of [AppsService.Get].
+// the API for the web URL, GET /apps/{app}, which is repeated within the Timeout, too.
+//
+// The error of HealthCheck is an [*ArgumentError]. The function returns a
+// [*HealthCheckError] for an app that is not healthy in time, the context's error, and
+// the errors of [AppsService.Get].
 func (c *Client) HealthCheck(path string, opts *HealthCheckOptions) (func(ctx context.Context, app string, r *Release) error, error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -88,24 +94,25 @@ type healthCheck struct {
 
 // verify is a RolloutPolicy.Verify.
 func (h healthCheck) verify(ctx context.Context, app string, r *Release) error {
+	identity := app
 	if r != nil {
-		app = cmp.Or(r.App.ID, app) // The app may have been renamed.
+		identity = cmp.Or(r.App.ID, app) // The app may have been renamed.
 	}
-	found, err := h.client.Apps.Get(ctx, app)
+	found, err := h.lookUp(ctx, identity)
 	if err != nil {
 		return err
 	}
 	base, err := url.Parse(found.WebURL)
 	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
-		return fmt.Errorf("the web URL of %s, %s, cannot be requested", found.Name, quote(redact.URL(found.WebURL)))
+		return fmt.Errorf("the web URL of %s, %s, cannot be requested", quote(app), quote(redact.URL(found.WebURL)))
 	}
-	target := base.ResolveReference(h.path).String()
+	target := below(base, h.path).String()
 	err = h.check.Poll(ctx, target)
 	var failure *health.Failure
 	if errors.As(err, &failure) {
-		result := &HealthCheckError{URL: redact.URL(target), StatusCode: failure.StatusCode, Timeout: h.check.Timeout}
+		result := &HealthCheckError{URL: clip(redact.URL(target), maxErrorText), StatusCode: failure.StatusCode, Timeout: h.check.Timeout}
 		if failure.Err != nil {
-			result.Err = redact.CleanError(redact.WithoutURL(failure.Err))
+			result.Err = redact.New(redact.OfURL(target)...).Error(failure.Err)
 		}
 		return result
 	}
@@ -113,4 +120,27 @@ func (h healthCheck) verify(ctx context.Context, app string, r *Release) error {
 		return contextError(ctx)
 	}
 	return nil
+}
+
+// lookUp returns the app. It repeats the request for as long as the app may take to become
+// healthy, because a check that fails may roll the app back.
+func (h healthCheck) lookUp(ctx context.Context, app string) (*App, error) {
+	end := time.Now().Add(h.check.Timeout)
+	for {
+		found, err := h.client.Apps.Get(ctx, app)
+		if err == nil || !Retryable(err) || ctx.Err() != nil || !time.Now().Before(end) {
+			return found, err
+		}
+		if err := sleep(ctx, min(healthLookupDelay, time.Until(end))); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// below is a path of an app, whose own URL may have a path.
+func below(base, path *url.URL) *url.URL {
+	u := &url.URL{Scheme: base.Scheme, User: base.User, Host: base.Host, RawQuery: path.RawQuery}
+	u.Path = strings.TrimSuffix(base.Path, "/") + path.Path
+	u.RawPath = strings.TrimSuffix(base.EscapedPath(), "/") + path.EscapedPath()
+	return u
 }

@@ -53,14 +53,14 @@ func TestHealthCheckPollsUntilTheAppIsHealthy(t *testing.T) {
 
 func TestHealthCheckReportsTheLastResponse(t *testing.T) {
 	t.Parallel()
-	for name, status := range map[string]int{"unavailable": 503, "a redirect to a login": 302, "missing": 404} {
+	for name, status := range map[string]int{"unavailable": 503, "a redirect to a login": 302, "a redirect to nowhere": 307, "missing": 404} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			checked(t, func(w http.ResponseWriter, r *http.Request) {
 				if r.URL.Path == "/login" {
 					return
 				}
-				w.Header().Set("Location", "/login")
+				w.Header().Set("Location", map[int]string{302: "/login", 307: "http://%"}[status])
 				w.WriteHeader(status)
 			}, "/health?token=hidden", &herokubuild.HealthCheckOptions{Timeout: 9 * time.Second}, func(t *testing.T, _ context.Context, took time.Duration, err error) {
 				var failure *herokubuild.HealthCheckError
@@ -158,6 +158,7 @@ func TestHealthCheckRefusesOtherHostsAndTimes(t *testing.T) {
 func TestHealthCheckRequestsTheAppsHostOnly(t *testing.T) {
 	t.Parallel()
 	for webURL, want := range map[string]string{
+		"http://127.0.0.1:5000/shop/": "http://127.0.0.1:5000/shop/\\example.com?a=b",
 		"https://shop.herokuapp.com/": "https://shop.herokuapp.com/\\example.com?a=b",
 		"http://shop.herokuapp.com":   "http://shop.herokuapp.com/\\example.com?a=b",
 		"":                            "", "file:///etc/passwd": "", "shop": "", "https://": "", "https://a\x1b[31m/": "",
@@ -216,4 +217,67 @@ func TestHealthCheckOfARollout(t *testing.T) {
 		require.ErrorAs(t, result.Apps[2].Err, &failure)
 		assert.Equal(t, http.StatusInternalServerError, failure.StatusCode)
 	})
+}
+
+func TestHealthCheckOfAnAppThatHangs(t *testing.T) {
+	t.Parallel()
+	checked(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "/", nil, func(t *testing.T, _ context.Context, took time.Duration, err error) {
+		var failure *herokubuild.HealthCheckError
+		require.ErrorAs(t, err, &failure)
+		assert.Equal(t, 2*time.Minute, took)
+		require.Error(t, failure.Err)
+		require.NotErrorIs(t, err, context.DeadlineExceeded, "the caller's context has not ended")
+	})
+}
+
+// A check that fails may roll an app back, so that a hiccup of the API is not one.
+func TestHealthCheckRepeatsTheLookup(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		srv := herokutest.NewServer(t, &herokutest.Options{Apps: []string{"shop"}, InMemory: true})
+		_, err := srv.Serve("shop", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+		require.NoError(t, err)
+		verify, err := srv.Client(noRetry()).HealthCheck("/", nil)
+		require.NoError(t, err)
+		require.ErrorIs(t, verify(t.Context(), "unknown", nil), herokubuild.ErrNotFound)
+		srv.Inject(herokutest.RespondWith(herokutest.GetApp, http.StatusServiceUnavailable).Times(5))
+		require.NoError(t, verify(t.Context(), "shop", nil))
+		srv.Inject(herokutest.RespondWith(herokutest.GetApp, http.StatusServiceUnavailable).Always())
+		var refused *herokubuild.APIError
+		require.ErrorAs(t, verify(t.Context(), "shop", nil), &refused)
+	})
+}
+
+// Neither the platform nor a transport puts a secret, control characters or endless text
+// into the error.
+func TestErrorOfAHealthCheckIsClean(t *testing.T) {
+	t.Parallel()
+	const evil = "x\x1b[31m\r\ny"
+	for name, webURL := range map[string]string{
+		"an odd URL": "ftp://" + evil, "no URL": "", "a long host": "https://" + strings.Repeat("a", 100_000) + ".example.com/",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				encoded, err := json.Marshal(map[string]string{"id": appID, "name": evil, "web_url": webURL})
+				require.NoError(t, err)
+				client, err := herokubuild.NewClient(herokubuild.WithToken(testToken), herokubuild.WithBaseURL(apiURL), herokubuild.WithTransport(roundTripper(func(req *http.Request) (*http.Response, error) {
+					if strings.HasPrefix(req.URL.String(), apiURL) {
+						return instant(encoded).RoundTrip(req)
+					}
+					return nil, errors.New("the proxy refused token=hidden12345abc" + evil)
+				})))
+				require.NoError(t, err)
+				verify, err := client.HealthCheck("/?token=hidden12345abc", nil)
+				require.NoError(t, err)
+				err = verify(t.Context(), "shop", nil)
+				require.Error(t, err)
+				assertClean(t, err.Error())
+				assert.Less(t, len(err.Error()), 10_000)
+				for ; err != nil; err = errors.Unwrap(err) {
+					assert.NotContains(t, err.Error(), "hidden12345abc")
+				}
+			})
+		})
+	}
 }

@@ -42,13 +42,9 @@ func (f *Failure) Error() string { return fmt.Sprintf("status %d, %v", f.StatusC
 func (c Check) Poll(ctx context.Context, url string) error {
 	limited, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	client := &http.Client{
-		Transport:     c.Transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
 	failure := &Failure{Err: errors.New("no response")}
 	for delay := firstDelay; ; delay = min(2*delay, maxDelay) {
-		status, err := c.request(limited, client, url)
+		status, err := c.request(limited, url)
 		if err == nil && status/100 == 2 {
 			return nil
 		}
@@ -67,19 +63,30 @@ func (c Check) Poll(ctx context.Context, url string) error {
 	}
 }
 
+// errNoResponse is why an attempt that took too long has no response.
+var errNoResponse = fmt.Errorf("no response within %v", attemptTimeout)
+
 // request sends one request, and returns the status of the response.
-func (c Check) request(ctx context.Context, client *http.Client, url string) (status int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+func (c Check) request(ctx context.Context, url string) (status int, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, attemptTimeout, errNoResponse)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return 0, err
 	}
 	req.Header.Set("User-Agent", c.UserAgent)
-	resp, err := client.Do(req)
-	if err != nil {
+	// A client would follow the Location of a redirect, or fail if that is not a URL.
+	resp, err := c.Transport.RoundTrip(req)
+	switch {
+	case err != nil && errors.Is(context.Cause(ctx), errNoResponse):
+		return 0, errNoResponse
+	case err != nil:
 		return 0, err
+	case resp == nil:
+		return 0, errors.New("the transport returned neither a response nor an error")
 	}
-	_ = resp.Body.Close()
+	if resp.Body != nil {
+		_ = resp.Body.Close()
+	}
 	return resp.StatusCode, nil
 }

@@ -182,7 +182,7 @@ func (v *View) Event(_ context.Context, e herokubuild.DeployEvent) error {
 	case herokubuild.EventReleaseOutput:
 		v.appLine(e.App, e.Line)
 	case herokubuild.EventReleaseDone:
-		if v.opts.Check && e.Err == nil {
+		if v.opts.Check && e.Err == nil && e.Release.Current {
 			v.progress.check(e.App)
 		} else {
 			v.progress.done(e.App)
@@ -197,6 +197,7 @@ func (v *View) Event(_ context.Context, e herokubuild.DeployEvent) error {
 			v.note(fmt.Sprintf("%s  v%d  verified", e.App, e.Release.Version))
 		}
 	case herokubuild.EventRollback:
+		v.opts.Check = false // What the apps ran before is not checked.
 		v.note("rolling back")
 	case herokubuild.EventRolledBack:
 		if e.Err != nil {

@@ -79,19 +79,28 @@ func TestPeriodicStatus(t *testing.T) {
 func TestStatusNamesTheAppThatIsChecked(t *testing.T) {
 	t.Setenv("GITHUB_ACTIONS", "")
 	synctest.Test(t, func(t *testing.T) {
-		release := &herokubuild.Release{Version: 3, Status: herokubuild.StatusSucceeded}
-		_, stderr := report(t, Options{App: "my-app", ReleaseTo: []string{"other-app"}, Check: true}, func(v *View) {
+		release := &herokubuild.Release{Version: 3, Status: herokubuild.StatusSucceeded, Current: true}
+		superseded := &herokubuild.Release{Version: 4, Status: herokubuild.StatusSucceeded}
+		_, stderr := report(t, Options{App: "my-app", ReleaseTo: []string{"other-app", "last-app"}, Check: true}, func(v *View) {
 			v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventPhase, Phase: herokubuild.PhaseRelease})
 			v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventReleaseDone, App: "my-app", Release: release})
 			time.Sleep(61 * time.Second)
 			v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventVerified, App: "my-app", Release: release})
+			v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventReleaseDone, App: "other-app", Release: superseded})
+			time.Sleep(61 * time.Second)
+			v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventRollback})
+			v.send(t, herokubuild.DeployEvent{Kind: herokubuild.EventReleaseDone, App: "my-app", Release: release})
 			time.Sleep(61 * time.Second)
 		})
 		const want = `==> Releasing
     my-app  v3  succeeded
-    still releasing for 1m0s · checking my-app · waiting for other-app
+    still releasing for 1m0s · checking my-app · waiting for other-app, last-app
     my-app  v3  verified
-    still releasing for 2m0s · waiting for other-app
+    other-app  v4  succeeded
+    still releasing for 2m0s · waiting for last-app
+    rolling back
+    my-app  v3  succeeded
+    still releasing for 3m0s · waiting for last-app
 `
 		if stderr != want {
 			t.Errorf("stderr:\n%s\nwant:\n%s", stderr, want)
