@@ -271,6 +271,9 @@ func (e *RolloutError) Error() string {
 	var skippedErr error
 	released, rolledBack, skipped := 0, 0, 0
 	for _, a := range e.Apps {
+		if a.RolledBack != nil || errors.Is(a.Err, ErrRolledBack) {
+			rolledBack++
+		}
 		switch {
 		case a.Err == nil:
 			released++
@@ -279,7 +282,6 @@ func (e *RolloutError) Error() string {
 		case isCause(a.Err):
 			failed = append(failed, a.Err.Error())
 		case errors.Is(a.Err, ErrRolledBack):
-			rolledBack++
 		default:
 			skipped++
 			skippedErr = cmp.Or(skippedErr, a.Err)

@@ -3,6 +3,7 @@ package herokubuild
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"sync"
@@ -94,11 +95,22 @@ func (f *follower) output(ctx context.Context, out *AppResult, get func(context.
 // outcome waits for the final status, unless the stream has seen it.
 func (f *follower) outcome(ctx context.Context, out *AppResult, get func(context.Context) (*Release, error)) error {
 	if !out.Release.Status.Final() {
-		if _, err := waitProcess(ctx, out.App, nil, f.backoff, get); err != nil {
-			return err
+		_, err := waitProcess(ctx, out.App, nil, f.backoff, get)
+		switch {
+		case err == nil, errors.Is(err, ErrReleaseFailed):
+		case ctx.Err() != nil:
+			return notFollowed(out, contextError(ctx))
+		default:
+			return notFollowed(out, err)
 		}
 	}
 	return out.Release.outcome(out.App)
+}
+
+// notFollowed is why the final status of a release is not known.
+func notFollowed(out *AppResult, err error) error {
+	r := out.Release
+	return fmt.Errorf("release v%d of %s was not followed to its end (%s): %w", r.Version, out.App, clip(string(r.Status), maxHeaderText), err)
 }
 
 // backoff is the client's, made slower by the number of releases that are
