@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/herokubuild/herokubuild/internal/redact"
 )
 
 // CheckpointFile is the path of a file that stores the Checkpoint of one deploy. Keep
@@ -41,7 +43,9 @@ func (f CheckpointFile) Load() (Checkpoint, error) {
 	}
 	var c Checkpoint
 	if err == nil {
-		c, err = decodeCheckpointFile(text)
+		if c, err = decodeCheckpointFile(text); err != nil {
+			err = redact.CleanError(fmt.Errorf("%s: %w", f, err))
+		}
 	}
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("checkpoint file: %w", err)

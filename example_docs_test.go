@@ -77,14 +77,17 @@ func ExampleRolloutPolicy() {
 			Rollback: herokubuild.RollbackAll,
 		},
 	})
+	if result == nil { // an argument is invalid: nothing was sent
+		log.Fatal(err)
+	}
 	for _, app := range result.Apps {
-		fmt.Println(app.App, app.Outcome())
+		fmt.Println(app.App, app.Outcome(), app.Err)
 	}
 	fmt.Println("error:", err)
 	// Output:
-	// shop-eu released
-	// shop-us released
-	// shop-jp released
+	// shop-eu released <nil>
+	// shop-us released <nil>
+	// shop-jp released <nil>
 	// error: <nil>
 }
 
@@ -146,9 +149,10 @@ func ExampleBuildAndReleaseOptions() {
 
 // deployOrResume deploys, or resumes the deploy that an earlier process has not finished.
 func deployOrResume(
-	ctx context.Context, client *herokubuild.Client, file herokubuild.CheckpointFile, opts herokubuild.BuildAndReleaseOptions,
+	ctx context.Context, client *herokubuild.Client, path string, opts herokubuild.BuildAndReleaseOptions,
 ) (*herokubuild.DeployResult, error) {
 	var err error
+	file := herokubuild.CheckpointFile(path)
 	if opts.Checkpoint, err = file.Load(); err != nil {
 		return nil, err
 	}
@@ -168,7 +172,7 @@ func ExampleCheckpointFile() {
 	defer remove()
 	state, removeState := exampleDir()
 	defer removeState()
-	file := herokubuild.CheckpointFile(filepath.Join(state, "shop.json"))
+	path := filepath.Join(state, "shop.json")
 
 	ctx, cancel := context.WithCancelCause(context.Background())
 	opts := herokubuild.BuildAndReleaseOptions{
@@ -180,11 +184,11 @@ func ExampleCheckpointFile() {
 		}
 		return nil
 	}
-	_, err = deployOrResume(ctx, client, file, opts)
+	_, err = deployOrResume(ctx, client, path, opts)
 	fmt.Println("detached:", errors.Is(err, herokubuild.ErrDetached))
 
 	opts.OnEvent = nil
-	result, err := deployOrResume(context.Background(), client, file, opts)
+	result, err := deployOrResume(context.Background(), client, path, opts)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -180,7 +180,7 @@ func ExampleClient_BuildAndRelease_errors() {
 			}
 		}
 	case errors.As(err, &release):
-		fmt.Printf("the release phase of v%d failed on %s\n", release.Release.Version, release.App)
+		fmt.Printf("the release phase of v%d failed on %s:\n%s", release.Release.Version, release.App, release.Tail)
 	case errors.Is(err, herokubuild.ErrNotFound):
 		fmt.Println("there is no such app")
 	case err != nil:

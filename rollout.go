@@ -22,7 +22,8 @@ import (
 // that creates it. To find a release again, the description of each ends in a token
 // that is unique to this rollout and part of its Checkpoint: "summer sale (rollout
 // 3f9a0c51d2e4)". The account's rate limit is respected: when little is left, the
-// requests wait for it to refill.
+// requests wait for it to refill. The apps are not looked up first, which would take a
+// request for each: one that does not exist has failed, and is noticed when its turn comes.
 //
 // Endpoints: those of [ReleasesService.Create], [ReleasesService.Get],
 // [ReleasesService.List], [ReleasesService.Output] and, for a rollback,

@@ -129,6 +129,11 @@ func (s *Server) Output(id string) (string, error) {
 // build of buildApp, which succeeded, and one release of its slug or image to each of the
 // other apps, which is what they run.
 func (s *Server) CheckDeployedOnce(buildApp string, releasedTo ...string) error {
+	for _, app := range append([]string{buildApp}, releasedTo...) {
+		if s.AppID(app) == "" {
+			return fmt.Errorf("herokutest: there is no app %q", app)
+		}
+	}
 	builds := s.Builds(buildApp)
 	if len(builds) != 1 {
 		return fmt.Errorf("herokutest: %s has %d builds, not 1", buildApp, len(builds))

@@ -28,7 +28,7 @@ Exit status:
   0    released to all apps; or, with -detach, the build was started
   1    something failed
   2    the command line is invalid, or DIR cannot be packed
-  130  interrupted (SIGINT or SIGTERM): the build is canceled
+  130  interrupted (SIGINT or SIGTERM): a running build is canceled, releases continue
 
 Examples:
   deploy -app shop-build -release-to shop-eu,shop-us -canaries 1 -check /health -rollback all DIR

@@ -19,7 +19,7 @@
 // The exit status is 0 if the release succeeded on all apps, or the build was
 // started with -detach; 1 if something failed; 2 if the command line is invalid or
 // the directory cannot be packed; and 130 if the program was interrupted or
-// terminated, which cancels the build.
+// terminated, which cancels a build that is running; releases that have begun continue.
 package main
 
 import (
@@ -189,6 +189,7 @@ func emulate(apps []string) (opts []herokubuild.Option, stop func(), err error) 
 
 // conclude prints how the deploy has ended.
 func (s *settings) conclude(ctx context.Context, view *terminal.View, result *herokubuild.DeployResult, err error) {
+	var unhealthy *checkError
 	switch {
 	case err == nil && result == nil: // a dry run
 	case err == nil:
@@ -200,6 +201,8 @@ func (s *settings) conclude(ctx context.Context, view *terminal.View, result *he
 		view.Fail(err, s.resumeHint())
 	case errors.Is(err, herokubuild.ErrNoCredential):
 		view.Fail(err, "Set HEROKU_API_KEY, or run `heroku login`, which writes ~/.netrc. Without -app, no account is needed.")
+	case errors.As(err, &unhealthy):
+		view.Fail(err, fmt.Sprintf("%s runs v%d, and no other app got it. %s", s.app, unhealthy.version, s.resumeHint()))
 	case errors.Is(err, herokubuild.ErrCheckpointMismatch):
 		view.Fail(err, "Delete "+s.checkpoint+" to start a new deploy.")
 	default:

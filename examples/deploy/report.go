@@ -230,6 +230,10 @@ func newAppReport(from herokubuild.AppResult) appReport {
 	if from.Err != nil {
 		a.Error = strings.TrimPrefix(from.Err.Error(), from.App+": ")
 	}
+	var unhealthy *checkError
+	if errors.Is(from.Err, herokubuild.ErrNotAttempted) && errors.As(from.Err, &unhealthy) {
+		a.Error = "not attempted: " + unhealthy.Error()
+	}
 	if r := from.RolledBack; r != nil {
 		a.RollbackReleaseID, a.RollbackReleaseVersion = r.ID, r.Version
 	}

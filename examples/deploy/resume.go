@@ -28,6 +28,9 @@ func resume(ctx context.Context, client *herokubuild.Client, deploy herokubuild.
 			build = "its build may have been started"
 		}
 		view.Info(fmt.Sprintf("Resuming the deploy of %s from %s (%s).", c.BuildApp, file, build))
+		if !c.Settled {
+			view.Info("The earlier run was killed: before another release, requests of it get 30 s to take effect.")
+		}
 	}
 	deploy.OnEvent = file.OnEvent(deploy.OnEvent)
 	result, err := client.BuildAndRelease(ctx, deploy)

@@ -52,6 +52,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if err := serve(ctx, opts, stdout, stderr); err != nil {
 		fmt.Fprintln(stderr, "Error:", err)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			fmt.Fprintln(stderr, "Use -addr 127.0.0.1:0 for a free port.")
+		}
 		return exitFailed
 	}
 	return exitOK

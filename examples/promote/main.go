@@ -23,6 +23,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -130,6 +131,14 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	if s.from == "" && to == "" && os.Getenv("HEROKU_API_URL") == "" {
 		s.local = true
 	}
+	if s.local {
+		if s.from == "" {
+			s.from = "example-app"
+		}
+		if to == "" {
+			s.to = []string{"app-1", "app-2", "app-3", "app-4", "app-5"}
+		}
+	}
 	switch {
 	case !ok:
 		return usageError("-rollback must be none, failed or all")
@@ -139,20 +148,14 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 		return usageError("-from and -to are required, unless all of -from, -to and HEROKU_API_URL are unset, which selects the emulator")
 	case s.fail != "" && !s.local:
 		return usageError("-fail requires the emulator")
+	case s.fail != "" && !slices.Contains(s.to, s.fail):
+		return usageError("-fail must be one of the apps of -to")
 	case s.check != "" && (!strings.HasPrefix(s.check, "/") || strings.HasPrefix(s.check, "//")):
 		return usageError("-check must be a path such as /health")
 	case s.checkTimeout <= 0:
 		return usageError("-check-timeout must be positive")
 	case s.rollback == herokubuild.RollbackVerifyFailed && s.check == "" && !s.local:
 		return usageError("-rollback failed requires -check")
-	}
-	if s.local {
-		if s.from == "" {
-			s.from = "example-app"
-		}
-		if to == "" {
-			s.to = []string{"app-1", "app-2", "app-3", "app-4", "app-5"}
-		}
 	}
 	return s, nil
 }

@@ -163,7 +163,7 @@ func WebURL(raw string) (*url.URL, string) {
 	switch {
 	case err != nil:
 		// The parser's error quotes the URL, secrets included.
-		return nil, "is not a URL"
+		return nil, "is not a URL such as https://example.com"
 	case u.Host == "" || u.Hostname() == "":
 		return nil, clean.Quote(redact.URL(raw)) + " has no host (expected a URL such as https://example.com/)"
 	case u.Scheme == "https":
