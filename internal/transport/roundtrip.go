@@ -32,7 +32,7 @@ func NewRoundTripper() http.RoundTripper { return newRoundTripper(0) }
 
 // NewStreamRoundTripper returns the RoundTripper for output streams, which arrive in
 // chunks: with the default buffer each chunk costs a system call.
-func NewStreamRoundTripper() http.RoundTripper { return newRoundTripper(16 << 10) }
+func NewStreamRoundTripper() http.RoundTripper { return newRoundTripper(32 << 10) }
 
 // newRoundTripper returns a RoundTripper whose connections have a read buffer of the given
 // size, 0 for the default. A thousand connections with large ones would take 64 MB.
