@@ -68,8 +68,9 @@ func (p Packers) PackDir(ctx context.Context, dir string) (archive *Archive, err
 
 // The bounds of what the deploys of one client do at once.
 const (
-	MaxArchives = maxArchives
-	MaxLookups  = maxLookups
+	MaxArchives  = maxArchives
+	MaxLookups   = maxLookups
+	GatePatience = gatePatience
 )
 
 // Use packs and uploads an archive, as a deploy does.
