@@ -166,8 +166,9 @@
 // app whose release was rolled back gets another; an app that somebody else has
 // released to since is left alone ([ErrSuperseded]).
 //
-// A durable engine that restarts deploys elsewhere needs three more things: BeforeChange
-// keeps a process that was suspended from acting twice, ProgressInterval is a heartbeat,
+// A durable engine that restarts deploys elsewhere needs three more things: BeforeChange,
+// or [RequestBefore] for a single call, keeps a process that was suspended from acting
+// twice, ProgressInterval is a heartbeat,
 // and [OutputAt] writes the output at its offset. [Retryable] reports whether calling
 // again may help. A large rollout stores its Checkpoints in increments
 // ([Checkpoint.UpdateSince]).
