@@ -500,3 +500,17 @@ func TestNextAttemptWaitsForARequestThatMayTakeEffect(t *testing.T) {
 	lost := fmt.Errorf("roll back: %w", herokubuild.ErrMaybeApplied)
 	assert.Equal(t, time.Minute, applicationError(t, l.end(t.Context(), lost)).NextRetryDelay())
 }
+
+// The other apps of a batch keep their releases when one is deleted.
+func TestAppThatIsGoneDuringItsReleasePhaseFailsAlone(t *testing.T) {
+	f := newFixture(t, emulatorOptions{apps: []string{"shop", "shop-eu", "shop-us"}, phase: 300 * time.Millisecond})
+	built, err := f.build(t, nil)
+	require.NoError(t, err)
+	f.heroku.Inject(herokutest.RespondWith("GET /apps/shop-eu/releases/{release}", http.StatusNotFound).Always())
+	var result BatchResult
+	batch := Batch{Account: "default", Apps: []string{"shop-eu", "shop-us"}, Artifact: built.Artifact, Mark: "deploy/shop/1"}
+	require.NoError(t, f.execute(t, nil, &result, f.activities.Release, batch))
+	assert.Equal(t, 1, result.Done)
+	require.Len(t, result.Not, 1)
+	assert.Equal(t, "shop-eu", result.Not[0].App)
+}
