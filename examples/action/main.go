@@ -153,6 +153,8 @@ func sign(outcome string) string {
 		return "⚪"
 	case "rolled_back":
 		return "↩️"
+	case "unknown":
+		return "❔"
 	default:
 		return "❌"
 	}
