@@ -249,6 +249,17 @@ func (j *packJob) run(ctx context.Context, pack func(packing) error) error {
 // progress reports that the archive is being packed or uploaded.
 func (j *packJob) progress() { j.archive.Progress() }
 
+// upload returns the options of the upload, whose progress goes to next, too, unless that
+// is nil.
+func (j *packJob) upload(next func(done, total int64)) *UploadOptions {
+	return &UploadOptions{OnProgress: func(done, total int64) {
+		j.progress()
+		if next != nil {
+			next(done, total)
+		}
+	}}
+}
+
 func (j *packJob) end() { j.archive.Leave() }
 
 // PackFS packs a file system as [PackDir] does a directory. A git repository

@@ -35,8 +35,8 @@ const (
 // succeeded.
 //
 // Every app is looked up first, unless a Checkpoint with a build has its ID, and addressed
-// by its ID from then on: with a wrong name or API key nothing is packed or sent. Nothing is released to further apps
-// unless BuildApp's own release succeeded.
+// by its ID from then on: with a wrong name or API key nothing is packed or sent. Nothing
+// is released to further apps unless BuildApp's own release succeeded.
 //
 // There is one build, and one release per app, even if the network loses the
 // response to the request that starts it: the call searches for the result of that

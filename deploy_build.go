@@ -47,7 +47,7 @@ func (d *deploy) identifyURL(ctx context.Context, blob *SourceBlob, c *Checkpoin
 func (d *deploy) upload(ctx context.Context, blob *SourceBlob) (commit string, err error) {
 	if d.opts.Archive != nil {
 		d.packed(ctx, d.opts.Archive, nil)
-		return "", d.uploadArchive(ctx, d.opts.Archive, blob, func() {})
+		return "", d.uploadArchive(ctx, d.opts.Archive, blob, &UploadOptions{OnProgress: d.progress(ctx)})
 	}
 	d.begin(ctx, PhasePack)
 	job, err := d.client.api.packers.begin(ctx, d.opts.Dir)
@@ -73,21 +73,17 @@ func (d *deploy) upload(ctx context.Context, blob *SourceBlob) (commit string, e
 	}
 	defer func() { _ = archive.Close() }()
 	d.packed(ctx, archive, versionErr)
-	return commit, d.uploadArchive(ctx, archive.withoutPlan(), blob, job.progress)
+	return commit, d.uploadArchive(ctx, archive.withoutPlan(), blob, job.upload(d.progress(ctx)))
 }
 
 // uploadArchive uploads the source and completes the blob.
-func (d *deploy) uploadArchive(ctx context.Context, archive *Archive, blob *SourceBlob, progress func()) error {
+func (d *deploy) uploadArchive(ctx context.Context, archive *Archive, blob *SourceBlob, opts *UploadOptions) error {
 	blob.Checksum = archive.Checksum()
 	if blob.Version == "" {
 		blob.Version = strings.TrimPrefix(blob.Checksum, "SHA256:")
 	}
 	d.begin(ctx, PhaseUpload)
-	report := d.progress(ctx)
-	source, err := d.client.Sources.Upload(ctx, archive, &UploadOptions{OnProgress: func(done, total int64) {
-		progress()
-		report(done, total)
-	}})
+	source, err := d.client.Sources.Upload(ctx, archive, opts)
 	if err != nil {
 		return err
 	}

@@ -255,11 +255,12 @@ type RolloutPolicy struct {
 	// it is not less than the number of apps, all are canaries. Default 0.
 	Canaries int
 	// Verify is called with every release that succeeded, of canaries and others
-	// alike ([Client.HealthCheck] returns such a function), and returns an error if the app is not healthy: its outcome then
-	// matches [ErrVerifyFailed]. It may take its time: its app counts against
-	// Concurrency. Calls for several apps overlap. An error after ctx has ended is
-	// attributed to the end of ctx. An error matches what the caller's error
-	// matches, except this package's own outcomes and invalid arguments.
+	// alike, and returns an error if the app is not healthy: its outcome then
+	// matches [ErrVerifyFailed]. [Client.HealthCheck] returns such a function. It may
+	// take its time: its app counts against Concurrency. Calls for several apps
+	// overlap. An error after ctx has ended is attributed to the end of ctx. An error
+	// matches what the caller's error matches, except this package's own outcomes and
+	// invalid arguments.
 	Verify func(ctx context.Context, app string, r *Release) error
 	// Rollback sets which apps return to the release that they ran before, once
 	// everything else is over. Default: none.

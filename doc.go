@@ -168,10 +168,9 @@
 //
 // A durable engine that restarts deploys elsewhere needs three more things: BeforeChange,
 // or [RequestBefore] for a single call, keeps a process that was suspended from acting
-// twice, ProgressInterval is a heartbeat,
-// and [OutputAt] writes the output at its offset. [Retryable] reports whether calling
-// again may help. A large rollout stores its Checkpoints in increments
-// ([Checkpoint.UpdateSince]).
+// twice, ProgressInterval is a heartbeat, and [OutputAt] writes the output at its offset.
+// [Retryable] reports whether calling again may help. A large rollout stores its
+// Checkpoints in increments ([Checkpoint.UpdateSince]).
 //
 // What identifies a build or release is in the Checkpoint before the request is sent:
 // the URL of an uploaded source, or a random token in a description. Clocks are not

@@ -20,8 +20,8 @@ type DeployPhase string
 
 // The phases of a deploy, in order.
 const (
-	// PhaseCheck looks up every app that a Checkpoint does not know, so that a wrong name or API key is detected
-	// before anything is packed.
+	// PhaseCheck looks up every app that a Checkpoint does not know, so that a wrong name
+	// or API key is detected before anything is packed.
 	PhaseCheck DeployPhase = "check"
 	// PhasePack packs the directory.
 	PhasePack DeployPhase = "pack"

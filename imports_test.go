@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	"internal/download":   {"internal/ioutil", "internal/transport"},
 	"internal/gate":       nil,
 	"internal/git":        nil,
-	"internal/health":     nil,
+	"internal/health":     {"internal/ioutil"},
 	"internal/identity":   nil,
 	"internal/history":    nil,
 	"internal/ioutil":     nil,

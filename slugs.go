@@ -213,13 +213,7 @@ func (s SlugsService) CreateFromDir(ctx context.Context, app, dir string, opts *
 	if err != nil {
 		return nil, err
 	}
-	upload := &UploadOptions{OnProgress: func(done, total int64) {
-		job.progress()
-		if o.OnProgress != nil {
-			o.OnProgress(done, total)
-		}
-	}}
-	if err := s.Put(ctx, slug, archive, upload); err != nil {
+	if err := s.Put(ctx, slug, archive, job.upload(o.OnProgress)); err != nil {
 		return nil, err
 	}
 	return slug, nil

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/herokubuild/herokubuild/internal/ioutil"
 )
 
 const (
@@ -52,14 +54,13 @@ func (c Check) Poll(ctx context.Context, url string) error {
 		if limited.Err() == nil {
 			failure = &Failure{StatusCode: status, Err: err}
 		}
-		select {
-		case <-limited.Done():
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			return failure
-		case <-time.After(delay):
+		if ioutil.Sleep(limited, delay) {
+			continue
 		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return failure
 	}
 }
 

@@ -152,8 +152,8 @@ func newFaults(f FaultFunc) *faults {
 	return all
 }
 
-// draw chooses the fault for a request.
-func (a *faults) draw(role, app string, r *http.Request) Fault {
+// draw chooses the fault for a request. appOf returns the name of the app in a path.
+func (a *faults) draw(role string, appOf func(path string) string, r *http.Request) Fault {
 	a.drawMu.Lock()
 	defer a.drawMu.Unlock()
 	key := target{role, r.Method, r.URL.Path}
@@ -162,11 +162,12 @@ func (a *faults) draw(role, app string, r *http.Request) Fault {
 		t = &tally{}
 		a.targets[key] = t
 	}
-	point := FaultPoint{Host: role, Method: r.Method, Path: r.URL.Path, App: app, N: a.n, Nth: t.requests, Attempted: t.faults}
+	point := FaultPoint{Host: role, Method: r.Method, Path: r.URL.Path, N: a.n, Nth: t.requests, Attempted: t.faults}
 	a.n++
 	t.requests++
 	var fault Fault
 	if f := *a.fn.Load(); f != nil {
+		point.App = appOf(r.URL.Path)
 		fault = f(point)
 	}
 	if fault != (Fault{}) {
@@ -185,7 +186,7 @@ func (p *Platform) injectFaults(role string, next http.Handler) http.Handler {
 		if role == roleAPI {
 			receive(r)
 		}
-		fault := p.faults.draw(role, p.appInPath(r.URL.Path), r).applicable(role, r.Method)
+		fault := p.faults.draw(role, p.appInPath, r).applicable(role, r.Method)
 		if fault == (Fault{}) {
 			next.ServeHTTP(w, r)
 			return
